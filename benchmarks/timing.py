@@ -1,0 +1,187 @@
+"""Paired, interleaved timing.
+
+Single times move by 30 % and more with other load on the host, so nothing here compares two separate runs:
+every side is called once per round (A B C A B C ...), and ratios are taken within the round.
+Between two calls lies a pause: idle worker threads of one session spin for a while after each run and would
+steal the cores from the next side.
+"""
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from platon_compress.errors import InputError
+
+__all__ = [
+    "MIN_EFFECT",
+    "PERCENTILES",
+    "PairedRatio",
+    "Statement",
+    "compare",
+    "measure_interleaved",
+    "median_interval",
+    "percentiles",
+]
+
+PERCENTILES = (50, 90, 95, 99)
+
+MIN_EFFECT = 0.02
+"""Medians nearer to 1 than this are not called a difference: on a shared two-core machine, the same session
+timed against itself lands up to about 2 % from 1."""
+
+Statement = Literal["faster", "slower", "undecided"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedRatio:
+    """How much faster `candidate` is than `baseline`: baseline time / candidate time, pair by pair.
+
+    Above 1 the candidate is faster. `low` and `high` bound the median with at least 95 % confidence by the
+    sign test, so they assume nothing about the distribution of the times; `statement` is "faster" or "slower"
+    only when the whole interval lies on one side of 1 and the median is at least `MIN_EFFECT` away from it.
+    With fewer than 6 pairs there is no such interval: both bounds are None and nothing is decided.
+    """
+
+    baseline: str
+    candidate: str
+    pairs: int
+    median: float
+    quartile_low: float
+    quartile_high: float
+    low: float | None
+    high: float | None
+    statement: Statement
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "PairedRatio":
+        return cls(**data)
+
+
+def measure_interleaved(
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    runs: int = 50,
+    warmup: int = 5,
+    pause_seconds: float = 0.03,
+    on_round: Callable[[int, int], None] | None = None,
+) -> dict[str, tuple[float, ...]]:
+    """Call every side once per round; the raw times in seconds, `runs` of them per side, in round order.
+
+    The first `warmup` rounds are not kept. `on_round(done, total)` is called after each round, outside of the
+    timed part. Sample i of every side belongs to the same round, which is what :func:`compare` pairs.
+    Raises InputError when there is nothing to time.
+    """
+    if not sides or runs < 1 or warmup < 0 or pause_seconds < 0:
+        raise InputError(
+            f"nothing to time with {len(sides)} sides, runs={runs}, warmup={warmup}, "
+            f"pause_seconds={pause_seconds}; give at least one side, one run and no negative number"
+        )
+    samples: dict[str, list[float]] = {name: [] for name in sides}
+    with _garbage_collection_off():
+        for index in range(warmup + runs):
+            for name, call in sides.items():
+                seconds = _timed(call, pause_seconds)
+                if index >= warmup:
+                    samples[name].append(seconds)
+            if on_round is not None:
+                on_round(index + 1, warmup + runs)
+    return {name: tuple(values) for name, values in samples.items()}
+
+
+def percentiles(samples: Sequence[float]) -> dict[str, float]:
+    """`{"p50_seconds": ..., "p90_seconds": ..., "p95_seconds": ..., "p99_seconds": ...}`, interpolated."""
+    if not samples:
+        raise InputError("percentiles of 0 samples; measure at least one run")
+    values = np.percentile(np.asarray(samples, dtype=np.float64), PERCENTILES)
+    return {f"p{p}_seconds": float(v) for p, v in zip(PERCENTILES, values, strict=True)}
+
+
+def compare(
+    samples: Mapping[str, Sequence[float]], *, baseline: str, candidate: str, min_effect: float = MIN_EFFECT
+) -> PairedRatio:
+    """The ratio of two sides of one :func:`measure_interleaved` result. Unequal lengths are an InputError."""
+    first, second = samples[baseline], samples[candidate]
+    if len(first) != len(second) or not first:
+        raise InputError(
+            f"cannot pair {len(first)} samples of {baseline} with {len(second)} of {candidate}; "
+            "measure both sides in the same rounds"
+        )
+    ratios = np.asarray(first, dtype=np.float64) / np.asarray(second, dtype=np.float64)
+    quartile_low, median, quartile_high = (float(v) for v in np.percentile(ratios, (25, 50, 75)))
+    low, high = median_interval(ratios)
+    return PairedRatio(
+        baseline=baseline,
+        candidate=candidate,
+        pairs=len(ratios),
+        median=median,
+        quartile_low=quartile_low,
+        quartile_high=quartile_high,
+        low=low,
+        high=high,
+        statement=_statement(median, low, high, min_effect),
+    )
+
+
+def median_interval(
+    values: Sequence[float] | np.ndarray, confidence: float = 0.95
+) -> tuple[float, float] | tuple[None, None]:
+    """The narrowest symmetric pair of order statistics that covers the median with at least `confidence`.
+
+    Exact for independent samples: the number of samples below the median is Binomial(n, 1/2). With fewer
+    than 6 samples no pair reaches 95 % and the answer is (None, None).
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    count = len(ordered)
+    rank = _sign_test_rank(count, confidence)
+    if rank == 0:
+        return None, None
+    return float(ordered[rank - 1]), float(ordered[count - rank])
+
+
+def _sign_test_rank(count: int, confidence: float) -> int:
+    """Largest k with 1 - 2 P(Binomial(count, 1/2) < k) >= confidence; 0 when none has it."""
+    tail, rank = 0.0, 0
+    while rank < count // 2:
+        tail += math.comb(count, rank) / 2**count
+        if 1 - 2 * tail < confidence:
+            break
+        rank += 1
+    return rank
+
+
+def _statement(median: float, low: float | None, high: float | None, min_effect: float) -> Statement:
+    if low is None or high is None:
+        return "undecided"
+    if low > 1 and median >= 1 + min_effect:
+        return "faster"
+    if high < 1 and median <= 1 - min_effect:
+        return "slower"
+    return "undecided"
+
+
+def _timed(call: Callable[[], object], pause_seconds: float) -> float:
+    time.sleep(pause_seconds)
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _garbage_collection_off() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

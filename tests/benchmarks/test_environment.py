@@ -1,0 +1,77 @@
+import json
+import subprocess
+
+import pytest
+
+from platon_compress.benchmarks import environment
+from platon_compress.benchmarks.environment import chosen_isa, describe_environment, git_state
+
+CPUINFO = """processor\t: 0
+model name\t: Some CPU
+physical id\t: 0
+core id\t: 0
+flags\t: fma avx2
+
+processor\t: 1
+model name\t: Some CPU
+physical id\t: 0
+core id\t: 1
+flags\t: fma avx2
+"""
+
+
+def test_block_is_json_and_complete():
+    block = json.loads(json.dumps(describe_environment(threads=2, isa="avx2")))
+    assert block["threads"] == 2
+    assert block["isa"] == "avx2"
+    assert block["packages"]["numpy"]
+    assert block["timestamp"].endswith("+00:00")
+    assert block["cores_logical"] >= 1
+
+
+def test_absent_package_is_none():
+    assert describe_environment(packages=["no-such-package-here"])["packages"] == {
+        "no-such-package-here": None
+    }
+
+
+def test_cpuinfo_is_parsed():
+    assert environment._parse_cpuinfo(CPUINFO) == {
+        "model": "Some CPU",
+        "flags": ["avx2", "fma"],
+        "physical": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "isa"), [(["avx2", "fma"], "avx2"), (["avx2"], "scalar"), (["neon"], "scalar"), ([], "scalar")]
+)
+def test_isa_follows_the_flags(monkeypatch, flags, isa):
+    monkeypatch.delenv("PLATON_FORCE_ISA", raising=False)
+    assert chosen_isa(flags) == isa
+
+
+def test_isa_can_be_forced(monkeypatch):
+    monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
+    assert chosen_isa(["avx2", "fma"]) == "scalar"
+
+
+def test_git_state_tells_commit_and_dirty(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
+
+    assert git_state(tmp_path) is None
+    git("init")
+    git("commit", "--allow-empty", "-m", "x")
+    clean = git_state(tmp_path)
+    (tmp_path / "file").write_text("x")
+    assert clean["dirty"] is False
+    assert len(clean["commit"]) == 40
+    assert git_state(tmp_path) == {"commit": clean["commit"], "dirty": True}
+
+
+def test_a_folder_inside_another_checkout_is_not_that_checkout(tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "site-packages").mkdir()
+    assert git_state(tmp_path / "site-packages") is None
