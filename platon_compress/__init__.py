@@ -1,0 +1,31 @@
+"""PLATON pruning of Hugging Face encoders, turned into ONNX models that really are smaller and faster.
+
+Every name below is imported on first use, so that a deployment with only numpy and onnxruntime can
+import `platon_compress.export` without torch, transformers or a compiler.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "PlanConfig": "platon_compress.planning",
+    "PlatonCallback": "platon_compress.pruning",
+    "PruneConfig": "platon_compress.pruning",
+    "Pruner": "platon_compress.pruning",
+    "bake": "platon_compress.baking",
+    "convert": "platon_compress.conversion",
+    "plan": "platon_compress.planning",
+}
+
+__all__ = ["PlanConfig", "PlatonCallback", "PruneConfig", "Pruner", "bake", "convert", "plan"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

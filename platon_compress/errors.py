@@ -1,0 +1,23 @@
+"""The whole error tree. The command line maps `exit_code` to the process's exit status."""
+
+__all__ = ["CheckFailedError", "InputError", "MissingExtraError", "PlatonError"]
+
+
+class PlatonError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+    exit_code = 1
+
+
+class InputError(PlatonError, ValueError):
+    """The caller's input is wrong. One line: what is wrong, the value, the cure."""
+
+    exit_code = 2
+
+
+class MissingExtraError(InputError, ImportError):
+    """An optional dependency is not installed. The line names the `pip install` that cures it."""
+
+
+class CheckFailedError(PlatonError):
+    """A check on our own result failed: parity beyond its tolerance, sparsity below its target."""

@@ -1,0 +1,19 @@
+"""Shared test settings: no network, few threads, the real data folder where it exists."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """The development data beside the checkout; tests that need it skip where it is missing."""
+    folder = Path(os.environ.get("PLATON_SHARED", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip("the shared development data is not here (set PLATON_SHARED to its folder)")
+    return folder
