@@ -1,0 +1,195 @@
+"""Finds the repeated transformer blocks of a model, and the dimensions inside them that must shrink together.
+
+Everything is found from modules and shapes. Module paths are never assumed: they differ between model
+families, and between transformers 4.57 and 5.x for the same family.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+__all__ = ["Coupling", "clean_name", "find_blocks", "find_couplings", "unwrap_model"]
+
+_QUERY = ("query", "q_lin", "q_proj", "query_proj", "q")
+_KEY = ("key", "k_lin", "k_proj", "key_proj", "k")
+_VALUE = ("value", "v_lin", "v_proj", "value_proj", "v")
+_POSITION = ("pos_key_proj", "pos_query_proj")  # DeBERTa: per-head projections of the relative positions
+_HEAD_COUNT = ("num_attention_heads", "n_heads", "num_heads")
+_WRAPPERS = ("module", "_orig_mod")  # DistributedDataParallel, torch.compile
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Units (attention heads or FFN neurons) whose rows and columns live or die together.
+
+    `producers` are paths of linear modules whose output rows belong to the units, `consumer` the path of the
+    one whose input columns do. Unit `u` owns the slice `[u * unit_size, (u + 1) * unit_size)` of each. A unit
+    whose producer rows and consumer columns are all zero can be removed without changing the model's output.
+    """
+
+    kind: Literal["heads", "neurons"]
+    block: str
+    producers: tuple[str, ...]
+    consumer: str
+    units: int
+    unit_size: int
+
+    @property
+    def name(self) -> str:
+        """A label unique within the model, for example `bert.encoder.layer.0.output.dense:neurons`."""
+        return f"{self.consumer}:{self.kind}"
+
+
+def clean_name(name: str) -> str:
+    """Strips what DistributedDataParallel (`module.`) and torch.compile (`_orig_mod.`) put into names."""
+    parts = name.split(".")
+    while len(parts) > 1 and parts[0] in _WRAPPERS:
+        parts = parts[1:]
+    return ".".join(part for part in parts if part != "_orig_mod")
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The module inside DistributedDataParallel and torch.compile wrappers; the model itself without them."""
+    while True:
+        children = list(model.named_children())
+        if len(children) != 1 or children[0][0] not in _WRAPPERS or any(model.parameters(recurse=False)):
+            return model
+        model = children[0][1]
+
+
+def find_blocks(model: nn.Module) -> tuple[str, ...]:
+    """Paths of the repeated blocks: elements of the outermost lists of like modules that hold >= 2 linears.
+
+    Lists of one element count only when the model has no longer list, so that a one-layer encoder still has
+    its block. Empty when the model has none.
+    """
+    lists = list(_block_lists(unwrap_model(model), ""))
+    repeated = [blocks for blocks in lists if len(blocks) > 1] or lists
+    return tuple(clean_name(path) for blocks in repeated for path in blocks)
+
+
+def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
+    """Heads and neurons of every block, in model order; heads first within a block.
+
+    Not reported, because no equal slice of rows belongs to a unit: fused QKV and fused gate-and-up linears
+    (ModernBERT), grouped-query attention, and blocks in which the pairing of linears is ambiguous.
+    """
+    root = unwrap_model(model)
+    found: list[Coupling] = []
+    for block in find_blocks(root):
+        linears = _linears(root.get_submodule(block), block)
+        heads = list(_head_couplings(root, block, linears))
+        taken = {path for coupling in heads for path in (*coupling.producers, coupling.consumer)}
+        taken |= {
+            path for path in linears if path.rpartition(".")[2] in (*_QUERY, *_KEY, *_VALUE, *_POSITION)
+        }
+        rest = {path: linear for path, linear in linears.items() if path not in taken}
+        found += [*heads, *_neuron_couplings(block, rest)]
+    return tuple(found)
+
+
+def _block_lists(module: nn.Module, path: str) -> Iterator[list[str]]:
+    """Outermost lists first; nothing inside a block is searched again (experts are part of their block)."""
+    prefix = f"{path}." if path else ""
+    if _is_block_list(module):
+        yield [f"{prefix}{name}" for name, _ in module.named_children()]
+        return
+    for name, child in module.named_children():
+        yield from _block_lists(child, f"{prefix}{name}")
+
+
+def _is_block_list(module: nn.Module) -> bool:
+    if not isinstance(module, nn.ModuleList | nn.Sequential):
+        return False
+    children = [unwrap_model(child) for child in module]
+    alike = len({type(child) for child in children}) == 1
+    return alike and all(len(_linears(child, "")) > 1 for child in children)
+
+
+def _linears(module: nn.Module, path: str) -> dict[str, nn.Linear]:
+    prefix = f"{path}." if path else ""
+    return {
+        clean_name(prefix + name): child
+        for name, child in module.named_modules()
+        if name and isinstance(child, nn.Linear)
+    }
+
+
+def _head_couplings(root: nn.Module, block: str, linears: dict[str, nn.Linear]) -> Iterator[Coupling]:
+    for parent in dict.fromkeys(path.rpartition(".")[0] for path in linears):
+        inner = {path.rpartition(".")[2]: path for path in linears if path.rpartition(".")[0] == parent}
+        projections = [_first(inner, names) for names in (_QUERY, _KEY, _VALUE)]
+        heads = _head_count(root, parent)
+        if None in projections or heads is None:
+            continue
+        producers = tuple(p for p in projections if p) + tuple(inner[n] for n in _POSITION if n in inner)
+        widths = {linears[path].out_features for path in producers}
+        consumer = _consumer(parent, block, linears, producers)
+        if consumer is None or len(widths) != 1 or min(widths) % heads:
+            continue
+        yield Coupling("heads", block, producers, consumer, heads, min(widths) // heads)
+
+
+def _first(inner: dict[str, str], names: tuple[str, ...]) -> str | None:
+    return next((inner[name] for name in names if name in inner), None)
+
+
+def _head_count(root: nn.Module, attention: str) -> int | None:
+    """The attention module's own attribute; the model's config where the module keeps none."""
+    for holder in (root.get_submodule(attention), getattr(root, "config", None)):
+        for name in _HEAD_COUNT:
+            if isinstance(heads := getattr(holder, name, None), int) and heads > 0:
+                return heads
+    return None
+
+
+def _consumer(
+    parent: str, block: str, linears: dict[str, nn.Linear], producers: tuple[str, ...]
+) -> str | None:
+    """The only other linear of that input width in the smallest module around the projections."""
+    width = linears[producers[0]].out_features
+    for ancestor in _ancestors(parent, block):
+        near = [
+            path
+            for path, linear in linears.items()
+            if path.startswith(f"{ancestor}.") and path not in producers and linear.in_features == width
+        ]
+        if near:
+            return near[0] if len(near) == 1 else None
+    return None
+
+
+def _neuron_couplings(block: str, linears: dict[str, nn.Linear]) -> Iterator[Coupling]:
+    """Pairs (in, out) of opposite shape, or gated triples (gate, up, out), producers registered first."""
+    taken: set[str] = set()
+    for path, linear in linears.items():
+        for ancestor in _ancestors(path.rpartition(".")[0], block):
+            near = [p for p in linears if p.startswith(f"{ancestor}.") and p not in taken]
+            before = near[: near.index(path)] if path in near else []
+            producers = tuple(p for p in before if _opposite(linears[p], linear))
+            if producers:
+                break
+        else:
+            continue
+        # When inner and outer width agree, a chain and a gated triple look alike: only a lone pair is safe.
+        square = linear.in_features == linear.out_features
+        alike = sum(_opposite(linears[p], linear) for p in near) if square else 2
+        if alike > 2 or len(producers) > 2:
+            continue
+        taken |= {path, *producers}
+        yield Coupling("neurons", block, producers, path, linear.in_features, 1)
+
+
+def _opposite(producer: nn.Linear, consumer: nn.Linear) -> bool:
+    return (producer.in_features, producer.out_features) == (consumer.out_features, consumer.in_features)
+
+
+def _ancestors(path: str, block: str) -> Iterator[str]:
+    """`path`, its parent, and so on up to `block`."""
+    while path.startswith(block):
+        yield path
+        if path == block:
+            return
+        path = path.rpartition(".")[0]
