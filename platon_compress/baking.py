@@ -1,0 +1,239 @@
+"""Bake: masks become zeros for good, and every trace of the pruning tool leaves the model.
+
+Rules:
+
+1. With masks, a masked value becomes exactly 0.0 whatever it was; without masks the zeros that a checkpoint
+   already holds are its mask (any tool's checkpoint enters here).
+2. Hooks and parametrizations of ``torch.nn.utils.prune`` and ``torch.nn.utils.parametrize`` are folded into
+   plain parameters first, so that state-dict keys are the model's own again.
+3. A parameter that several modules share is counted once.
+4. Sparsity is counted on the weights afterwards, never taken from a schedule. Below the target: an error.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+
+from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.selection import select
+from platon_compress.structure import clean_name, unwrap_model
+
+__all__ = ["BakedModel", "BakedWeight", "bake", "plain_state_dict"]
+
+# A dense checkpoint holds a few exact zeros by accident; a pruned one has a weight with far more than this.
+_LEAST_WEIGHT_SPARSITY = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakedWeight:
+    """A linear layer's weight [out_features, in_features] and its count of non-zeros."""
+
+    name: str
+    shape: tuple[int, int]
+    nnz: int
+
+    @property
+    def density(self) -> float:
+        """Non-zeros divided by size, 0..1."""
+        return self.nnz / (self.shape[0] * self.shape[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class BakedModel:
+    """A model in eval mode whose zeros are permanent.
+
+    ``sparsity`` is zeros / size over all baked parameters; ``skipped`` names what was masked but stays dense
+    downstream, and why.
+    """
+
+    model: nn.Module = field(repr=False)
+    weights: tuple[BakedWeight, ...]
+    sparsity: float
+    target_sparsity: float | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able summary, without the model."""
+        return {
+            "sparsity": self.sparsity,
+            "target_sparsity": self.target_sparsity,
+            "weights": [
+                {"name": w.name, "shape": list(w.shape), "nnz": w.nnz, "density": w.density}
+                for w in self.weights
+            ],
+            "skipped": [list(entry) for entry in self.skipped],
+        }
+
+
+@torch.no_grad()
+def bake(
+    model: nn.Module, masks: Mapping[str, Tensor] | None = None, *, target_sparsity: float | None = None
+) -> BakedModel:
+    """Write the zeros of ``masks`` (True = kept) into ``model``, in place, and count them.
+
+    ``masks`` maps parameter names to boolean tensors of the parameters' shapes; ``None`` takes the zeros that
+    the default weights (:func:`platon_compress.selection.select`) already hold.
+
+    Raises:
+        InputError: a mask that fits no parameter, values that are not finite, or, without masks, a checkpoint
+            that holds no zeros.
+        CheckFailedError: fewer zeros than ``floor(size * target_sparsity)``.
+    """
+    if target_sparsity is not None and not 0 <= target_sparsity < 1:
+        raise InputError(
+            f"target_sparsity must be in [0, 1), got {target_sparsity}; 0.9 keeps one weight in ten"
+        )
+    model = unwrap_model(model)
+    _fold_tool_wrappers(model)
+    parameters = dict(select(model)) if masks is None else _masked_parameters(model, masks)
+    if masks is not None:
+        for name, mask in masks.items():
+            _apply_mask(parameters[_plain_name(name)], mask, name)
+    _check_finite(parameters)
+    unique = _unique(parameters)
+    if masks is None:
+        _check_holds_zeros(unique)
+    sparsity = _checked_sparsity(unique, target_sparsity)
+    weights, skipped = _describe(model, unique)
+    return BakedModel(
+        model=model.eval(),
+        weights=weights,
+        sparsity=sparsity,
+        target_sparsity=target_sparsity,
+        skipped=skipped,
+    )
+
+
+def plain_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turn a pruning tool's state dict into a plain one: ``X_orig`` and ``X_mask`` become ``X``.
+
+    Knows ``torch.nn.utils.prune`` (``weight_orig`` * ``weight_mask``) and ``torch.ao.pruning``
+    (``parametrizations.weight.original`` * ``parametrizations.weight.0.mask``). Other keys pass unchanged.
+
+    Raises:
+        InputError: a mask whose shape is not its weight's.
+    """
+    plain = dict(state)
+    for name, original_key, mask_key in _pruned_keys(state):
+        original, mask = plain.pop(original_key), plain.pop(mask_key)
+        if original.shape != mask.shape:
+            raise InputError(
+                f"the checkpoint's {mask_key} has shape {list(mask.shape)}, but {original_key} has "
+                f"{list(original.shape)}; save the checkpoint again from the tool that pruned it"
+            )
+        plain[name] = original.masked_fill(mask == 0, 0.0)
+    return plain
+
+
+def _pruned_keys(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
+    for key in state:
+        if key.endswith("_orig") and f"{key.removesuffix('_orig')}_mask" in state:
+            name = key.removesuffix("_orig")
+            yield name, key, f"{name}_mask"
+        elif key.endswith(".original") and f"{key.removesuffix('.original')}.0.mask" in state:
+            stem = key.removesuffix(".original")
+            yield stem.replace("parametrizations.", "", 1), key, f"{stem}.0.mask"
+
+
+def _fold_tool_wrappers(model: nn.Module) -> None:
+    for module in list(model.modules()):
+        hooks = [h for h in module._forward_pre_hooks.values() if isinstance(h, prune.BasePruningMethod)]
+        for hook in hooks:
+            prune.remove(module, hook._tensor_name)
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def _plain_name(name: str) -> str:
+    """The parameter's name once wrappers and tool suffixes are gone."""
+    name = clean_name(name)
+    if ".parametrizations." in name:
+        name = name.replace(".parametrizations.", ".", 1).removesuffix(".original")
+    return name.removesuffix("_orig")
+
+
+def _masked_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, nn.Parameter]:
+    if not masks:
+        raise InputError("masks is empty, so there is nothing to bake; pass pruner.masks() after pruning")
+    known = dict(model.named_parameters(remove_duplicate=False))
+    found: dict[str, nn.Parameter] = {}
+    for name, mask in masks.items():
+        plain = _plain_name(name)
+        if plain not in known:
+            raise InputError(
+                f"the mask {name!r} fits no parameter of {type(model).__name__}; pass the masks of this very model"
+            )
+        if mask.shape != known[plain].shape:
+            raise InputError(
+                f"the mask {name!r} has shape {list(mask.shape)}, its parameter {list(known[plain].shape)}; "
+                "pass the masks of this very model"
+            )
+        found[plain] = known[plain]
+    return found
+
+
+def _apply_mask(parameter: nn.Parameter, mask: Tensor, name: str) -> None:
+    if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(f"the mask {name!r} holds values beside 0 and 1; pass booleans, True = kept")
+    parameter.masked_fill_(mask.to(parameter.device) == 0, 0.0)
+
+
+def _check_finite(parameters: Mapping[str, nn.Parameter]) -> None:
+    for name, parameter in parameters.items():
+        bad = int((~torch.isfinite(parameter)).sum())
+        if bad:
+            raise InputError(
+                f"{name} holds {bad} values that are not finite; go back to a checkpoint from before training diverged"
+            )
+
+
+def _unique(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Shared parameters once, under their first name."""
+    seen: set[int] = set()
+    return {n: p for n, p in parameters.items() if id(p) not in seen and not seen.add(id(p))}  # type: ignore[func-returns-value]
+
+
+def _zeros(parameter: Tensor) -> int:
+    return parameter.numel() - int(torch.count_nonzero(parameter))
+
+
+def _check_holds_zeros(parameters: Mapping[str, nn.Parameter]) -> None:
+    if any(_zeros(p) >= _LEAST_WEIGHT_SPARSITY * p.numel() for p in parameters.values()):
+        return
+    zeros, size = sum(map(_zeros, parameters.values())), sum(p.numel() for p in parameters.values())
+    raise InputError(
+        f"the checkpoint holds {zeros} zeros among {size} weights of linear layers, so it is not pruned; "
+        "give a pruned checkpoint, or prune this one first with `platon-compress run RECIPE.yaml`"
+    )
+
+
+def _checked_sparsity(parameters: Mapping[str, nn.Parameter], target: float | None) -> float:
+    """Counted sparsity; refuses one below the target, where the target counts as floor(size * target) zeros."""
+    zeros, size = sum(map(_zeros, parameters.values())), sum(p.numel() for p in parameters.values())
+    if target is not None and zeros < math.floor(size * target) - 1:
+        raise CheckFailedError(
+            f"sparsity is {zeros / size:.4f} ({zeros} zeros of {size}), below the target {target}; "
+            "train to the end of the schedule (its final phase reaches the target), or lower the target"
+        )
+    return zeros / size
+
+
+def _describe(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter]
+) -> tuple[tuple[BakedWeight, ...], tuple[tuple[str, str], ...]]:
+    linear = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    weights, skipped = [], []
+    for name, parameter in parameters.items():
+        if name in linear:
+            out_features, in_features = parameter.shape
+            nnz = int(torch.count_nonzero(parameter))
+            weights.append(BakedWeight(name=name, shape=(out_features, in_features), nnz=nnz))
+        else:
+            skipped.append((name, "not the weight of a linear layer: its zeros stay, its form is dense"))
+    return tuple(weights), tuple(skipped)
