@@ -1,0 +1,41 @@
+"""Attention modules that can lose heads: which ones, and what to update beside their linear layers."""
+
+from torch import nn
+
+from platon_compress.errors import InputError
+
+__all__ = ["head_refusal", "set_heads"]
+
+# Classes of transformers 4.57 and 5.x whose forward pass takes its shapes from the attributes below and holds
+# nothing else of one entry a head (no relative-position table as in MPNet or BEiT, no ALiBi slopes).
+_BERT_LIKE = ("Bert", "Camembert", "Electra", "Roberta", "XLMRoberta")
+_VIT_LIKE = ("DeiT", "Dinov2", "Dinov2WithRegisters", "ViT", "ViTMSN")
+_KNOWN = frozenset(
+    [f"{family}{kind}" for family in _BERT_LIKE for kind in ("SelfAttention", "SdpaSelfAttention")]
+    + [f"{family}{kind}" for family in _VIT_LIKE for kind in ("SelfAttention", "Attention")]
+    + ["MultiHeadSelfAttention", "DistilBertSdpaAttention", "DistilBertSelfAttention"]
+    + ["DisentangledSelfAttention"]
+)
+_HEADS = ("num_attention_heads", "n_heads", "num_heads")
+_WIDTHS = ("all_head_size", "dim")
+
+
+def head_refusal(attention: nn.Module, heads: int) -> str | None:
+    """Why ``attention``, which has ``heads`` heads, cannot lose some of them; None when it can."""
+    kind = type(attention)
+    if kind.__name__ not in _KNOWN or not kind.__module__.startswith("transformers."):
+        return f"the attention class {kind.__name__} is not among those known to work with fewer heads"
+    if not any(getattr(attention, name, None) == heads for name in _HEADS):
+        return f"{kind.__name__} has no attribute that says it has {heads} heads"
+    return None
+
+
+def set_heads(attention: nn.Module, *, before: int, after: int, head_size: int) -> None:
+    """Write the new head count and width into every attribute of ``attention`` that held the old ones."""
+    refusal = head_refusal(attention, before)
+    if refusal:
+        raise InputError(f"cannot remove heads: {refusal}; plan this model again")
+    for names, old, new in ((_HEADS, before, after), (_WIDTHS, before * head_size, after * head_size)):
+        for name in names:
+            if getattr(attention, name, None) == old:
+                setattr(attention, name, new)
