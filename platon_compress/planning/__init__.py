@@ -1,0 +1,7 @@
+"""Decides, per weight, which form is really faster on the target, and says why."""
+
+from platon_compress.planning.config import Form, PlanConfig
+from platon_compress.planning.cost import CostTable
+from platon_compress.planning.planner import LayerPlan, Plan, plan
+
+__all__ = ["CostTable", "Form", "LayerPlan", "Plan", "PlanConfig", "plan"]

@@ -1,0 +1,106 @@
+"""What a plan is made for."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import InputError
+
+__all__ = ["Form", "PlanConfig"]
+
+
+class Form(StrEnum):
+    """The representation of one weight in the compressed model."""
+
+    DENSE = "dense"
+    STRUCTURED = "structured"
+    CSR = "csr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """The workload and machine that a plan is made for.
+
+    tokens       tokens per sequence (patches for images); times ``batch`` = rows of every linear's input
+    threads      intra-op threads of the session; None: the cores this process may use
+    device       "cpu" or "cuda"; the sparse kernels run on the CPU only
+    cost_table   JSON file of `platon-compress calibrate`; None: the table that ships
+    force        this form for every weight that can take it, whatever the table says
+    min_speedup  CSR only where the table expects at least this factor over dense. 1.1: single measurements of
+                 the same session differ by several percent on a shared machine.
+    """
+
+    tokens: int
+    batch: int = 1
+    threads: int | None = None
+    device: str = "cpu"
+    cost_table: Path | None = None
+    force: Form | None = None
+    min_speedup: float = 1.1
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch", "threads"):
+            _check_count(name, getattr(self, name))
+        if self.device not in ("cpu", "cuda"):
+            raise InputError(f"device must be 'cpu' or 'cuda', got {self.device!r}")
+        if not isinstance(self.min_speedup, int | float) or not self.min_speedup >= 1:
+            raise InputError(
+                f"min_speedup must be >= 1, got {self.min_speedup!r}; 1.1 asks for 10 % over dense"
+            )
+        if self.force is not None:
+            object.__setattr__(self, "force", _form(self.force))
+        if self.cost_table is not None:
+            object.__setattr__(self, "cost_table", Path(self.cost_table))
+
+    @property
+    def rows(self) -> int:
+        """Rows of every linear layer's input: tokens * batch."""
+        return self.tokens * self.batch
+
+    @property
+    def used_threads(self) -> int:
+        """``threads``, or the number of cores that this process may run on."""
+        if self.threads is not None:
+            return self.threads
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; :meth:`from_dict` reads it back."""
+        return {
+            "tokens": self.tokens,
+            "batch": self.batch,
+            "threads": self.threads,
+            "device": self.device,
+            "cost_table": None if self.cost_table is None else str(self.cost_table),
+            "force": None if self.force is None else str(self.force),
+            "min_speedup": self.min_speedup,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "PlanConfig":
+        """Raises InputError for a field that does not exist or does not fit."""
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise InputError(f"the plan's config {dict(data)} does not fit: {error}; plan again") from error
+
+
+def _check_count(name: str, value: object) -> None:
+    if value is None and name == "threads":
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(
+            f"{name} must be a whole number >= 1, got {value!r}; 128 tokens is a usual sentence pair"
+        )
+
+
+def _form(value: object) -> Form:
+    try:
+        return Form(value)
+    except ValueError as error:
+        known = ", ".join(Form)
+        raise InputError(f"force must be one of {known}, got {value!r}") from error

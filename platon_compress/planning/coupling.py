@@ -1,0 +1,146 @@
+"""Which heads and neurons can go without changing what the model computes.
+
+A unit contributes `consumer columns @ unit output`. It goes exactly when that product is zero whatever the input:
+
+1. the consumer's columns of the unit are all zero; or
+2. heads: the value projection's rows and biases of the unit are all zero (zero values in any attention
+   pattern give zero); or
+3. neurons: the rows and biases of one producer are all zero and act(0) = 0 (gated or not).
+
+At least one unit stays. A coupling whose weights are shared with another module is left alone.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from platon_compress.formats.attention import head_refusal
+from platon_compress.structure import Coupling, find_couplings
+
+__all__ = ["NEURON_MULTIPLE", "UnitPlan", "attention_of", "plan_units", "removable_units"]
+
+NEURON_MULTIPLE = 8
+_VALUE_PRODUCER = 2  # producers of heads are (query, key, value, ...)
+_ACTIVATIONS = ("intermediate_act_fn", "activation", "activation_fn", "act", "act_fn", "hidden_act")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitPlan:
+    """``kept`` unit numbers of a coupling that shrinks, or None when it stays.
+
+    ``reason`` says why in either case, and is empty where no unit is all zero.
+    """
+
+    coupling: Coupling
+    kept: tuple[int, ...] | None
+    reason: str
+
+
+def plan_units(model: nn.Module) -> tuple[UnitPlan, ...]:
+    """One entry per coupling that :func:`platon_compress.structure.find_couplings` reports."""
+    shared = _shared_parameters(model)
+    return tuple(_plan_one(model, coupling, shared) for coupling in find_couplings(model))
+
+
+def removable_units(model: nn.Module, coupling: Coupling) -> torch.Tensor:
+    """bool [units]: the unit contributes exactly nothing, whatever the input."""
+    by_unit = (coupling.units, coupling.unit_size)
+    consumer = model.get_submodule(coupling.consumer).weight
+    columns_zero = (consumer == 0).all(dim=0).view(by_unit).all(dim=1)
+    silent = [_rows_zero(model.get_submodule(path)).view(by_unit).all(dim=1) for path in coupling.producers]
+    if coupling.kind == "heads":
+        return columns_zero | silent[_VALUE_PRODUCER]
+    if not _zero_activation_is_zero(model.get_submodule(coupling.block), model, coupling):
+        return columns_zero
+    return columns_zero | torch.stack(silent).any(dim=0)
+
+
+def attention_of(model: nn.Module, coupling: Coupling) -> nn.Module:
+    """The module that holds the query, key and value projections of a heads coupling."""
+    return model.get_submodule(coupling.producers[0].rpartition(".")[0])
+
+
+def _plan_one(model: nn.Module, coupling: Coupling, shared: set[int]) -> UnitPlan:
+    removable = removable_units(model, coupling)
+    count = int(removable.sum())
+    kept = _kept(removable, NEURON_MULTIPLE if coupling.kind == "neurons" else 1)
+    what = f"{count} of {coupling.units} {coupling.kind} of {coupling.block}"
+    if count == 0:
+        return UnitPlan(coupling=coupling, kept=None, reason="")
+    refusal = _refusal(model, coupling, shared)
+    if refusal is not None:
+        return UnitPlan(coupling=coupling, kept=None, reason=f"{what} are all zero but stay: {refusal}")
+    if len(kept) == coupling.units:
+        reason = f"{what} are all zero but stay: fewer than a step of {NEURON_MULTIPLE}"
+        return UnitPlan(coupling=coupling, kept=None, reason=reason)
+    gone = coupling.units - len(kept)
+    return UnitPlan(
+        coupling=coupling,
+        kept=kept,
+        reason=f"{gone} of {coupling.units} {coupling.kind} of {coupling.block} are all zero and go exactly",
+    )
+
+
+def _kept(removable: torch.Tensor, multiple: int) -> tuple[int, ...]:
+    """Units that stay, with the first removable ones added until their count is a positive multiple."""
+    live = torch.nonzero(~removable).flatten().tolist()
+    wanted = min(max(-(-len(live) // multiple) * multiple, multiple), removable.numel())
+    spare = torch.nonzero(removable).flatten().tolist()
+    return tuple(sorted(live + spare[: wanted - len(live)]))
+
+
+def _refusal(model: nn.Module, coupling: Coupling, shared: set[int]) -> str | None:
+    for path in (*coupling.producers, coupling.consumer):
+        if any(id(p) in shared for p in model.get_submodule(path).parameters()):
+            return f"the weight of {path} is shared with another module"
+    if coupling.kind == "heads":
+        return head_refusal(attention_of(model, coupling), coupling.units)
+    return _norm_refusal(model, coupling)
+
+
+def _norm_refusal(model: nn.Module, coupling: Coupling) -> str | None:
+    """A norm over the neurons mixes them: then a silent neuron still moves the others."""
+    members = {id(model.get_submodule(path)) for path in (*coupling.producers, coupling.consumer)}
+    if coupling.units == model.get_submodule(coupling.consumer).out_features:
+        return None  # the block's own norms have this size too
+    for name, module in model.get_submodule(coupling.block).named_modules():
+        own = [] if id(module) in members else list(module.parameters(recurse=False))
+        if any(p.shape == (coupling.units,) for p in own):
+            return f"{coupling.block}.{name} has one parameter a neuron"
+    return None
+
+
+def _rows_zero(linear: nn.Module) -> torch.Tensor:
+    """bool [out_features]: the output is zero whatever the input."""
+    zero = (linear.weight == 0).all(dim=1)
+    return zero if linear.bias is None else zero & (linear.bias == 0)
+
+
+def _zero_activation_is_zero(block: nn.Module, model: nn.Module, coupling: Coupling) -> bool:
+    """Whether the one activation around the producer maps 0 to 0. Not found: not proven, so False."""
+    parent = model.get_submodule(coupling.producers[0].rpartition(".")[0])
+    functions = [getattr(parent, name) for name in _ACTIVATIONS if callable(getattr(parent, name, None))]
+    if not functions:
+        functions = [
+            getattr(m, name)
+            for m in block.modules()
+            for name in _ACTIVATIONS
+            if callable(getattr(m, name, None))
+        ]
+    with torch.no_grad():
+        return len(functions) > 0 and all(_maps_zero_to_zero(function) for function in functions)
+
+
+def _maps_zero_to_zero(function: object) -> bool:
+    try:
+        return bool((function(torch.zeros(1)) == 0).all())  # type: ignore[operator]
+    except (TypeError, RuntimeError, ValueError):
+        return False
+
+
+def _shared_parameters(model: nn.Module) -> set[int]:
+    """Ids of parameters that two different modules hold (one module under two paths is not sharing)."""
+    holders = Counter(id(p) for module in set(model.modules()) for p in module.parameters(recurse=False))
+    return {key for key, count in holders.items() if count > 1}
