@@ -1,0 +1,139 @@
+"""Convert: a baked model and its plan become a model whose layers have the planned forms.
+
+The result computes what the baked model computes: only units that contribute exactly nothing are removed. It is
+a function of the baked model and the plan alone, so `model/` and `plan.json` rebuild a shrunk model anywhere.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from platon_compress.baking import BakedModel
+from platon_compress.errors import InputError
+from platon_compress.formats.attention import set_heads
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.formats.structured import unit_features, without_columns, without_rows
+from platon_compress.planning import Form, LayerPlan, Plan
+from platon_compress.planning.coupling import attention_of, removable_units
+from platon_compress.structure import Coupling, find_couplings
+
+__all__ = ["CompressedModel", "RemovedUnits", "convert"]
+
+_CURE = "plan this very model again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedUnits:
+    """What one group lost: ``before`` and ``after`` count its heads or neurons."""
+
+    group: str
+    kind: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressedModel:
+    """A converted copy in eval mode.
+
+    ``csr`` maps weight parameter names to their arrays; the module's own weight holds the same values, rebuilt
+    from the arrays.
+    """
+
+    model: nn.Module = field(repr=False)
+    csr: Mapping[str, CsrWeight] = field(repr=False)
+    plan: Plan = field(repr=False)
+    removed: tuple[RemovedUnits, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able summary: what was removed, how many weights are CSR, and how large the arrays are."""
+        return {
+            "removed": [vars(entry) for entry in self.removed],
+            "csr_weights": len(self.csr),
+            "csr_nnz": sum(weight.nnz for weight in self.csr.values()),
+            "csr_bytes": sum(weight.nbytes for weight in self.csr.values()),
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+        }
+
+
+@torch.no_grad()
+def convert(baked: BakedModel, plan: Plan) -> CompressedModel:
+    """Build the planned forms in a copy; ``baked.model`` is left as it is.
+
+    Raises:
+        InputError: the plan names weights, shapes or units that do not fit the model, or would remove units
+            that still contribute to the output.
+    """
+    layers = {layer.name: layer for layer in plan.layers}
+    _check_fits(baked.model, plan)
+    model = copy.deepcopy(baked.model).eval()
+    removed = tuple(
+        _shrink(model, coupling, kept) for coupling, kept in _shrinking(baked.model, layers).items()
+    )
+    csr = {name: _to_csr(model, name) for name, layer in layers.items() if layer.form is Form.CSR}
+    return CompressedModel(model=model, csr=csr, plan=plan, removed=removed)
+
+
+def _check_fits(model: nn.Module, plan: Plan) -> None:
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    for layer in plan.layers:
+        if layer.name not in shapes:
+            raise InputError(f"the plan names {layer.name!r}, which {type(model).__name__} lacks; {_CURE}")
+        if shapes[layer.name] != layer.shape:
+            raise InputError(
+                f"the plan has {layer.name!r} as {list(layer.shape)}, the model as {list(shapes[layer.name])}; {_CURE}"
+            )
+
+
+def _shrinking(model: nn.Module, layers: Mapping[str, LayerPlan]) -> dict[Coupling, tuple[int, ...]]:
+    """The couplings that lose units, each with the units that stay; every member must agree."""
+    wanted = {layer.group: layer.kept for layer in layers.values() if layer.kept is not None}
+    couplings = {coupling.name: coupling for coupling in find_couplings(model)}
+    found: dict[Coupling, tuple[int, ...]] = {}
+    for group, kept in wanted.items():
+        if group not in couplings:
+            raise InputError(f"the plan shrinks {group!r}, which {type(model).__name__} lacks; {_CURE}")
+        coupling = couplings[group]
+        _check_members(coupling, kept, layers)
+        silent = removable_units(model, coupling)
+        if not set(torch.nonzero(~silent).flatten().tolist()) <= set(kept):
+            raise InputError(f"the plan removes units of {group!r} that are not all zero; {_CURE}")
+        found[coupling] = kept
+    return found
+
+
+def _check_members(coupling: Coupling, kept: tuple[int, ...], layers: Mapping[str, LayerPlan]) -> None:
+    for path in (*coupling.producers, coupling.consumer):
+        layer = layers.get(f"{path}.weight")
+        if layer is None or layer.kept != kept:
+            raise InputError(f"the plan shrinks {coupling.name!r} but not {path}.weight alike; {_CURE}")
+
+
+def _shrink(model: nn.Module, coupling: Coupling, kept: tuple[int, ...]) -> RemovedUnits:
+    features = unit_features(kept, coupling.unit_size)
+    if coupling.kind == "heads":
+        attention = attention_of(model, coupling)
+        set_heads(attention, before=coupling.units, after=len(kept), head_size=coupling.unit_size)
+    for path in coupling.producers:
+        model.set_submodule(path, without_rows(_linear(model, path), features))
+    consumer = without_columns(_linear(model, coupling.consumer), features)
+    model.set_submodule(coupling.consumer, consumer)
+    return RemovedUnits(group=coupling.name, kind=coupling.kind, before=coupling.units, after=len(kept))
+
+
+def _linear(model: nn.Module, path: str) -> nn.Linear:
+    module = model.get_submodule(path)
+    if not isinstance(module, nn.Linear):
+        raise InputError(f"{path} is a {type(module).__name__}, not a linear layer; {_CURE}")
+    return module
+
+
+def _to_csr(model: nn.Module, name: str) -> CsrWeight:
+    weight = model.get_parameter(name)
+    csr = CsrWeight.from_dense(weight.detach().float().cpu().numpy())
+    weight.copy_(torch.from_numpy(csr.to_dense()))
+    return csr
