@@ -1,0 +1,148 @@
+// Plain C entry points for tests and benchmarks (ctypes): the kernels without ONNX Runtime.
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "export.h"
+#include "linear.h"
+
+namespace platon {
+namespace {
+
+// A fixed set of threads that share the items of one loop at a time; the caller works too.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+  ~ThreadPool() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  static void run(void* pool, void (*body)(void*, size_t), size_t total, void* data) {
+    static_cast<ThreadPool*>(pool)->loop(body, total, data);
+  }
+
+ private:
+  void loop(void (*body)(void*, size_t), size_t total, void* data) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    body_ = body, data_ = data, total_ = total, next_ = 0, busy_ = 0;
+    wake_.notify_all();
+    take_items(lock);
+    done_.wait(lock, [this] { return busy_ == 0; });
+    total_ = 0;
+  }
+  void take_items(std::unique_lock<std::mutex>& lock) {
+    while (next_ < total_) {
+      const size_t item = next_++;
+      ++busy_;
+      lock.unlock();
+      body_(data_, item);
+      lock.lock();
+      --busy_;
+    }
+  }
+  void work() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      take_items(lock);
+      if (busy_ == 0) done_.notify_one();
+      wake_.wait(lock, [this] { return stopping_ || next_ < total_; });
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::vector<std::thread> workers_;
+  void (*body_)(void*, size_t) = nullptr;
+  void* data_ = nullptr;
+  size_t total_ = 0, next_ = 0, busy_ = 0;
+  bool stopping_ = false;
+};
+
+// Runs `body`; on an exception writes its text to `error` and returns false.
+template <class Body>
+bool reported(char* error, size_t error_size, Body&& body) noexcept {
+  try {
+    body();
+    return true;
+  } catch (const std::exception& caught) {
+    if (error && error_size) {
+      std::strncpy(error, caught.what(), error_size - 1);
+      error[error_size - 1] = '\0';
+    }
+  } catch (...) {
+  }
+  return false;
+}
+
+}  // namespace
+}  // namespace platon
+
+using platon::SparseLinear;
+using platon::ThreadPool;
+
+// Names of the compiled kernels, comma separated, in order of preference from last to first.
+PLATON_EXPORT const char* platon_kernel_names() {
+#define PLATON_NAME(name) "," #name
+  static const char names[] = PLATON_KERNELS(PLATON_NAME);
+#undef PLATON_NAME
+  return names + 1;
+}
+
+PLATON_EXPORT int platon_kernel_supported(const char* name) {
+  return platon::reported(nullptr, 0, [&] { platon::find_kernels(name); });
+}
+
+// The kernels that a new session would use ("" with the reason in `error` when PLATON_FORCE_ISA is wrong).
+PLATON_EXPORT const char* platon_selected_kernel(char* error, size_t error_size) {
+  const char* name = "";
+  platon::reported(error, error_size, [&] { name = platon::select_kernels().name; });
+  return name;
+}
+
+// column_bytes: 2 (uint16) or 4 (int32). bias_length 0: no bias. Null with the reason in `error` on bad input.
+PLATON_EXPORT void* platon_linear_create(const float* values, int64_t value_count, const void* columns,
+                                         int64_t column_count, int column_bytes, const int32_t* row_starts,
+                                         int64_t row_start_count, int64_t in_features, int64_t out_features,
+                                         const float* bias, int64_t bias_length, const char* activation,
+                                         char* error, size_t error_size) {
+  SparseLinear* linear = nullptr;
+  platon::reported(error, error_size, [&] {
+    const platon::CsrView csr{values,     value_count,     columns,     column_count, column_bytes == 4,
+                              row_starts, row_start_count, in_features, out_features};
+    linear = new SparseLinear(csr, std::vector<float>(bias, bias + bias_length), platon::parse_activation(activation));
+  });
+  return linear;
+}
+
+PLATON_EXPORT void platon_linear_destroy(void* linear) { delete static_cast<SparseLinear*>(linear); }
+
+PLATON_EXPORT int64_t platon_linear_packed_bytes(const void* linear) {
+  return static_cast<const SparseLinear*>(linear)->weights().bytes();
+}
+
+PLATON_EXPORT void* platon_pool_create(int threads) {
+  ThreadPool* pool = nullptr;
+  platon::reported(nullptr, 0, [&] { pool = new ThreadPool(threads); });
+  return pool;
+}
+
+PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPool*>(pool); }
+
+// out[tokens][out_features] from x[tokens][in_features]; 0 with the reason in `error` on failure.
+PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const float* x, int64_t tokens,
+                                    float* out, void* pool, char* error, size_t error_size) {
+  return platon::reported(error, error_size, [&] {
+    static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), x, tokens, nullptr, out,
+                                                  ThreadPool::run, pool);
+  });
+}

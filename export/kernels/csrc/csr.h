@@ -1,0 +1,34 @@
+// Weights as they come from a file: untrusted CSR arrays, and the check that every later layer relies on.
+#pragma once
+#include <cstdint>
+#include <stdexcept>
+
+namespace platon {
+
+// Thrown for anything wrong with what the caller gave; never crosses the library's border.
+struct InputError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A row-major sparse matrix [out_features, in_features] in somebody else's memory.
+struct CsrView {
+  const float* values;
+  int64_t value_count;
+  const void* columns;  // uint16 or int32
+  int64_t column_count;
+  bool wide_columns;  // int32
+  const int32_t* row_starts;
+  int64_t row_start_count;
+  int64_t in_features;
+  int64_t out_features;
+
+  int64_t column(int64_t i) const {
+    return wide_columns ? static_cast<const int32_t*>(columns)[i] : static_cast<const uint16_t*>(columns)[i];
+  }
+};
+
+// Throws InputError unless sizes agree, row_starts climbs from 0 to nnz, and each row's columns are strictly
+// increasing inside [0, in_features). After it every index is safe.
+void validate(const CsrView& csr);
+
+}  // namespace platon

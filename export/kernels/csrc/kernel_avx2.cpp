@@ -1,0 +1,254 @@
+// AVX2 + FMA kernels. Standard headers come before the target pragma, so that no inline function of theirs is
+// compiled for AVX2 and then shared with code that runs on older processors.
+#include "kernels.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+
+namespace platon {
+namespace {
+bool supported() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+}  // namespace
+}  // namespace platon
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#include <immintrin.h>
+
+namespace platon {
+namespace {
+
+constexpr int kUnrolledLength = 16;  // runs up to this length have straight-line code of their own
+
+inline void transpose8(__m256 v[8]) {
+  __m256 a[8], b[8];
+  for (int i = 0; i < 4; ++i) {
+    a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+    a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+  }
+  for (int i = 0; i < 2; ++i) {
+    b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
+    b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
+    b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
+    b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+  }
+}
+
+// Eight columns of one token group; `rows` tokens exist, the others read as zero.
+inline void pack_tile(const float* x, int64_t stride, int rows, int lanes, float* panel) {
+  __m256 v[8];
+  for (int t = 0; t < 8; ++t) v[t] = t < rows ? _mm256_loadu_ps(x + t * stride) : _mm256_setzero_ps();
+  transpose8(v);
+  for (int c = 0; c < 8; ++c) _mm256_storeu_ps(panel + c * lanes, v[c]);
+}
+
+void pack(const float* x, int64_t stride, int tokens, int64_t columns, int width, float* panel) {
+  const int lanes = width * kLanes;
+  for (int group = 0; group < width; ++group) {
+    const float* source = x + group * kLanes * stride;
+    float* target = panel + group * kLanes;
+    int rows = tokens - group * kLanes;
+    rows = rows < 0 ? 0 : rows > kLanes ? kLanes : rows;
+    int64_t column = 0;
+    if (rows == kLanes)
+      for (; column + 8 <= columns; column += 8) pack_tile(source + column, stride, 8, lanes, target + column * lanes);
+    else
+      for (; column + 8 <= columns; column += 8)
+        pack_tile(source + column, stride, rows, lanes, target + column * lanes);
+    for (; column < columns; ++column)
+      for (int t = 0; t < kLanes; ++t) target[column * lanes + t] = t < rows ? source[t * stride + column] : 0.0f;
+  }
+}
+
+void start(const float* bias, int rows, int width, float* acc) {
+  for (int row = 0; row < rows; ++row) {
+    const __m256 value = bias ? _mm256_broadcast_ss(bias + row) : _mm256_setzero_ps();
+    for (int w = 0; w < width; ++w, acc += kLanes) _mm256_storeu_ps(acc, value);
+  }
+}
+
+template <int kWidth>
+inline void add_nonzero(const float* value, const uint8_t* offset, const float* panel, __m256 sum[kWidth]) {
+  const __m256 weight = _mm256_broadcast_ss(value);
+  const float* in = panel + static_cast<uintptr_t>(*offset) * (kWidth * kLanes);
+#pragma GCC unroll 8
+  for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, _mm256_loadu_ps(in + w * kLanes), sum[w]);
+}
+
+// `count` runs of kLength non-zeros each (kLength 0: `length` of them, any number).
+template <int kWidth, int kLength>
+void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* offsets, const float* values,
+                   const float* panel, float* acc) {
+  const int step = kLength ? kLength : length;
+  for (int i = 0; i < count; ++i, offsets += step, values += step) {
+    float* out = acc + static_cast<uintptr_t>(rows[i]) * (kWidth * kLanes);
+    __m256 sum[kWidth];
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_loadu_ps(out + w * kLanes);
+    if constexpr (kLength > 0) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kLength; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum);
+    } else {
+      int j = 0;
+      for (; j + 4 <= length; j += 4) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) add_nonzero<kWidth>(values + j + u, offsets + j + u, panel, sum);
+      }
+      for (; j < length; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum);
+    }
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) _mm256_storeu_ps(out + w * kLanes, sum[w]);
+  }
+}
+
+using RunKernel = void (*)(int, int, const uint16_t*, const uint8_t*, const float*, const float*, float*);
+
+template <int kWidth, int kLength = kUnrolledLength>
+struct RunTable {
+  static constexpr void fill(RunKernel* table) {
+    table[kLength] = multiply_runs<kWidth, kLength>;
+    if constexpr (kLength > 0) RunTable<kWidth, kLength - 1>::fill(table);
+  }
+};
+
+struct RunKernels {
+  RunKernel table[kMaxWidth + 1][kUnrolledLength + 1] = {};
+  constexpr RunKernels() {
+    RunTable<1>::fill(table[1]);
+    RunTable<2>::fill(table[2]);
+    RunTable<3>::fill(table[3]);
+    RunTable<4>::fill(table[4]);
+    RunTable<5>::fill(table[5]);
+    RunTable<6>::fill(table[6]);
+    RunTable<7>::fill(table[7]);
+    RunTable<8>::fill(table[8]);
+  }
+};
+constexpr RunKernels run_kernels;  // constant data: nothing here runs when the library is loaded
+
+void multiply(const Block& block, int width, const float* panel, float* acc) {
+  const RunKernel* table = run_kernels.table[width];
+  const uint16_t* rows = block.rows;
+  const uint8_t* offsets = block.offsets;
+  const float* values = block.values;
+  for (int g = 0; g < block.group_count; ++g) {
+    const int length = block.groups[g].length;
+    const int count = block.groups[g].count;
+    table[length <= kUnrolledLength ? length : 0](length, count, rows, offsets, values, panel, acc);
+    rows += count;
+    offsets += static_cast<int64_t>(length) * count;
+    values += static_cast<int64_t>(length) * count;
+  }
+}
+
+inline __m256 clamp(__m256 x, float bound) {
+  // min/max return their second operand when one is NaN, so a NaN input stays NaN.
+  return _mm256_max_ps(_mm256_set1_ps(-bound), _mm256_min_ps(_mm256_set1_ps(bound), x));
+}
+
+template <int kCount>
+inline __m256 polynomial(const float (&c)[kCount], __m256 x) {
+  __m256 sum = _mm256_set1_ps(c[kCount - 1]);
+  for (int i = kCount - 2; i >= 0; --i) sum = _mm256_fmadd_ps(sum, x, _mm256_set1_ps(c[i]));
+  return sum;
+}
+
+// erf(z) = z P(z^2) / Q(z^2) on |z| <= 3.92, constant beyond; our own minimax fit, error 1.6e-8 before rounding.
+inline __m256 erf8(__m256 x) {
+  static const float p[] = {1.1283790223979597f, 0.1927635769491592f,    0.053060406210813975f,
+                            0.00386830261703588f, 0.00028747813241554606f, 2.0347300231935423e-06f};
+  static const float q[] = {1.0f, 0.5041639390766768f,    0.1150844095091719f,
+                            0.015172248359540985f, 0.0011881077429175386f, 3.807052317353758e-05f};
+  const __m256 z = clamp(x, 3.92f);
+  const __m256 square = _mm256_mul_ps(z, z);
+  return _mm256_div_ps(_mm256_mul_ps(z, polynomial(p, square)), polynomial(q, square));
+}
+
+// exp on [-87, 87]: 2^n times a degree-6 Taylor polynomial on |r| <= ln(2)/2, relative error about 2e-7.
+inline __m256 exp8(__m256 x) {
+  static const float c[] = {1.0f, 1.0f, 0.5f, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720};
+  x = clamp(x, 87.0f);
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), x);
+  r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
+  const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+  return _mm256_mul_ps(polynomial(c, r), _mm256_castsi256_ps(exponent));
+}
+
+template <Activation kActivation>
+inline __m256 activate(__m256 x) {
+  if constexpr (kActivation == Activation::kRelu) {
+    return _mm256_max_ps(_mm256_setzero_ps(), x);
+  } else if constexpr (kActivation == Activation::kGelu) {
+    const __m256 half = _mm256_mul_ps(x, _mm256_set1_ps(0.5f));
+    return _mm256_fmadd_ps(half, erf8(_mm256_mul_ps(x, _mm256_set1_ps(0.70710678f))), half);
+  } else if constexpr (kActivation == Activation::kGeluTanh) {
+    // 0.5 x (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3)
+    const __m256 cubic = _mm256_fmadd_ps(_mm256_mul_ps(x, x), _mm256_set1_ps(0.044715f), _mm256_set1_ps(1.0f));
+    const __m256 u = _mm256_mul_ps(_mm256_mul_ps(x, cubic), _mm256_set1_ps(-2.0f * 0.79788456f));
+    return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp8(u)));
+  } else {
+    return x;
+  }
+}
+
+template <Activation kActivation>
+void finish_as(const float* acc, int rows, int width, int tokens, float* out, int64_t stride) {
+  const int lanes = width * kLanes;
+  for (int group = 0; group * kLanes < tokens; ++group) {
+    const int valid = tokens - group * kLanes < kLanes ? tokens - group * kLanes : kLanes;
+    const float* source = acc + group * kLanes;
+    float* target = out + group * kLanes * stride;
+    int row = 0;
+    for (; row + 8 <= rows; row += 8) {
+      __m256 v[8];
+      for (int r = 0; r < 8; ++r) v[r] = activate<kActivation>(_mm256_loadu_ps(source + (row + r) * lanes));
+      transpose8(v);
+      if (valid == kLanes)
+        for (int t = 0; t < 8; ++t) _mm256_storeu_ps(target + t * stride + row, v[t]);
+      else
+        for (int t = 0; t < valid; ++t) _mm256_storeu_ps(target + t * stride + row, v[t]);
+    }
+    for (; row < rows; ++row) {
+      float v[8];
+      _mm256_storeu_ps(v, activate<kActivation>(_mm256_loadu_ps(source + row * lanes)));
+      for (int t = 0; t < valid; ++t) target[t * stride + row] = v[t];
+    }
+  }
+}
+
+void finish(const float* acc, int rows, int width, int tokens, Activation activation, float* out, int64_t stride) {
+  switch (activation) {
+    case Activation::kNone:
+      return finish_as<Activation::kNone>(acc, rows, width, tokens, out, stride);
+    case Activation::kGelu:
+      return finish_as<Activation::kGelu>(acc, rows, width, tokens, out, stride);
+    case Activation::kGeluTanh:
+      return finish_as<Activation::kGeluTanh>(acc, rows, width, tokens, out, stride);
+    case Activation::kRelu:
+      return finish_as<Activation::kRelu>(acc, rows, width, tokens, out, stride);
+  }
+}
+
+}  // namespace
+
+const Kernels avx2_kernels = {"avx2", supported, pack, start, multiply, finish};
+
+}  // namespace platon
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

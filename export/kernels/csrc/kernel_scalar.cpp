@@ -1,0 +1,67 @@
+// Portable kernels: no intrinsics, plain loops that a compiler may vectorise for any target.
+#include <cmath>
+
+#include "kernels.h"
+
+namespace platon {
+namespace {
+
+bool supported() { return true; }
+
+void pack(const float* x, int64_t stride, int tokens, int64_t columns, int width, float* panel) {
+  const int lanes = width * kLanes;
+  for (int64_t column = 0; column < columns; ++column) {
+    float* row = panel + column * lanes;
+    for (int t = 0; t < tokens; ++t) row[t] = x[t * stride + column];
+    for (int t = tokens; t < lanes; ++t) row[t] = 0.0f;
+  }
+}
+
+void start(const float* bias, int rows, int width, float* acc) {
+  const int lanes = width * kLanes;
+  for (int row = 0; row < rows; ++row)
+    for (int t = 0; t < lanes; ++t) acc[row * lanes + t] = bias ? bias[row] : 0.0f;
+}
+
+void multiply(const Block& block, int width, const float* panel, float* acc) {
+  const int lanes = width * kLanes;
+  const uint16_t* rows = block.rows;
+  const uint8_t* offsets = block.offsets;
+  const float* values = block.values;
+  for (int g = 0; g < block.group_count; ++g) {
+    const int length = block.groups[g].length;
+    for (int i = 0; i < block.groups[g].count; ++i, offsets += length, values += length) {
+      float* out = acc + static_cast<int64_t>(*rows++) * lanes;
+      for (int j = 0; j < length; ++j) {
+        const float* in = panel + offsets[j] * lanes;
+        for (int t = 0; t < lanes; ++t) out[t] += values[j] * in[t];
+      }
+    }
+  }
+}
+
+float activate(float x, Activation activation) {
+  switch (activation) {
+    case Activation::kRelu:
+      return x > 0.0f || x != x ? x : 0.0f;
+    case Activation::kGelu:
+      return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+    case Activation::kGeluTanh:
+      return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+    case Activation::kNone:
+      break;
+  }
+  return x;
+}
+
+void finish(const float* acc, int rows, int width, int tokens, Activation activation, float* out, int64_t stride) {
+  const int lanes = width * kLanes;
+  for (int t = 0; t < tokens; ++t)
+    for (int row = 0; row < rows; ++row) out[t * stride + row] = activate(acc[row * lanes + t], activation);
+}
+
+}  // namespace
+
+const Kernels scalar_kernels = {"scalar", supported, pack, start, multiply, finish};
+
+}  // namespace platon

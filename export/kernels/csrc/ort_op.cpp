@@ -1,0 +1,305 @@
+// The adapter: platon::SparseLinear for ONNX Runtime. Every error leaves as an OrtStatus; no exception crosses
+// the border.
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "export.h"
+#include "linear.h"
+#include "ort_abi.h"
+
+namespace platon {
+namespace {
+
+using ort::Api;
+
+enum Input : size_t { kX, kValues, kColumns, kRowStarts, kBias, kInputCount };
+constexpr const char* kInputNames[] = {"X", "values", "columns", "row_starts", "bias"};
+constexpr int64_t kFormatVersion = 1;
+
+// An OrtStatus on its way through our own code.
+struct StatusError {
+  ort::Status* status;
+};
+
+void check(ort::Status* status) {
+  if (status) throw StatusError{status};
+}
+
+// Runs `body` and turns whatever it throws into an OrtStatus.
+template <class Body>
+ort::Status* guarded(const Api& api, Body&& body) noexcept {
+  try {
+    body();
+    return nullptr;
+  } catch (const StatusError& error) {
+    return error.status;
+  } catch (const InputError& error) {
+    try {
+      return api.create_status(ort::kInvalidArgument, ("platon::SparseLinear: " + std::string(error.what())).c_str());
+    } catch (...) {
+    }
+  } catch (const std::bad_alloc&) {
+    return api.create_status(ort::kFail, "platon::SparseLinear: out of memory");
+  } catch (const std::exception& error) {
+    return api.create_status(ort::kFail, error.what());
+  } catch (...) {
+  }
+  return api.create_status(ort::kFail, "platon::SparseLinear: unknown error");
+}
+
+// Type, shape and data of a tensor.
+struct Tensor {
+  const void* data = nullptr;
+  ort::ElementType type = ort::kUndefined;
+  std::vector<int64_t> shape;
+
+  Tensor(const Api& api, const ort::Value* value) {
+    ort::TensorInfo* info = nullptr;
+    check(api.tensor_info(value, &info));
+    const auto release = [&api](ort::TensorInfo* held) { api.release_tensor_info(held); };
+    const std::unique_ptr<ort::TensorInfo, decltype(release)> owner(info, release);
+    check(api.element_type(info, &type));
+    size_t rank = 0;
+    check(api.dimension_count(info, &rank));
+    shape.resize(rank);
+    if (rank) check(api.dimensions(info, shape.data(), rank));
+    void* pointer = nullptr;
+    check(api.tensor_data(value, &pointer));
+    data = pointer;
+  }
+
+  int64_t length(Input input, ort::ElementType expected) const {
+    if (type != expected)
+      throw InputError(std::string(kInputNames[input]) + " must have element type " + std::to_string(expected) +
+                       " (ONNX numbering), got " + std::to_string(type));
+    if (shape.size() != 1)
+      throw InputError(std::string(kInputNames[input]) + " must have one dimension, got " +
+                       std::to_string(shape.size()));
+    return shape[0];
+  }
+};
+
+const ort::Value* constant(const Api& api, const ort::KernelInfo* info, Input input) {
+  int is_constant = 0;
+  const ort::Value* value = nullptr;
+  check(api.constant_input(info, input, &is_constant, &value));
+  return is_constant ? value : nullptr;
+}
+
+Tensor required_constant(const Api& api, const ort::KernelInfo* info, Input input) {
+  const ort::Value* value = constant(api, info, input);
+  if (!value)
+    throw InputError(std::string(kInputNames[input]) +
+                     " must be an initializer of the model, got a value computed at run time");
+  return Tensor(api, value);
+}
+
+int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
+  int64_t value = 0;
+  if (ort::Status* status = api.attribute_int64(info, name, &value)) {
+    api.release_status(status);
+    throw InputError(std::string("attribute ") + name + " is missing; export the model again");
+  }
+  return value;
+}
+
+int64_t format_version(const Api& api, const ort::KernelInfo* info) {
+  int64_t value = kFormatVersion;
+  if (ort::Status* status = api.attribute_int64(info, "format_version", &value)) api.release_status(status);
+  return value;
+}
+
+std::string activation_name(const Api& api, const ort::KernelInfo* info) {
+  size_t size = 0;
+  if (ort::Status* status = api.attribute_string(info, "activation", nullptr, &size)) {
+    api.release_status(status);
+    return "";
+  }
+  if (size > 64) throw InputError("activation has a name of " + std::to_string(size) + " bytes");
+  std::string name(size, '\0');
+  if (size) check(api.attribute_string(info, "activation", &name[0], &size));
+  return name.c_str();
+}
+
+std::vector<float> constant_bias(const Api& api, const ort::KernelInfo* info, int64_t out_features) {
+  size_t inputs = 0;
+  check(api.kernel_input_count(info, &inputs));
+  const ort::Value* value = inputs > kBias ? constant(api, info, kBias) : nullptr;
+  if (!value) return {};
+  const Tensor tensor(api, value);
+  const int64_t length = tensor.length(kBias, ort::kFloat);
+  if (length != out_features)
+    throw InputError("bias must have out_features = " + std::to_string(out_features) + " entries, got " +
+                     std::to_string(length));
+  const float* data = static_cast<const float*>(tensor.data);
+  return std::vector<float>(data, data + length);
+}
+
+struct PoolBridge {
+  const Api& api;
+  const ort::KernelContext* context;
+
+  // The session's own pool. One item per batch, so that threads take the next item when they are free.
+  static void run(void* pool, void (*body)(void*, size_t), size_t total, void* data) {
+    const PoolBridge& bridge = *static_cast<PoolBridge*>(pool);
+    if (total == 1) return body(data, 0);
+    if (total) check(bridge.api.parallel_for(bridge.context, body, total, total, data));
+  }
+};
+
+class OrtKernel {
+ public:
+  OrtKernel(Api api, const ort::KernelInfo* info) : api_(api), kernels_(select_kernels()) {
+    const int64_t version = format_version(api, info);
+    if (version != kFormatVersion)
+      throw InputError("format_version " + std::to_string(version) +
+                       " is unknown to this library, which reads version 1; install a newer platon-compress");
+    const Tensor values = required_constant(api, info, kValues);
+    const Tensor columns = required_constant(api, info, kColumns);
+    const Tensor row_starts = required_constant(api, info, kRowStarts);
+    const bool wide = columns.type == ort::kInt32;
+    CsrView csr{};
+    csr.values = static_cast<const float*>(values.data);
+    csr.value_count = values.length(kValues, ort::kFloat);
+    csr.columns = columns.data;
+    csr.column_count = columns.length(kColumns, wide ? ort::kInt32 : ort::kUint16);
+    csr.wide_columns = wide;
+    csr.row_starts = static_cast<const int32_t*>(row_starts.data);
+    csr.row_start_count = row_starts.length(kRowStarts, ort::kInt32);
+    csr.in_features = attribute(api, info, "in_features");
+    csr.out_features = attribute(api, info, "out_features");
+    linear_ = std::make_unique<SparseLinear>(csr, constant_bias(api, info, csr.out_features),
+                                             parse_activation(activation_name(api, info)));
+  }
+
+  ort::Status* compute(ort::KernelContext* context) noexcept {
+    return guarded(api_, [&] { run(context); });
+  }
+
+ private:
+  void run(ort::KernelContext* context) {
+    const ort::Value* input = nullptr;
+    check(api_.input(context, kX, &input));
+    const Tensor x(api_, input);
+    const int64_t tokens = token_count(x);
+    std::vector<int64_t> shape = x.shape;
+    shape.back() = linear_->weights().out_features();
+    ort::Value* output = nullptr;
+    check(api_.output(context, 0, shape.data(), shape.size(), &output));
+    void* out = nullptr;
+    check(api_.tensor_data(output, &out));
+    PoolBridge bridge{api_, context};
+    linear_->run(kernels_, static_cast<const float*>(x.data), tokens, run_time_bias(context),
+                 static_cast<float*>(out), PoolBridge::run, &bridge);
+  }
+
+  int64_t token_count(const Tensor& x) const {
+    const int64_t in = linear_->weights().in_features();
+    if (x.type != ort::kFloat) throw InputError("X must be float32, got ONNX element type " + std::to_string(x.type));
+    if (x.shape.empty() || x.shape.back() != in)
+      throw InputError("the last dimension of X must be in_features = " + std::to_string(in) + ", got " +
+                       (x.shape.empty() ? "a scalar" : std::to_string(x.shape.back())));
+    int64_t tokens = 1;
+    for (size_t i = 0; i + 1 < x.shape.size(); ++i) {
+      const int64_t size = x.shape[i];
+      if (size == 0) return 0;
+      if (size < 0 || tokens > std::numeric_limits<int64_t>::max() / size) throw InputError("X is too large");
+      tokens *= size;
+    }
+    return tokens;
+  }
+
+  // A bias that is not an initializer (another node computes it) is read on every call.
+  const float* run_time_bias(const ort::KernelContext* context) const {
+    if (linear_->bias()) return nullptr;
+    size_t inputs = 0;
+    check(api_.input_count(context, &inputs));
+    const ort::Value* value = nullptr;
+    if (inputs > kBias) check(api_.input(context, kBias, &value));
+    if (!value) return nullptr;
+    const Tensor bias(api_, value);
+    const int64_t out = linear_->weights().out_features();
+    if (bias.length(kBias, ort::kFloat) != out)
+      throw InputError("bias must have out_features = " + std::to_string(out) + " entries, got " +
+                       std::to_string(bias.shape[0]));
+    return static_cast<const float*>(bias.data);
+  }
+
+  Api api_;
+  const Kernels& kernels_;
+  std::unique_ptr<SparseLinear> linear_;
+};
+
+ort::Status* create_kernel(const ort::CustomOp*, const void* table, const ort::KernelInfo* info, void** kernel) {
+  const Api api(static_cast<const void* const*>(table));
+  return guarded(api, [&] { *kernel = new OrtKernel(api, info); });
+}
+
+ort::CustomOp make_sparse_linear() {
+  ort::CustomOp op{};
+  op.version = ort::kApiVersion;
+  op.get_name = [](const ort::CustomOp*) { return "SparseLinear"; };
+  op.get_execution_provider = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
+  op.get_input_type = [](const ort::CustomOp*, size_t index) {
+    constexpr ort::ElementType types[] = {ort::kFloat, ort::kFloat, ort::kUndefined, ort::kInt32, ort::kFloat};
+    return index < kInputCount ? types[index] : ort::kUndefined;
+  };
+  op.get_input_count = [](const ort::CustomOp*) -> size_t { return kInputCount; };
+  op.get_output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
+  op.get_output_count = [](const ort::CustomOp*) -> size_t { return 1; };
+  op.kernel_destroy = [](void* kernel) { delete static_cast<OrtKernel*>(kernel); };
+  op.get_input_characteristic = [](const ort::CustomOp*, size_t index) {
+    return index == kBias ? ort::kOptional : ort::kRequired;
+  };
+  op.get_output_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
+  op.get_input_memory_type = [](const ort::CustomOp*, size_t) { return 0; };
+  op.get_variadic_input_min_arity = [](const ort::CustomOp*) { return 1; };
+  op.get_variadic_input_homogeneity = [](const ort::CustomOp*) { return 1; };
+  op.get_variadic_output_min_arity = [](const ort::CustomOp*) { return 1; };
+  op.get_variadic_output_homogeneity = [](const ort::CustomOp*) { return 1; };
+  op.create_kernel_v2 = create_kernel;
+  op.kernel_compute_v2 = [](void* kernel, ort::KernelContext* context) {
+    return static_cast<OrtKernel*>(kernel)->compute(context);
+  };
+  op.get_start_version = [](const ort::CustomOp*) { return 1; };
+  op.get_end_version = [](const ort::CustomOp*) { return std::numeric_limits<int>::max(); };
+  return op;
+}
+
+// ONNX Runtime keeps the domain by reference and never releases it: one for the life of the library.
+ort::CustomOpDomain* domain(const Api& api) {
+  static std::mutex mutex;
+  static ort::CustomOpDomain* instance = nullptr;
+  static const ort::CustomOp sparse_linear = make_sparse_linear();
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (!instance) {
+    ort::CustomOpDomain* created = nullptr;
+    check(api.create_domain("platon", &created));
+    check(api.domain_add(created, &sparse_linear));
+    instance = created;
+  }
+  return instance;
+}
+
+}  // namespace
+}  // namespace platon
+
+// The one symbol that every ONNX Runtime binding looks up.
+PLATON_EXPORT platon::ort::Status* RegisterCustomOps(platon::ort::SessionOptions* options,
+                                                     const platon::ort::ApiBase* base) {
+  const void* const* table = base->get_api(platon::ort::kApiVersion);
+  if (!table) {
+    const void* const* oldest = base->get_api(1);
+    if (!oldest) return nullptr;
+    return platon::ort::Api(oldest).create_status(
+        platon::ort::kFail, "platon-compress needs ONNX Runtime 1.17 or newer; install a newer onnxruntime");
+  }
+  const platon::ort::Api api(table);
+  return platon::guarded(api, [&] { platon::check(api.add_domain(options, platon::domain(api))); });
+}

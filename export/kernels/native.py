@@ -1,0 +1,192 @@
+"""The kernels without ONNX Runtime, through the library's plain C entry points (tests, benchmarks, calibration)."""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from platon_compress.errors import InputError
+from platon_compress.export.session import library_path
+
+__all__ = ["NativeLinear", "NativePool", "kernel_names", "kernel_supported", "selected_kernel"]
+
+_ERROR_BYTES = 512
+_C_LONG = ctypes.c_int64
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "platon_kernel_names": (ctypes.c_char_p, []),
+    "platon_kernel_supported": (ctypes.c_int, [ctypes.c_char_p]),
+    "platon_selected_kernel": (ctypes.c_char_p, [ctypes.c_char_p, ctypes.c_size_t]),
+    "platon_linear_create": (
+        ctypes.c_void_p,
+        [
+            ctypes.c_void_p,
+            _C_LONG,
+            ctypes.c_void_p,
+            _C_LONG,
+            ctypes.c_int,
+            ctypes.c_void_p,
+            _C_LONG,
+            _C_LONG,
+            _C_LONG,
+            ctypes.c_void_p,
+            _C_LONG,
+            ctypes.c_char_p,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+        ],
+    ),
+    "platon_linear_destroy": (None, [ctypes.c_void_p]),
+    "platon_linear_packed_bytes": (_C_LONG, [ctypes.c_void_p]),
+    "platon_pool_create": (ctypes.c_void_p, [ctypes.c_int]),
+    "platon_pool_destroy": (None, [ctypes.c_void_p]),
+    "platon_linear_run": (
+        ctypes.c_int,
+        [
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_void_p,
+            _C_LONG,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+        ],
+    ),
+}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(library_path()))
+    for name, (result, arguments) in _SIGNATURES.items():
+        function: Callable[..., Any] = getattr(library, name)
+        function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
+    return library
+
+
+def kernel_names() -> tuple[str, ...]:
+    """The compiled kernel sets, slowest first: the one list that dispatch, tests and benchmarks share."""
+    return tuple(_library().platon_kernel_names().decode().split(","))
+
+
+def kernel_supported(name: str) -> bool:
+    """Whether this processor can run the kernel set."""
+    return bool(_library().platon_kernel_supported(name.encode()))
+
+
+def selected_kernel() -> str:
+    """The set that a new session takes here, `PLATON_FORCE_ISA` respected; InputError when that is wrong."""
+    error = ctypes.create_string_buffer(_ERROR_BYTES)
+    name = _library().platon_selected_kernel(error, _ERROR_BYTES).decode()
+    if not name:
+        raise InputError(error.value.decode())
+    return str(name)
+
+
+class NativePool:
+    """A fixed set of threads for :meth:`NativeLinear.run`; one caller at a time."""
+
+    def __init__(self, threads: int) -> None:
+        if threads < 1:
+            raise InputError(f"threads must be >= 1, got {threads}")
+        self.threads = threads
+        self.handle = _library().platon_pool_create(threads)
+
+    def close(self) -> None:
+        """Ends the threads; more than once is harmless."""
+        if self.handle:
+            _library().platon_pool_destroy(self.handle)
+            self.handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class NativeLinear:
+    """One packed layer: `activation(x W^T + bias)`, W [out_features, in_features] as CSR arrays.
+
+    The arrays are copied. InputError, with the library's own line, when they are inconsistent.
+    """
+
+    def __init__(
+        self,
+        values: npt.NDArray[np.float32],
+        columns: npt.NDArray[Any],
+        row_starts: npt.NDArray[np.int32],
+        *,
+        in_features: int,
+        out_features: int,
+        bias: npt.NDArray[np.float32] | None = None,
+        activation: str = "",
+    ) -> None:
+        if columns.dtype not in (np.uint16, np.int32):
+            raise InputError(f"columns must be uint16 or int32, got {columns.dtype}")
+        arrays = [np.ascontiguousarray(values, np.float32), np.ascontiguousarray(columns)]
+        starts = np.ascontiguousarray(row_starts, np.int32)
+        offset = np.ascontiguousarray(bias, np.float32) if bias is not None else None
+        error = ctypes.create_string_buffer(_ERROR_BYTES)
+        self.in_features, self.out_features = in_features, out_features
+        self._handle = _library().platon_linear_create(
+            arrays[0].ctypes.data, arrays[0].size, arrays[1].ctypes.data, arrays[1].size, columns.dtype.itemsize,
+            starts.ctypes.data, starts.size, in_features, out_features,
+            offset.ctypes.data if offset is not None else None, offset.size if offset is not None else 0,
+            activation.encode(), error, _ERROR_BYTES,
+        )  # fmt: skip
+        if not self._handle:
+            raise InputError(error.value.decode())
+
+    @property
+    def packed_bytes(self) -> int:
+        """Memory of the packed weights."""
+        return int(_library().platon_linear_packed_bytes(self._handle))
+
+    def run(
+        self,
+        x: npt.NDArray[np.float32],
+        pool: NativePool,
+        *,
+        kernel: str,
+        out: npt.NDArray[np.float32] | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """`x` [tokens, in_features] float32, C order -> [tokens, out_features], written into `out` if given."""
+        if x.ndim != 2 or x.shape[1] != self.in_features or x.dtype != np.float32 or not x.flags.c_contiguous:
+            raise InputError(
+                f"x must be float32 [tokens, {self.in_features}] in C order, got {x.dtype} {x.shape}"
+            )
+        if out is None:
+            out = np.empty((x.shape[0], self.out_features), np.float32)
+        elif (
+            out.shape != (x.shape[0], self.out_features)
+            or out.dtype != np.float32
+            or not out.flags.c_contiguous
+        ):
+            raise InputError(
+                f"out must be float32 {(x.shape[0], self.out_features)}, got {out.dtype} {out.shape}"
+            )
+        error = ctypes.create_string_buffer(_ERROR_BYTES)
+        done = _library().platon_linear_run(
+            self._handle, kernel.encode(), x.ctypes.data, x.shape[0], out.ctypes.data, pool.handle,
+            error, _ERROR_BYTES,
+        )  # fmt: skip
+        if not done:
+            raise InputError(error.value.decode())
+        return out
+
+    def close(self) -> None:
+        """Frees the packed weights; more than once is harmless."""
+        if self._handle:
+            _library().platon_linear_destroy(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.close()

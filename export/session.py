@@ -1,0 +1,88 @@
+"""Opening a compressed model in ONNX Runtime: plain sessions with the operator library registered.
+
+Needs numpy and onnxruntime, nothing else of this package's dependencies.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from platon_compress.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["library_path", "open_session", "session_options"]
+
+_LIBRARY_NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
+
+
+def library_path() -> Path:
+    """The shared library that holds the `platon` operators.
+
+    Every ONNX Runtime binding loads it by path (`RegisterCustomOpsLibrary` and its like). InputError when this
+    installation was made without it.
+    """
+    path = Path(__file__).parent / "kernels" / _LIBRARY_NAMES.get(sys.platform, "libplaton_ops.so")
+    if not path.is_file():
+        raise InputError(f"the operator library is not built, {path} is missing; run `pip install .` again")
+    return path
+
+
+def session_options(*, threads: int | None = None) -> "onnxruntime.SessionOptions":
+    """A fresh SessionOptions with the operator library registered.
+
+    `threads` is `intra_op_num_threads` (None: ONNX Runtime's default, the physical cores). Fresh on every call,
+    because a library registers only once on one object.
+    """
+    options = _options(threads)
+    options.register_custom_ops_library(str(library_path()))
+    return options
+
+
+def open_session(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    providers: Sequence[Any] | None = None,
+    use_library: bool = True,
+) -> "onnxruntime.InferenceSession":
+    """A plain `onnxruntime.InferenceSession` on the model file at `path`.
+
+    `providers` as ONNX Runtime takes them (None: the CPU). `use_library=False` leaves the operator library out:
+    the file then runs through its own standard operators, at dense speed.
+    InputError when the file is missing or ONNX Runtime refuses it.
+    """
+    ort = _onnxruntime()
+    if not Path(path).is_file():
+        raise InputError(f"there is no model file at {os.fspath(path)}; give the path of an .onnx file")
+    options = session_options(threads=threads) if use_library else _options(threads)
+    chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
+    try:
+        return ort.InferenceSession(os.fspath(path), options, providers=chosen)
+    except Exception as error:  # ONNX Runtime's own classes share no base but Exception
+        reason = " ".join(str(error).split())
+        raise InputError(f"ONNX Runtime refused {os.fspath(path)}: {reason}") from error
+
+
+def _options(threads: int | None) -> "onnxruntime.SessionOptions":
+    ort = _onnxruntime()
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be >= 1, got {threads}; leave it out for ONNX Runtime's default")
+    options = ort.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _onnxruntime() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError(
+            "onnxruntime is not installed; run `pip install 'platon-compress[cpu]'` (or [gpu], never both)"
+        ) from error
+    return onnxruntime

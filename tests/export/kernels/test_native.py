@@ -1,0 +1,194 @@
+"""Every kernel set against float64: below, at and above each tile, every density, threads and activations."""
+
+import numpy as np
+import pytest
+from scipy import sparse, special
+
+from platon_compress.errors import InputError
+from platon_compress.export.kernels.native import (
+    NativeLinear,
+    NativePool,
+    kernel_names,
+    kernel_supported,
+    selected_kernel,
+)
+
+KERNELS = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(not kernel_supported(name), reason=f"this processor has no {name}")
+    )
+    for name in kernel_names()
+]
+ACTIVATIONS = {
+    "": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: 0.5 * x * (1 + special.erf(x / np.sqrt(2))),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+}
+
+
+def random_weight(rng, out_features, in_features, density):
+    dense = rng.standard_normal((out_features, in_features)).astype(np.float32)
+    dense *= rng.random(dense.shape) < density
+    return dense
+
+
+def native(dense, bias=None, activation="", wide=False):
+    csr = sparse.csr_matrix(dense)
+    csr.sort_indices()
+    columns = csr.indices.astype(np.int32 if wide else np.uint16)
+    out_features, in_features = dense.shape
+    return NativeLinear(
+        csr.data.astype(np.float32),
+        columns,
+        csr.indptr.astype(np.int32),
+        in_features=in_features,
+        out_features=out_features,
+        bias=bias,
+        activation=activation,
+    )
+
+
+def check(linear, dense, x, bias, activation, kernel, threads=1):
+    """|result - float64| <= K eps |x| |W| + the activation's own error (each is at most 1.13 times as steep)."""
+    with NativePool(threads) as pool:
+        y = linear.run(x, pool, kernel=kernel)
+    w64, x64 = dense.astype(np.float64), x.astype(np.float64)
+    b64 = np.zeros(len(dense)) if bias is None else bias.astype(np.float64)
+    before = x64 @ w64.T + b64
+    bound = (dense.shape[1] + 2) * np.finfo(np.float32).eps * (abs(x64) @ abs(w64).T + abs(b64)) * 1.13
+    own = 0 if activation in ("", "relu") else 2e-6 * (1 + abs(before))
+    assert y.shape == before.shape
+    assert (abs(y - ACTIVATIONS[activation](before)) <= bound + own).all()
+    return y
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize(
+    ("out_features", "in_features"), [(1, 1), (7, 63), (8, 64), (9, 65), (40, 255), (130, 129), (385, 257)]
+)
+def test_shapes_and_densities(kernel, density, out_features, in_features):
+    rng = np.random.default_rng(out_features)
+    dense = random_weight(rng, out_features, in_features, density)
+    bias = rng.standard_normal(out_features).astype(np.float32)
+    linear = native(dense, bias)
+    for tokens in (1, 9, 72):
+        x = rng.standard_normal((tokens, in_features)).astype(np.float32)
+        check(linear, dense, x, bias, "", kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_token_count_around_the_panels(kernel):
+    rng = np.random.default_rng(1)
+    dense = random_weight(rng, 20, 70, 0.2)
+    linear = native(dense)
+    for tokens in [*range(1, 36), *range(47, 50), *range(60, 70), 127, 128, 129, 191, 193, 200]:
+        check(linear, dense, rng.standard_normal((tokens, 70)).astype(np.float32), None, "", kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_activations_over_their_whole_range(kernel, activation):
+    dense = np.eye(24, dtype=np.float32)
+    bias = np.linspace(-2, 2, 24).astype(np.float32)
+    x = np.linspace(-30, 30, 24 * 100).astype(np.float32).reshape(100, 24)
+    check(native(dense, bias, activation), dense, x, bias, activation, kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_nan_and_large_values_come_through(kernel, activation):
+    x = np.array([[np.nan, 1e30, -1e30, 0.0]], np.float32)
+    with NativePool(1) as pool:
+        y = native(np.eye(4, dtype=np.float32), activation=activation).run(x, pool, kernel=kernel)
+    low = -np.float32(1e30) if activation == "" else 0.0
+    assert np.isnan(y[0, 0])
+    assert y[0, 1] == np.float32(1e30)
+    assert abs(y[0, 2] - low) < 1
+    assert y[0, 3] == 0
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_uneven_rows_and_columns(kernel):
+    """Full rows, empty rows, a full column and an empty band of columns in one matrix."""
+    rng = np.random.default_rng(2)
+    dense = random_weight(rng, 200, 300, 0.05)
+    dense[3] = rng.standard_normal(300)
+    dense[10:40] = 0
+    dense[:, 17] = 1
+    dense[:, 64:192] = 0
+    bias = rng.standard_normal(200).astype(np.float32)
+    for tokens in (3, 130):
+        x = rng.standard_normal((tokens, 300)).astype(np.float32)
+        check(native(dense, bias), dense, x, bias, "", kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_equal_results_for_any_thread_count(kernel):
+    rng = np.random.default_rng(3)
+    dense = random_weight(rng, 800, 200, 0.1)
+    linear = native(dense, activation="gelu")
+    for tokens in (1, 5, 64, 150):
+        x = rng.standard_normal((tokens, 200)).astype(np.float32)
+        results = [check(linear, dense, x, None, "gelu", kernel, threads) for threads in (1, 2, 4)]
+        assert np.array_equal(results[0], results[1])
+        assert np.array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_misaligned_input_and_output(kernel):
+    rng = np.random.default_rng(4)
+    dense = random_weight(rng, 33, 50, 0.3)
+    x = np.empty(20 * 50 + 1, np.float32)[1:].reshape(20, 50)
+    x[...] = rng.standard_normal(x.shape)
+    out = np.empty(20 * 33 + 1, np.float32)[1:].reshape(20, 33)
+    with NativePool(1) as pool:
+        native(dense).run(x, pool, kernel=kernel, out=out)
+    np.testing.assert_allclose(out, x @ dense.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_wide_columns(kernel):
+    rng = np.random.default_rng(5)
+    dense = random_weight(rng, 11, 400, 0.1)
+    x = rng.standard_normal((12, 400)).astype(np.float32)
+    check(native(dense, wide=True), dense, x, None, "", kernel)
+
+
+def test_packing_takes_little_more_than_the_values():
+    dense = random_weight(np.random.default_rng(6), 768, 768, 0.1)
+    nnz = int((dense != 0).sum())
+    assert native(dense).packed_bytes < 6 * nnz
+
+
+def test_kernel_selection(monkeypatch):
+    assert kernel_names()[0] == "scalar"
+    assert kernel_supported("scalar")
+    assert not kernel_supported("mmx")
+    monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
+    assert selected_kernel() == "scalar"
+    monkeypatch.setenv("PLATON_FORCE_ISA", "mmx")
+    with pytest.raises(InputError, match="no 'mmx' kernels; PLATON_FORCE_ISA must be one of scalar"):
+        selected_kernel()
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(InputError, match="threads must be >= 1, got 0"):
+        NativePool(0)
+    with pytest.raises(InputError, match="columns must be uint16 or int32, got int64"):
+        NativeLinear(
+            np.ones(1, np.float32),
+            np.zeros(1, np.int64),
+            np.array([0, 1], np.int32),
+            in_features=1,
+            out_features=1,
+        )
+    linear = native(np.eye(4, dtype=np.float32))
+    with NativePool(1) as pool:
+        with pytest.raises(InputError, match=r"x must be float32 \[tokens, 4\] in C order"):
+            linear.run(np.ones((2, 3), np.float32), pool, kernel="scalar")
+        with pytest.raises(InputError, match=r"out must be float32 \(2, 4\)"):
+            linear.run(np.ones((2, 4), np.float32), pool, kernel="scalar", out=np.empty((2, 5), np.float32))
+        with pytest.raises(InputError, match="no 'mmx' kernels"):
+            linear.run(np.ones((2, 4), np.float32), pool, kernel="mmx")
