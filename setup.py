@@ -89,4 +89,8 @@ def _extension() -> Extension:
     )
 
 
-setup(ext_modules=[_extension()], cmdclass={"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel})
+setup(
+    ext_modules=[_extension()],
+    exclude_package_data={"platon_compress.export.kernels": ["csrc/*"]},  # sources belong to the sdist only
+    cmdclass={"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel},
+)

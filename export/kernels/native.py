@@ -15,47 +15,28 @@ from platon_compress.export.session import library_path
 __all__ = ["NativeLinear", "NativePool", "kernel_names", "kernel_supported", "selected_kernel"]
 
 _ERROR_BYTES = 512
-_C_LONG = ctypes.c_int64
+_POINTER, _LONG, _TEXT, _INT, _SIZE = (
+    ctypes.c_void_p,
+    ctypes.c_int64,
+    ctypes.c_char_p,
+    ctypes.c_int,
+    ctypes.c_size_t,
+)
+_ARRAY = (_POINTER, _LONG)
+_ERROR = (_TEXT, _SIZE)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "platon_kernel_names": (ctypes.c_char_p, []),
-    "platon_kernel_supported": (ctypes.c_int, [ctypes.c_char_p]),
-    "platon_selected_kernel": (ctypes.c_char_p, [ctypes.c_char_p, ctypes.c_size_t]),
+    "platon_kernel_names": (_TEXT, []),
+    "platon_kernel_supported": (_INT, [_TEXT]),
+    "platon_selected_kernel": (_TEXT, [*_ERROR]),
     "platon_linear_create": (
-        ctypes.c_void_p,
-        [
-            ctypes.c_void_p,
-            _C_LONG,
-            ctypes.c_void_p,
-            _C_LONG,
-            ctypes.c_int,
-            ctypes.c_void_p,
-            _C_LONG,
-            _C_LONG,
-            _C_LONG,
-            ctypes.c_void_p,
-            _C_LONG,
-            ctypes.c_char_p,
-            ctypes.c_char_p,
-            ctypes.c_size_t,
-        ],
+        _POINTER,
+        [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, *_ARRAY, _TEXT, *_ERROR],
     ),
-    "platon_linear_destroy": (None, [ctypes.c_void_p]),
-    "platon_linear_packed_bytes": (_C_LONG, [ctypes.c_void_p]),
-    "platon_pool_create": (ctypes.c_void_p, [ctypes.c_int]),
-    "platon_pool_destroy": (None, [ctypes.c_void_p]),
-    "platon_linear_run": (
-        ctypes.c_int,
-        [
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_void_p,
-            _C_LONG,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-            ctypes.c_char_p,
-            ctypes.c_size_t,
-        ],
-    ),
+    "platon_linear_destroy": (None, [_POINTER]),
+    "platon_linear_packed_bytes": (_LONG, [_POINTER]),
+    "platon_pool_create": (_POINTER, [_INT]),
+    "platon_pool_destroy": (None, [_POINTER]),
+    "platon_linear_run": (_INT, [_POINTER, _TEXT, *_ARRAY, _POINTER, _POINTER, *_ERROR]),
 }
 
 
