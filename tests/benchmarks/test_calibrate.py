@@ -1,0 +1,120 @@
+"""Calibration writes a table that the planner reads; its models compute what they should."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from platon_compress.benchmarks import calibrate as module
+from platon_compress.benchmarks.calibrate import (
+    DEFAULT_DENSITIES,
+    calibrate,
+    calibration_scope,
+    write_cost_table,
+)
+from platon_compress.errors import InputError
+from platon_compress.export.session import open_session
+from platon_compress.planning import CostTable, PlanConfig
+
+
+def _baked(*weights):
+    return SimpleNamespace(
+        weights=tuple(SimpleNamespace(shape=shape, density=density) for shape, density in weights)
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    steps = []
+    made = calibrate(
+        [(32, 48), (16, 16)], [0.5, 0.1], [3], [1], runs=2, progress=lambda *at: steps.append(at)
+    )
+    return made, steps
+
+
+def test_one_row_per_combination(table):
+    made, steps = table
+    assert [(r["out"], r["in"], r["density"], r["tokens"], r["threads"]) for r in made["rows"]] == [
+        (32, 48, 0.1, 3, 1),
+        (32, 48, 0.5, 3, 1),
+        (16, 16, 0.1, 3, 1),
+        (16, 16, 0.5, 3, 1),
+    ]
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_the_planner_reads_what_was_written(table, tmp_path):
+    path = write_cost_table(table[0], tmp_path / "new" / "table.json")
+    read = CostTable.load(path)
+    assert len(read.rows) == 4
+    assert read.isa in ("scalar", "avx2")
+    assert read.speedup(32, 48, 0.1, 3, 1) > 0
+    assert [p.name for p in path.parent.iterdir()] == ["table.json"]
+    assert json.loads(path.read_text()) == table[0]
+
+
+def test_writing_replaces_the_file_whole(table, tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text("old")
+    write_cost_table(table[0], path)
+    assert CostTable.load(path).rows
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text("old")
+    with pytest.raises(TypeError):
+        write_cost_table({"version": 1, "rows": [object()]}, path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_csr_seconds_never_fall_with_density(table):
+    rows = table[0]["rows"]
+    assert rows[0]["csr_seconds"] <= rows[1]["csr_seconds"]
+    assert module._not_falling([1.0, 3.0, 2.0, 4.0]) == [1.0, 2.5, 2.5, 4.0]
+
+
+@pytest.mark.parametrize("density", [0.1, 1.0])
+def test_both_models_hold_layers_of_the_density_asked_for(density, tmp_path):
+    shape = (24, 40)
+    paths = module._models(tmp_path, shape, [density])
+    dense = open_session(paths[module._DENSE], use_library=False)
+    sparse = open_session(paths[density])
+    x = np.random.default_rng(0).standard_normal((1, 5, 40), dtype=np.float32)
+    ours, theirs = sparse.run(None, {"X": x}), dense.run(None, {"X": x})
+    assert [y.shape for y in ours] == [(1, 5, 24)] * 4
+    assert not np.array_equal(ours[0], ours[1])
+    assert np.allclose(ours[0], theirs[0], atol=1e-4) == (density == 1.0)
+
+
+def test_scope_of_a_model_starts_below_its_sparsest_weight():
+    config = PlanConfig(tokens=64, batch=2, threads=1)
+    scope = calibration_scope(_baked(((8, 4), 0.12), ((8, 4), 0.25), ((4, 8), 0.2)), config)
+    assert scope.shapes == ((4, 8), (8, 4))
+    assert scope.densities == (0.1, 0.2, 0.3, 0.5)
+    assert (scope.tokens, scope.threads) == ((128,), (1,))
+
+
+@pytest.mark.parametrize(("density", "wanted"), [(0.01, DEFAULT_DENSITIES), (0.3, (0.3, 0.5)), (0.9, (0.5,))])
+def test_scope_stays_within_the_default_densities(density, wanted):
+    scope = calibration_scope(_baked(((8, 4), density)), PlanConfig(tokens=1))
+    assert scope.densities == wanted
+
+
+@pytest.mark.parametrize(
+    ("scope", "message"),
+    [
+        (([], [0.1], [1], [1]), "nothing to calibrate: shapes is empty; give at least one"),
+        (([(4, 4)], [], [1], [1]), "nothing to calibrate: densities is empty"),
+        (([(4, 0)], [0.1], [1], [1]), "must be whole numbers >= 1, got 0"),
+        (([(4, 4)], [0.1], [1.5], [1]), "must be whole numbers >= 1, got 1.5"),
+        (([(4, 4)], [0.1], [1], [True]), "must be whole numbers >= 1, got True"),
+        (([(4, 4)], [0.0], [1], [1]), r"densities must be in \(0, 1\], got 0.0"),
+        (([(4, 4)], [1.1], [1], [1]), r"densities must be in \(0, 1\], got 1.1"),
+    ],
+)
+def test_impossible_scopes_are_refused(scope, message):
+    with pytest.raises(InputError, match=message):
+        calibrate(*scope)
