@@ -7,7 +7,7 @@ _HOMES = {
     "library_path": "platon_compress.export.session",
     "open_session": "platon_compress.export.session",
     "session_options": "platon_compress.export.session",
-    "verify": "platon_compress.export.verify",
+    "verify": "platon_compress.export.parity",
 }
 
 __all__ = ["export_onnx", "library_path", "open_session", "session_options", "verify"]

@@ -1,6 +1,6 @@
 """The whole error tree. The command line maps `exit_code` to the process's exit status."""
 
-__all__ = ["CheckFailedError", "InputError", "MissingExtraError", "PlatonError"]
+__all__ = ["CheckFailedError", "InputError", "MissingExtraError", "PlatonError", "first_line"]
 
 
 class PlatonError(Exception):
@@ -21,3 +21,8 @@ class MissingExtraError(InputError, ImportError):
 
 class CheckFailedError(PlatonError):
     """A check on our own result failed: parity beyond its tolerance, sparsity below its target."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of another library's message, to quote inside one of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

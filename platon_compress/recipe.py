@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, first_line
 
 __all__ = ["TRAINABLE_TASKS", "Recipe", "load_recipe", "parse_recipe", "recipe_digest", "shipped_recipe"]
 
@@ -37,8 +37,6 @@ class ModelSection(_Section):
     def _exactly_one_source(self) -> "ModelSection":
         if (self.name is None) == (self.config is None):
             raise ValueError("give exactly one of model.name and model.config")
-        if self.task not in TRAINABLE_TASKS:
-            raise ValueError(f"model.task is {self.task!r}; use one of {', '.join(TRAINABLE_TASKS)}")
         return self
 
 
@@ -63,13 +61,6 @@ class DataSection(_Section):
     max_length: int = Field(default=128, ge=2)
     train_rows: int | None = Field(default=None, ge=1)
     validation_rows: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "DataSection":
-        files = self.train is not None and self.validation is not None
-        if files == (self.dataset is not None):
-            raise ValueError("give data.train with data.validation, or data.dataset")
-        return self
 
 
 class TrainSection(_Section):
@@ -131,15 +122,35 @@ class BenchSection(_Section):
 
 
 class Recipe(_Section):
-    """One whole run."""
+    """One whole run. `kind` "compress" takes a model that holds zeros already: no data, train or prune needed.
 
+    `dense` is, for "compress", the unpruned model to compare with; without it the given one runs densely.
+    """
+
+    kind: Literal["run", "demo", "compress"] = "run"
     model: ModelSection
-    data: DataSection
+    dense: str | None = None
+    data: DataSection | None = None
     train: TrainSection = TrainSection()
-    prune: PruneSection
+    prune: PruneSection | None = None
     plan: PlanSection = PlanSection()
     verify: VerifySection = VerifySection()
     bench: BenchSection = BenchSection()
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Recipe":
+        data = self.data
+        if self.kind == "compress":
+            if data is not None and (data.validation is None) == (data.dataset is None):
+                raise ValueError("give data.validation or data.dataset")
+            return self
+        if data is None or self.prune is None:
+            raise ValueError(f"the section {'data' if data is None else 'prune'} is missing; add it")
+        if self.model.task not in TRAINABLE_TASKS:
+            raise ValueError(f"model.task is {self.model.task!r}; use one of {', '.join(TRAINABLE_TASKS)}")
+        if (data.train is not None and data.validation is not None) == (data.dataset is not None):
+            raise ValueError("give data.train with data.validation, or data.dataset")
+        return self
 
 
 def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -151,13 +162,17 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the recipe {path}: {_first_line(error)}; check the path") from error
+        raise InputError(f"cannot read the recipe {path}: {first_line(error)}; check the path") from error
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place else ""
-        raise InputError(f"the recipe {path} is no valid YAML{where}: {_problem(error)}; mend that line") from error
+        raise InputError(
+            f"the recipe {path} is no valid YAML{where}: {_problem(error)}; mend that line"
+        ) from error
     if not isinstance(raw, dict):
-        raise InputError(f"the recipe {path} holds {type(raw).__name__}, not sections; see `platon-compress run --help`")
+        raise InputError(
+            f"the recipe {path} holds {type(raw).__name__}, not sections; see `platon-compress run --help`"
+        )
     for override in overrides:
         _apply_override(raw, override)
     return parse_recipe(raw, source=str(path))
@@ -226,8 +241,4 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    return str(getattr(error, "problem", None) or _first_line(error))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return str(getattr(error, "problem", None) or first_line(error))

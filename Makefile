@@ -1,0 +1,59 @@
+# The README's commands and CI's are these targets. Everything is installed into .venv beside this file.
+#   make demo   set up, run the main job on an embedded default, end with the report's path and the verdict
+#   make test   set up, lint, type-check and run the fast tests
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+TRANSFORMERS ?= transformers>=4.57,<4.58
+VENV ?= .venv
+VENV_TF5 ?= .venv-tf5
+OUTPUT ?= runs/demo
+
+PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
+NATIVE := $(wildcard export/kernels/csrc/*)
+STAMP := $(VENV)/.installed
+STAMP_TF5 := $(VENV_TF5)/.installed
+
+.PHONY: demo test lint types setup marked test-tf5 clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(VENV)/bin/platon-compress demo --output $(OUTPUT)
+
+test: lint types
+	$(VENV)/bin/pytest -q
+
+marked: $(STAMP)
+	$(VENV)/bin/pytest -q -m "train or sanitizer or browser or multiprocess or install"
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# mypy does not follow the hooks of an editable install: the check runs on an installed copy.
+types: $(STAMP)
+	rm -rf $(VENV)/typed && $(VENV)/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --target $(VENV)/typed .
+	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml --python-executable ../bin/python -p platon_compress
+
+$(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python >= 3.11 is needed, $(PYTHON) is older; call make PYTHON=python3.11"; exit 2; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); the first time takes a few minutes."
+	$(VENV)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
+	$(VENV)/bin/pip install $(PIP_FLAGS) "$(TORCH)"
+	$(VENV)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,optimum,minilm,test]" "$(TRANSFORMERS)"
+	touch $@
+
+test-tf5: $(STAMP_TF5)
+	$(VENV_TF5)/bin/pytest -q
+
+$(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
+	test -x $(VENV_TF5)/bin/python || $(PYTHON) -m venv $(VENV_TF5)
+	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
+	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) "$(TORCH)"
+	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,minilm,test]" "transformers>=5,<6"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV_TF5) build runs *.egg-info export/kernels/*.so

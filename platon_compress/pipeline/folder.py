@@ -1,0 +1,159 @@
+"""One run's folder: its files, its state, its lock. Nothing half-written ever has a final name."""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import InputError, first_line
+
+__all__ = ["RunFolder"]
+
+_STATE_VERSION = 1
+_TEMPORARY = ".tmp-"
+
+
+class RunFolder:
+    """Paths and state of `--output DIR`.
+
+    `state.json` names the kind of the run ("run", "demo" or "compress"), the digest of its recipe and, per
+    finished stage, its seconds and result. A stage is finished exactly when it stands there.
+    """
+
+    def __init__(self, path: Path, kind: str, digest: str) -> None:
+        self.path = path
+        self._identity = {"version": _STATE_VERSION, "kind": kind, "recipe_digest": digest}
+        self._stages: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def open(cls, path: Path, kind: str, digest: str) -> "RunFolder":
+        """Open a new or an earlier run folder.
+
+        Raises InputError when the folder belongs to another recipe or command, or its state is broken.
+        """
+        folder = cls(path, kind, digest)
+        if path.exists() and not path.is_dir():
+            raise InputError(f"the output {path} is a file; give a folder with --output")
+        if folder._state_path.exists():
+            folder._load_state()
+        elif path.exists() and any(path.iterdir()):
+            raise InputError(f"the output folder {path} holds other files; give an empty or a new folder")
+        return folder
+
+    @property
+    def onnx(self) -> Path:
+        """The folder of the ONNX files, ready for optimum's ORTModel classes."""
+        return self.path / "onnx"
+
+    @property
+    def model(self) -> Path:
+        """The baked model in Hugging Face layout."""
+        return self.path / "model"
+
+    def work(self, stage: str) -> Path:
+        """Where a training stage keeps its model for the stages after it."""
+        return self.path / "stages" / stage
+
+    def is_done(self, stage: str) -> bool:
+        """Whether `stage` has finished here."""
+        return stage in self._stages
+
+    def result(self, stage: str) -> dict[str, Any]:
+        """What a finished stage returned. Raises InputError when it has not finished."""
+        if stage not in self._stages:
+            raise InputError(f"stage {stage} has not finished in {self.path}; run it first")
+        return self._stages[stage]["result"]
+
+    def finish(self, stage: str, seconds: float, result: Mapping[str, Any]) -> None:
+        """Record a finished stage."""
+        self._stages[stage] = {"status": "done", "seconds": round(seconds, 3), "result": dict(result)}
+        self._save_state()
+
+    def forget(self, stages: tuple[str, ...]) -> None:
+        """Drop the records of `stages`, which will run again."""
+        if any(self._stages.pop(stage, None) is not None for stage in stages):
+            self._save_state()
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write one file in the folder: a temporary name beside it, then a rename."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}{_TEMPORARY}{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+        return target
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write one JSON file in the folder."""
+        return self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read one JSON file of the folder. Raises InputError when it is missing or broken."""
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"cannot read {path}: {first_line(error)}; run the stage that writes it again"
+            ) from error
+
+    @contextlib.contextmanager
+    def new_folder(self, target: Path) -> Iterator[Path]:
+        """A temporary folder that replaces `target` when the block ends without an error."""
+        temporary = target.with_name(f".{target.name}{_TEMPORARY}{os.getpid()}")
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.replace(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; clears what a killed one left half-written."""
+        import fcntl
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(f"another process works on {self.path}; wait for it, or stop it") from error
+            self._clear_leftovers()
+            if not self._state_path.exists():
+                self._save_state()
+            yield
+
+    @property
+    def _state_path(self) -> Path:
+        return self.path / "state.json"
+
+    def _save_state(self) -> None:
+        self.write_json("state.json", {**self._identity, "stages": self._stages})
+
+    def _load_state(self) -> None:
+        state = self.read_json("state.json")
+        if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
+            raise InputError(f"{self._state_path} is no state of a run; give a new output folder")
+        for key, ours in self._identity.items():
+            if state.get(key) != ours:
+                raise InputError(self._mismatch(key, state.get(key), ours))
+        self._stages = state["stages"]
+
+    def _mismatch(self, key: str, theirs: Any, ours: Any) -> str:
+        if key == "recipe_digest":
+            return (
+                f"{self.path} holds a run of another recipe ({theirs}, now {ours}); "
+                "give another --output, or the recipe.yaml that lies in the folder"
+            )
+        return f"{self.path} holds a run of another {key} ({theirs!r}, now {ours!r}); give another --output"
+
+    def _clear_leftovers(self) -> None:
+        for parent in (self.path, self.onnx, self.path / "stages"):
+            for leftover in parent.glob(f".*{_TEMPORARY}*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -1,0 +1,73 @@
+"""What a run tells the person who started it: headings, lines, tables, progress bars."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from platon_compress.tasks.training import Progress as Advance
+
+__all__ = ["Reporter"]
+
+
+class Reporter:
+    """Lines go to standard output (none with `quiet`), progress bars to standard error on a terminal only."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        width = None if sys.stdout.isatty() else 110
+        self._lines = Console(quiet=quiet, highlight=False, width=width, soft_wrap=True)
+        self._bars = Console(stderr=True)
+
+    def heading(self, number: int, total: int, text: str) -> None:
+        """The start of a stage."""
+        self._lines.print(f"[bold cyan]\\[{number}/{total}][/] [bold]{escape(text)}[/]")
+
+    def say(self, text: str) -> None:
+        """One plain line; never wrapped, so that paths and verdicts can be copied."""
+        self._lines.print(escape(text))
+
+    def warn(self, text: str) -> None:
+        """One line that should not be overlooked."""
+        self._lines.print(f"[yellow]warning:[/] {escape(text)}")
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table; the last column wraps, the others do not."""
+        table = Table(title=title, title_justify="left", header_style="bold")
+        for column in columns[:-1]:
+            table.add_column(column, no_wrap=True)
+        table.add_column(columns[-1], overflow="fold")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        self._lines.print(table, soft_wrap=False)
+
+    @contextlib.contextmanager
+    def progress(self, text: str) -> Iterator[Advance]:
+        """A progress bar; the block calls what it gets with (done, total, status)."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[status]}"),
+        )
+        shown = self._bars.is_terminal and not self._quiet
+        with Progress(*columns, console=self._bars, transient=True, disable=not shown) as bars:
+            bar = bars.add_task(text, total=None, status="")
+
+            def advance(done: int, total: int, status: str) -> None:
+                bars.update(bar, completed=done, total=total, status=escape(status))
+
+            yield advance

@@ -1,0 +1,278 @@
+"""The stages of a run, one function each: reads what earlier stages left, writes files, returns what it did."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import CheckFailedError
+from platon_compress.pipeline.plan_view import layer_rows
+from platon_compress.pipeline.workspace import Workspace
+from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
+from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.training import evaluate, prune_config, standard_error, total_steps, train
+
+__all__ = ["STAGES", "TRAINING_STAGES", "Stage"]
+
+# Verifying and metrics use small batches, so that most batches hold padding.
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its name, what a person reads above it, and its function."""
+
+    name: str
+    title: str
+    run: Callable[[Workspace], Mapping[str, Any]]
+
+
+def _data(work: Workspace) -> dict[str, Any]:
+    classes = work.labels
+    work.reporter.say(
+        f"  {len(work.training)} training and {len(work.validation)} validation examples, "
+        f"{len(classes)} classes, {total_steps(len(work.training), work.recipe.train)} steps"
+    )
+    return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
+
+
+def _dense(work: Workspace) -> dict[str, Any]:
+    return _train(work, "dense")
+
+
+def _prune(work: Workspace) -> dict[str, Any]:
+    result = _train(work, "prune")
+    return {**result, "sparsity_target": work.prune.sparsity, "granularity": work.prune.granularity}
+
+
+def _train(work: Workspace, stage: str) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    checkpoint = work.fresh_checkpoint()
+    settings = work.recipe.train
+    steps = total_steps(len(work.training), settings)
+    with work.reporter.progress(f"  {stage}") as progress, tempfile.TemporaryDirectory() as scratch:
+        result = train(
+            checkpoint,
+            work.training,
+            work.validation,
+            settings,
+            pruning=prune_config(work.prune, steps) if stage == "prune" else None,
+            freeze=work.recipe.model.freeze,
+            work_folder=Path(scratch),
+            progress=progress,
+        )
+    with work.folder.new_folder(work.folder.work(stage)) as folder:
+        checkpoint.save(folder)
+        if result.masks is not None:
+            # safetensors stores booleans as one byte each.
+            save_file({n: m.contiguous() for n, m in result.masks.items()}, folder / "masks.safetensors")
+    for warning in result.warnings:
+        work.reporter.warn(warning)
+    error = standard_error(result.value, result.examples)
+    work.reporter.say(
+        f"  accuracy {result.value:.2%} +- {error:.2%} (standard error) after {result.steps} steps"
+    )
+    return result.to_dict()
+
+
+def _bake(work: Workspace) -> dict[str, Any]:
+    from platon_compress.baking import bake
+
+    checkpoint = work.pruned()
+    exact = work.trains and work.prune.granularity == "element"
+    baked = bake(checkpoint.model, work.masks(), target_sparsity=work.prune.sparsity if exact else None)
+    checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
+        "tool": "platon-compress",
+        "format": "zeros",
+        "sparsity": round(baked.sparsity, 6),
+        "granularity": work.prune.granularity if work.trains else "element",
+    }
+    with work.folder.new_folder(work.folder.model) as folder:
+        checkpoint.save(folder)
+    work.reporter.say(
+        f"  {baked.sparsity:.2%} of {sum(w.elements for w in baked.weights):,} weights are zero"
+    )
+    return baked.to_dict()
+
+
+def _plan(work: Workspace) -> dict[str, Any]:
+    from platon_compress.planning import PlanConfig, plan
+
+    section = work.recipe.plan
+    config = PlanConfig(
+        tokens=work.sequence_length(),
+        batch=section.batch,
+        threads=section.threads,
+        device=section.device,
+        cost_table=_cost_table(work),
+        force=section.force,
+    )
+    planned = plan(work.baked, config)
+    work.folder.write_json("plan.json", planned.to_dict())
+    work.reporter.table(
+        "Form per layer", ("weight", "density", "form", "expected", "reason"), layer_rows(planned)
+    )
+    return {"counts": planned.counts()}
+
+
+def _cost_table(work: Workspace) -> Path | None:
+    """The table to plan with: the recipe's, one measured now for this model, or the shipped one."""
+    section = work.recipe.plan
+    if section.cost_table is not None:
+        return Path(section.cost_table)
+    if not section.calibrate or section.device != "cpu":
+        return None
+    from platon_compress.benchmarks.calibrate import calibrate_model
+
+    with work.reporter.progress("  calibrating") as progress:
+        table = calibrate_model(
+            work.baked,
+            tokens=work.sequence_length() * section.batch,
+            threads=section.threads,
+            progress=progress,
+        )
+    return work.folder.write_json("cost_table.json", table)
+
+
+def _convert(work: Workspace) -> dict[str, Any]:
+    compressed = work.compressed
+    for line in compressed.removed:
+        work.reporter.say(f"  {line}")
+    work.reporter.say(f"  {len(compressed.csr)} weights as CSR, {len(compressed.removed)} groups shrunk")
+    return {"csr_weights": len(compressed.csr), "removed": [str(line) for line in compressed.removed]}
+
+
+def _export(work: Workspace) -> dict[str, Any]:
+    from platon_compress.export import export_onnx
+    from platon_compress.export.int8 import quantize_int8
+
+    inputs = example_inputs(work.checkpoint)
+    models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
+    results = {}
+    with work.folder.new_folder(work.folder.onnx) as folder:
+        for name, model in models.items():
+            results[name] = export_onnx(model, folder / f"{name}.onnx", inputs).to_dict()
+        quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx")
+        _save_config(work.checkpoint, folder)
+    for name, result in results.items():
+        result["path"] = f"onnx/{name}.onnx"
+        work.reporter.say(f"  {work.folder.onnx / name}.onnx  {result['size_bytes'] / 1e6:.2f} MB")
+    return results
+
+
+def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
+    """What optimum's ORTModel classes and a tokenizer need beside the ONNX files."""
+    checkpoint.model.config.save_pretrained(folder)  # type: ignore[union-attr]
+    if checkpoint.processor is not None:
+        checkpoint.processor.save_pretrained(folder)
+
+
+def _verify(work: Workspace) -> dict[str, Any]:
+    from platon_compress.export import verify
+
+    section = work.recipe.verify
+    onnx = work.folder.onnx
+    real = work.recipe.data is not None
+    batches, labels = _real_batches(work) if real else (_synthetic(work), None)
+    with work.reporter.progress("  parity and metric") as progress:
+        report = verify(
+            pruned=work.baked.model,
+            converted=work.compressed.model,
+            onnx_pruned=onnx / "pruned.onnx",
+            onnx_compressed=onnx / "compressed.onnx",
+            batches=batches,
+            labels=labels,
+            atol=section.atol,
+            min_examples=section.examples,
+            extra_onnx={"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"},
+            progress=progress,
+        )
+    result = {**report.to_dict(), "inputs": "validation data" if real else "random inputs"}
+    work.folder.write_json("parity.json", result)
+    worst = max(row["max_abs"] for row in result["rows"])
+    work.reporter.say(
+        f"  largest difference {worst:.2e} over {report.examples} examples ({result['inputs']})"
+    )
+    if not report.passed:
+        raise CheckFailedError(
+            f"parity failed: largest difference {worst:.2e} is beyond atol {section.atol:g}; see "
+            f"{work.folder.path / 'parity.json'}, or raise verify.atol if that is acceptable"
+        )
+    return {"passed": True, "max_abs": worst, "examples": report.examples}
+
+
+def _real_batches(work: Workspace) -> tuple[list[Any], list[Any]]:
+    pairs = list(numpy_batches(work.validation, work.checkpoint.processor, _BATCH))
+    return [batch for batch, _ in pairs], [labels for _, labels in pairs]
+
+
+def _synthetic(work: Workspace) -> list[Any]:
+    return synthetic_batches(
+        work.checkpoint,
+        examples=work.recipe.verify.examples,
+        tokens=work.sequence_length(),
+        batch_size=_BATCH,
+    )
+
+
+def _bench(work: Workspace) -> dict[str, Any]:
+    from platon_compress.benchmarks import run_benchmark
+    from platon_compress.benchmarks.config import BenchConfig
+
+    section = work.recipe.bench
+    config = BenchConfig(
+        batch=section.batch,
+        tokens=section.tokens or (work.sequence_length(),),
+        runs=section.runs,
+        threads=section.threads or work.recipe.plan.threads,
+        device=section.device,
+    )
+    with work.reporter.progress("  measuring") as progress:
+        report = run_benchmark(
+            work.folder.onnx, config, progress=lambda label, done, total: progress(done, total, label)
+        )
+    work.folder.write_json("benchmark.json", report.to_dict())
+    if report.unavailable:
+        work.reporter.warn(report.unavailable)
+    return {"unavailable": report.unavailable}
+
+
+def _report(work: Workspace) -> dict[str, Any]:
+    from platon_compress.benchmarks import write_report
+
+    result = write_report(work.folder.path)
+    return {"verdict": result.verdict}
+
+
+def _given(work: Workspace) -> dict[str, Any]:
+    """For `compress`: the metric of the baseline, where data was given."""
+    if work.recipe.data is None:
+        work.reporter.say("  no data given: parity on random inputs, no task metric")
+        return {}
+    value = evaluate(work.dense, work.validation)
+    error = standard_error(value, len(work.validation))
+    work.reporter.say(f"  {len(work.validation)} examples, baseline accuracy {value:.2%} +- {error:.2%}")
+    return {"metric": "accuracy", "value": value, "standard_error": error, "examples": len(work.validation)}
+
+
+TRAINING_STAGES = (
+    Stage("data", "read the data", _data),
+    Stage("dense", "train the dense baseline", _dense),
+    Stage("prune", "train again, pruning with PLATON", _prune),
+)
+_AFTER = (
+    Stage("bake", "bake the masks into the weights", _bake),
+    Stage("plan", "choose a form per layer", _plan),
+    Stage("convert", "convert the layers", _convert),
+    Stage("export", "export to ONNX", _export),
+    Stage("verify", "verify parity and the metric", _verify),
+    Stage("bench", "measure size and latency", _bench),
+    Stage("report", "write the report", _report),
+)
+STAGES: Mapping[str, tuple[Stage, ...]] = {
+    "run": (*TRAINING_STAGES, *_AFTER),
+    "demo": (*TRAINING_STAGES, *_AFTER),
+    "compress": (_AFTER[0], Stage("data", "read the data", _given), *_AFTER[1:]),
+}

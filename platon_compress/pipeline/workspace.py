@@ -1,0 +1,174 @@
+"""What the stages share: data, checkpoints and intermediate models, read from the run folder once."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from platon_compress.errors import InputError
+from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.reporter import Reporter
+from platon_compress.recipe import DataSection, PruneSection, Recipe
+from platon_compress.tasks.data import Examples, class_names, encode, known_class_names
+from platon_compress.tasks.models import Checkpoint, build_model, load_checkpoint, load_sparse_checkpoint
+from platon_compress.tasks.tables import Rows, read_split
+
+if TYPE_CHECKING:
+    from platon_compress.baking import BakedModel
+    from platon_compress.conversion import CompressedModel
+    from platon_compress.planning import Plan
+
+__all__ = ["Workspace"]
+
+
+class Workspace:
+    """One run: its folder, its recipe, and everything a stage may need, read lazily and kept."""
+
+    def __init__(self, folder: RunFolder, recipe: Recipe, reporter: Reporter) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.reporter = reporter
+
+    @property
+    def trains(self) -> bool:
+        """Whether this run trains; `compress` does not."""
+        return self.recipe.kind != "compress"
+
+    @property
+    def data(self) -> DataSection:
+        """The recipe's data section. Raises InputError when it has none."""
+        if self.recipe.data is None:
+            raise InputError("this run has no data; name some with --data")
+        return self.recipe.data
+
+    @property
+    def prune(self) -> PruneSection:
+        """The recipe's prune section. Raises InputError when it has none."""
+        if self.recipe.prune is None:
+            raise InputError("this run has no prune section; compress takes a model that holds zeros already")
+        return self.recipe.prune
+
+    @cached_property
+    def training_rows(self) -> Rows:
+        """Raw training rows."""
+        return self._rows("train")
+
+    @cached_property
+    def validation_rows(self) -> Rows:
+        """Raw validation rows."""
+        return self._rows("validation")
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Class names; their order is the model's output order."""
+        if self.trains:
+            return class_names(self.training_rows)
+        return known_class_names(self.validation_rows, self.checkpoint)
+
+    @cached_property
+    def training(self) -> Examples:
+        """Encoded training examples."""
+        return encode(self.training_rows, self._processor_source, self.labels, self.data.max_length)
+
+    @cached_property
+    def validation(self) -> Examples:
+        """Encoded validation examples."""
+        return encode(self.validation_rows, self._processor_source, self.labels, self.data.max_length)
+
+    def fresh_checkpoint(self) -> Checkpoint:
+        """The model as it is before any training; every call gives the same weights."""
+        import torch
+
+        section = self.recipe.model
+        if section.config is not None:
+            return build_model(section.config, section.task, self.labels, self.recipe.train.seed)
+        # A new classification head draws from torch's generator.
+        torch.manual_seed(self.recipe.train.seed)
+        return self._load(str(section.name), labels=self.labels)
+
+    @cached_property
+    def dense(self) -> Checkpoint:
+        """The unpruned baseline: trained with the same steps, or given to `compress`."""
+        if self.trains:
+            return self._load(str(self.folder.work("dense")))
+        return self._load(self.recipe.dense) if self.recipe.dense else self.pruned()
+
+    def pruned(self) -> Checkpoint:
+        """The model with zeros, before baking (baking changes it in place, so it is loaded anew)."""
+        if self.trains:
+            return self._load(str(self.folder.work("prune")))
+        section = self.recipe.model
+        return load_sparse_checkpoint(
+            str(section.name),
+            section.task,
+            trust_remote_code=section.trust_remote_code,
+            cache_dir=section.cache_dir,
+        )
+
+    def masks(self) -> dict[str, Any] | None:
+        """The pruner's last masks, True where a weight is kept; None for a foreign checkpoint."""
+        if not self.trains:
+            return None
+        from safetensors.torch import load_file
+
+        masks = load_file(self.folder.work("prune") / "masks.safetensors")
+        return {name: mask.bool() for name, mask in masks.items()}
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The baked model, as saved under `model/`."""
+        return self._load(str(self.folder.model))
+
+    @cached_property
+    def baked(self) -> "BakedModel":
+        """The baked model with its counts, rebuilt from `model/`."""
+        from platon_compress.baking import bake
+
+        return bake(self.checkpoint.model, self.masks())
+
+    @cached_property
+    def plan(self) -> "Plan":
+        """The plan as written to plan.json."""
+        from platon_compress.planning import Plan
+
+        return Plan.from_dict(self.folder.read_json("plan.json"))
+
+    @cached_property
+    def compressed(self) -> "CompressedModel":
+        """The converted model; the baked model and the plan determine it."""
+        from platon_compress.conversion import convert
+
+        return convert(self.baked, self.plan)
+
+    def sequence_length(self) -> int:
+        """Tokens per example that the plan is made for."""
+        if self.recipe.plan.tokens is not None:
+            return self.recipe.plan.tokens
+        config: Any = self.checkpoint.model.config
+        if self.checkpoint.modality == "image":
+            side, patch = np.max(config.image_size), np.max(config.patch_size)
+            return int((side // patch) ** 2 + 1)
+        return min(self.recipe.data.max_length if self.recipe.data else 128, 128)
+
+    def forget_models(self) -> None:
+        """Drop what was read, because a stage has just written it anew."""
+        for name in ("dense", "checkpoint", "baked", "plan", "compressed"):
+            self.__dict__.pop(name, None)
+
+    @cached_property
+    def _processor_source(self) -> Checkpoint:
+        return self.checkpoint if self.folder.is_done("bake") else self.fresh_checkpoint()
+
+    def _rows(self, split: str) -> Rows:
+        modality = "text" if self.recipe.model.task == "text-classification" else "image"
+        return read_split(self.data, split, modality, self.recipe.train.seed)
+
+    def _load(self, name: str, labels: list[str] | None = None) -> Checkpoint:
+        section = self.recipe.model
+        return load_checkpoint(
+            name,
+            section.task,
+            labels=labels,
+            trust_remote_code=section.trust_remote_code,
+            cache_dir=section.cache_dir,
+        )

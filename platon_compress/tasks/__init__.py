@@ -1,0 +1,1 @@
+"""Models, data and training of the two recipe tasks; `compress` knows a few more tasks."""

@@ -1,0 +1,201 @@
+"""Turns raw rows into model inputs: tokens or pixels, class numbers, padded batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from platon_compress.errors import InputError
+from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.tables import Rows
+
+__all__ = [
+    "Examples",
+    "class_names",
+    "encode",
+    "example_inputs",
+    "known_class_names",
+    "numpy_batches",
+    "synthetic_batches",
+]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Encoded examples; indexing gives the features of one with its class number under `labels`."""
+
+    features: Sequence[Mapping[str, Any]]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.features[index], "labels": int(self.labels[index])}
+
+
+def class_names(rows: Rows) -> list[str]:
+    """The distinct labels, in numeric order where all are whole numbers, else in alphabetic order.
+
+    Raises InputError when there is only one class, or so many that the column cannot be a class.
+    """
+    names = set(rows.labels)
+    if len(names) < 2:
+        raise InputError(
+            f"the training labels hold one class only ({next(iter(names))!r}); at least two are needed"
+        )
+    if len(names) > max(20, len(rows) // 2):
+        raise InputError(
+            f"the label column holds {len(names)} values in {len(rows)} rows; name the class column with data.label"
+        )
+    return sorted(names, key=lambda n: (0, int(n), "") if n.isdecimal() else (1, 0, n))
+
+
+def known_class_names(rows: Rows, checkpoint: Checkpoint) -> list[str]:
+    """The classes of a finished classifier, in the spelling of `rows`: its label names, or class numbers.
+
+    Raises InputError when the rows' labels are neither.
+    """
+    config: Any = checkpoint.model.config
+    names = [str(config.id2label[i]) for i in range(config.num_labels)]
+    numbers = [str(i) for i in range(config.num_labels)]
+    for candidate in (names, numbers):
+        if set(rows.labels) <= set(candidate):
+            return candidate
+    strange = sorted(set(rows.labels) - set(names))[0]
+    raise InputError(
+        f"label {strange!r} of the data is none of the model's: {', '.join(names)}; mend the data"
+    )
+
+
+def encode(rows: Rows, checkpoint: Checkpoint, names: Sequence[str], max_length: int) -> Examples:
+    """Tokenise texts (truncated to `max_length`) or process images, and number the labels.
+
+    Raises InputError for a label that the training data does not have, or a missing tokenizer.
+    """
+    numbers = {name: i for i, name in enumerate(names)}
+    for row, label in enumerate(rows.labels):
+        if label not in numbers:
+            raise InputError(
+                f"label {label!r} in row {row} is not among the classes {', '.join(names)}; mend the data"
+            )
+    labels = np.array([numbers[label] for label in rows.labels], dtype=np.int64)
+    if checkpoint.processor is None:
+        kind = "tokenizer" if checkpoint.modality == "text" else "image processor"
+        raise InputError(
+            f"the model folder has no {kind} to prepare the data with; add its files to the folder"
+        )
+    if checkpoint.modality == "text":
+        return Examples(_tokenise(rows.inputs, checkpoint, max_length), labels)
+    return Examples(_pixels(rows.inputs, checkpoint.processor), labels)
+
+
+def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, Any]:
+    """One padded batch of torch tensors from indexed examples (with or without `labels`)."""
+    import torch
+
+    if "pixel_values" in examples[0]:
+        batch = {"pixel_values": torch.from_numpy(np.stack([e["pixel_values"] for e in examples]))}
+    else:
+        features = [{k: v for k, v in e.items() if k != "labels"} for e in examples]
+        batch = dict(processor.pad(features, padding=True, return_tensors="pt"))
+    if "labels" in examples[0]:
+        batch["labels"] = torch.tensor([e["labels"] for e in examples])
+    return batch
+
+
+def numpy_batches(
+    examples: Examples, processor: Any, batch_size: int
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Batches of input arrays with their labels, in order, texts padded to the longest of each batch."""
+    for start in range(0, len(examples), batch_size):
+        items = [examples[i] for i in range(start, min(start + batch_size, len(examples)))]
+        batch = collate(items, processor)
+        labels = batch.pop("labels").numpy()
+        yield {name: tensor.numpy() for name, tensor in batch.items()}, labels
+
+
+def example_inputs(checkpoint: Checkpoint, tokens: int = 8) -> dict[str, Any]:
+    """Two small examples that trace the model: {input name: tensor [2, ...]}."""
+    import torch
+
+    batch = synthetic_batches(checkpoint, examples=2, tokens=tokens)[0]
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def synthetic_batches(
+    checkpoint: Checkpoint, *, examples: int, tokens: int = 64, seed: int = 0, batch_size: int = 8
+) -> list[dict[str, np.ndarray]]:
+    """Random inputs of mixed lengths with padding, for parity checks where no data was given."""
+    generator = np.random.default_rng(seed)
+    sizes = [min(batch_size, examples - start) for start in range(0, examples, batch_size)]
+    make = _random_pixels if checkpoint.modality == "image" else _random_tokens
+    return [make(checkpoint, size, tokens, generator) for size in sizes]
+
+
+def _random_tokens(
+    checkpoint: Checkpoint, size: int, tokens: int, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    config: Any = checkpoint.model.config
+    lengths = generator.integers(max(2, tokens // 4), tokens + 1, size)
+    lengths[0] = tokens
+    mask = (np.arange(tokens)[None, :] < lengths[:, None]).astype(np.int64)
+    # Identifiers below 5 are special tokens or padding in the families we know.
+    ids = generator.integers(min(5, config.vocab_size - 1), config.vocab_size, (size, tokens))
+    pad = getattr(config, "pad_token_id", None) or 0
+    batch = {"input_ids": np.where(mask == 1, ids, pad).astype(np.int64), "attention_mask": mask}
+    if "token_type_ids" in _input_names(checkpoint):
+        batch["token_type_ids"] = np.zeros_like(mask)
+    return batch
+
+
+def _random_pixels(
+    checkpoint: Checkpoint, size: int, tokens: int, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    del tokens
+    config: Any = checkpoint.model.config
+    height, width = _image_size(checkpoint, config)
+    pixels = generator.standard_normal((size, config.num_channels, height, width))
+    return {"pixel_values": pixels.astype(np.float32)}
+
+
+def _image_size(checkpoint: Checkpoint, config: Any) -> tuple[int, int]:
+    """The processor's output size where it has one (models such as DINOv2 are run below their maximum)."""
+    processor = checkpoint.processor
+    crop = getattr(processor, "crop_size", None) if getattr(processor, "do_center_crop", False) else None
+    size = crop or (getattr(processor, "size", None) if getattr(processor, "do_resize", False) else None)
+    try:
+        return int(size["height"]), int(size["width"])  # type: ignore[index]
+    except (KeyError, TypeError):
+        side = config.image_size
+        return (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
+
+
+def _input_names(checkpoint: Checkpoint) -> Sequence[str]:
+    if checkpoint.processor is not None:
+        return checkpoint.processor.model_input_names
+    types = getattr(checkpoint.model.config, "type_vocab_size", 0)
+    return ("input_ids", "attention_mask", *(["token_type_ids"] if types > 1 else []))
+
+
+def _tokenise(texts: Sequence[Any], checkpoint: Checkpoint, max_length: int) -> list[dict[str, Any]]:
+    positions = getattr(checkpoint.model.config, "max_position_embeddings", max_length)
+    if max_length > positions > 0:
+        raise InputError(
+            f"data.max_length is {max_length}, but the model has {positions} positions; lower it"
+        )
+    pairs = bool(texts) and isinstance(texts[0], tuple)
+    columns = zip(*texts, strict=True) if pairs else [texts]
+    encoded = checkpoint.processor(*map(list, columns), truncation=True, max_length=max_length)
+    return [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
+
+
+def _pixels(images: Sequence[np.ndarray], processor: Any, chunk: int = 256) -> list[dict[str, np.ndarray]]:
+    features: list[dict[str, np.ndarray]] = []
+    for start in range(0, len(images), chunk):
+        batch = processor(
+            list(images[start : start + chunk]), return_tensors="np", input_data_format="channels_last"
+        )
+        features += [{"pixel_values": pixels.astype(np.float32)} for pixels in batch["pixel_values"]]
+    return features

@@ -1,0 +1,256 @@
+"""Trains with the Hugging Face Trainer, dense or with PLATON, and says what came of it."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from platon_compress.errors import InputError
+from platon_compress.tasks.data import Examples, collate, numpy_batches
+from platon_compress.tasks.models import Checkpoint
+
+if TYPE_CHECKING:
+    import torch
+
+    from platon_compress.pruning import PruneConfig
+    from platon_compress.recipe import PruneSection, TrainSection
+
+__all__ = ["Progress", "TrainResult", "accuracy", "prune_config", "standard_error", "total_steps", "train"]
+
+Progress = Callable[[int, int, str], None]
+_LOGGED = {"loss": "loss", "eval_accuracy": "accuracy"}
+_PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training stage did. `history` rows hold `step` and whatever was logged there."""
+
+    steps: int
+    value: float
+    examples: int
+    history: tuple[Mapping[str, float], ...]
+    masks: Mapping[str, "torch.Tensor"] | None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stage's entry in state.json; the masks are files of their own."""
+        return {
+            "metric": "accuracy",
+            "value": self.value,
+            "standard_error": standard_error(self.value, self.examples),
+            "examples": self.examples,
+            "steps": self.steps,
+            "history": list(self.history),
+            "warnings": list(self.warnings),
+        }
+
+
+def standard_error(share: float, examples: int) -> float:
+    """The binomial standard error of an accuracy in 0..1 measured on `examples` examples."""
+    return math.sqrt(max(share * (1 - share), 0.0) / max(examples, 1))
+
+
+def total_steps(examples: int, settings: "TrainSection") -> int:
+    """Optimiser steps of a whole run."""
+    per_epoch = math.ceil(math.ceil(examples / settings.batch_size) / settings.gradient_accumulation_steps)
+    return max(1, round(per_epoch * settings.epochs))
+
+
+def prune_config(section: "PruneSection", steps: int) -> "PruneConfig":
+    """The `PruneConfig` of a recipe for a run of `steps` steps.
+
+    Where the recipe leaves `mask_interval` open it is 10, the authors' value, or less where the EMAs
+    would remember more than a fifth of the cubic phase (a short run would rank noise).
+    """
+    from platon_compress.pruning import PruneConfig
+
+    initial, final = round(section.initial_warmup * steps), round(section.final_warmup * steps)
+    interval = section.mask_interval
+    if interval is None:
+        memory = (steps - initial - final) / 5
+        interval = max(1, min(10, int(memory * (1 - max(section.beta1, section.beta2)))))
+    return PruneConfig(
+        sparsity=section.sparsity,
+        total_steps=steps,
+        initial_warmup_steps=initial,
+        final_warmup_steps=final,
+        mask_interval=interval,
+        beta1=section.beta1,
+        beta2=section.beta2,
+        criterion=section.criterion,
+        granularity=section.granularity,
+        targets=section.targets,
+        ignore=section.ignore,
+    )
+
+
+def train(
+    checkpoint: Checkpoint,
+    training: Examples,
+    validation: Examples,
+    settings: "TrainSection",
+    *,
+    pruning: "PruneConfig | None" = None,
+    freeze: tuple[str, ...] = (),
+    work_folder: Path,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train `checkpoint.model` in place for the recipe's steps, pruning on the way if asked to.
+
+    The same seed gives the dense and the pruned run the same order of examples and the same dropout.
+    Raises InputError when `freeze` names no parameter.
+    """
+    from transformers import Trainer, set_seed
+
+    set_seed(settings.seed)
+    steps = total_steps(len(training), settings)
+    _freeze(checkpoint, freeze)
+    callback = _pruning_callback(pruning)
+    trainer = Trainer(
+        model=checkpoint.model,
+        args=_arguments(settings, steps, work_folder),
+        train_dataset=training,
+        eval_dataset=validation,
+        data_collator=lambda examples: collate(examples, checkpoint.processor),
+        compute_metrics=lambda output: {"accuracy": accuracy(output.predictions, output.label_ids)},
+        callbacks=[_progress_callback(progress)] if progress else [],
+    )
+    _silence(trainer)
+    if callback is not None:
+        callback.attach(trainer)
+    with _Warnings() as warnings:
+        trainer.train()
+    checkpoint.model.eval()
+    value = evaluate(checkpoint, validation)
+    masks = callback.pruner.masks() if callback is not None else None
+    return TrainResult(
+        steps, value, len(validation), _history(trainer.state.log_history), masks, tuple(warnings.lines)
+    )
+
+
+def evaluate(checkpoint: Checkpoint, examples: Examples, batch_size: int = 32) -> float:
+    """Accuracy of the torch model over all examples."""
+    import torch
+
+    hits = 0
+    device = next(checkpoint.model.parameters()).device
+    with torch.inference_mode():
+        for batch, labels in numpy_batches(examples, checkpoint.processor, batch_size):
+            tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+            logits = checkpoint.model(**tensors).logits.cpu().numpy()
+            hits += int((logits.argmax(-1) == labels).sum())
+    return hits / len(examples)
+
+
+def accuracy(logits: Any, labels: np.ndarray) -> float:
+    """Share of rows whose largest logit is the label's."""
+    scores = logits[0] if isinstance(logits, tuple) else logits
+    return float((np.asarray(scores).argmax(-1) == labels).mean())
+
+
+def _freeze(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
+    for name in names:
+        found = [p for key, p in checkpoint.model.named_parameters() if name in key]
+        if not found:
+            raise InputError(
+                f"model.freeze names {name!r}, which is part of no parameter name; for example word_embeddings"
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+
+
+def _pruning_callback(config: "PruneConfig | None") -> Any:
+    if config is None:
+        return None
+    from platon_compress.pruning import PlatonCallback
+
+    return PlatonCallback(config)
+
+
+def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
+    from transformers import TrainingArguments
+
+    interval = max(1, steps // settings.evaluations)
+    return TrainingArguments(
+        output_dir=str(work_folder),
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=32,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=round(settings.warmup_ratio * steps),
+        max_grad_norm=settings.max_grad_norm,
+        lr_scheduler_type="linear",
+        seed=settings.seed,
+        eval_strategy="steps",
+        eval_steps=interval,
+        logging_steps=max(1, steps // 60),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )
+
+
+def _silence(trainer: Any) -> None:
+    """The Trainer prints its log rows; ours go to the history and the progress bar."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+def _progress_callback(progress: Progress) -> Any:
+    from transformers import TrainerCallback
+
+    class ProgressCallback(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            del args, control, kwargs
+            progress(state.global_step, state.max_steps, _status(state.log_history))
+
+    return ProgressCallback()
+
+
+def _status(log_history: list[dict[str, float]]) -> str:
+    latest: dict[str, float] = {}
+    for row in log_history[-8:]:
+        latest.update(row)
+    parts = [
+        ("loss", "loss {:.3f}"),
+        ("eval_accuracy", "accuracy {:.1%}"),
+        ("achieved_sparsity", "sparsity {:.1%}"),
+    ]
+    return ", ".join(text.format(latest[key]) for key, text in parts if key in latest)
+
+
+def _history(log_history: list[dict[str, float]]) -> tuple[dict[str, float], ...]:
+    rows = []
+    for entry in log_history:
+        row = {name: float(entry[key]) for key, name in _LOGGED.items() if key in entry}
+        row |= {key: float(entry[key]) for key in _PRUNER_LOGGED if entry.get(key) is not None}
+        if row:
+            rows.append({"step": int(entry["step"]), **row})
+    return tuple(rows)
+
+
+class _Warnings(logging.Handler):
+    """Collects this package's warnings while a block runs, so that they reach the report."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __enter__(self) -> "_Warnings":
+        logging.getLogger("platon_compress").addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("platon_compress").removeHandler(self)

@@ -1,0 +1,129 @@
+"""Encoding, label numbering, batches and synthetic inputs."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+from platon_compress.errors import InputError
+from platon_compress.tasks.data import (
+    class_names,
+    encode,
+    example_inputs,
+    known_class_names,
+    numpy_batches,
+    synthetic_batches,
+)
+from platon_compress.tasks.models import Checkpoint, build_model
+from platon_compress.tasks.tables import Rows
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
+
+
+@pytest.fixture
+def text_checkpoint(tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    config = BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        id2label={0: "bad", 1: "good"},
+        label2id={"bad": 0, "good": 1},
+    )
+    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=32)
+    return Checkpoint(BertForSequenceClassification(config).eval(), tokenizer, "text-classification")
+
+
+def test_class_names_are_in_numeric_order():
+    assert class_names(Rows(range(3), ["10", "2", "2"])) == ["2", "10"]
+    assert class_names(Rows(range(3), ["b", "a", "b"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["x"] * 4, r"hold one class only \('x'\)"),
+        ([str(i) for i in range(60)], r"holds 60 different values in 60 rows"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(labels, message):
+    with pytest.raises(InputError, match=message):
+        class_names(Rows(range(len(labels)), labels))
+
+
+def test_known_class_names_takes_names_or_numbers(text_checkpoint):
+    assert known_class_names(Rows([0], ["good"]), text_checkpoint) == ["bad", "good"]
+    assert known_class_names(Rows([0], ["1"]), text_checkpoint) == ["0", "1"]
+    with pytest.raises(InputError, match=r"label 'ugly' of the data is none of the model's: bad, good"):
+        known_class_names(Rows([0], ["ugly"]), text_checkpoint)
+
+
+def test_batches_are_padded_to_their_longest(text_checkpoint):
+    rows = Rows(["a b c d", "a", "b c"], ["good", "bad", "good"])
+    examples = encode(rows, text_checkpoint, ["bad", "good"], 16)
+    batches = list(numpy_batches(examples, text_checkpoint.processor, 2))
+    assert [b["input_ids"].shape for b, _ in batches] == [(2, 6), (1, 4)]
+    assert batches[0][0]["attention_mask"].sum(1).tolist() == [6, 3]
+    assert [labels.tolist() for _, labels in batches] == [[1, 0], [1]]
+
+
+def test_encode_refuses_what_does_not_fit(text_checkpoint):
+    rows = Rows(["a"], ["ugly"])
+    with pytest.raises(InputError, match=r"label 'ugly' in row 0 is not among the classes bad, good"):
+        encode(rows, text_checkpoint, ["bad", "good"], 16)
+    with pytest.raises(InputError, match=r"data\.max_length is 64, but the model has 32 positions"):
+        encode(Rows(["a"], ["bad"]), text_checkpoint, ["bad", "good"], 64)
+    bare = Checkpoint(text_checkpoint.model, None, "text-classification")
+    with pytest.raises(InputError, match=r"has no tokenizer to prepare the data with"):
+        encode(Rows(["a"], ["bad"]), bare, ["bad", "good"], 16)
+
+
+def test_synthetic_texts_have_mixed_lengths_and_run(text_checkpoint):
+    batches = synthetic_batches(text_checkpoint, examples=20, tokens=12)
+    assert sum(len(b["input_ids"]) for b in batches) == 20
+    lengths = {int(n) for b in batches for n in b["attention_mask"].sum(1)}
+    assert len(lengths) > 3
+    with torch.inference_mode():
+        out = text_checkpoint.model(**example_inputs(text_checkpoint, tokens=12))
+    assert out.logits.shape == (2, 2)
+
+
+def test_images_are_scaled_to_the_models_range():
+    config = {
+        "model_type": "vit",
+        "image_size": 8,
+        "patch_size": 4,
+        "num_channels": 1,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    checkpoint = build_model(config, "image-classification", ["a", "b"], seed=1)
+    images = np.stack([np.zeros((8, 8, 1), np.uint8), np.full((8, 8, 1), 255, np.uint8)])
+    examples = encode(Rows(images, ["a", "b"]), checkpoint, ["a", "b"], 8)
+    assert [float(examples[i]["pixel_values"].mean()) for i in (0, 1)] == pytest.approx([-1, 1])
+    assert checkpoint.model.config.id2label == {0: "a", 1: "b"}
+    assert example_inputs(checkpoint)["pixel_values"].shape == (2, 1, 8, 8)
+
+
+def test_the_same_seed_builds_the_same_model():
+    config = {
+        "model_type": "vit",
+        "image_size": 8,
+        "patch_size": 4,
+        "num_channels": 1,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    one, two = (build_model(config, "image-classification", ["a", "b"], seed=5).model for _ in range(2))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    )
+    with pytest.raises(InputError, match=r"model_type is 'nope', which transformers does not know"):
+        build_model({"model_type": "nope"}, "image-classification", ["a", "b"], seed=5)

@@ -1,0 +1,96 @@
+"""Recipes: what is read, what is refused and how it is said."""
+
+import pytest
+import yaml
+
+from platon_compress.errors import InputError
+from platon_compress.recipe import Recipe, load_recipe, parse_recipe, recipe_digest, shipped_recipe
+
+GOOD = {
+    "model": {"name": "some/model", "task": "text-classification"},
+    "data": {"train": "a.tsv", "validation": "b.tsv"},
+    "prune": {"sparsity": 0.9},
+}
+
+
+def _with(section, **values):
+    return {**GOOD, section: {**GOOD.get(section, {}), **values}}
+
+
+@pytest.mark.parametrize("name", ["digits", "text-classification", "image-classification"])
+def test_shipped_recipes_are_valid(name):
+    assert isinstance(load_recipe(shipped_recipe(name)), Recipe)
+
+
+def test_unknown_shipped_recipe_lists_the_known_ones():
+    with pytest.raises(InputError, match=r"no shipped recipe is called 'nope'; there are: .*digits"):
+        shipped_recipe("nope")
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (_with("model", tsk="x"), r"unknown key model\.tsk; known: name, config, task"),
+        (_with("model", task="translation"), r"model\.task is 'translation'; use one of text-classification"),
+        (_with("model", config={"model_type": "vit"}), r"exactly one of model\.name and model\.config"),
+        (_with("data", validation=None), r"give data\.train with data\.validation, or data\.dataset"),
+        ({k: v for k, v in GOOD.items() if k != "prune"}, r"section prune is missing"),
+        ({k: v for k, v in GOOD.items() if k != "model"}, r"model is missing; add it"),
+        (_with("train", epochs=0), r"train\.epochs: .*greater than 0, got 0"),
+        (_with("bench", batch=[]), r"bench\.batch: .*at least 1"),
+        (_with("plan", device="tpu"), r"plan\.device: .*'cpu' or 'cuda', got 'tpu'"),
+        ({**GOOD, "extra": 1}, r"unknown key extra; known: kind, model"),
+    ],
+)
+def test_a_wrong_recipe_gets_one_line(raw, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse_recipe(raw)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_reach_nested_keys_and_new_sections():
+    path = shipped_recipe("digits")
+    recipe = load_recipe(path, ("prune.sparsity=0.5", "plan.threads=1", "bench.batch=[2]"))
+    assert (recipe.prune.sparsity, recipe.plan.threads, recipe.bench.batch) == (0.5, 1, (2,))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sparsity=0.5", r"is not section\.key=value"),
+        ("prune.sparsity", r"is not section\.key=value"),
+        ("prune.sparsity.x=1", r"'sparsity' is a plain value"),
+        ("prune.sparsity=[", r"the value is no valid YAML"),
+    ],
+)
+def test_a_wrong_override_gets_one_line(override, message):
+    with pytest.raises(InputError, match=message):
+        load_recipe(shipped_recipe("digits"), (override,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", r"no valid YAML at line \d"),
+        ("just text", r"holds str, not sections"),
+        ("\x00", r"no valid YAML"),
+    ],
+)
+def test_a_broken_file_gets_one_line(tmp_path, text, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_recipe(path)
+
+
+def test_a_missing_file_gets_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the recipe .*none\.yaml"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_the_digest_follows_meaning_not_layout(tmp_path):
+    one, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    one.write_text(yaml.safe_dump(GOOD))
+    other.write_text("# comment\n" + yaml.safe_dump(dict(reversed(GOOD.items()))))
+    assert recipe_digest(load_recipe(one)) == recipe_digest(load_recipe(other))
+    assert recipe_digest(load_recipe(one)) != recipe_digest(load_recipe(one, ("prune.sparsity=0.8",)))
