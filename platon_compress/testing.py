@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["tiny_transformer"]
+__all__ = ["NaivePlaton", "tiny_transformer"]
 
 
 def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
@@ -58,3 +58,83 @@ def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
     mask[1, 7:] = 0
     ids = torch.randint(3, 80, (2, 12)).masked_fill(mask == 0, 1)
     return model, {"input_ids": ids, "attention_mask": mask}
+
+
+class NaivePlaton:
+    """The PLATON update in float64, written as the formulas read; `weights` (name -> array) change in place.
+
+    `reference`: the authors' window (a zero at t = 0, consumed one step late) and `score < threshold`; otherwise
+    the exact mean of the window that ends at t, and exactly floor(N * sparsity) zeros, ties by position.
+    """
+
+    def __init__(
+        self,
+        weights: dict[str, Any],
+        *,
+        sparsity: float,
+        total_steps: int,
+        initial_warmup_steps: int,
+        final_warmup_steps: int,
+        mask_interval: int,
+        beta1: float,
+        beta2: float,
+        reference: bool = False,
+    ) -> None:
+        self.weights, self.reference = weights, reference
+        self.sparsity, self.total = sparsity, total_steps
+        self.initial, self.final, self.interval = initial_warmup_steps, final_warmup_steps, mask_interval
+        self.beta1, self.beta2 = beta1, beta2
+        self.sensitivity = {name: 0.0 * w for name, w in weights.items()}
+        self.uncertainty = {name: 0.0 * w for name, w in weights.items()}
+        self.samples: list[dict[str, Any]] = [self.sensitivity] if reference else []
+        self.step_number = 0
+        self.consumed = False
+
+    def step(self, gradients: dict[str, Any]) -> tuple[float, float | None]:
+        """Scores with `gradients`, masks when due; returns the remaining ratio and the threshold."""
+        self.step_number += 1
+        sample = {name: abs(w * gradients[name]) for name, w in self.weights.items()}
+        closing = self.step_number % self.interval == 0
+        if closing and self.reference:
+            self._close()
+        self.samples.append(sample)
+        if closing and not self.reference:
+            self._close()
+        ratio, masked = self._schedule()
+        return ratio, self._mask(1 - ratio) if masked else None
+
+    def _schedule(self) -> tuple[float, bool]:
+        t, target = self.step_number, 1 - self.sparsity
+        if t <= self.initial:
+            return 1.0, False
+        if t > self.total - self.final:
+            return target, True
+        progress = (t - self.initial) / (self.total - self.initial - self.final)
+        return target + self.sparsity * (1 - progress) ** 3, t % self.interval == 0
+
+    def _close(self) -> None:
+        for name in self.weights:
+            mean = sum(sample[name] for sample in self.samples) / len(self.samples)
+            self.sensitivity[name] = self.beta1 * self.sensitivity[name] + (1 - self.beta1) * mean
+            deviation = abs(mean - self.sensitivity[name])
+            self.uncertainty[name] = self.beta2 * self.uncertainty[name] + (1 - self.beta2) * deviation
+        self.samples = []
+        self.consumed = True
+
+    def _mask(self, sparsity: float) -> float | None:
+        import numpy as np
+
+        scores = np.concatenate([(self.sensitivity[n] * self.uncertainty[n]).ravel() for n in self.weights])
+        count = int(len(scores) * sparsity + 1e-9)
+        if not count or not (self.consumed or self.reference):
+            return None
+        order = np.argsort(scores, kind="stable")
+        threshold = float(scores[order[count - 1]])
+        gone = scores < threshold
+        if not self.reference:
+            gone[:] = False
+            gone[order[:count]] = True
+        for weight in self.weights.values():
+            weight[gone[: weight.size].reshape(weight.shape)] = 0
+            gone = gone[weight.size :]
+        return threshold

@@ -1,0 +1,39 @@
+"""Flat chunks of tensors, and the buffers that are reused for every one of them."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+__all__ = ["CHUNK", "Scratch", "chunks", "flat"]
+
+# 2^20 elements: a temporary stays near the cache, and 3 buffers are 12 MB however large the model is.
+CHUNK = 1 << 20
+
+
+class Scratch:
+    """Named buffers, allocated once.
+
+    A fresh tensor of some megabytes costs several times the arithmetic on it, in page faults.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, torch.device], Tensor] = {}
+
+    def get(self, slot: str, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A flat buffer with as many elements as `like`, on its device; its old contents are whatever."""
+        key = (slot, like.device)
+        size = like.numel()
+        if key not in self._buffers or self._buffers[key].numel() < size:
+            self._buffers[key] = torch.empty(size, dtype=dtype, device=like.device)
+        return self._buffers[key][:size]
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """The elements in row-major order, as a view where the memory layout allows one."""
+    return tensor.detach().reshape(-1)
+
+
+def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Aligned pieces of at most CHUNK elements of flat tensors of equal size."""
+    yield from zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)

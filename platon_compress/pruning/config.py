@@ -1,0 +1,153 @@
+"""What to prune, how far and when."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from platon_compress.errors import InputError
+
+__all__ = ["Criterion", "Granularity", "PruneConfig"]
+
+Criterion = Literal["platon"]
+Granularity = Literal["element", "head", "neuron"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """Settings of a pruning run. Steps are optimiser steps, counted from 1.
+
+    sparsity: share of the prunable weights that ends as zeros, in [0, 1).
+    total_steps: length of the training; None lets `PlatonCallback` fill it from the Trainer.
+    initial_warmup_steps, final_warmup_steps: steps before the first mask, and steps at the full sparsity at
+        the end; None stands for 10 % and 30 % of `total_steps`.
+    mask_interval: steps in a window of the sensitivity, and between two masks while the sparsity rises.
+    beta1, beta2: smoothing of sensitivity and uncertainty, once per window.
+    granularity: what lives or dies as one: a single weight, an attention head, or an FFN neuron.
+    group_multiple: heads or neurons kept per layer are a multiple of this; None stands for 1 head, 8 neurons.
+    targets, ignore, include_biases: see `platon_compress.selection.select`.
+    reference_compat: the authors' code to the letter, quirks included (element granularity only).
+
+    Raises InputError on a value out of range and on a schedule that cannot prune.
+    """
+
+    sparsity: float
+    total_steps: int | None = None
+    initial_warmup_steps: int | None = None
+    final_warmup_steps: int | None = None
+    mask_interval: int = 10
+    beta1: float = 0.85
+    beta2: float = 0.95
+    criterion: Criterion = "platon"
+    granularity: Granularity = "element"
+    targets: str | tuple[str, ...] | None = None
+    ignore: str | tuple[str, ...] = ()
+    include_biases: bool = False
+    reference_compat: bool = False
+    group_multiple: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("targets", "ignore"):
+            value = getattr(self, field)
+            if value is not None and not isinstance(value, str):
+                object.__setattr__(self, field, tuple(value))
+        self._check_ranges()
+        self._check_names()
+        if self.total_steps is not None:
+            self._check_schedule(self.total_steps)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PruneConfig":
+        """Inverse of `to_dict`; also takes a recipe's block."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise InputError(f"unknown pruning setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        if "sparsity" not in values:
+            raise InputError("the pruning settings hold no sparsity; add for example sparsity: 0.9")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; tuples become lists."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    def resolved(self, total_steps: int | None = None) -> "PruneConfig":
+        """The same settings with every default that depends on the run's length filled in."""
+        total = self.total_steps if self.total_steps is not None else total_steps
+        if total is None:
+            raise InputError(
+                "total_steps is not set; give the number of optimiser steps of the run, "
+                "or prune with PlatonCallback, which takes it from the Trainer"
+            )
+        initial, final = self._warmups(total)
+        return replace(self, total_steps=total, initial_warmup_steps=initial, final_warmup_steps=final)
+
+    @property
+    def kept_multiple(self) -> int:
+        """Heads or neurons kept per layer are a multiple of this."""
+        if self.group_multiple is not None:
+            return self.group_multiple
+        # Widths that are no multiple of 8 leave a partial vector in every row of a float32 AVX2 matmul.
+        return 8 if self.granularity == "neuron" else 1
+
+    def _warmups(self, total: int) -> tuple[int, int]:
+        initial, final = self.initial_warmup_steps, self.final_warmup_steps
+        return total // 10 if initial is None else initial, total * 3 // 10 if final is None else final
+
+    def _check_ranges(self) -> None:
+        for name in ("sparsity", "beta1", "beta2"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InputError(f"{name} must be a number, got {value!r}; write for example 0.9")
+        if not 0 <= self.sparsity < 1:
+            raise InputError(f"sparsity must lie in [0, 1), got {self.sparsity}; 0.9 keeps one weight in ten")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} must lie in [0, 1), got {getattr(self, name)}; the authors use 0.85 to 0.95"
+                )
+        for name, least in (
+            ("mask_interval", 1),
+            ("total_steps", 1),
+            ("initial_warmup_steps", 0),
+            ("final_warmup_steps", 0),
+            ("group_multiple", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+                raise InputError(
+                    f"{name} must be a whole number >= {least}, got {value!r}; correct the setting"
+                )
+
+    def _check_names(self) -> None:
+        for name, allowed in (("criterion", get_args(Criterion)), ("granularity", get_args(Granularity))):
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
+                )
+        if self.reference_compat and self.granularity != "element":
+            raise InputError(
+                f"reference_compat prunes single weights, got granularity {self.granularity!r}; "
+                "set granularity='element' or drop reference_compat"
+            )
+        if self.reference_compat and not self.beta2:
+            raise InputError(
+                "reference_compat needs beta2 above 0, got 0; the authors' code gives 0 two meanings"
+            )
+
+    def _check_schedule(self, total: int) -> None:
+        initial, final = self._warmups(total)
+        if self.mask_interval > total:
+            raise InputError(
+                f"mask_interval {self.mask_interval} exceeds total_steps {total}, so no window ever ends; "
+                f"lower mask_interval to at most {max(1, total // 10)}"
+            )
+        # The authors' code jumps to the full sparsity when the two phases touch.
+        if initial >= total or (initial + final >= total and not self.reference_compat):
+            raise InputError(
+                f"nothing would be pruned gradually: initial_warmup_steps {initial} + final_warmup_steps "
+                f"{final} leave no step of total_steps {total}; shorten the warm-ups or train longer"
+            )
+        if final == 0 and total % self.mask_interval:
+            raise InputError(
+                f"final_warmup_steps 0 and total_steps {total}, no multiple of mask_interval "
+                f"{self.mask_interval}, end the run between two masks; set final_warmup_steps to at least 1"
+            )

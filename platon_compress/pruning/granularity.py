@@ -1,0 +1,220 @@
+"""Turns scores into masks: single weights, or whole attention heads and FFN neurons."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from platon_compress.errors import InputError
+from platon_compress.pruning.arrays import Scratch, chunks, flat
+from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.importance import Importance
+from platon_compress.pruning.threshold import Cut, select_smallest
+from platon_compress.structure import Coupling
+
+__all__ = ["ElementMasks", "GroupMasks", "Masks", "Ranking", "ReferenceMasks", "coupled_names"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One ranking: the score cut, and how many weights changed sides since the one before."""
+
+    threshold: float
+    flipped: int
+    regrown: int
+
+
+class Masks:
+    """One bool per prunable weight, True = kept, and their application to the weights."""
+
+    def __init__(self, weights: Mapping[str, Tensor], importance: Importance, scratch: Scratch) -> None:
+        self._weights = weights
+        self._importance = importance
+        self._scratch = scratch
+        self.kept = {
+            name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
+            for name, weight in weights.items()
+        }
+        self.size = sum(weight.numel() for weight in weights.values())
+
+    def count(self, sparsity: float) -> int:
+        """How many weights a sparsity takes away: floor(size * sparsity)."""
+        return int(self.size * sparsity)
+
+    def rank(self, count: int) -> Ranking:
+        """Masks `count` weights, those with the smallest scores."""
+        raise NotImplementedError
+
+    def apply(self) -> None:
+        """Sets the masked weights to zero."""
+        for name, weight in self._weights.items():
+            if not weight.is_contiguous():
+                weight.detach().masked_fill_(~self.kept[name], 0)
+                continue
+            for w, kept in chunks(flat(weight), flat(self.kept[name])):
+                _zero_out(w, kept)
+
+
+class ElementMasks(Masks):
+    """One global ranking of single weights; ties fall in ranking order until the count is reached exactly."""
+
+    def rank(self, count: int) -> Ranking:
+        """Masks exactly `count` weights. The threshold is the largest score among them."""
+        cut = select_smallest(self._all_scores, count, self._scratch)
+        spare = self._ties_to_mask(cut, count)
+        beyond = torch.gt if spare == cut.ties else torch.ge
+        spare = 0 if spare == cut.ties else spare
+        moved = torch.zeros(2, dtype=torch.int64, device=next(iter(self.kept.values())).device)
+        for name in self._weights:
+            pieces = zip(self._importance.scores(name), chunks(flat(self.kept[name])), strict=True)
+            for score, (kept,) in pieces:
+                new = beyond(score, cut.value, out=self._scratch.get("kept", score, torch.bool))
+                spare -= _drop_first(new, score, cut.value, spare)
+                self._replace(kept, new, moved)
+        flipped, regrown = moved.tolist()
+        return Ranking(cut.value, flipped, regrown)
+
+    def _replace(self, kept: Tensor, new: Tensor, moved: Tensor) -> None:
+        """Takes over a new piece of mask; `moved` gathers the numbers flipped and regrown on the device."""
+        changed = torch.ne(new, kept, out=self._scratch.get("changed", new, torch.bool))
+        moved[0] += torch.count_nonzero(changed)
+        moved[1] += torch.count_nonzero(changed.logical_and_(new))
+        kept.copy_(new)
+
+    def _ties_to_mask(self, cut: Cut, count: int) -> int:
+        return count - cut.below
+
+    def _all_scores(self) -> Iterator[Tensor]:
+        for name in self._weights:
+            yield from self._importance.scores(name)
+
+
+class ReferenceMasks(ElementMasks):
+    """The authors' rule: `score < threshold` goes, so the k-th smallest and everything equal to it stay."""
+
+    def _ties_to_mask(self, cut: Cut, count: int) -> int:
+        return 0
+
+
+class GroupMasks(Masks):
+    """Whole heads or neurons: the score of one is the sum over its rows, columns and selected biases.
+
+    Units leave a layer in quanta, so that the number kept is a multiple of `config.kept_multiple`; quanta are
+    ranked globally by their mean score, and the last quantum of a layer always stays.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        importance: Importance,
+        scratch: Scratch,
+        couplings: tuple[Coupling, ...],
+        config: PruneConfig,
+    ) -> None:
+        super().__init__(weights, importance, scratch)
+        self._couplings = couplings
+        self._multiple = config.kept_multiple
+        self._check_reach(config)
+
+    def rank(self, count: int) -> Ranking:
+        """Masks the lowest quanta until at least `count` weights are masked."""
+        scores = [self._unit_scores(coupling) for coupling in self._couplings]
+        kept, threshold = self._choose(scores, count)
+        before = {name: mask.clone() for name, mask in self.kept.items()}
+        for coupling, units in zip(self._couplings, kept, strict=True):
+            self._write(coupling, units)
+        changed = {name: mask ^ before[name] for name, mask in self.kept.items()}
+        regrown = sum(int((changed[name] & mask).sum()) for name, mask in self.kept.items())
+        return Ranking(threshold, sum(int(mask.sum()) for mask in changed.values()), regrown)
+
+    def _choose(self, scores: list[Tensor], count: int) -> tuple[list[Tensor], float]:
+        quanta: list[tuple[float, int, Tensor]] = []
+        for index, score in enumerate(scores):
+            order = torch.argsort(score, stable=True)
+            for units in self._quanta(order)[:-1]:
+                quanta.append((float(score[units].mean()), index, units))
+        # Stable: equal quanta fall in model order, and those of one layer always from its lowest up.
+        quanta.sort(key=lambda quantum: quantum[0])
+        kept = [torch.ones(len(score), dtype=torch.bool) for score in scores]
+        masked, threshold = 0, 0.0
+        for mean, index, units in quanta:
+            if masked >= count:
+                break
+            kept[index][units] = False
+            masked += len(units) * self._unit_weights(self._couplings[index])
+            threshold = max(threshold, mean)
+        return kept, threshold
+
+    def _quanta(self, order: Tensor) -> list[Tensor]:
+        """Pieces of a multiple each; the first takes what is left over, so that the rest is a multiple."""
+        odd = len(order) % self._multiple
+        head = [order[:odd]] if odd else []
+        return [*head, *order[odd:].split(self._multiple)]
+
+    def _check_reach(self, config: PruneConfig) -> None:
+        floor = sum(
+            min(self._multiple, coupling.units) * self._unit_weights(coupling) for coupling in self._couplings
+        )
+        reach = 1 - floor / self.size
+        if self.count(config.sparsity) > self.size - floor:
+            raise InputError(
+                f"sparsity {config.sparsity} is out of reach with granularity {config.granularity!r}: every "
+                f"layer keeps at least {self._multiple}, so at most {reach:.3f}; lower the sparsity or "
+                "group_multiple, or prune single weights"
+            )
+
+    def _unit_weights(self, coupling: Coupling) -> int:
+        return sum(view.numel() for view in self._views(coupling, self.kept)) // coupling.units
+
+    def _unit_scores(self, coupling: Coupling) -> Tensor:
+        """float64 [units], on the host."""
+        total = torch.zeros(coupling.units, dtype=torch.float64)
+        for name in self._names(coupling):
+            scores = torch.cat([piece.double() for piece in self._importance.scores(name)])
+            view = _by_unit(scores.view(self._weights[name].shape), name, coupling)
+            total += view.sum(dim=(1, 2)).cpu()
+        return total
+
+    def _write(self, coupling: Coupling, units: Tensor) -> None:
+        for view in self._views(coupling, self.kept):
+            view.copy_(units.to(view.device)[:, None, None].expand_as(view))
+
+    def _views(self, coupling: Coupling, tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        for name in self._names(coupling):
+            yield _by_unit(tensors[name], name, coupling)
+
+    def _names(self, coupling: Coupling) -> Iterator[str]:
+        return (name for name in coupled_names(coupling) if name in self._weights)
+
+
+def coupled_names(coupling: Coupling) -> list[str]:
+    """Names of the parameters a coupling may reach: producer weights and biases, the consumer's weight."""
+    producers = [f"{path}.{kind}" for path in coupling.producers for kind in ("weight", "bias")]
+    return [*producers, f"{coupling.consumer}.weight"]
+
+
+def _by_unit(tensor: Tensor, name: str, coupling: Coupling) -> Tensor:
+    """A view [units, unit_size, rest] of a coupled parameter, or [units, rest, unit_size] of the consumer."""
+    if name == f"{coupling.consumer}.weight":
+        rows = tensor.shape[0]
+        return tensor.view(rows, coupling.units, coupling.unit_size).permute(1, 0, 2)
+    return tensor.view(coupling.units, coupling.unit_size, -1)
+
+
+def _drop_first(kept: Tensor, score: Tensor, value: float, spare: int) -> int:
+    """Masks the first `spare` weights whose score ties with the cut; returns how many there were."""
+    if spare <= 0:
+        return 0
+    ties = torch.nonzero(score == value).view(-1)[:spare]
+    kept[ties] = False
+    return len(ties)
+
+
+_SAME_SIZE: dict[int, torch.dtype] = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _zero_out(weight: Tensor, kept: Tensor) -> None:
+    """In place. Multiplying the bits leaves +0 where a float product would leave -0 (or NaN), and is faster
+    than masked_fill_."""
+    weight.view(_SAME_SIZE[weight.element_size()]).mul_(kept)

@@ -1,0 +1,245 @@
+"""The pruner: scores weights while a model trains and sets the least important ones to zero."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from platon_compress.errors import InputError
+from platon_compress.pruning.arrays import Scratch
+from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.granularity import (
+    ElementMasks,
+    GroupMasks,
+    Masks,
+    ReferenceMasks,
+    coupled_names,
+)
+from platon_compress.pruning.importance import Importance, ReferenceImportance
+from platon_compress.pruning.schedule import Schedule
+from platon_compress.pruning.state import check_state, pack_state
+from platon_compress.selection import select
+from platon_compress.structure import find_couplings, unwrap_model
+
+__all__ = ["Pruner", "StepReport"]
+
+_log = logging.getLogger(__name__)
+_KINDS = {"head": "heads", "neuron": "neurons"}
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one `Pruner.step()` did.
+
+    step: optimiser steps so far, this one included.
+    sparsity: the schedule's value at this step.
+    achieved_sparsity: share of zeros counted in the prunable weights after this step.
+    threshold: the score cut of the mask that was applied, None when none was.
+    masked: whether a mask was applied.
+    mask_churn: share of the prunable weights whose mask changed at this step.
+    regrown: share of the prunable weights that came back at this step.
+    skipped: whether this step's gradients were left out (overflow, or not finite).
+    """
+
+    step: int
+    sparsity: float
+    achieved_sparsity: float
+    threshold: float | None
+    masked: bool
+    mask_churn: float
+    regrown: float = 0.0
+    skipped: bool = False
+
+
+class Pruner:
+    """PLATON on the parameters that `select` chooses.
+
+    Call `step()` after `optimizer.step()` and before `optimizer.zero_grad()`, once per optimiser step:
+
+        loss.backward(); clip; optimizer.step(); pruner.step(); optimizer.zero_grad()
+
+    The score takes the weight after the optimiser's step with the gradient from before it, so a pruned weight
+    whose optimiser pushes it back can return. Gradients must be unscaled and averaged over accumulation.
+    Holds three float32 arrays and one bool mask per prunable weight. Build it after moving or wrapping the
+    model. Raises InputError on settings that do not fit the model.
+    """
+
+    def __init__(self, model: nn.Module, config: PruneConfig) -> None:
+        self.config = config.resolved()
+        self.schedule = Schedule.of(config)
+        self._model = model
+        self._weights = _prunable(model, self.config)
+        scratch = Scratch()
+        importance = ReferenceImportance if config.reference_compat else Importance
+        self._importance = importance(self._weights, self.config, scratch)
+        self._masks = _masks(model, self._weights, self._importance, scratch, self.config)
+        self._step = 0
+        self._ranked: tuple[int, int] | None = None  # windows seen and weights masked at the last ranking
+        self._threshold: float | None = None
+        self.skipped_steps = 0
+        self.missing_gradients = 0
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights."""
+        return self._masks.size
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the prunable parameters in ranking order."""
+        return tuple(self._weights)
+
+    @torch.no_grad()
+    def step(self, *, skipped: bool = False) -> StepReport:
+        """One step of scoring and, when the schedule says so, masking.
+
+        `skipped`: the optimiser did not step (loss-scale overflow); the step counts, its gradients do not.
+        Gradients that are not finite are recognised here and treated the same way.
+        Raises InputError when no prunable parameter has a gradient.
+        """
+        self._step += 1
+        if not skipped:
+            self._check_gradients()
+        skipped = skipped or not self._gradients_are_finite()
+        self._update_scores(skipped)
+        churn, regrown, masked = self._update_weights()
+        return StepReport(
+            step=self._step,
+            sparsity=self.schedule.sparsity(self._step),
+            achieved_sparsity=self.count_zeros() / self.size,
+            threshold=self._threshold if masked else None,
+            masked=masked,
+            mask_churn=churn / self.size,
+            regrown=regrown / self.size,
+            skipped=skipped,
+        )
+
+    def masks(self) -> dict[str, Tensor]:
+        """Bool masks of the parameters' shapes, True = kept, as last applied; all True before the first."""
+        return {name: mask.clone() for name, mask in self._masks.kept.items()}
+
+    @torch.no_grad()
+    def count_zeros(self) -> int:
+        """Zeros in the prunable weights now."""
+        nonzero = torch.stack([torch.count_nonzero(weight) for weight in self._weights.values()])
+        return self.size - int(nonzero.sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs to go on bit by bit, also from the middle of a window."""
+        return pack_state(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores `state_dict()`. Raises InputError when it comes from another model or config."""
+        check_state(self, state)
+        for field in ("sensitivity_ema", "uncertainty_ema", "window"):
+            own: dict[str, Tensor] = getattr(self._importance, field)
+            for name, value in state[field].items():
+                own[name].copy_(value)
+        for name, mask in state["masks"].items():
+            self._masks.kept[name].copy_(mask)
+        counters = state["counters"]
+        self._step = int(state["step"])
+        self._importance.samples = counters["window_samples"]
+        self._importance.windows = counters["windows"]
+        self.skipped_steps = counters["skipped_steps"]
+        self.missing_gradients = counters["missing_gradients"]
+        self._ranked = tuple(counters["ranked"]) if counters["ranked"] else None
+        self._threshold = counters["threshold"]
+
+    def _update_scores(self, skipped: bool) -> None:
+        """The authors close a window before the step's own sample, we close it after."""
+        closing = self._step % self.config.mask_interval == 0
+        if closing and self.config.reference_compat:
+            self._importance.close_window()
+        if skipped:
+            self.skipped_steps += 1
+        else:
+            self._importance.accumulate()
+        if closing and not self.config.reference_compat:
+            self._importance.close_window()
+
+    def _update_weights(self) -> tuple[int, int, bool]:
+        """Ranks when scores or sparsity changed, then masks: weights flipped, regrown, whether masked."""
+        count = self._masks.count(self.schedule.sparsity(self._step))
+        scored = self._importance.windows > 0 or self.config.reference_compat
+        if not self.schedule.masks_at(self._step) or not count or not scored:
+            return 0, 0, False
+        flipped = regrown = 0
+        if self._ranked != (self._importance.windows, count):
+            ranking = self._masks.rank(count)
+            flipped, regrown, self._threshold = ranking.flipped, ranking.regrown, ranking.threshold
+            self._ranked = (self._importance.windows, count)
+        self._masks.apply()
+        return flipped, regrown, True
+
+    def _check_gradients(self) -> None:
+        missing = [name for name, weight in self._weights.items() if weight.grad is None]
+        if len(missing) == len(self._weights):
+            raise InputError(
+                f"none of the {len(missing)} prunable parameters has a gradient at step {self._step}; call "
+                "pruner.step() after optimizer.step() and before optimizer.zero_grad(), and build the Pruner "
+                "after the model is wrapped or moved"
+            )
+        if missing and not self.missing_gradients:
+            _log.warning("%d prunable parameters have no gradient, first %s", len(missing), missing[0])
+        self.missing_gradients += len(missing)
+
+    def _gradients_are_finite(self) -> bool:
+        """A sum is non-finite when any element is; only then every element is looked at."""
+        gradients = [weight.grad for weight in self._weights.values() if weight.grad is not None]
+        if not gradients:
+            return True
+        total = torch.stack([gradient.sum(dtype=torch.float32) for gradient in gradients])
+        if bool(torch.isfinite(total).all()):
+            return True
+        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+
+
+def _prunable(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
+    """The selected parameters that are trained; with groups, only those that belong to one."""
+    chosen = select(model, targets=config.targets, ignore=config.ignore, include_biases=config.include_biases)
+    frozen = [name for name, parameter in chosen.items() if not parameter.requires_grad]
+    if len(frozen) == len(chosen) or (frozen and config.targets is not None):
+        raise InputError(
+            f"{len(frozen)} of {len(chosen)} parameters to prune are frozen, first {frozen[0]!r}; they get no "
+            "gradient, so set requires_grad or leave them out with `ignore`"
+        )
+    if frozen:
+        _log.warning("%d frozen parameters are not pruned, first %s", len(frozen), frozen[0])
+    trained = {name: p for name, p in chosen.items() if name not in frozen}
+    if config.granularity == "element":
+        return trained
+    coupled = {name for c in _couplings(model, config, trained) for name in coupled_names(c)}
+    return {name: p for name, p in trained.items() if name in coupled}
+
+
+def _couplings(model: nn.Module, config: PruneConfig, trained: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Couplings of the wanted kind whose every weight is selected."""
+    kind = _KINDS[config.granularity]
+    found = tuple(c for c in find_couplings(model) if c.kind == kind)
+    complete = tuple(
+        c for c in found if all(f"{path}.weight" in trained for path in (*c.producers, c.consumer))
+    )
+    if not complete:
+        raise InputError(
+            f"granularity {config.granularity!r} finds no complete group of {kind} in "
+            f"{type(unwrap_model(model)).__name__} ({len(found)} found, each with a weight that is not "
+            "selected or trained); select whole groups or prune single weights"
+        )
+    return complete
+
+
+def _masks(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    importance: Importance,
+    scratch: Scratch,
+    config: PruneConfig,
+) -> Masks:
+    if config.granularity != "element":
+        return GroupMasks(weights, importance, scratch, _couplings(model, config, weights), config)
+    kind = ReferenceMasks if config.reference_compat else ElementMasks
+    return kind(weights, importance, scratch)

@@ -1,0 +1,67 @@
+"""The sparsity at each step, and the steps at which masks are applied."""
+
+from dataclasses import dataclass
+
+from platon_compress.pruning.config import PruneConfig
+
+__all__ = ["Schedule"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The cubic schedule of the paper over optimiser steps t = 1, 2, ...
+
+    Remaining ratio r(t), with T total, t_i initial and t_f final warm-up steps:
+      t <= t_i        r = 1, no mask
+      t > T - t_f     r = 1 - sparsity, a mask after every step
+      between         r = rT + (1 - rT) * (1 - (t - t_i) / (T - t_i - t_f))^3, a mask every `interval` steps
+    """
+
+    sparsity_target: float
+    total: int
+    initial: int
+    final: int
+    interval: int
+
+    @classmethod
+    def of(cls, config: PruneConfig) -> "Schedule":
+        """The schedule of a config, whose `total_steps` must be known."""
+        full = config.resolved()
+        assert full.total_steps is not None  # noqa: S101 - resolved() has just filled these
+        assert full.initial_warmup_steps is not None and full.final_warmup_steps is not None  # noqa: S101, PT018
+        return cls(
+            full.sparsity,
+            full.total_steps,
+            full.initial_warmup_steps,
+            full.final_warmup_steps,
+            full.mask_interval,
+        )
+
+    @property
+    def remaining_target(self) -> float:
+        """1 - sparsity, rounded so that 1 - 0.9 is 0.1 and not 0.09999999999999998."""
+        return round(1.0 - self.sparsity_target, 15)
+
+    def is_final(self, step: int) -> bool:
+        """True in the last phase, in which every step ends with a mask at the full sparsity."""
+        return step > max(self.initial, self.total - self.final)
+
+    def remaining(self, step: int) -> float:
+        """r(t): share of the prunable weights that may stay."""
+        if step <= self.initial:
+            return 1.0
+        if self.is_final(step):
+            return self.remaining_target
+        progress = (step - self.initial) / (self.total - self.initial - self.final)
+        return self.remaining_target + (1.0 - self.remaining_target) * (1 - progress) ** 3
+
+    def sparsity(self, step: int) -> float:
+        """1 - r(t); exactly the configured sparsity from the moment r has arrived."""
+        remaining = self.remaining(step)
+        return self.sparsity_target if remaining == self.remaining_target else 1.0 - remaining
+
+    def masks_at(self, step: int) -> bool:
+        """Whether a mask is applied after step t."""
+        if step <= self.initial:
+            return False
+        return self.is_final(step) or step % self.interval == 0

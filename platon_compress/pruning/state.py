@@ -1,0 +1,80 @@
+"""The pruner's state as plain data, and the check that a state fits a pruner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from platon_compress.errors import InputError
+
+if TYPE_CHECKING:
+    from platon_compress.pruning.pruner import Pruner
+
+__all__ = ["check_state", "pack_state"]
+
+_TENSORS = ("sensitivity_ema", "uncertainty_ema", "window", "masks")
+
+
+def pack_state(pruner: Pruner) -> dict[str, Any]:
+    """Copies of every tensor by parameter name, the counters, the config and the transformers major."""
+    importance = pruner._importance
+    return {
+        "step": pruner._step,
+        "sensitivity_ema": {n: t.clone() for n, t in importance.sensitivity_ema.items()},
+        "uncertainty_ema": {n: t.clone() for n, t in importance.uncertainty_ema.items()},
+        "window": {n: t.clone() for n, t in importance.window.items()},
+        "masks": pruner.masks(),
+        "counters": {
+            "window_samples": importance.samples,
+            "windows": importance.windows,
+            "skipped_steps": pruner.skipped_steps,
+            "missing_gradients": pruner.missing_gradients,
+            "ranked": list(pruner._ranked) if pruner._ranked else None,
+            "threshold": pruner._threshold,
+        },
+        "config": pruner.config.to_dict(),
+        "transformers_major": transformers_major(),
+    }
+
+
+def check_state(pruner: Pruner, state: Mapping[str, Any]) -> None:
+    """Raises InputError, naming the first difference, when `state` is not of this model and config."""
+    needed = ("step", "counters", "config", *_TENSORS)
+    if missing := [key for key in needed if key not in state]:
+        raise InputError(f"the pruner state lacks {missing[0]!r}; give the result of Pruner.state_dict()")
+    _check_config(pruner.config.to_dict(), state["config"])
+    for field in _TENSORS:
+        _check_names(pruner, state, field)
+
+
+def transformers_major() -> int | None:
+    """Major version of the installed transformers; module names of ViT and DINOv2 depend on it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return int(version("transformers").partition(".")[0])
+    except PackageNotFoundError:
+        return None
+
+
+def _check_config(own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    for name in sorted({*own, *saved}):
+        if own.get(name) != saved.get(name):
+            raise InputError(
+                f"the pruner state was saved with {name}={saved.get(name)!r}, this run has "
+                f"{own.get(name)!r}; resume with the saved config or start without the state"
+            )
+
+
+def _check_names(pruner: Pruner, state: Mapping[str, Any], field: str) -> None:
+    saved = {name: tuple(tensor.shape) for name, tensor in state[field].items()}
+    own = {name: tuple(weight.shape) for name, weight in pruner._weights.items()}
+    if saved == own:
+        return
+    name = next(n for n in sorted({*own, *saved}) if own.get(n) != saved.get(n))
+    majors = (state.get("transformers_major"), transformers_major())
+    hint = f" (saved with transformers {majors[0]}, here {majors[1]})" if majors[0] != majors[1] else ""
+    raise InputError(
+        f"the pruner state is of another model: {field} {name!r} has shape {saved.get(name)}, here "
+        f"{own.get(name)}{hint}; resume with the model it was saved with"
+    )

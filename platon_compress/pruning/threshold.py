@@ -1,0 +1,109 @@
+"""The exact k-th smallest of many scores, without ever holding them together.
+
+Non-negative float32 numbers order like their bit patterns. Two counting passes over the scores, on the upper
+and on the lower 16 bits, pin the k-th smallest down exactly; the only state is a histogram of 65,536 counts.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from platon_compress.pruning.arrays import Scratch
+
+__all__ = ["Cut", "select_smallest"]
+
+_BINS = 1 << 16
+_LOW = _BINS - 1
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the k smallest scores end.
+
+    value: the k-th smallest score.
+    below: how many scores are strictly smaller.
+    ties: how many equal it.
+    """
+
+    value: float
+    below: int
+    ties: int
+
+
+def select_smallest(
+    scores: Callable[[], Iterator[Tensor]],
+    k: int,
+    scratch: Scratch,
+    reduce: Callable[[Tensor], None] | None = None,
+) -> Cut:
+    """The cut below which exactly k scores lie, ties included, for 1 <= k <= number of scores.
+
+    `scores` starts a fresh pass over flat float32 pieces, non-negative or signed, free of NaN; it is called
+    twice. `reduce` sums a histogram over the ranks of a distributed run, in place.
+    """
+    upper = _histogram(scores, scratch, _upper_bits, reduce)
+    high, before = _locate(upper, k)
+    lower = _histogram(scores, scratch, lambda keys: _lower_bits(keys, high), reduce)
+    low, inside = _locate(lower[1:-1], k - before)
+    key = ((high - _BINS // 2) << 16) | low
+    return Cut(_value(key), before + inside, int(lower[1 + low]))
+
+
+def _histogram(
+    scores: Callable[[], Iterator[Tensor]],
+    scratch: Scratch,
+    bins_of: Callable[[Tensor], Tensor],
+    reduce: Callable[[Tensor], None] | None,
+) -> Tensor:
+    total: Tensor | None = None
+    for piece in scores():
+        counts = _count(bins_of(_keys(piece, scratch)), _BINS + 2)
+        total = counts if total is None else total.add_(counts)
+    if total is None:
+        total = torch.zeros(_BINS + 2, dtype=torch.int64)
+    if reduce is not None:
+        reduce(total)
+    return total
+
+
+def _keys(scores: Tensor, scratch: Scratch) -> Tensor:
+    """int32 in the order of the scores: negative numbers have their magnitude bits flipped; -0 equals 0."""
+    keys = scratch.get("keys", scores, torch.int32)
+    torch.add(scores, 0.0, out=keys.view(torch.float32))
+    flip = scratch.get("flip", scores, torch.int32)
+    torch.bitwise_right_shift(keys, 31, out=flip)
+    return keys.bitwise_xor_(flip.bitwise_and_(0x7FFFFFFF))
+
+
+def _upper_bits(keys: Tensor) -> Tensor:
+    return keys.bitwise_right_shift_(16).add_(_BINS // 2)
+
+
+def _lower_bits(keys: Tensor, high: int) -> Tensor:
+    """1 + the lower bits where the upper ones are `high`; 0 below, the last bin above."""
+    floor = (high - _BINS // 2) << 16
+    # Clamping first keeps the subtraction inside int32.
+    keys.clamp_(max(floor - 1, -(1 << 31)), min(floor + _BINS, (1 << 31) - 1))
+    return keys.sub_(floor).add_(1)
+
+
+def _count(bins: Tensor, size: int) -> Tensor:
+    if bins.device.type == "cpu":
+        return torch.bincount(bins, minlength=size)
+    # bincount would wait for the device to learn its largest bin.
+    counts = torch.zeros(size, dtype=torch.int64, device=bins.device)
+    return counts.index_add_(0, bins, torch.ones((), dtype=torch.int64, device=bins.device).expand(len(bins)))
+
+
+def _locate(counts: Tensor, k: int) -> tuple[int, int]:
+    """The bin that holds the k-th smallest, and how many lie in the bins before it."""
+    running = counts.cumsum(0)
+    index = int(torch.searchsorted(running, k))
+    return index, int(running[index - 1]) if index else 0
+
+
+def _value(key: int) -> float:
+    bits = key if key >= 0 else key ^ 0x7FFFFFFF
+    return float(torch.tensor(bits, dtype=torch.int32).view(torch.float32))

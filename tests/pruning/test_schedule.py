@@ -1,0 +1,60 @@
+import pytest
+
+from platon_compress.pruning import PruneConfig
+from platon_compress.pruning.schedule import Schedule
+
+
+def _mnli(sparsity):
+    config = PruneConfig(
+        sparsity=sparsity, total_steps=98176, initial_warmup_steps=5400, final_warmup_steps=27000
+    )
+    return Schedule.of(config)
+
+
+@pytest.mark.parametrize(
+    ("step", "remaining_10", "remaining_20", "masked"),
+    [
+        (5400, 1, 1, False),
+        (5401, 0.9999589522, 0.9999635131, False),
+        (20000, 0.5238763093, 0.5767789416, True),
+        (38288, 0.2125, 0.3, False),
+        (50000, 0.1300311467, 0.2266943527, True),
+        (71177, 0.1, 0.2, True),
+        (98176, 0.1, 0.2, True),
+    ],
+)
+def test_published_mnli_schedule(step, remaining_10, remaining_20, masked):
+    for sparsity, remaining in ((0.9, remaining_10), (0.8, remaining_20)):
+        schedule = _mnli(sparsity)
+        assert schedule.remaining(step) == pytest.approx(remaining, abs=5e-11)
+        assert schedule.sparsity(step) == pytest.approx(1 - remaining, abs=5e-11)
+        assert schedule.masks_at(step) is masked
+
+
+def test_final_sparsity_is_the_configured_number():
+    for sparsity in (0.3, 0.55, 0.9, 0.95):
+        schedule = _mnli(sparsity)
+        assert schedule.sparsity(98176) == sparsity
+        assert schedule.is_final(71177)
+        assert not schedule.is_final(71176)
+
+
+def test_sparsity_never_falls():
+    schedule = Schedule.of(PruneConfig(sparsity=0.9, total_steps=200))
+    values = [schedule.sparsity(step) for step in range(1, 220)]
+    assert values == sorted(values)
+    assert values[0] == 0
+    assert values[-1] == 0.9
+
+
+def test_reference_mode_may_jump():
+    config = PruneConfig(
+        sparsity=0.5,
+        total_steps=10,
+        initial_warmup_steps=4,
+        final_warmup_steps=8,
+        mask_interval=1,
+        reference_compat=True,
+    )
+    schedule = Schedule.of(config)
+    assert [schedule.remaining(step) for step in (4, 5)] == [1.0, 0.5]

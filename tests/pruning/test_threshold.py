@@ -1,0 +1,92 @@
+"""The counting selection against a sort, on ordinary and on awkward scores."""
+
+import pytest
+import torch
+
+from platon_compress.pruning import arrays
+from platon_compress.pruning.arrays import Scratch
+from platon_compress.pruning.threshold import select_smallest
+
+
+def _cut(scores, k):
+    return select_smallest(lambda: iter(scores), k, Scratch())
+
+
+def _expected(scores, k):
+    ordered = torch.cat(scores).sort().values
+    value = ordered[k - 1]
+    return float(value), int((ordered < value).sum()), int((ordered == value).sum())
+
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [torch.rand(1000), torch.rand(7)],
+        [torch.rand(1000) ** 20],
+        [torch.zeros(50), torch.rand(50)],
+        [torch.full((40,), 0.25)],
+        [torch.arange(100.0) * _TINY / 64],  # subnormal
+        [torch.tensor([0.0, float("inf"), 3e38, 1e-45])],
+        [torch.randn(500), torch.tensor([-0.0, 0.0, -0.0, float("-inf")])],
+        [torch.randint(0, 4, (300,)).float() - 2],
+    ],
+)
+def test_equals_a_sort(scores):
+    torch.manual_seed(0)
+    size = sum(len(piece) for piece in scores)
+    for k in {1, 2, size // 3 + 1, size // 2 + 1, size - 1, size} - {0}:
+        cut = _cut(scores, k)
+        assert (cut.value, cut.below, cut.ties) == _expected(scores, k)
+
+
+def test_neighbouring_floats_are_told_apart():
+    base = torch.full((64,), 1.5)
+    base.view(torch.int32).add_(torch.arange(64, dtype=torch.int32))
+    assert _cut([base.flip(0)], 40).value == float(base[39])
+
+
+def test_counts_are_exact_beyond_float_precision():
+    """17.8M scores: a count kept in float32 would stop at 2^24."""
+    piece = torch.zeros(1 << 20)
+    last = torch.ones(3)
+    cut = select_smallest(lambda: iter([piece] * 17 + [last]), (17 << 20) + 1, Scratch())
+    assert (cut.value, cut.below, cut.ties) == (1.0, 17 << 20, 3)
+
+
+def test_reduce_sees_every_histogram():
+    """Two ranks with half of the scores each agree with one process that holds them all."""
+    torch.manual_seed(1)
+    halves = [torch.rand(400), torch.rand(300)]
+    seen = []
+    select_smallest(lambda: iter([halves[1]]), 150, Scratch(), reduce=lambda h: seen.append(h.clone()))
+    assert len(seen) == 2
+    other = iter(_two_histograms(halves[1], _expected(halves, 350)[0]))
+    cut = select_smallest(lambda: iter([halves[0]]), 350, Scratch(), reduce=lambda h: h.add_(next(other)))
+    assert (cut.value, cut.below, cut.ties) == _expected(halves, 350)
+
+
+def _two_histograms(scores, value):
+    keys = scores.view(torch.int32)
+    pivot = torch.tensor(value).view(torch.int32)
+    high = (keys >> 16) + 32768
+    yield torch.bincount(high, minlength=65538)
+    same = keys[(keys >> 16) == (pivot >> 16)]
+    low = torch.bincount((same & 0xFFFF) + 1, minlength=65538)
+    yield low
+
+
+def test_scratch_reuses_its_buffers():
+    scratch = Scratch()
+    first = scratch.get("a", torch.empty(10))
+    assert scratch.get("a", torch.empty(6)).data_ptr() == first.data_ptr()
+    assert scratch.get("b", torch.empty(6)).data_ptr() != first.data_ptr()
+
+
+def test_chunks_cover_everything(monkeypatch):
+    monkeypatch.setattr(arrays, "CHUNK", 4)
+    pieces = list(arrays.chunks(torch.arange(10), torch.arange(10)))
+    assert [len(a) for a, _ in pieces] == [4, 4, 2]
+    assert torch.cat([b for _, b in pieces]).tolist() == list(range(10))
