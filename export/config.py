@@ -1,0 +1,40 @@
+"""What `export_onnx` may be told."""
+
+from dataclasses import dataclass
+
+from platon_compress.errors import InputError
+
+__all__ = ["ExportConfig"]
+
+_EXPORTERS = ("torchscript", "dynamo")
+# 18: the first opset with ScatterElements(add), which the operator's fallback needs. 25: the last one tried.
+_OPSETS = range(18, 26)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Settings of one export.
+
+    opset: version of the standard operators written into the file, 18 to 25.
+    exporter: "torchscript" is PyTorch's tracing exporter (seconds), "dynamo" its successor (tens of seconds).
+    graph_passes: rewrite the graph around the linears with the passes of `passes.GRAPH_PASSES`.
+    skip_passes: names of graph passes to leave out.
+    remove_padding: compute linears and LayerNorm on the valid tokens of a padded batch only.
+    check: run onnx.checker with full shape inference on what is written.
+    """
+
+    opset: int = 18
+    exporter: str = "torchscript"
+    graph_passes: bool = True
+    skip_passes: tuple[str, ...] = ()
+    remove_padding: bool = False
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what no exporter could do."""
+        if self.opset not in _OPSETS:
+            raise InputError(f"opset must be 18 to 25, got {self.opset}; 18 runs on every supported runtime")
+        if self.exporter not in _EXPORTERS:
+            raise InputError(
+                f"exporter must be torchscript or dynamo, got {self.exporter!r}; use torchscript"
+            )

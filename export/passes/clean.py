@@ -1,0 +1,55 @@
+"""Fold what does not depend on the inputs, drop copies, name constants: the form the other passes expect."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx_ir as ir
+from onnx_ir.passes import common as ir_passes
+from onnxscript import optimizer
+
+__all__ = ["clean", "drop_unused"]
+
+# Folded results above this many bytes would make the file grow (position tables, expanded masks).
+_FOLD_LIMIT_BYTES = 256 * 1024
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxscript reports each operator that it cannot fold; nobody can act on that."""
+    logger = logging.getLogger("onnxscript")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def clean(model: ir.Model) -> ir.Model:
+    """Return the same function with constants folded and lifted, identities and duplicates removed, in place."""
+    with _quiet():
+        optimizer.fold_constants(
+            model, input_size_limit=1024, output_size_limit=_FOLD_LIMIT_BYTES, onnx_shape_inference=True
+        )
+    ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _bypass_identities(model.graph)
+    ir_passes.CommonSubexpressionEliminationPass()(model)
+    drop_unused(model)
+    return model
+
+
+def drop_unused(model: ir.Model) -> None:
+    """Remove nodes, initializers, functions and opset imports that nothing reads, in place."""
+    ir_passes.RemoveUnusedNodesPass()(model)
+    ir_passes.RemoveUnusedFunctionsPass()(model)
+    ir_passes.RemoveUnusedOpsetsPass()(model)
+
+
+def _bypass_identities(graph: ir.Graph) -> None:
+    """Let readers of an Identity take its input. Outputs of the graph keep their own node."""
+    for node in tuple(graph):
+        if node.op_type != "Identity" or node.outputs[0].is_graph_output():
+            continue
+        node.outputs[0].replace_all_uses_with(node.inputs[0])
+        graph.remove(node, safe=True)

@@ -1,0 +1,302 @@
+"""A torch model -> one ONNX file that ONNX Runtime runs, with sparse layers where a plan says so."""
+
+import contextlib
+import io
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+from onnx_ir.passes import common as ir_passes
+
+from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.export.config import ExportConfig
+from platon_compress.export.model_file import name_axes, write_model
+from platon_compress.export.passes import PassReport, clean, rewrite_graph, swap_sparse_weights
+from platon_compress.export.sparse_linear import attach_functions
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ExportResult", "export_onnx"]
+
+# Inputs whose second axis is not a sequence.
+_BATCH_ONLY = frozenset({"pixel_values"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """What was written.
+
+    sparse_nodes: names of the SparseLinear nodes. skipped: (parameter or input name, why it is not there).
+    passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
+    """
+
+    path: Path
+    size_bytes: int
+    sparse_nodes: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    seconds: float
+    exporter: str
+    opset: int
+    passes: tuple[tuple[str, int], ...]
+    refusals: tuple[tuple[str, str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def export_onnx(
+    model: Any,
+    path: str | Path,
+    example_inputs: "Mapping[str, torch.Tensor]",
+    config: ExportConfig | None = None,
+) -> ExportResult:
+    """Write `model` to `path`: a plain dense graph for an `nn.Module`, sparse layers for a `CompressedModel`.
+
+    example_inputs: the model's keyword arguments, [batch, sequence] (or [batch, ...] for pixel_values); the
+    file takes any batch and sequence length. The model runs in eval mode and is left as it was. The file
+    appears under its name only when it is complete and checked.
+    Raises InputError for inputs that the model does not take, CheckFailedError when the written graph is bad.
+    """
+    config = config or ExportConfig()
+    started = time.perf_counter()
+    module, csr = _split(model)
+    traced = _trace(module, _checked_inputs(example_inputs), config)
+    reports, replaced, skipped = _rewrite(traced, csr, config)
+    unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
+    size_bytes = write_model(traced, Path(path), check=config.check)
+    return ExportResult(
+        path=Path(path),
+        size_bytes=size_bytes,
+        sparse_nodes=tuple(name for names in replaced.values() for name in names),
+        skipped=(*skipped, *((name, "the model does not read this input") for name in unused)),
+        inputs=tuple(str(value.name) for value in traced.graph.inputs),
+        outputs=tuple(str(value.name) for value in traced.graph.outputs),
+        seconds=time.perf_counter() - started,
+        exporter=config.exporter,
+        opset=config.opset,
+        passes=tuple((report.name, report.applied) for report in reports),
+        refusals=tuple((report.name, *refusal) for report in reports for refusal in report.refusals),
+    )
+
+
+def _split(model: Any) -> "tuple[torch.nn.Module, Mapping[str, Any]]":
+    """The module to trace and the planned CSR weights (none for a plain module)."""
+    import torch
+
+    if isinstance(model, torch.nn.Module):
+        return model, {}
+    if isinstance(getattr(model, "model", None), torch.nn.Module) and hasattr(model, "csr"):
+        return model.model, model.csr
+    kind = type(model).__name__
+    raise InputError(
+        f"export_onnx takes a torch module or the result of convert(), got {kind}; convert it first"
+    )
+
+
+def _checked_inputs(example_inputs: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """At least two examples: with a batch of one, tracing would fix broadcasts to it."""
+    import torch
+
+    bad = [name for name, value in example_inputs.items() if not isinstance(value, torch.Tensor)]
+    if bad or not example_inputs:
+        raise InputError(
+            f"example_inputs must map names to tensors, got {bad or 'nothing'}; use the tokenizer's output"
+        )
+    if "labels" in example_inputs:
+        raise InputError(
+            "example_inputs holds labels, got a loss instead of a deployed model; leave them out"
+        )
+    return {name: torch.cat([v, v]) if len(v) == 1 else v for name, v in example_inputs.items()}
+
+
+def _rewrite(
+    model: ir.Model, csr: Mapping[str, Any], config: ExportConfig
+) -> tuple[list[PassReport], dict[str, list[str]], tuple[tuple[str, str], ...]]:
+    """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
+    clean(model)
+    ir_passes.ShapeInferencePass()(model)
+    replaced, skipped, reports = swap_sparse_weights(model, csr) if csr else ({}, (), ())
+    graph_reports = rewrite_graph(model, config.skip_passes) if config.graph_passes else ()
+    attach_functions(model)
+    return [*reports, *graph_reports], replaced, skipped
+
+
+def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config: ExportConfig) -> ir.Model:
+    """Run PyTorch's exporter quietly, with eager attention, and name what it left unnamed."""
+    import torch
+
+    with _exportable(module), torch.no_grad():
+        outputs, axes = _probe(module, inputs)
+        wrapper = _flat_outputs(module, tuple(inputs), outputs)
+        export = _trace_dynamo if config.exporter == "dynamo" else _trace_torchscript
+        try:
+            traced = export(wrapper, inputs, outputs, axes, config.opset)
+        except InputError:
+            raise
+        except Exception as error:
+            cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            raise CheckFailedError(
+                f"PyTorch's {config.exporter} exporter failed on {type(module).__name__}: {cause}; "
+                f"try exporter={'torchscript' if config.exporter == 'dynamo' else 'dynamo'}"
+            ) from error
+    _strip_wrapper(traced)
+    name_axes(traced, axes)
+    return traced
+
+
+@contextlib.contextmanager
+def _exportable(module: "torch.nn.Module") -> Iterator[None]:
+    """Eval mode, eager attention and silence; everything back to what it was afterwards."""
+    training = {child: child.training for child in module.modules()}
+    implementation = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    loggers = [
+        logging.getLogger(name) for name in ("transformers", "torch.onnx", "torch.export", "onnxscript")
+    ]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            module.eval()
+            _set_attention(module, "eager")
+            yield
+        finally:
+            _set_attention(module, implementation)
+            for child, mode in training.items():
+                child.training = mode
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _set_attention(module: "torch.nn.Module", implementation: str | None) -> None:
+    """Models that cannot switch after construction are exported as they are; the passes know both forms."""
+    switch = getattr(module, "set_attn_implementation", None)
+    if switch is not None and implementation is not None:
+        with contextlib.suppress(ValueError, ImportError, NotImplementedError):
+            switch(implementation)
+
+
+def _probe(
+    module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]"
+) -> tuple[tuple[str, ...], dict[str, dict[int, str]]]:
+    """Names of the tensor outputs and, per input and output, the axes that follow batch or sequence.
+
+    The model runs a second time on inputs one token shorter: an axis that shrinks with them is a sequence.
+    """
+    import torch
+
+    first = _run(module, inputs)
+    names = tuple(name for name, value in first.items() if isinstance(value, torch.Tensor))
+    sequences = [name for name, value in inputs.items() if name not in _BATCH_ONLY and value.dim() > 1]
+    axes: dict[str, dict[int, str]] = {name: {0: "batch_size"} for name in (*inputs, *names)}
+    if not sequences:
+        return names, axes
+    shorter = {n: v[:, :-1] if n in sequences else v for n, v in inputs.items()}
+    second = _run(module, shorter)
+    for name in sequences:
+        axes[name][1] = "sequence_length"
+    for name in names:
+        for axis, (a, b) in enumerate(zip(first[name].shape, second[name].shape, strict=True)):
+            if a != b:
+                axes[name][axis] = "sequence_length"
+    return names, axes
+
+
+def _run(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]") -> Any:
+    """The model's output mapping for one batch."""
+    try:
+        return module(**inputs, return_dict=True)
+    except TypeError as error:
+        raise InputError(
+            f"{type(module).__name__} does not take the inputs {sorted(inputs)}: {error}; pass its own input names"
+        ) from error
+
+
+def _flat_outputs(
+    module: "torch.nn.Module", inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> "torch.nn.Module":
+    """A module with positional inputs and a tuple of tensors as output, in eval mode like its content."""
+    import torch
+
+    class FlatOutputs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = module
+
+        def forward(self, *args: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            result = self.model(**dict(zip(inputs, args, strict=True)), return_dict=True)
+            return tuple(result[name] for name in outputs)
+
+    return FlatOutputs().eval()
+
+
+def _trace_torchscript(
+    wrapper: "torch.nn.Module",
+    inputs: "dict[str, torch.Tensor]",
+    outputs: tuple[str, ...],
+    axes: dict[str, dict[int, str]],
+    opset: int,
+) -> ir.Model:
+    import onnx
+    import torch
+
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        wrapper,
+        tuple(inputs.values()),
+        buffer,
+        dynamo=False,
+        opset_version=opset,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_axes=axes,
+    )
+    return ir.from_proto(onnx.load_from_string(buffer.getvalue()))
+
+
+def _trace_dynamo(
+    wrapper: "torch.nn.Module",
+    inputs: "dict[str, torch.Tensor]",
+    outputs: tuple[str, ...],
+    axes: dict[str, dict[int, str]],
+    opset: int,
+) -> ir.Model:
+    import torch
+
+    dynamic = torch.export.Dim.DYNAMIC
+    program = torch.onnx.export(
+        wrapper,
+        tuple(inputs.values()),
+        dynamo=True,
+        verbose=False,
+        opset_version=opset,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_shapes=(tuple(dict.fromkeys(axes[name], dynamic) for name in inputs),),
+    )
+    if program is None:
+        raise CheckFailedError("the dynamo exporter returned nothing; try exporter=torchscript")
+    return program.model
+
+
+def _strip_wrapper(model: ir.Model) -> None:
+    """Drop the wrapper's own name from nodes, metadata and parameters: `model.bert.x` -> `bert.x`."""
+    for node in model.graph:
+        if node.name and node.name.startswith("/model/"):
+            node.name = node.name.removeprefix("/model")
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+        if scopes:
+            node.metadata_props["pkg.torch.onnx.name_scopes"] = scopes.replace("'model.", "'")
+    for name, value in list(model.graph.initializers.items()):
+        if name.startswith("model.") and name.removeprefix("model.") not in model.graph.initializers:
+            value.name = name.removeprefix("model.")

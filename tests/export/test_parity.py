@@ -1,0 +1,125 @@
+"""The four-way parity and its refusals."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from platon_compress.errors import InputError
+from platon_compress.export import export_onnx, verify
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.testing import tiny_transformer
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory):
+    """A model with zeros in one layer, and its two ONNX files."""
+    model, inputs = tiny_transformer("bert")
+    weight = model.bert.encoder.layer[0].intermediate.dense.weight
+    weight.data *= torch.rand(weight.shape) < 0.3
+    csr = {"bert.encoder.layer.0.intermediate.dense.weight": CsrWeight.from_dense(weight.detach().numpy())}
+    folder = tmp_path_factory.mktemp("onnx")
+    export_onnx(model, folder / "pruned.onnx", inputs)
+    export_onnx(SimpleNamespace(model=model, csr=csr, plan=None), folder / "compressed.onnx", inputs)
+    return {
+        "pruned": model,
+        "converted": model,
+        "onnx_pruned": folder / "pruned.onnx",
+        "onnx_compressed": folder / "compressed.onnx",
+    }
+
+
+def _batches(count=4, size=16):
+    generator = np.random.default_rng(0)
+    batches = []
+    for number in range(count):
+        ids = generator.integers(3, 80, (size, 6 + 2 * number))
+        mask = (np.arange(ids.shape[1]) < generator.integers(3, ids.shape[1] + 1, (size, 1))).astype(np.int64)
+        batches.append({"input_ids": np.where(mask, ids, 1), "attention_mask": mask})
+    return batches
+
+
+def test_equal_routes_pass(routes):
+    batches = _batches()
+    labels = [np.zeros(16, np.int64)] * 4
+    report = verify(**routes, batches=batches, labels=labels, extra_onnx={"dense": routes["onnx_pruned"]})
+    assert report.passed
+    assert report.examples == 64
+    assert [row["pair"] for row in report.rows] == [
+        "torch_pruned vs torch_converted",
+        "torch_pruned vs onnx_pruned",
+        "torch_pruned vs onnx_compressed",
+        "torch_pruned vs onnx_compressed_stock",
+    ]
+    assert all(row["max_abs"] <= 1e-5 and row["argmax_agreement"] == 1.0 for row in report.rows)
+    assert set(report.metrics) == {
+        "torch_pruned", "torch_converted", "onnx_pruned", "onnx_compressed", "onnx_compressed_stock", "dense",
+    }  # fmt: skip
+    accuracy = report.metrics["dense"]["accuracy"]
+    assert report.metrics["dense"]["standard_error"] == pytest.approx((accuracy * (1 - accuracy) / 64) ** 0.5)
+    json.dumps(report.to_dict())
+
+
+def test_a_different_model_fails(routes):
+    other, _ = tiny_transformer("bert")
+    report = verify(**routes | {"converted": other}, batches=_batches())
+    assert not report.passed
+    assert report.metrics == {}
+    assert report.rows[0]["max_abs"] > 1e-3
+    assert report.rows[1]["max_abs"] < 1e-5
+
+
+def test_not_a_number_fails(routes):
+    broken, _ = tiny_transformer("bert")
+    broken.classifier.bias.data[0] = float("nan")
+    report = verify(**routes | {"converted": broken}, batches=_batches())
+    assert not report.passed
+    assert report.rows[0]["max_abs"] == float("inf")
+
+
+def test_hidden_positions_are_not_compared(routes, tmp_path):
+    class Backbone(torch.nn.Module):
+        """Writes noise where the mask is zero."""
+
+        def __init__(self, noise):
+            super().__init__()
+            self.bert, self.noise = routes["pruned"].bert, noise
+
+        def forward(self, input_ids, attention_mask, return_dict=True):
+            hidden = self.bert(input_ids, attention_mask).last_hidden_state
+            return {"last_hidden_state": hidden + self.noise * (1 - attention_mask[..., None])}
+
+    batches = _batches()
+    example = {name: torch.as_tensor(value) for name, value in batches[0].items()}
+    path = export_onnx(Backbone(0.0), tmp_path / "m.onnx", example).path
+    report = verify(
+        pruned=Backbone(0.0), converted=Backbone(5.0), onnx_pruned=path, onnx_compressed=path, batches=batches
+    )
+    assert report.passed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_examples": 65}, "parity needs 65 examples, got 64"),
+        ({"labels": [np.zeros(16)] * 3}, "labels must match the batches one by one, got 48 labels for 64"),
+        ({"metric": "beauty"}, "metric must be one of accuracy, got 'beauty'"),
+        ({"onnx_pruned": "nowhere.onnx"}, "there is no model file"),
+    ],
+)
+def test_refuses(routes, change, message):
+    with pytest.raises(InputError, match=message):
+        verify(**{**routes, "batches": _batches(), **change})
+
+
+def test_missing_inputs_are_named(routes):
+    batches = [{"input_ids": batch["input_ids"]} for batch in _batches()]
+    with pytest.raises(InputError, match=r"needs the inputs \['attention_mask'\]"):
+        verify(**routes, batches=batches)
+
+
+def test_other_outputs_are_named(routes):
+    with pytest.raises(InputError, match="the routes share no output"):
+        verify(**routes | {"pruned": routes["pruned"].bert}, batches=_batches())
