@@ -297,7 +297,7 @@ class _Stubborn(torch.nn.Module):
 
 def test_exporter_failures_are_one_line(tmp_path):
     with pytest.raises(
-        CheckFailedError, match="torchscript exporter failed on _Stubborn: .*; try exporter=dynamo"
+        CheckFailedError, match=r"torchscript exporter failed on _Stubborn: .*; try exporter=dynamo"
     ):
         export_onnx(_Stubborn(), tmp_path / "m.onnx", {"features": torch.ones(2, 3)})
     assert not list(tmp_path.iterdir())
