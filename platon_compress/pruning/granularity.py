@@ -42,6 +42,11 @@ class Masks:
         """How many weights a sparsity takes away: floor(size * sparsity)."""
         return int(self.size * sparsity)
 
+    def count_kept(self) -> dict[str, int]:
+        """Weights kept, by parameter."""
+        counts = torch.stack([torch.count_nonzero(mask) for mask in self.kept.values()]).tolist()
+        return dict(zip(self.kept, counts, strict=True))
+
     def rank(self, count: int) -> Ranking:
         """Masks `count` weights, those with the smallest scores."""
         raise NotImplementedError

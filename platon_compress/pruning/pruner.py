@@ -21,6 +21,7 @@ from platon_compress.pruning.granularity import (
 from platon_compress.pruning.importance import Importance, ReferenceImportance
 from platon_compress.pruning.schedule import Schedule
 from platon_compress.pruning.state import check_state, pack_state
+from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
 from platon_compress.structure import find_couplings, unwrap_model
 
@@ -70,7 +71,6 @@ class Pruner:
     def __init__(self, model: nn.Module, config: PruneConfig) -> None:
         self.config = config.resolved()
         self.schedule = Schedule.of(config)
-        self._model = model
         self._weights = _prunable(model, self.config)
         scratch = Scratch()
         importance = ReferenceImportance if config.reference_compat else Importance
@@ -81,11 +81,18 @@ class Pruner:
         self._threshold: float | None = None
         self.skipped_steps = 0
         self.missing_gradients = 0
+        self._watch = Watch(model, self._weights)
+        self._watch.memory(self.config)
 
     @property
     def size(self) -> int:
         """Number of prunable weights."""
         return self._masks.size
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps so far."""
+        return self._step
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,10 +113,13 @@ class Pruner:
         skipped = skipped or not self._gradients_are_finite()
         self._update_scores(skipped)
         churn, regrown, masked = self._update_weights()
+        sparsity, achieved = self.schedule.sparsity(self._step), self.count_zeros() / self.size
+        if masked:
+            self._watch.sparsity(sparsity, achieved)
         return StepReport(
             step=self._step,
-            sparsity=self.schedule.sparsity(self._step),
-            achieved_sparsity=self.count_zeros() / self.size,
+            sparsity=sparsity,
+            achieved_sparsity=achieved,
             threshold=self._threshold if masked else None,
             masked=masked,
             mask_churn=churn / self.size,
@@ -120,6 +130,15 @@ class Pruner:
     def masks(self) -> dict[str, Tensor]:
         """Bool masks of the parameters' shapes, True = kept, as last applied; all True before the first."""
         return {name: mask.clone() for name, mask in self._masks.kept.items()}
+
+    def layer_sparsity(self) -> dict[str, float]:
+        """Masked share of each prunable parameter."""
+        kept = self._masks.count_kept()
+        return {name: 1 - kept[name] / weight.numel() for name, weight in self._weights.items()}
+
+    def check_optimizer(self, optimizer: object) -> bool:
+        """Warns and returns False when `optimizer` does not hold every prunable parameter."""
+        return self._watch.optimizer(optimizer)
 
     @torch.no_grad()
     def count_zeros(self) -> int:
@@ -172,6 +191,9 @@ class Pruner:
             ranking = self._masks.rank(count)
             flipped, regrown, self._threshold = ranking.flipped, ranking.regrown, ranking.threshold
             self._ranked = (self._importance.windows, count)
+            self._watch.parameters()
+            self._watch.ranking(ranking.threshold)
+            self._watch.layers(self._masks.count_kept())
         self._masks.apply()
         return flipped, regrown, True
 

@@ -1,0 +1,209 @@
+"""The Hugging Face Trainer drives the pruner through a callback."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    DefaultFlowCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from platon_compress.errors import InputError
+from platon_compress.pruning.checkpoint import STATE_FILE, load_pruner, save_pruner
+from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.pruner import Pruner, StepReport
+
+__all__ = ["PlatonCallback"]
+
+_log = logging.getLogger(__name__)
+
+
+class PlatonCallback(TrainerCallback):
+    """Prunes during `Trainer.train()`.
+
+        callback = PlatonCallback(PruneConfig(sparsity=0.9)).attach(trainer)
+        trainer.train()
+        baked = bake(trainer.model, callback.pruner.masks())
+
+    `total_steps` comes from the Trainer. Sparsity, threshold and churn join the Trainer's logs. The pruner's
+    state is written into every checkpoint before the Trainer writes its own part; to resume, pass the same
+    folder twice: `PlatonCallback(config, resume_from=folder)` and `trainer.train(resume_from_checkpoint=folder)`.
+
+    `attach` is better than `callbacks=[...]`: it goes before the reporters, so that TensorBoard and W&B see the
+    figures, and it keeps early stopping from ending the run before the final phase. With
+    `load_best_model_at_end` only checkpoints of the final phase, the ones at full sparsity, are candidates.
+    """
+
+    def __init__(self, config: PruneConfig, *, resume_from: str | os.PathLike[str] | None = None) -> None:
+        self.config = config
+        self.resume_from = None if resume_from is None else Path(resume_from)
+        self._pruner: Pruner | None = None
+        self._last: StepReport | None = None
+        self._last_mask: StepReport | None = None
+        self._best_is_final = False
+
+    @property
+    def pruner(self) -> Pruner:
+        """The pruner, once training has begun."""
+        if self._pruner is None:
+            raise InputError("PlatonCallback has no pruner yet; it is built when Trainer.train() begins")
+        return self._pruner
+
+    def attach(self, trainer: Trainer) -> "PlatonCallback":
+        """Adds this callback right behind the Trainer's own control flow, before every reporter."""
+        callbacks = trainer.callback_handler.callbacks
+        own = [i for i, callback in enumerate(callbacks) if isinstance(callback, DefaultFlowCallback)]
+        callbacks.insert(own[0] + 1 if own else 0, self)
+        trainer.add_callback(_StopGuard(self))
+        return self
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Builds the pruner, or restores it."""
+        del args, control
+        if self.config.total_steps is not None and self.config.total_steps > state.max_steps:
+            raise InputError(
+                f"total_steps {self.config.total_steps} exceeds the Trainer's {state.max_steps} steps, so the "
+                "sparsity would not be reached; leave total_steps out"
+            )
+        self._pruner = Pruner(kwargs["model"], self.config.resolved(state.max_steps))
+        self._best_is_final = False
+        if self.resume_from is not None:
+            load_pruner(self._pruner, self.resume_from)
+        if self._pruner.steps != state.global_step:
+            raise InputError(
+                f"the Trainer is at step {state.global_step}, the pruner at step {self._pruner.steps}; resume "
+                "both from one folder: PlatonCallback(config, resume_from=F) and train(resume_from_checkpoint=F)"
+            )
+        if kwargs.get("optimizer") is not None:
+            self._pruner.check_optimizer(kwargs["optimizer"])
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Scores and masks; gradients are unscaled and clipped here, and not yet cleared."""
+        del args, state, control
+        skipped = bool(getattr(kwargs.get("optimizer"), "step_was_skipped", False))
+        self._last = self.pruner.step(skipped=skipped)
+        if self._last.masked:
+            self._last_mask = self._last
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Opens the race for the best model when the final phase begins; saves with the Trainer."""
+        del kwargs
+        if self.in_final_phase(state) and not self._best_is_final:
+            if not self.pruner.schedule.is_final(state.global_step - 1):  # not a resume within the phase
+                state.best_metric = state.best_model_checkpoint = state.best_global_step = None
+            self._best_is_final = True
+        self._save(args, state, control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Saves with the Trainer."""
+        del kwargs
+        self._save(args, state, control)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Adds the state to a checkpoint that was decided on after the step's callbacks (save_strategy best)."""
+        del control, kwargs
+        folder = _checkpoint_folder(args, state)
+        if state.is_world_process_zero and folder.is_dir() and not (folder / STATE_FILE).exists():
+            save_pruner(self.pruner, folder)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Adds the figures to a training row, and to its copy in `log_history`."""
+        del args, control, kwargs
+        if logs is None or "loss" not in logs or self._last is None:
+            return
+        figures = self._figures(self._last)
+        logs.update(figures)
+        if state.log_history and state.log_history[-1].get("step") == state.global_step:
+            state.log_history[-1].update(figures)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Warns when the model that is left is not as sparse as the config asks."""
+        del args, control, kwargs
+        achieved = self.pruner.count_zeros() / self.pruner.size
+        if achieved < self.config.sparsity - 1 / self.pruner.size:
+            _log.warning(
+                "TRAINING ENDED AT SPARSITY %.4f, NOT %.4f, after step %d of %d; it was stopped early, or an "
+                "earlier checkpoint was loaded",
+                achieved,
+                self.config.sparsity,
+                state.global_step,
+                self.pruner.schedule.total,
+            )
+
+    def in_final_phase(self, state: TrainerState) -> bool:
+        """Whether the weights are at the full sparsity."""
+        return self.pruner.schedule.is_final(state.global_step)
+
+    def _save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl) -> None:
+        if control.should_save and state.is_world_process_zero:
+            save_pruner(self.pruner, _checkpoint_folder(args, state))
+
+    def _figures(self, last: StepReport) -> dict[str, float]:
+        """Between two masks pruned weights drift, so the counts are those right after the last mask."""
+        figures = {"sparsity": last.sparsity, "achieved_sparsity": 0.0}
+        if (mask := self._last_mask) is not None and mask.threshold is not None:
+            layers = self.pruner.layer_sparsity().values()
+            figures |= {
+                "achieved_sparsity": mask.achieved_sparsity,
+                "threshold": mask.threshold,
+                "mask_churn": mask.mask_churn,
+                "regrown": mask.regrown,
+                "layer_sparsity_min": min(layers),
+                "layer_sparsity_max": max(layers),
+            }
+        return {**figures, "skipped_steps": float(self.pruner.skipped_steps)}
+
+
+class _StopGuard(TrainerCallback):
+    """Last in line: takes back a stop, such as early stopping's, that comes before the final phase."""
+
+    def __init__(self, owner: PlatonCallback) -> None:
+        self._owner = owner
+        self._said = False
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Keeps the run going: the model would be almost dense."""
+        del args, kwargs
+        if not control.should_training_stop or self._owner.in_final_phase(state):
+            return
+        if state.global_step >= state.max_steps:
+            return
+        control.should_training_stop = False
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "early stopping at step %d is refused: the model is not at its final sparsity before step %d",
+                state.global_step,
+                self._owner.pruner.schedule.total - self._owner.pruner.schedule.final + 1,
+            )
+
+
+def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
