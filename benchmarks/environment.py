@@ -10,7 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_PACKAGES", "chosen_isa", "describe_environment", "git_state"]
+from platon_compress.errors import PlatonError
+
+__all__ = ["DEFAULT_PACKAGES", "chosen_isa", "describe_environment", "git_state", "usable_cores"]
 
 DEFAULT_PACKAGES = (
     "platon-compress",
@@ -33,7 +35,7 @@ def describe_environment(
     """A JSON-able description of this machine and installation, now.
 
     `threads` is the number used by the measurement (None: all cores); `isa` the instruction set of our
-    kernels, guessed by :func:`chosen_isa` when it is not given. Keys: cpu_model, cpu_flags,
+    kernels, asked of the library by :func:`chosen_isa` when it is not given. Keys: cpu_model, cpu_flags,
     cores_logical, cores_physical, memory_bytes, isa, threads, operating_system, machine, python, packages
     (name to version, None when absent), git ({"commit", "dirty"} or None outside a checkout),
     timestamp (ISO 8601, UTC) and load_average (1, 5 and 15 minutes, or None).
@@ -45,8 +47,8 @@ def describe_environment(
         "cores_logical": os.cpu_count(),
         "cores_physical": cpu["physical"],
         "memory_bytes": _memory_bytes(),
-        "isa": isa or chosen_isa(cpu["flags"]),
-        "threads": threads or _usable_cores(),
+        "isa": isa or chosen_isa(),
+        "threads": threads or usable_cores(),
         "operating_system": platform.platform(),
         "machine": platform.machine(),
         "python": platform.python_version(),
@@ -57,13 +59,14 @@ def describe_environment(
     }
 
 
-def chosen_isa(flags: Sequence[str] | None = None) -> str:
-    """The instruction set our kernels would take here: `PLATON_FORCE_ISA`, else by the CPU's flags."""
-    forced = os.environ.get("PLATON_FORCE_ISA")
-    if forced:
-        return forced
-    present = set(_cpu_info()["flags"] if flags is None else flags)
-    return "avx2" if {"avx2", "fma"} <= present else "scalar"
+def chosen_isa() -> str:
+    """The kernel set that our library takes here (`PLATON_FORCE_ISA` included); "none" without the library."""
+    try:
+        from platon_compress.export.kernels.native import selected_kernel
+
+        return selected_kernel()
+    except (PlatonError, OSError):
+        return "none"
 
 
 def git_state(folder: Path = _CHECKOUT) -> dict[str, Any] | None:
@@ -115,7 +118,7 @@ def _fields(block: str) -> list[tuple[str, str]]:
     return [(key.strip(), value.strip()) for key, value in pairs]
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may run on: what a container or taskset leaves, not what the machine has."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

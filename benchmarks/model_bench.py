@@ -24,7 +24,7 @@ from platon_compress.benchmarks.bench_report import (
     VariantSamples,
 )
 from platon_compress.benchmarks.config import BenchConfig
-from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.benchmarks.environment import describe_environment, usable_cores
 from platon_compress.benchmarks.session_probe import ColdStart, probe_session
 from platon_compress.benchmarks.sessions import (
     DeviceUnavailableError,
@@ -87,6 +87,8 @@ def run_benchmark(
     A device that is not really active gives a report whose `unavailable` says so, never another device's times.
     """
     folder, config = Path(onnx_dir), config or BenchConfig()
+    # The same explicit number for everybody: left open, each engine would choose its own.
+    config = replace(config, threads=config.threads or usable_cores())
     found = _find(folder)
     baseline = "dense" if "dense" in found else "pruned"
     environment = describe_environment(threads=config.threads)

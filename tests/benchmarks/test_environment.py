@@ -1,10 +1,9 @@
 import json
 import subprocess
 
-import pytest
-
 from platon_compress.benchmarks import environment
 from platon_compress.benchmarks.environment import chosen_isa, describe_environment, git_state
+from platon_compress.errors import InputError
 
 CPUINFO = """processor\t: 0
 model name\t: Some CPU
@@ -43,17 +42,21 @@ def test_cpuinfo_is_parsed():
     }
 
 
-@pytest.mark.parametrize(
-    ("flags", "isa"), [(["avx2", "fma"], "avx2"), (["avx2"], "scalar"), (["neon"], "scalar"), ([], "scalar")]
-)
-def test_isa_follows_the_flags(monkeypatch, flags, isa):
-    monkeypatch.delenv("PLATON_FORCE_ISA", raising=False)
-    assert chosen_isa(flags) == isa
+def test_isa_is_the_librarys_choice(monkeypatch):
+    from platon_compress.export.kernels import native
+
+    monkeypatch.setattr(native, "selected_kernel", lambda: "avx2")
+    assert chosen_isa() == "avx2"
 
 
-def test_isa_can_be_forced(monkeypatch):
-    monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
-    assert chosen_isa(["avx2", "fma"]) == "scalar"
+def test_isa_without_the_library(monkeypatch):
+    from platon_compress.export.kernels import native
+
+    def missing():
+        raise InputError("the operator library is not built")
+
+    monkeypatch.setattr(native, "selected_kernel", missing)
+    assert chosen_isa() == "none"
 
 
 def test_git_state_tells_commit_and_dirty(tmp_path):
