@@ -124,7 +124,8 @@ class BenchSection(_Section):
 class Recipe(_Section):
     """One whole run. `kind` "compress" takes a model that holds zeros already: no data, train or prune needed.
 
-    `dense` is, for "compress", the unpruned model to compare with; without it the given one runs densely.
+    `dense` is, for "compress", the unpruned model to compare with (without it the given one runs densely); for
+    "run", the folder of an earlier run with the same model, data and train sections whose baseline is taken over.
     """
 
     kind: Literal["run", "demo", "compress"] = "run"

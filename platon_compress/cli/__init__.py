@@ -10,7 +10,7 @@ from platon_compress.errors import PlatonError, first_line
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:  # noqa: PLR0911 (one return per kind of end)
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. One line on standard error for every failure."""
     import typer
 

@@ -60,7 +60,9 @@ def run(
     if dry_run:
         from platon_compress.pipeline.dry_run import describe_run
 
-        describe_run(loaded, _reporter(as_json), as_json=as_json)
+        described = describe_run(loaded, _reporter(as_json))
+        if as_json:
+            typer.echo(json.dumps(described))
         return
     _finish(_run(loaded, output, as_json), output, as_json)
 
@@ -68,7 +70,7 @@ def run(
 @app.command()
 def demo(output: Output = _DEMO_FOLDER, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Run the main job on scikit-learn's handwritten digits and a small ViT; a few minutes on two cores."""
-    loaded = load_recipe(shipped_recipe("digits"), ("kind=demo", *(set_ or ())))
+    loaded = load_recipe(shipped_recipe("digits"), tuple(set_ or ()))
     _finish(_run(loaded, output, as_json), output, as_json)
 
 
@@ -218,7 +220,8 @@ def _quiet_libraries() -> None:
     """Other libraries' chatter goes; our own lines and errors stay."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", module=r"(torch|transformers|onnx|datasets|accelerate)")
-    logging.getLogger("platon_compress").setLevel(logging.WARNING)
+    for chatty in ("huggingface_hub", "datasets", "torch.onnx", "onnxscript"):
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
     try:
         from transformers.utils import logging as transformers_logging
     except ImportError:

@@ -29,6 +29,7 @@ class Reporter:
         width = None if sys.stdout.isatty() else 110
         self._lines = Console(quiet=quiet, highlight=False, width=width, soft_wrap=True)
         self._bars = Console(stderr=True)
+        self._shows_bars = self._bars.is_terminal and not quiet
 
     def heading(self, number: int, total: int, text: str) -> None:
         """The start of a stage."""
@@ -46,11 +47,17 @@ class Reporter:
         """A table; the last column wraps, the others do not."""
         table = Table(title=title, title_justify="left", header_style="bold")
         for column in columns[:-1]:
-            table.add_column(column, no_wrap=True)
-        table.add_column(columns[-1], overflow="fold")
+            table.add_column(escape(column), no_wrap=True)
+        table.add_column(escape(columns[-1]), overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         self._lines.print(table, soft_wrap=False)
+
+    @contextlib.contextmanager
+    def working(self, text: str) -> Iterator[None]:
+        """A spinner around work that cannot say how far it is."""
+        with self._bars.status(escape(text)) if self._shows_bars else contextlib.nullcontext():
+            yield
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Advance]:
@@ -63,8 +70,7 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[status]}"),
         )
-        shown = self._bars.is_terminal and not self._quiet
-        with Progress(*columns, console=self._bars, transient=True, disable=not shown) as bars:
+        with Progress(*columns, console=self._bars, transient=True, disable=not self._shows_bars) as bars:
             bar = bars.add_task(text, total=None, status="")
 
             def advance(done: int, total: int, status: str) -> None:

@@ -1,17 +1,21 @@
 """The stages of a run, one function each: reads what earlier stages left, writes files, returns what it did."""
 
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import CheckFailedError
+from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.plan_view import layer_rows
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.training import evaluate, prune_config, standard_error, total_steps, train
+
+if TYPE_CHECKING:
+    from platon_compress.planning import PlanConfig
 
 __all__ = ["STAGES", "TRAINING_STAGES", "Stage"]
 
@@ -38,7 +42,14 @@ def _data(work: Workspace) -> dict[str, Any]:
 
 
 def _dense(work: Workspace) -> dict[str, Any]:
-    return _train(work, "dense")
+    if work.recipe.dense is None:
+        return _train(work, "dense")
+    source = Path(work.recipe.dense)
+    result = baseline_of(source, work.recipe)
+    with work.folder.new_folder(work.folder.work("dense")) as folder:
+        shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
+    work.reporter.say(f"  taken from {source}: accuracy {result['value']:.2%} after {result['steps']} steps")
+    return result
 
 
 def _prune(work: Workspace) -> dict[str, Any]:
@@ -52,7 +63,8 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     checkpoint = work.fresh_checkpoint()
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
-    with work.reporter.progress(f"  {stage}") as progress, tempfile.TemporaryDirectory() as scratch:
+    checkpoints = work.folder.work(f"{stage}-checkpoints")
+    with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             checkpoint,
             work.training,
@@ -60,7 +72,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             settings,
             pruning=prune_config(work.prune, steps) if stage == "prune" else None,
             freeze=work.recipe.model.freeze,
-            work_folder=Path(scratch),
+            work_folder=checkpoints,
             progress=progress,
         )
     with work.folder.new_folder(work.folder.work(stage)) as folder:
@@ -68,6 +80,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         if result.masks is not None:
             # safetensors stores booleans as one byte each.
             save_file({n: m.contiguous() for n, m in result.masks.items()}, folder / "masks.safetensors")
+    shutil.rmtree(checkpoints, ignore_errors=True)
     for warning in result.warnings:
         work.reporter.warn(warning)
     error = standard_error(result.value, result.examples)
@@ -92,13 +105,13 @@ def _bake(work: Workspace) -> dict[str, Any]:
     with work.folder.new_folder(work.folder.model) as folder:
         checkpoint.save(folder)
     work.reporter.say(
-        f"  {baked.sparsity:.2%} of {sum(w.elements for w in baked.weights):,} weights are zero"
+        f"  {baked.sparsity:.2%} of {sum(w.shape[0] * w.shape[1] for w in baked.weights):,} weights are zero"
     )
     return baked.to_dict()
 
 
 def _plan(work: Workspace) -> dict[str, Any]:
-    from platon_compress.planning import PlanConfig, plan
+    from platon_compress.planning import Form, PlanConfig, plan
 
     section = work.recipe.plan
     config = PlanConfig(
@@ -106,9 +119,11 @@ def _plan(work: Workspace) -> dict[str, Any]:
         batch=section.batch,
         threads=section.threads,
         device=section.device,
-        cost_table=_cost_table(work),
-        force=section.force,
+        cost_table=Path(section.cost_table) if section.cost_table else None,
+        force=Form(section.force) if section.force else None,
     )
+    if section.calibrate and section.cost_table is None and section.device == "cpu":
+        config = replace(config, cost_table=_calibrate(work, config))
     planned = plan(work.baked, config)
     work.folder.write_json("plan.json", planned.to_dict())
     work.reporter.table(
@@ -117,21 +132,18 @@ def _plan(work: Workspace) -> dict[str, Any]:
     return {"counts": planned.counts()}
 
 
-def _cost_table(work: Workspace) -> Path | None:
-    """The table to plan with: the recipe's, one measured now for this model, or the shipped one."""
-    section = work.recipe.plan
-    if section.cost_table is not None:
-        return Path(section.cost_table)
-    if not section.calibrate or section.device != "cpu":
-        return None
-    from platon_compress.benchmarks.calibrate import calibrate_model
+def _calibrate(work: Workspace, config: "PlanConfig") -> Path:
+    """A cost table measured now, for this model's own shapes."""
+    from platon_compress.benchmarks.calibrate import calibrate, calibration_scope
 
+    scope = calibration_scope(work.baked, config)
     with work.reporter.progress("  calibrating") as progress:
-        table = calibrate_model(
-            work.baked,
-            tokens=work.sequence_length() * section.batch,
-            threads=section.threads,
-            progress=progress,
+        table = calibrate(
+            scope.shapes,
+            scope.densities,
+            scope.tokens,
+            scope.threads,
+            progress=lambda done, total: progress(done, total, "dense against CSR"),
         )
     return work.folder.write_json("cost_table.json", table)
 
@@ -176,7 +188,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
     onnx = work.folder.onnx
     real = work.recipe.data is not None
     batches, labels = _real_batches(work) if real else (_synthetic(work), None)
-    with work.reporter.progress("  parity and metric") as progress:
+    with work.reporter.working("  parity and metric"):
         report = verify(
             pruned=work.baked.model,
             converted=work.compressed.model,
@@ -187,7 +199,6 @@ def _verify(work: Workspace) -> dict[str, Any]:
             atol=section.atol,
             min_examples=section.examples,
             extra_onnx={"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"},
-            progress=progress,
         )
     result = {**report.to_dict(), "inputs": "validation data" if real else "random inputs"}
     work.folder.write_json("parity.json", result)

@@ -102,15 +102,19 @@ def train(
 ) -> TrainResult:
     """Train `checkpoint.model` in place for the recipe's steps, pruning on the way if asked to.
 
-    The same seed gives the dense and the pruned run the same order of examples and the same dropout.
+    The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
+    was killed goes on from the last complete checkpoint in `work_folder`.
     Raises InputError when `freeze` names no parameter.
     """
     from transformers import Trainer, set_seed
 
+    from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
+
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
     _freeze(checkpoint, freeze)
-    callback = _pruning_callback(pruning)
+    last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
+    callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
     trainer = Trainer(
         model=checkpoint.model,
         args=_arguments(settings, steps, work_folder),
@@ -124,7 +128,7 @@ def train(
     if callback is not None:
         callback.attach(trainer)
     with _Warnings() as warnings:
-        trainer.train()
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
     checkpoint.model.eval()
     value = evaluate(checkpoint, validation)
     masks = callback.pruner.masks() if callback is not None else None
@@ -164,14 +168,6 @@ def _freeze(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
             parameter.requires_grad_(False)
 
 
-def _pruning_callback(config: "PruneConfig | None") -> Any:
-    if config is None:
-        return None
-    from platon_compress.pruning import PlatonCallback
-
-    return PlatonCallback(config)
-
-
 def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
     from transformers import TrainingArguments
 
@@ -191,7 +187,9 @@ def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
         eval_strategy="steps",
         eval_steps=interval,
         logging_steps=max(1, steps // 60),
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=interval,
+        save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

@@ -1,0 +1,179 @@
+"""The command line on a tiny real run: files, exit statuses, one line per mistake."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+
+from platon_compress.cli import main
+
+RECIPE = {
+    "model": {
+        "task": "image-classification",
+        "config": {
+            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 64,
+            "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+        },
+    },
+    "data": {"dataset": "builtin:digits", "train_rows": 256, "validation_rows": 80},
+    "train": {"epochs": 2, "learning_rate": 1e-3, "evaluations": 2},
+    "prune": {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
+    "plan": {"calibrate": False, "force": "csr", "threads": 1},
+    "bench": {"batch": [1], "runs": 5},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe_path(tmp_path_factory):
+    pytest.importorskip("sklearn")
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(recipe_path, tmp_path_factory):
+    """A whole run, its status and what it printed are kept for the tests below."""
+    folder = tmp_path_factory.mktemp("out") / "run"
+    assert main(["run", str(recipe_path), "-o", str(folder)]) == 0
+    return folder
+
+
+def _error(capsys, arguments):
+    status = main([str(a) for a in arguments])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return status, lines[0]
+
+
+def test_a_run_writes_the_designed_files(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert {"model", "onnx", "plan.json", "parity.json", "benchmark.json"} <= names
+    assert {"report.md", "report.html", "recipe.yaml", "state.json"} <= names
+    assert not [n for n in names if ".tmp-" in n]
+    onnx_files = {p.name for p in (finished / "onnx").iterdir()}
+    assert {
+        "dense.onnx",
+        "pruned.onnx",
+        "compressed.onnx",
+        "config.json",
+        "preprocessor_config.json",
+    } <= onnx_files
+
+
+def test_the_numbers_of_a_run_agree(finished):
+    state = json.loads((finished / "state.json").read_text())["stages"]
+    assert state["bake"]["result"]["sparsity"] == pytest.approx(0.8, abs=1e-6)
+    assert state["dense"]["result"]["steps"] == state["prune"]["result"]["steps"] == 16
+    assert state["convert"]["result"]["csr_weights"] == 12
+    compressed = onnx.load(finished / "onnx" / "compressed.onnx")
+    onnx.checker.check_model(compressed, full_check=True)
+    assert sum(n.domain == "platon" for n in compressed.graph.node) == 12
+    parity = json.loads((finished / "parity.json").read_text())
+    assert parity["passed"]
+    assert parity["examples"] >= 64
+
+
+def test_running_again_does_nothing_new(finished, recipe_path, capsys):
+    before = (finished / "onnx" / "compressed.onnx").stat().st_mtime_ns
+    assert main(["run", str(recipe_path), "-o", str(finished)]) == 0
+    out = capsys.readouterr().out.strip().splitlines()
+    assert out[-1].startswith("Verdict: ")
+    assert (finished / "onnx" / "compressed.onnx").stat().st_mtime_ns == before
+
+
+def test_a_lost_stage_is_done_again_and_the_same(finished, recipe_path, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    state = json.loads((copy / "state.json").read_text())
+    for stage in ("convert", "export", "verify", "bench", "report"):
+        del state["stages"][stage]
+    (copy / "state.json").write_text(json.dumps(state))
+    assert main(["run", str(recipe_path), "-o", str(copy), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["verdict"].startswith("Verdict: ")
+    old, new = (_initializers(folder / "onnx" / "compressed.onnx") for folder in (finished, copy))
+    assert old.keys() == new.keys()
+    assert all(np.array_equal(old[name], new[name]) for name in old)
+
+
+def _initializers(path):
+    model = onnx.load(path)
+    return {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def test_single_stages_work_on_the_folder(finished, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    assert main(["plan", "-o", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["counts"]["csr"] == 12
+    status, line = _error(capsys, ["verify", "-o", copy])
+    assert status == 2
+    assert "stage convert has not finished" in line
+
+
+def test_compress_takes_a_foreign_checkpoint_through(finished, tmp_path, capsys):
+    out = tmp_path / "compressed"
+    arguments = [
+        "compress",
+        finished / "model",
+        "-o",
+        out,
+        "--no-calibrate",
+        "--force",
+        "csr",
+        "--runs",
+        5,
+        "--batch",
+        1,
+    ]
+    assert main([str(a) for a in arguments]) == 0
+    printed = capsys.readouterr().out
+    assert "accuracy was not measured" in printed.strip().splitlines()[-1]
+    assert (out / "onnx" / "compressed.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml", "-o", "{tmp}/x"], "cannot read the recipe none.yaml"),
+        (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.sparsity=1.5"], "sparsity must lie in [0, 1), got 1.5"),
+        (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.targets=[nothing]"], "nothing"),
+        (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.initial_warmup=1"], "warm"),
+        (["run", "{recipe}", "-o", "{tmp}/x", "--set", "data.dataset=null", "--set", "data.train=a.npz",
+          "--set", "data.validation=b.npz"], "data.train 'a.npz' does not exist"),
+        (["run", "{recipe}", "-o", "{run}", "--set", "train.seed=7"], "holds a run of another recipe"),
+        (["run", "{recipe}"], "--output"),
+        (["run", "{recipe}", "-o", "{tmp}/x", "--bogus"], "--bogus"),
+        (["bake", "-o", "{tmp}/nothing"], "holds no run"),
+        (["compress", "no/such/model", "-o", "{tmp}/x"], "cannot read the model 'no/such/model'"),
+        (["compress", "{run}/stages/dense", "-o", "{tmp}/x"], "zero"),
+        (["compress", "{run}/model", "-o", "{tmp}/x", "--task", "nonsense"], "task 'nonsense' is unknown"),
+        (["compress", "{run}/model", "-o", "{tmp}/x", "--batch", "one"], "--batch is 'one'"),
+    ],
+)  # fmt: skip
+def test_mistakes_get_one_line_and_exit_2(finished, recipe_path, tmp_path, capsys, arguments, message):
+    names = {"recipe": recipe_path, "tmp": tmp_path, "run": finished}
+    status, line = _error(capsys, [a.format(**names) for a in arguments])
+    assert status == 2
+    assert message in line
+    left = [
+        p for p in tmp_path.rglob("*") if p.is_file() and p.name not in ("state.json", "recipe.yaml", ".lock")
+    ]
+    assert left == []
+
+
+def test_a_dry_run_writes_nothing(recipe_path, tmp_path, capsys):
+    assert main(["run", str(recipe_path), "-o", str(tmp_path / "x"), "--dry-run", "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["steps"] == 16
+    assert len(described["weights"]) == 12
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == "0.1.0"
