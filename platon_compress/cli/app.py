@@ -1,14 +1,13 @@
 """The commands. Each reads its flags, calls one function of the package, and prints lines or `--json`."""
 
 import json
-import logging
-import os
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from platon_compress.cli.measure import add_measuring_commands
+from platon_compress.cli.options import AsJson, Output, Overrides, numbers, reporter
 from platon_compress.errors import InputError
 from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe
 
@@ -23,11 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value of the recipe; may be repeated.")
-]
 RecipePath = Annotated[Path, typer.Argument(help="A YAML recipe, or the name of a shipped one.")]
 _DEMO_FOLDER = Path("runs/demo")
 
@@ -60,7 +54,7 @@ def run(
     if dry_run:
         from platon_compress.pipeline.dry_run import describe_run
 
-        described = describe_run(loaded, _reporter(as_json))
+        described = describe_run(loaded, reporter(as_json))
         if as_json:
             typer.echo(json.dumps(described))
         return
@@ -127,7 +121,7 @@ def compress(
             "calibrate": calibrate_now,
         },
         "verify": {"atol": atol},
-        "bench": {"batch": _numbers(batch, "--batch"), "threads": threads, "device": device, "runs": runs},
+        "bench": {"batch": numbers(batch, "--batch"), "threads": threads, "device": device, "runs": runs},
     }
     _finish(_run(parse_recipe(recipe, source="compress"), output, as_json), output, as_json)
 
@@ -179,13 +173,13 @@ def report(output: Output, as_json: AsJson = False) -> None:
 def _run(recipe: Recipe, output: Path, as_json: bool, until: str | None = None) -> dict[str, Any]:
     from platon_compress.pipeline.runner import run_recipe
 
-    return run_recipe(recipe, output, _reporter(as_json), until=until)
+    return run_recipe(recipe, output, reporter(as_json), until=until)
 
 
 def _continue(stage: str, output: Path, as_json: bool) -> dict[str, Any]:
     from platon_compress.pipeline.runner import continue_run
 
-    return continue_run(output, stage, _reporter(as_json))
+    return continue_run(output, stage, reporter(as_json))
 
 
 def _stage(stage: str, output: Path, as_json: bool) -> None:
@@ -209,27 +203,6 @@ def _finish(results: dict[str, Any], output: Path, as_json: bool) -> None:
     typer.echo(verdict)
 
 
-def _reporter(as_json: bool) -> Any:
-    from platon_compress.pipeline.reporter import Reporter
-
-    _quiet_libraries()
-    return Reporter(quiet=as_json)
-
-
-def _quiet_libraries() -> None:
-    """Other libraries' chatter goes; our own lines and errors stay."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|onnx|datasets|accelerate)")
-    for chatty in ("huggingface_hub", "datasets", "torch.onnx", "onnxscript"):
-        logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    try:
-        from transformers.utils import logging as transformers_logging
-    except ImportError:
-        return
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-
-
 def _recipe_path(name: Path) -> Path:
     """A path as given, or the shipped recipe of that name."""
     if name.exists() or name.suffix in (".yaml", ".yml") or len(name.parts) > 1:
@@ -237,8 +210,4 @@ def _recipe_path(name: Path) -> Path:
     return shipped_recipe(str(name))
 
 
-def _numbers(text: str, flag: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"{flag} is {text!r}; give whole numbers with commas, for example 1,8") from error
+add_measuring_commands(app)

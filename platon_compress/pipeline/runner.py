@@ -13,7 +13,7 @@ from platon_compress.pipeline.stages import STAGES, Stage
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe, load_recipe, recipe_digest
 
-__all__ = ["continue_run", "read_recipe_of", "run_recipe", "stage_names"]
+__all__ = ["continue_run", "read_recipe_of", "run_recipe", "stage_names", "write_result"]
 
 
 def run_recipe(
@@ -50,6 +50,14 @@ def read_recipe_of(output: Path) -> Recipe:
     if not path.is_file():
         raise InputError(f"{output} holds no run (no recipe.yaml); start one with `platon-compress run`")
     return load_recipe(path)
+
+
+def write_result(output: Path, name: str, value: Any) -> Path:
+    """Write one JSON file into an existing run folder. Raises InputError when there is no run."""
+    recipe = read_recipe_of(output)
+    folder = RunFolder.open(output, recipe.kind, recipe_digest(recipe))
+    with folder.locked():
+        return folder.write_json(name, value)
 
 
 def stage_names(recipe: Recipe) -> tuple[str, ...]:

@@ -1,0 +1,163 @@
+"""Commands that only measure: `bench`, `calibrate`, `estimate`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platon_compress.cli.options import AsJson, Output, numbers, reporter
+from platon_compress.errors import InputError
+
+__all__ = ["add_measuring_commands", "bench"]
+
+bench = typer.Typer(help="Measure: model (a run's ONNX files).", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_measuring_commands(app: typer.Typer) -> None:
+    """Hang `bench`, `calibrate` and `estimate` into the command line."""
+    app.add_typer(bench, name="bench")
+    app.command()(calibrate)
+    app.command()(estimate)
+
+
+@bench.command("model")
+def bench_model(
+    output: Output,
+    batch: Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes: 1,8")] = "1,8",
+    tokens: Annotated[
+        str | None, typer.Option("--sequence_length", "--tokens", help="Tokens per text: 32,128")
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", help="Timed rounds per setting.")] = 50,
+    threads: Annotated[int | None, typer.Option("--threads", help="Default: all cores.")] = None,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
+    from platon_compress.benchmarks import run_benchmark, write_report
+    from platon_compress.benchmarks.config import BenchConfig
+    from platon_compress.pipeline.runner import write_result
+
+    config = BenchConfig(
+        batch=numbers(batch, "--batch"),
+        runs=runs,
+        threads=threads,
+        device=device,
+        **({"tokens": numbers(tokens, "--tokens")} if tokens else {}),
+    )
+    talk = reporter(as_json)
+    with talk.progress("measuring") as progress:
+        report = run_benchmark(
+            output / "onnx", config, progress=lambda label, done, total: progress(done, total, label)
+        )
+    write_result(output, "benchmark.json", report.to_dict())
+    verdict = write_report(output).verdict
+    typer.echo(json.dumps(report.to_dict()) if as_json else verdict)
+
+
+def calibrate(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The cost table to write, a .json file.")],
+    shapes: Annotated[
+        str | None, typer.Option("--shapes", help="OUTxIN,...; default: common encoders'.")
+    ] = None,
+    tokens: Annotated[
+        str, typer.Option("--tokens", help="Rows of a linear's input (tokens x batch).")
+    ] = "128",
+    densities: Annotated[
+        str, typer.Option("--densities", help="Shares of non-zeros.")
+    ] = "0.05,0.1,0.2,0.3,0.5",
+    threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
+    as_json: AsJson = False,
+) -> None:
+    """Measure dense against CSR on this machine into a cost table for `plan.cost_table`."""
+    from platon_compress.benchmarks import calibrate as room
+
+    if output.suffix != ".json":
+        raise InputError(f"--output is {str(output)!r}; name a .json file for the cost table")
+    talk = reporter(as_json)
+    with talk.progress("calibrating") as progress:
+        table = room.calibrate(
+            _shapes(shapes) if shapes else room.DEFAULT_SHAPES,
+            _shares(densities, "--densities"),
+            numbers(tokens, "--tokens"),
+            numbers(threads, "--threads"),
+            progress=lambda done, total: progress(done, total, "dense against CSR"),
+        )
+    room.write_cost_table(table, output)
+    if as_json:
+        typer.echo(json.dumps(table))
+        return
+    rows = [
+        (
+            f"{row['out']}x{row['in']}",
+            f"{row['tokens']}",
+            f"{row['threads']}",
+            f"{row['density']:.0%}",
+            f"{row['dense_seconds'] / row['csr_seconds']:.2f}x",
+        )
+        for row in table["rows"]
+    ]
+    talk.table(
+        f"Cost table in {output}", ("[out x in]", "rows", "threads", "density", "CSR over dense"), rows
+    )
+
+
+def estimate(
+    model: Annotated[str, typer.Argument(help="Model folder, hub id or package:NAME.")],
+    sparsity: Annotated[str, typer.Option("--sparsity", help="Sparsities to try.")] = "0.8,0.9",
+    task: Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")] = None,
+    tokens: Annotated[int, typer.Option("--sequence_length", "--tokens", help="Tokens per text.")] = 128,
+    batch: Annotated[int, typer.Option("--batch_size", "--batch", help="Examples per batch.")] = 1,
+    threads: Annotated[int | None, typer.Option("--threads", help="Default: all cores.")] = None,
+    runs: Annotated[int, typer.Option("--runs", help="Timed rounds.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What pruning could gain at best: random masks, real export, paired timing. No training; about a minute."""
+    from platon_compress.benchmarks import estimate as room
+    from platon_compress.tasks.models import infer_task, load_checkpoint
+
+    talk = reporter(as_json)
+    checkpoint = load_checkpoint(model, task or infer_task(model))
+    with talk.progress("estimating") as progress:
+        result = room.estimate(
+            checkpoint.model,
+            _shares(sparsity, "--sparsity"),
+            tokens=tokens,
+            batch=batch,
+            threads=threads,
+            runs=runs,
+            progress=lambda label, done, total: progress(done, total, label),
+        )
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+        return
+    rows = [
+        (
+            row.name,
+            f"{row.size_bytes / 1e6:.1f} MB",
+            f"{row.p50_seconds * 1e3:.2f} ms",
+            "-" if row.speedup is None else f"{row.speedup.median:.2f}x",
+            ", ".join(f"{count} {form}" for form, count in row.forms.items()),
+        )
+        for row in result.rows
+    ]
+    title = f"{model}: {result.tokens} tokens, batch {result.batch}, {result.threads} threads"
+    talk.table(title, ("variant", "size", "p50", "over dense", "forms"), rows)
+    talk.say(result.label)
+
+
+def _shapes(text: str) -> list[tuple[int, int]]:
+    shapes = []
+    for part in text.split(","):
+        sides = part.lower().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+            raise InputError(f"--shapes holds {part!r}; write OUTxIN, for example 3072x768,768x3072")
+        shapes.append((int(sides[0]), int(sides[1])))
+    return shapes
+
+
+def _shares(text: str, flag: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"{flag} is {text!r}; give shares with commas, for example 0.8,0.9") from error
