@@ -3,16 +3,18 @@
 Both sides run as they would in a model: real sessions on the same threads, X [1, tokens, in], MatMul + Add against
 `platon::SparseLinear`. Each session holds several layers of the same shape with different weights, so that the
 start of a run is shared and the weights are not all in the first cache. Dense and every density of a cell are called
-in turn (A B C A B C ...), and a density's seconds are the dense seconds divided by its median paired ratio, then
-smoothed so that they never fall as the density rises.
+in turn (A B C A B C ...), and a side's seconds are its fastest: other load on the machine only ever adds time, and it
+adds more to the longer side, which would flatter CSR in any average. A cell is repeated until the three fastest of
+every side agree; one that never settles is marked. CSR seconds are smoothed so that they never fall as the density
+rises.
 Masks are uniformly random: a trained mask with uneven rows can be slower.
 """
 
 import json
 import os
-import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +59,11 @@ DEFAULT_SHAPES = (
 
 DEFAULT_DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
+_CELL = ("out", "in", "tokens", "threads")
 _COPIES = 4
 _RUNS, _WARMUP = 7, 2
 _PAUSE_SECONDS = 0.02
+_LONGEST_CELL_SECONDS, _AGREEMENT = 4.0, 1.1
 _TABLE_VERSION = 1
 _DENSE = -1.0  # the key of the dense file beside the densities
 
@@ -114,7 +118,8 @@ def calibrate(
     """Measure every combination; the cost table as :meth:`platon_compress.planning.CostTable.from_dict` reads it.
 
     ``progress(done, total)`` is called after each cell (shape, tokens, threads). A cell takes about
-    ``(runs + 2) * (1 + len(densities)) * (20 ms + 4 layers)``.
+    ``(runs + 2) * (1 + len(densities)) * (20 ms + 4 layers)``; on a busy machine it is repeated for some
+    seconds. The table's ``unsettled_cells`` counts those that never settled: measure again on a quieter machine.
 
     Raises:
         InputError: an empty or impossible scope, or an installation without the operator library.
@@ -163,6 +168,7 @@ def _table(rows: list[dict[str, Any]], runs: int) -> dict[str, Any]:
         "onnxruntime": environment["packages"].get("onnxruntime"),
         "method": {"masks": "uniformly random", "layers_per_session": _COPIES, "runs": runs},
         "environment": environment,
+        "unsettled_cells": len({tuple(row[k] for k in _CELL) for row in rows if not row["settled"]}),
         "rows": rows,
     }
 
@@ -173,11 +179,9 @@ def _measure_cell(
     """One row per density."""
     x = np.random.default_rng(0).standard_normal((1, tokens, shape[1]), dtype=np.float32)
     sides = {str(key): _runner(path, x, threads, sparse=key != _DENSE) for key, path in paths.items()}
-    samples = measure_interleaved(sides, runs=runs, warmup=_WARMUP, pause_seconds=_PAUSE_SECONDS)
-    dense = samples[str(_DENSE)]
-    dense_seconds = statistics.median(dense) / _COPIES
+    samples, settled = _settled_samples(sides, runs)
     densities = [key for key in paths if key != _DENSE]
-    csr_seconds = [dense_seconds / _paired_ratio(dense, samples[str(key)]) for key in densities]
+    csr_seconds = [min(samples[str(key)]) / _COPIES for key in densities]
     return [
         {
             "out": shape[0],
@@ -185,20 +189,38 @@ def _measure_cell(
             "density": density,
             "tokens": tokens,
             "threads": threads,
-            "dense_seconds": _rounded(dense_seconds),
+            "dense_seconds": _rounded(min(samples[str(_DENSE)]) / _COPIES),
             "csr_seconds": _rounded(seconds),
+            "settled": settled,
         }
         for density, seconds in zip(densities, _not_falling(csr_seconds), strict=True)
     ]
 
 
+def _settled_samples(
+    sides: Mapping[str, Callable[[], object]], runs: int
+) -> tuple[dict[str, tuple[float, ...]], bool]:
+    """Seconds per side, and whether the three fastest of every side agree."""
+    samples: dict[str, tuple[float, ...]] = dict.fromkeys(sides, ())
+    settled, deadline = False, time.monotonic() + _LONGEST_CELL_SECONDS
+    while not settled:
+        warmup = 0 if all(samples.values()) else _WARMUP
+        more = measure_interleaved(sides, runs=runs, warmup=warmup, pause_seconds=_PAUSE_SECONDS)
+        samples = {name: (*samples[name], *more[name]) for name in sides}
+        settled = all(_agree(values) for values in samples.values())
+        if time.monotonic() > deadline:
+            break
+    return samples, settled
+
+
+def _agree(values: Sequence[float]) -> bool:
+    fastest = sorted(values)[:3]
+    return len(fastest) == 3 and fastest[-1] <= fastest[0] * _AGREEMENT
+
+
 def _not_falling(seconds: Sequence[float]) -> list[float]:
     """The nearest sequence (least squares) that never falls: more non-zeros never take less time."""
     return [float(value) for value in isotonic_regression(seconds).x]
-
-
-def _paired_ratio(dense: Sequence[float], csr: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(dense, csr, strict=True))
 
 
 def _rounded(seconds: float) -> float:

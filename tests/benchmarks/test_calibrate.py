@@ -26,6 +26,7 @@ def _baked(*weights):
 
 @pytest.fixture(scope="module")
 def table():
+    """Small enough for a busy machine, where cells are repeated."""
     steps = []
     made = calibrate(
         [(32, 48), (16, 16)], [0.5, 0.1], [3], [1], runs=2, progress=lambda *at: steps.append(at)
@@ -87,6 +88,26 @@ def test_both_models_hold_layers_of_the_density_asked_for(density, tmp_path):
     assert [y.shape for y in ours] == [(1, 5, 24)] * 4
     assert not np.array_equal(ours[0], ours[1])
     assert np.allclose(ours[0], theirs[0], atol=1e-4) == (density == 1.0)
+
+
+def test_a_cell_is_repeated_until_its_fastest_agree(monkeypatch):
+    rounds = iter([[1.0, 2.0, 3.0], [1.05, 9.0, 9.0], [1.09, 9.0, 9.0]])
+    monkeypatch.setattr(module, "measure_interleaved", lambda sides, **_: {"a": tuple(next(rounds))})
+    samples, settled = module._settled_samples({"a": lambda: None}, 3)
+    assert settled
+    assert len(samples["a"]) == 9
+
+
+def test_a_cell_that_never_settles_is_marked(monkeypatch):
+    monkeypatch.setattr(module, "_LONGEST_CELL_SECONDS", -1.0)
+    monkeypatch.setattr(module, "measure_interleaved", lambda sides, **_: {"a": (1.0, 2.0, 3.0)})
+    samples, settled = module._settled_samples({"a": lambda: None}, 1)
+    assert not settled
+    assert len(samples["a"]) == 3
+    rows = [
+        {"out": 1, "in": 1, "tokens": 1, "threads": 1, "density": d, "settled": False} for d in (0.1, 0.2)
+    ]
+    assert module._table(rows, 1)["unsettled_cells"] == 1
 
 
 def test_scope_of_a_model_starts_below_its_sparsest_weight():

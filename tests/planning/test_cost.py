@@ -145,4 +145,5 @@ def test_the_shipped_table_fits_the_schema():
     table = CostTable.load()
     assert table.source == "shipped"
     assert {row.threads for row in table.rows} >= {1, 2}
+    assert table.isa == "avx2"
     assert table.speedup(768, 768, 0.1, 128, 2) is not None
