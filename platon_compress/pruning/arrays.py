@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK", "Scratch", "chunks", "flat"]
+__all__ = ["CHUNK", "Scratch", "chunks", "count_true", "flat"]
 
 # 2^20 elements: a temporary stays near the cache, and 3 buffers are 12 MB however large the model is.
 CHUNK = 1 << 20
@@ -22,10 +23,13 @@ class Scratch:
 
     def get(self, slot: str, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """A flat buffer with as many elements as `like`, on its device; its old contents are whatever."""
-        key = (slot, like.device)
-        size = like.numel()
+        return self.room(slot, like.numel(), like.device, dtype)
+
+    def room(self, slot: str, size: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A flat buffer of `size` elements."""
+        key = (slot, device)
         if key not in self._buffers or self._buffers[key].numel() < size:
-            self._buffers[key] = torch.empty(size, dtype=dtype, device=like.device)
+            self._buffers[key] = torch.empty(size, dtype=dtype, device=device)
         return self._buffers[key][:size]
 
 
@@ -36,4 +40,17 @@ def flat(tensor: Tensor) -> Tensor:
 
 def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Aligned pieces of at most CHUNK elements of flat tensors of equal size."""
+    if tensors[0].numel() <= CHUNK:
+        yield tensors
+        return
     yield from zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)
+
+
+def count_true(mask: Tensor) -> Tensor | int:
+    """How many elements of a bool tensor are True; off the CPU it stays on the device, unsynchronised.
+
+    torch.count_nonzero branches on every element, which costs 3 to 6 ns each on a random mask.
+    """
+    if mask.device.type == "cpu":
+        return int(np.count_nonzero(mask.numpy()))
+    return torch.count_nonzero(mask)

@@ -47,17 +47,21 @@ def load_pruner(pruner: Pruner, folder: str | os.PathLike[str]) -> None:
     pruner.load_state_dict(_read(path))
 
 
-def latest_complete_checkpoint(output_dir: str | os.PathLike[str]) -> Path | None:
+def latest_complete_checkpoint(
+    output_dir: str | os.PathLike[str], *, with_pruner: bool = True
+) -> Path | None:
     """The newest `checkpoint-N` that holds both the Trainer's and the pruner's state of step N.
 
     The Trainer writes trainer_state.json last, so a checkpoint that a kill cut short is passed over.
+    `with_pruner=False` asks for the Trainer's state only, for a run that does not prune.
     """
     found = {}
     for folder in Path(output_dir).glob("checkpoint-*"):
         if match := re.fullmatch(r"checkpoint-(\d+)", folder.name):
             found[int(match.group(1))] = folder
     for step in sorted(found, reverse=True):
-        if _trainer_step(found[step]) == step == _pruner_step(found[step]):
+        pruner_step = _pruner_step(found[step]) if with_pruner else step
+        if _trainer_step(found[step]) == step == pruner_step:
             return found[step]
     return None
 

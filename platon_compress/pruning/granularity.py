@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, chunks, flat
+from platon_compress.pruning.arrays import Scratch, chunks, count_true, flat
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.threshold import Cut, select_smallest
 from platon_compress.structure import Coupling
 
 __all__ = ["ElementMasks", "GroupMasks", "Masks", "Ranking", "ReferenceMasks", "coupled_names"]
+
+
+_SMALL, _PACK = 1 << 16, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Masks:
             for name, weight in weights.items()
         }
         self.size = sum(weight.numel() for weight in weights.values())
+        self.device = next(iter(weights.values())).device
 
     def count(self, sparsity: float) -> int:
         """How many weights a sparsity takes away: floor(size * sparsity)."""
@@ -44,12 +48,21 @@ class Masks:
 
     def count_kept(self) -> dict[str, int]:
         """Weights kept, by parameter."""
-        counts = torch.stack([torch.count_nonzero(mask) for mask in self.kept.values()]).tolist()
-        return dict(zip(self.kept, counts, strict=True))
+        counts = torch.stack([torch.as_tensor(count_true(mask)) for mask in self.kept.values()])
+        return dict(zip(self.kept, counts.tolist(), strict=True))
 
     def rank(self, count: int) -> Ranking:
         """Masks `count` weights, those with the smallest scores."""
         raise NotImplementedError
+
+    def count_zeros(self) -> int:
+        """Zeros in the weights themselves."""
+        zeros: Tensor | int = 0
+        for weight in self._weights.values():
+            for (w,) in chunks(flat(weight)):
+                is_zero = torch.eq(w, 0, out=self._scratch.get("changed", w, torch.bool))
+                zeros = zeros + count_true(is_zero)
+        return int(zeros)
 
     def apply(self) -> None:
         """Sets the masked weights to zero."""
@@ -70,7 +83,7 @@ class ElementMasks(Masks):
         spare = self._ties_to_mask(cut, count)
         beyond = torch.gt if spare == cut.ties else torch.ge
         spare = 0 if spare == cut.ties else spare
-        moved = torch.zeros(2, dtype=torch.int64, device=next(iter(self.kept.values())).device)
+        moved = torch.zeros(2, dtype=torch.int64, device=self.device)
         for name in self._weights:
             pieces = zip(self._importance.scores(name), chunks(flat(self.kept[name])), strict=True)
             for score, (kept,) in pieces:
@@ -83,16 +96,28 @@ class ElementMasks(Masks):
     def _replace(self, kept: Tensor, new: Tensor, moved: Tensor) -> None:
         """Takes over a new piece of mask; `moved` gathers the numbers flipped and regrown on the device."""
         changed = torch.ne(new, kept, out=self._scratch.get("changed", new, torch.bool))
-        moved[0] += torch.count_nonzero(changed)
-        moved[1] += torch.count_nonzero(changed.logical_and_(new))
+        moved[0] += count_true(changed)
+        moved[1] += count_true(changed.logical_and_(new))
         kept.copy_(new)
 
     def _ties_to_mask(self, cut: Cut, count: int) -> int:
         return count - cut.below
 
     def _all_scores(self) -> Iterator[Tensor]:
-        for name in self._weights:
-            yield from self._importance.scores(name)
+        """Every score once; small weights share a piece, since a piece costs a histogram of 2^16 counts."""
+        pieces = (piece for name in self._weights for piece in self._importance.scores(name))
+        pack, filled = self._scratch.room("pack", _PACK, self.device), 0
+        for piece in pieces:
+            if len(piece) > _SMALL:
+                yield piece
+                continue
+            if filled + len(piece) > _PACK:
+                yield pack[:filled]
+                filled = 0
+            pack[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        if filled:
+            yield pack[:filled]
 
 
 class ReferenceMasks(ElementMasks):

@@ -143,8 +143,7 @@ class Pruner:
     @torch.no_grad()
     def count_zeros(self) -> int:
         """Zeros in the prunable weights now."""
-        nonzero = torch.stack([torch.count_nonzero(weight) for weight in self._weights.values()])
-        return self.size - int(nonzero.sum())
+        return self._masks.count_zeros()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to go on bit by bit, also from the middle of a window."""

@@ -36,30 +36,37 @@ def select_smallest(
     scores: Callable[[], Iterator[Tensor]],
     k: int,
     scratch: Scratch,
+    *,
+    signed: bool = False,
     reduce: Callable[[Tensor], None] | None = None,
 ) -> Cut:
     """The cut below which exactly k scores lie, ties included, for 1 <= k <= number of scores.
 
-    `scores` starts a fresh pass over flat float32 pieces, non-negative or signed, free of NaN; it is called
-    twice. `reduce` sums a histogram over the ranks of a distributed run, in place.
+    `scores` starts a fresh pass over flat float32 pieces, free of NaN, and without negative numbers or -0
+    unless `signed`; it is called twice, and the pieces are overwritten. `reduce` sums a histogram over the
+    ranks of a distributed run, in place.
     """
-    upper = _histogram(scores, scratch, _upper_bits, reduce)
+
+    def keys() -> Iterator[Tensor]:
+        for piece in scores():
+            yield _signed_keys(piece, scratch) if signed else piece.view(torch.int32)
+
+    upper = _histogram(keys, _upper_bits, reduce)
     high, before = _locate(upper, k)
-    lower = _histogram(scores, scratch, lambda keys: _lower_bits(keys, high), reduce)
+    lower = _histogram(keys, lambda bits: _lower_bits(bits, high), reduce)
     low, inside = _locate(lower[1:-1], k - before)
     key = ((high - _BINS // 2) << 16) | low
     return Cut(_value(key), before + inside, int(lower[1 + low]))
 
 
 def _histogram(
-    scores: Callable[[], Iterator[Tensor]],
-    scratch: Scratch,
+    keys: Callable[[], Iterator[Tensor]],
     bins_of: Callable[[Tensor], Tensor],
     reduce: Callable[[Tensor], None] | None,
 ) -> Tensor:
     total: Tensor | None = None
-    for piece in scores():
-        counts = _count(bins_of(_keys(piece, scratch)), _BINS + 2)
+    for piece in keys():
+        counts = _count(bins_of(piece), _BINS + 2)
         total = counts if total is None else total.add_(counts)
     if total is None:
         total = torch.zeros(_BINS + 2, dtype=torch.int64)
@@ -68,12 +75,10 @@ def _histogram(
     return total
 
 
-def _keys(scores: Tensor, scratch: Scratch) -> Tensor:
+def _signed_keys(scores: Tensor, scratch: Scratch) -> Tensor:
     """int32 in the order of the scores: negative numbers have their magnitude bits flipped; -0 equals 0."""
-    keys = scratch.get("keys", scores, torch.int32)
-    torch.add(scores, 0.0, out=keys.view(torch.float32))
-    flip = scratch.get("flip", scores, torch.int32)
-    torch.bitwise_right_shift(keys, 31, out=flip)
+    keys = scores.add_(0.0).view(torch.int32)
+    flip = torch.bitwise_right_shift(keys, 31, out=scratch.get("flip", scores, torch.int32))
     return keys.bitwise_xor_(flip.bitwise_and_(0x7FFFFFFF))
 
 
@@ -86,7 +91,7 @@ def _lower_bits(keys: Tensor, high: int) -> Tensor:
     floor = (high - _BINS // 2) << 16
     # Clamping first keeps the subtraction inside int32.
     keys.clamp_(max(floor - 1, -(1 << 31)), min(floor + _BINS, (1 << 31) - 1))
-    return keys.sub_(floor).add_(1)
+    return keys.sub_(floor - 1)
 
 
 def _count(bins: Tensor, size: int) -> Tensor:

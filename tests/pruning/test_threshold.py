@@ -9,7 +9,8 @@ from platon_compress.pruning.threshold import select_smallest
 
 
 def _cut(scores, k):
-    return select_smallest(lambda: iter(scores), k, Scratch())
+    signed = any(bool(torch.signbit(piece).any()) for piece in scores)
+    return select_smallest(lambda: (p.clone() for p in scores), k, Scratch(), signed=signed)
 
 
 def _expected(scores, k):
@@ -52,7 +53,7 @@ def test_counts_are_exact_beyond_float_precision():
     """17.8M scores: a count kept in float32 would stop at 2^24."""
     piece = torch.zeros(1 << 20)
     last = torch.ones(3)
-    cut = select_smallest(lambda: iter([piece] * 17 + [last]), (17 << 20) + 1, Scratch())
+    cut = select_smallest(lambda: (p.clone() for p in [piece] * 17 + [last]), (17 << 20) + 1, Scratch())
     assert (cut.value, cut.below, cut.ties) == (1.0, 17 << 20, 3)
 
 
@@ -61,10 +62,14 @@ def test_reduce_sees_every_histogram():
     torch.manual_seed(1)
     halves = [torch.rand(400), torch.rand(300)]
     seen = []
-    select_smallest(lambda: iter([halves[1]]), 150, Scratch(), reduce=lambda h: seen.append(h.clone()))
+    select_smallest(
+        lambda: iter([halves[1].clone()]), 150, Scratch(), reduce=lambda h: seen.append(h.clone())
+    )
     assert len(seen) == 2
     other = iter(_two_histograms(halves[1], _expected(halves, 350)[0]))
-    cut = select_smallest(lambda: iter([halves[0]]), 350, Scratch(), reduce=lambda h: h.add_(next(other)))
+    cut = select_smallest(
+        lambda: iter([halves[0].clone()]), 350, Scratch(), reduce=lambda h: h.add_(next(other))
+    )
     assert (cut.value, cut.below, cut.ties) == _expected(halves, 350)
 
 
