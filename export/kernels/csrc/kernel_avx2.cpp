@@ -24,6 +24,7 @@ bool supported() {
 namespace platon {
 namespace {
 
+constexpr int kTileRows = 64;        // x 256 bytes = 16 KiB: a tile of accumulators is read from the first-level cache
 constexpr int kUnrolledLength = 16;  // runs up to this length have straight-line code of their own
 
 inline void transpose8(__m256 v[8]) {
@@ -202,9 +203,9 @@ inline __m256 activate(__m256 x) {
   }
 }
 
+// Rows and tokens of one tile; `rows` <= kTileRows.
 template <Activation kActivation>
-void finish_as(const float* acc, int rows, int width, int tokens, float* out, int64_t stride) {
-  const int lanes = width * kLanes;
+void finish_tile(const float* acc, int rows, int lanes, int tokens, float* out, int64_t stride) {
   for (int group = 0; group * kLanes < tokens; ++group) {
     const int valid = tokens - group * kLanes < kLanes ? tokens - group * kLanes : kLanes;
     const float* source = acc + group * kLanes;
@@ -225,6 +226,14 @@ void finish_as(const float* acc, int rows, int width, int tokens, float* out, in
       for (int t = 0; t < valid; ++t) target[t * stride + row] = v[t];
     }
   }
+}
+
+template <Activation kActivation>
+void finish_as(const float* acc, int rows, int width, int tokens, float* out, int64_t stride) {
+  const int lanes = width * kLanes;
+  for (int row = 0; row < rows; row += kTileRows)
+    finish_tile<kActivation>(acc + row * lanes, rows - row < kTileRows ? rows - row : kTileRows, lanes, tokens, out + row,
+                             stride);
 }
 
 void finish(const float* acc, int rows, int width, int tokens, Activation activation, float* out, int64_t stride) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <new>
+#include <thread>
 
 #include "scratch.h"
 
@@ -35,40 +36,64 @@ struct Panels {
   }
 };
 
-// Everything that the two parallel steps of one call share.
+constexpr int64_t kTileColumns = 64;  // columns that one thread packs at a time
+
+// How far a panel is packed. Whoever needs it first packs tiles; whoever comes meanwhile packs others.
+struct PanelProgress {
+  std::atomic<int64_t> taken{0}, done{0};
+};
+
+// Everything that the work items of one call share.
 struct Call {
   const Kernels& kernels;
   const PackedWeights& weights;
-  Panels panels;
+  const Panels panels;
   const float* x;
   const float* bias;
-  Activation activation;
+  const Activation activation;
   float* out;
   float* packed;  // panels one after the other, each [in_features][width * kLanes]
+  std::vector<PanelProgress> progress;
   std::atomic<bool> out_of_memory{false};
 
   float* panel(int64_t index) const { return packed + panels.first_token(index) * weights.in_features(); }
+  int64_t items() const { return weights.chunk_count() * panels.count; }
 };
 
-void pack_panel(void* data, size_t index) {
-  const Call& call = *static_cast<Call*>(data);
-  const int64_t panel = static_cast<int64_t>(index), in = call.weights.in_features();
-  call.kernels.pack(call.x + call.panels.first_token(panel) * in, in, call.panels.valid(panel), in,
-                    call.panels.width(panel), call.panel(panel));
+void pack_tile(Call& call, int64_t panel, int64_t tile) {
+  const int64_t in = call.weights.in_features(), column = tile * kTileColumns;
+  const int width = call.panels.width(panel);
+  call.kernels.pack(call.x + call.panels.first_token(panel) * in + column, in, call.panels.valid(panel),
+                    std::min(kTileColumns, in - column), width, call.panel(panel) + column * width * kLanes);
+}
+
+// Returns when the whole panel is packed, by this thread and others. Waiting threads wait only for tiles that a
+// running thread has taken, so this cannot deadlock however few threads there are.
+void ensure_packed(Call& call, int64_t panel) {
+  PanelProgress& progress = call.progress[panel];
+  const int64_t tiles = (call.weights.in_features() + kTileColumns - 1) / kTileColumns;
+  for (int64_t tile; (tile = progress.taken.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
+    pack_tile(call, panel, tile);
+    progress.done.fetch_add(1, std::memory_order_release);
+  }
+  for (int spins = 0; progress.done.load(std::memory_order_acquire) < tiles; ++spins)
+    if (spins > 1000) std::this_thread::yield();
 }
 
 // Work item: one row chunk times one panel; neighbours in the order share the chunk's weights.
 void multiply_item(void* data, size_t index) {
   Call& call = *static_cast<Call*>(data);
+  const PackedWeights& weights = call.weights;
   const int64_t chunk = static_cast<int64_t>(index) / call.panels.count;
   const int64_t panel = static_cast<int64_t>(index) % call.panels.count;
-  const int width = call.panels.width(panel), rows = call.weights.rows(chunk);
-  const int64_t first_row = call.weights.first_row(chunk), out_features = call.weights.out_features();
+  const int64_t first_row = weights.first_row(chunk), out_features = weights.out_features();
+  const int width = call.panels.width(panel), lanes = width * kLanes, rows = weights.rows(chunk);
   try {
-    const Scratch acc(static_cast<size_t>(rows) * width * kLanes);
+    ensure_packed(call, panel);
+    const Scratch acc(static_cast<size_t>(rows) * lanes);
     call.kernels.start(call.bias ? call.bias + first_row : nullptr, rows, width, acc.data());
-    call.weights.each_block(chunk, [&](int64_t first_column, const Block& block) {
-      call.kernels.multiply(block, width, call.panel(panel) + first_column * width * kLanes, acc.data());
+    weights.each_block(chunk, [&](int64_t column, const Block& block) {
+      call.kernels.multiply(block, width, call.panel(panel) + column * lanes, acc.data());
     });
     call.kernels.finish(acc.data(), rows, width, call.panels.valid(panel), call.activation,
                         call.out + call.panels.first_token(panel) * out_features + first_row, out_features);
@@ -117,9 +142,9 @@ void SparseLinear::run(const Kernels& kernels, const float* x, int64_t tokens, c
   if (tokens <= 0) return;
   const Panels panels(tokens);
   const Scratch packed(static_cast<size_t>(panels.groups) * kLanes * static_cast<size_t>(weights_.in_features()));
-  Call call{kernels, weights_, panels, x, bias ? bias : this->bias(), activation_, out, packed.data()};
-  parallel_for(pool, pack_panel, static_cast<size_t>(panels.count), &call);
-  parallel_for(pool, multiply_item, static_cast<size_t>(panels.count * weights_.chunk_count()), &call);
+  Call call{kernels, weights_, panels, x, bias ? bias : this->bias(), activation_, out, packed.data(),
+            std::vector<PanelProgress>(panels.count)};
+  parallel_for(pool, multiply_item, static_cast<size_t>(call.items()), &call);
   if (call.out_of_memory) throw std::bad_alloc();
 }
 

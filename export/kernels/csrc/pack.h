@@ -21,7 +21,6 @@ class PackedWeights {
   int64_t chunk_count() const { return static_cast<int64_t>(chunk_rows_.size()) - 1; }
   int64_t first_row(int64_t chunk) const { return chunk_rows_[chunk]; }
   int rows(int64_t chunk) const { return static_cast<int>(chunk_rows_[chunk + 1] - chunk_rows_[chunk]); }
-  int max_rows() const { return max_rows_; }
 
   // Calls visit(first_column, block) for each block of the chunk that holds anything, columns ascending.
   template <class Visit>
@@ -48,7 +47,7 @@ class PackedWeights {
   void append_runs(const CsrView& csr, const std::vector<Run>& runs);
 
   int64_t in_features_ = 0, out_features_ = 0;
-  int block_columns_ = 0, max_rows_ = 0;
+  int block_columns_ = 0;
   std::vector<int64_t> chunk_rows_, chunk_blocks_;
   std::vector<BlockStart> blocks_;
   std::vector<RunGroup> groups_;
