@@ -1,8 +1,8 @@
 """Which neuron counts dense ONNX Runtime likes: the multiple that structured pruning rounds to.
 
 A feed-forward block (linear, GELU, linear) is timed with neuron counts that are odd multiples of 1, 2, 4, ... near
-one size, all in turn. The figure is seconds per neuron against the reference count, pair by pair: 1.05 means that
-a neuron of this count costs 5 % more.
+one size, all in turn. The figure is seconds per neuron against the reference count, both at their fastest (other load
+on the machine only ever adds time): 1.05 means that a neuron of this count costs 5 % more.
 
     python -m platon_compress.benchmarks.rounding benchmarks/results/rounding.json
 """
@@ -80,11 +80,10 @@ def _measure(
     x = np.random.default_rng(0).standard_normal((1, tokens, hidden), dtype=np.float32)
     sides = {str(multiple): _runner(path, x, threads) for multiple, path in paths.items()}
     samples = measure_interleaved(sides, runs=runs, warmup=3, pause_seconds=_PAUSE_SECONDS)
-    reference = samples[str(max(MULTIPLES))]
+    reference = min(samples[str(max(MULTIPLES))])
     rows = []
     for multiple, neurons in counts.items():
         seconds = samples[str(multiple)]
-        ratio = statistics.median(a / b for a, b in zip(seconds, reference, strict=True))
         rows.append(
             {
                 "hidden": hidden,
@@ -92,8 +91,8 @@ def _measure(
                 "multiple": multiple,
                 "tokens": tokens,
                 "threads": threads,
-                "seconds": statistics.median(seconds) / _COPIES,
-                "cost_per_neuron": round(ratio * counts[max(MULTIPLES)] / neurons, 4),
+                "seconds": min(seconds) / _COPIES,
+                "cost_per_neuron": round(min(seconds) / reference * counts[max(MULTIPLES)] / neurons, 4),
                 "samples_seconds": [round(value, 7) for value in seconds],
             }
         )
