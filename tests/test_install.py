@@ -1,0 +1,122 @@
+"""The wheel in environments of its own: deploying with numpy and onnxruntime only, and no compiler."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.install
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = ROOT / ".ci" / "constraints.txt"
+DEPLOY = """
+import sys, numpy as np, onnxruntime as ort
+assert not {"torch", "onnx", "scipy", "typer"} & set(sys.modules)
+from platon_compress.export import library_path, open_session
+feed = dict(np.load(sys.argv[2]))
+native = open_session(sys.argv[1]).run(None, feed)[0]
+stock = ort.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"]).run(None, feed)[0]
+np.save(sys.argv[3], np.stack([native, stock]))
+"""
+
+
+def _pip(python, *arguments, **environment):
+    command = [python, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the checkout without build leftovers, which setuptools would take for up to date."""
+    folder = tmp_path_factory.mktemp("source") / "platon-compress"
+    ignore = shutil.ignore_patterns(
+        ".venv*", ".git", "build", "runs", "*.egg-info", "*.so", "__pycache__", ".*_cache"
+    )
+    return shutil.copytree(ROOT, folder, ignore=ignore)
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    done = _pip(sys.executable, "wheel", source, "--no-deps", "-w", folder, "-q", "-c", CONSTRAINTS)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(source / "build", ignore_errors=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory, wheel):
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    assert _pip(python, "install", "-q", "numpy", "onnxruntime", "-c", CONSTRAINTS).returncode == 0
+    assert _pip(python, "install", "-q", "--no-deps", wheel).returncode == 0
+    return python
+
+
+def _export(folder):
+    """A tiny BERT exported with CSR weights; returns the file, its inputs and torch's answer."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from platon_compress import PlanConfig, bake, convert, plan
+    from platon_compress.export import export_onnx
+    from platon_compress.planning import Form
+    from platon_compress.selection import select
+
+    torch.manual_seed(1)
+    config = BertConfig(
+        vocab_size=64, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96
+    )
+    model = BertForSequenceClassification(config).eval()
+    masks = {name: torch.rand_like(weight) < 0.1 for name, weight in select(model).items()}
+    baked = bake(model, masks)
+    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force=Form.CSR)))
+    ids = torch.randint(0, 64, (3, 7))
+    feed = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    export_onnx(compressed, folder / "m.onnx", feed)
+    with torch.inference_mode():
+        return folder / "m.onnx", {k: v.numpy() for k, v in feed.items()}, model(**feed).logits.numpy()
+
+
+def test_a_wheel_is_for_any_python_of_its_platform(wheel):
+    assert "-py3-none-" in wheel.name
+
+
+def test_deploying_with_numpy_and_onnxruntime_only(bare_python, tmp_path):
+    model, feed, expected = _export(tmp_path)
+    np.savez(tmp_path / "x.npz", **feed)
+    done = subprocess.run(
+        [bare_python, "-c", DEPLOY, model, tmp_path / "x.npz", tmp_path / "y.npy"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for answer in np.load(tmp_path / "y.npy"):
+        assert np.abs(answer - expected).max() < 1e-5
+
+
+def test_the_command_line_names_what_is_missing(bare_python, tmp_path):
+    done = subprocess.run(
+        [bare_python, "-c", "from platon_compress import Pruner"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "torch" in done.stderr.splitlines()[-1]
+
+
+def test_without_a_compiler_the_build_ends_with_one_line(source, tmp_path):
+    done = _pip(
+        sys.executable, "wheel", source, "--no-deps", "--no-build-isolation", "-w", tmp_path,
+        CC="/nonexistent/cc", CXX="/nonexistent/c++",
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "C++17 compiler" in done.stderr + done.stdout
