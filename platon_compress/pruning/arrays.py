@@ -32,6 +32,10 @@ class Scratch:
             self._buffers[key] = torch.empty(size, dtype=dtype, device=device)
         return self._buffers[key][:size]
 
+    def held_bytes(self) -> int:
+        """Size of all buffers."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers.values())
+
 
 def flat(tensor: Tensor) -> Tensor:
     """The elements in row-major order, as a view where the memory layout allows one."""

@@ -59,6 +59,14 @@ class Importance:
         for s, u in chunks(flat(self.sensitivity_ema[name]), flat(self.uncertainty_ema[name])):
             yield torch.mul(s, u, out=self._scratch.get("score", s))
 
+    def state_bytes(self) -> int:
+        """Size of the float32 arrays."""
+        return 4 * sum(
+            tensor.numel()
+            for field in (self.window, self.sensitivity_ema, self.uncertainty_ema)
+            for tensor in field.values()
+        )
+
     def _sample(self, weight: Tensor, gradient: Tensor) -> Tensor:
         buffer = self._scratch.get("sample", weight)
         if weight.dtype == gradient.dtype == torch.float32:

@@ -72,7 +72,7 @@ class Pruner:
         self.config = config.resolved()
         self.schedule = Schedule.of(config)
         self._weights = _prunable(model, self.config)
-        scratch = Scratch()
+        scratch = self._scratch = Scratch()
         importance = ReferenceImportance if config.reference_compat else Importance
         self._importance = importance(self._weights, self.config, scratch)
         self._masks = _masks(model, self._weights, self._importance, scratch, self.config)
@@ -130,6 +130,18 @@ class Pruner:
     def masks(self) -> dict[str, Tensor]:
         """Bool masks of the parameters' shapes, True = kept, as last applied; all True before the first."""
         return {name: mask.clone() for name, mask in self._masks.kept.items()}
+
+    def parameter(self, name: str) -> Tensor:
+        """The prunable parameter of that name."""
+        return self._weights[name]
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes held now: float32 `states`, bool `masks`, and `scratch` buffers that every step reuses."""
+        return {
+            "states": self._importance.state_bytes(),
+            "masks": sum(mask.numel() for mask in self._masks.kept.values()),
+            "scratch": self._scratch.held_bytes(),
+        }
 
     def layer_sparsity(self) -> dict[str, float]:
         """Masked share of each prunable parameter."""
