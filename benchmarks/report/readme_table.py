@@ -1,0 +1,157 @@
+"""Keeps the README's tables equal to the committed results.
+
+    python -P -m platon_compress.benchmarks.report.readme_table README.md benchmarks/results [--check]
+
+replaces what lies between `<!-- table:results -->` and `<!-- /table:results -->`. With `--check` nothing is
+written, and the exit status is 1 when the README is out of date.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from platon_compress.benchmarks.bench_report import BenchReport
+from platon_compress.benchmarks.peer_bench import OURS
+from platon_compress.benchmarks.report.tables import format_milliseconds, format_ratio
+from platon_compress.benchmarks.report.writing import escape_markdown
+from platon_compress.benchmarks.result_files import read_results
+from platon_compress.errors import InputError, PlatonError
+
+__all__ = ["BEGIN", "END", "main", "results_markdown", "update_readme"]
+
+BEGIN, END = "<!-- table:results -->", "<!-- /table:results -->"
+
+_MODEL_HEAD = (
+    "model",
+    "masks",
+    "sparsity",
+    "setting",
+    "dense, ms",
+    "compressed, ms",
+    "vs dense",
+    "vs dense int8",
+)
+_PEER_HEAD = (
+    "model",
+    "sparsity",
+    "setting",
+    "compressed against",
+    "interleaved",
+    "isolated",
+    "concurrent",
+    "says",
+)
+
+
+def update_readme(readme: str | Path, results: str | Path, *, check: bool = False) -> bool:
+    """Whether the README changed (or, with `check`, would change).
+
+    Raises InputError when the markers are missing or a result cannot be read.
+    """
+    path = Path(readme)
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise InputError(f"{path} must hold {BEGIN} and then {END}, once each; add the two lines")
+    head, rest = text.split(BEGIN)
+    fresh = f"{head}{BEGIN}\n{results_markdown(read_results(results))}{END}{rest.split(END)[1]}"
+    if fresh != text and not check:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(fresh, encoding="utf-8")
+        os.replace(temporary, path)
+    return fresh != text
+
+
+def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The tables of all results; results of other kinds (kernels, training, cost) have none here."""
+    models = {name: entry for name, entry in results.items() if "variants" in entry}
+    peers = {name: entry for name, entry in results.items() if entry.get("kind") == "peers"}
+    parts = []
+    if models:
+        parts.append(_table(_MODEL_HEAD, 4, [row for e in models.values() for row in _model_rows(e)]))
+    if peers:
+        parts.append(_table(_PEER_HEAD, 4, [row for e in peers.values() for row in _peer_rows(e)]))
+        parts += [f"- {escape_markdown(line)}\n" for line in _missing(peers)]
+    machines = dict.fromkeys(_machine(entry) for entry in (*models.values(), *peers.values()))
+    if not machines:
+        return "\nNo results yet.\n\n"
+    notes = "Above 1 compressed is faster; in brackets the 95 % interval of the median of the pairs."
+    measured = f"Measured on {escape_markdown('; '.join(machines))}. {notes}\n"
+    return "\n" + "\n".join([*parts, measured]) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above; exit 2 on bad input."""
+    paths = [argument for argument in arguments if argument != "--check"]
+    if len(paths) != 2:
+        sys.stderr.write("usage: readme_table README.md RESULTS_FOLDER [--check]\n")
+        return 2
+    check = "--check" in arguments
+    try:
+        changed = update_readme(*paths, check=check)
+    except (PlatonError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    if changed and check:
+        sys.stderr.write(f"{paths[0]} does not show the results of {paths[1]}; run this without --check\n")
+    return int(changed and check)
+
+
+def _model_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    report = BenchReport.from_dict(entry)
+    for setting in report.settings:
+        times = (setting.samples[name].median_seconds for name in (report.baseline, "compressed"))
+        ratios = (setting.ratio("compressed", name) for name in (report.baseline, "dense_int8"))
+        yield (
+            str(entry.get("title", "")),
+            str(entry.get("masks", "")),
+            _percent(entry),
+            setting.label,
+            *(format_milliseconds(seconds) for seconds in times),
+            *(format_ratio(ratio) for ratio in ratios),
+        )
+
+
+def _peer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for setting in entry["settings"]:
+        tokens = f", {setting['tokens']} tokens" if setting["tokens"] else ""
+        for comparison in setting["comparisons"]:
+            if comparison["candidate"] != OURS:
+                continue
+            ways = (comparison["interleaved"]["median"], comparison["isolated"], comparison["concurrent"])
+            says = {"disagree": "no verdict", "undecided": "no difference"}
+            yield (
+                str(entry.get("title", "")),
+                _percent(entry),
+                f"batch {setting['batch']}{tokens}",
+                str(comparison["baseline"]),
+                *(f"{ratio:.2f}x" for ratio in ways),
+                says.get(comparison["statement"], comparison["statement"]),
+            )
+
+
+def _missing(peers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(line for entry in peers.values() for line in entry["unavailable"].values()))
+
+
+def _machine(entry: Mapping[str, Any]) -> str:
+    env = entry["environment"]
+    packages = env.get("packages", {})
+    runtime = packages.get("onnxruntime") or packages.get("onnxruntime-gpu")
+    return f"{env.get('cpu_model')}, {env.get('threads')} threads, {env.get('isa')}, ONNX Runtime {runtime}"
+
+
+def _percent(entry: Mapping[str, Any]) -> str:
+    sparsity = entry.get("sparsity")
+    return "" if sparsity is None else f"{sparsity:.0%}"
+
+
+def _table(head: Sequence[str], text_columns: int, rows: Sequence[Sequence[str]]) -> str:
+    rule = [":---" if index < text_columns else "---:" for index in range(len(head))]
+    lines = [head, rule, *([str(escape_markdown(cell)) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

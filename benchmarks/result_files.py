@@ -1,0 +1,60 @@
+"""Committed results: any benchmark's JSON with a title and where it comes from, one file each."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import CheckFailedError, InputError
+
+__all__ = ["read_results", "save_result"]
+
+
+def save_result(
+    folder: str | Path,
+    name: str,
+    report: Mapping[str, Any],
+    *,
+    title: str,
+    masks: str,
+    sparsity: float | None = None,
+    allow_changed_tree: bool = False,
+) -> Path:
+    """Write `folder/name.json`: the report's own keys, and `title`, `masks` ("trained", "random", ...), `sparsity`.
+
+    A result is worth keeping only when its code can be found again: a report that was measured from a checkout
+    with local changes raises CheckFailedError. Raises InputError for a name that is no plain file name.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"{name!r} is no name for a result; use letters, digits, dots and dashes")
+    git = (report.get("environment") or {}).get("git") or {}
+    if git.get("dirty") and not allow_changed_tree:
+        raise CheckFailedError(
+            f"{name} was measured from a checkout with local changes; commit and measure again"
+        )
+    path = Path(folder) / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"title": title, "masks": masks, "sparsity": sparsity, **report}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_results(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """File stem to content, sorted by name. Raises InputError for a file that is no JSON object."""
+    results = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is not JSON ({error}); measure it again or delete it") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path} holds no JSON object; measure it again or delete it")
+        results[path.stem] = content
+    return results
