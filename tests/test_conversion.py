@@ -13,6 +13,7 @@ from platon_compress.baking import bake
 from platon_compress.conversion import convert
 from platon_compress.errors import InputError
 from platon_compress.planning import Form, Plan, PlanConfig, plan
+from platon_compress.pruning import PruneConfig, Pruner
 from platon_compress.selection import select
 from platon_compress.structure import find_couplings
 from platon_compress.testing import tiny_transformer
@@ -224,3 +225,36 @@ def test_a_plan_of_other_weights_is_refused(config):
         InputError, match=r"the plan removes units of .* that are not all zero; plan this very"
     ):
         convert(other, made)
+
+
+@pytest.mark.parametrize(("granularity", "kind", "steps"), [("head", "heads", 1), ("neuron", "neurons", 8)])
+@pytest.mark.parametrize("family", ["bert", "vit"])
+def test_what_the_pruner_takes_by_group_is_really_removed(family, granularity, kind, steps, config):
+    model, inputs = tiny_transformer(family)
+    settings = PruneConfig(
+        sparsity=0.5,
+        total_steps=4,
+        initial_warmup_steps=1,
+        final_warmup_steps=1,
+        mask_interval=1,
+        granularity=granularity,
+    )
+    pruner = Pruner(model, settings)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    for _ in range(4):
+        model(**inputs, labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+        pruner.step()
+        optimizer.zero_grad()
+    baked = bake(model, pruner.masks())
+    compressed = convert(baked, plan(baked, config))
+    assert compressed.removed
+    assert {entry.kind for entry in compressed.removed} == {kind}
+    assert all(entry.after % steps == 0 for entry in compressed.removed)
+    gone = sum(entry.before - entry.after for entry in compressed.removed)
+    units = sum(entry.units for entry in find_couplings(model) if entry.kind == kind)
+    assert gone >= units / 4
+    assert (_logits(compressed.model, inputs) - _logits(baked.model, inputs)).abs().max() < 1e-5
+    live = sum(int(torch.count_nonzero(baked.model.get_parameter(w.name))) for w in baked.weights)
+    left = sum(int(torch.count_nonzero(compressed.model.get_parameter(w.name))) for w in baked.weights)
+    assert live == left
