@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Callable
 from functools import cache
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from platon_compress.errors import InputError
 from platon_compress.export.session import library_path
 
-__all__ = ["NativeLinear", "NativePool", "kernel_names", "kernel_supported", "selected_kernel"]
+__all__ = ["NativeLinear", "NativePool", "burn", "kernel_names", "kernel_supported", "selected_kernel"]
 
 _ERROR_BYTES = 512
 _POINTER, _LONG, _TEXT, _INT, _SIZE = (
@@ -37,6 +37,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_pool_create": (_POINTER, [_INT]),
     "platon_pool_destroy": (None, [_POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, *_ARRAY, _POINTER, _POINTER, *_ERROR]),
+    "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
 
 
@@ -90,6 +91,22 @@ class NativePool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def burn(kernel: str, kind: Literal["fma", "load"], rounds: int, pool: NativePool) -> int:
+    """Does nothing useful at full speed on every thread of the pool; the work done.
+
+    Floating-point operations on registers ("fma") or bytes read from the first-level cache ("load"), all threads
+    together. InputError when there are no such kernels here.
+    """
+    per_round = _library().platon_burn(
+        kernel.encode(), int(kind == "load"), rounds, pool.threads, pool.handle
+    )
+    if not per_round:
+        raise InputError(
+            f"no kernels {kernel!r} on this processor; choose one of {', '.join(kernel_names())}"
+        )
+    return int(per_round) * rounds * pool.threads
 
 
 class NativeLinear:

@@ -146,3 +146,20 @@ PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, con
                                                   ThreadPool::run, pool);
   });
 }
+
+// Rounds of pure arithmetic (kind 0) or pure loads (kind 1) on every thread of the pool. Returns the operations or
+// bytes of one round on one thread, 0 when there are no such kernels.
+PLATON_EXPORT int platon_burn(const char* kernels, int kind, int64_t rounds, int threads, void* pool) {
+  int work = 0;
+  platon::reported(nullptr, 0, [&] {
+    const platon::Kernels& found = platon::find_kernels(kernels);
+    struct Burn {
+      void (*loop)(int64_t);
+      int64_t rounds;
+    } burn{kind == 0 ? found.burn_fma : found.burn_load, rounds};
+    const auto body = [](void* data, size_t) { static_cast<Burn*>(data)->loop(static_cast<Burn*>(data)->rounds); };
+    ThreadPool::run(pool, body, static_cast<size_t>(threads), &burn);
+    work = kind == 0 ? found.fma_flops : found.load_bytes;
+  });
+  return work;
+}

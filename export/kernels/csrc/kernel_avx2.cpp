@@ -249,9 +249,40 @@ void finish(const float* acc, int rows, int width, int tokens, Activation activa
   }
 }
 
+constexpr int kBurnRegisters = 12;  // enough independent sums to hide the latency of an FMA
+constexpr int kBurnLoads = 16;
+
+void burn_fma(int64_t rounds) {
+  __m256 sums[kBurnRegisters];
+  const __m256 factor = _mm256_set1_ps(0.5f);
+#pragma GCC unroll 12
+  for (int i = 0; i < kBurnRegisters; ++i) {
+    sums[i] = factor;
+    asm volatile("" : "+x"(sums[i]));  // or the compiler would see twelve equal sums and keep one
+  }
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+    for (int i = 0; i < kBurnRegisters; ++i) sums[i] = _mm256_fmadd_ps(sums[i], factor, factor);
+  }
+#pragma GCC unroll 12
+  for (int i = 0; i < kBurnRegisters; ++i) asm volatile("" : : "x"(sums[i]));
+}
+
+void burn_load(int64_t rounds) {
+  alignas(64) static const float data[kBurnLoads * kLanes] = {};
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kBurnLoads; ++i) {
+      __m256 value;
+      asm volatile("vmovaps %1, %0" : "=x"(value) : "m"(*reinterpret_cast<const __m256*>(data + i * kLanes)));
+    }
+  }
+}
+
 }  // namespace
 
-const Kernels avx2_kernels = {"avx2", supported, pack, start, multiply, finish};
+const Kernels avx2_kernels = {"avx2", supported, pack, start, multiply, finish, burn_fma, burn_load,
+                              2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
 
 }  // namespace platon
 

@@ -60,8 +60,31 @@ void finish(const float* acc, int rows, int width, int tokens, Activation activa
     for (int row = 0; row < rows; ++row) out[t * stride + row] = activate(acc[row * lanes + t], activation);
 }
 
+constexpr int kBurnTerms = 8;
+
+void burn_fma(int64_t rounds) {
+  volatile float seed = 1.0f;
+  float sums[kBurnTerms];
+  for (float& sum : sums) sum = seed;
+  const float factor = seed;
+  for (int64_t i = 0; i < rounds; ++i)
+    for (float& sum : sums) sum = sum * factor + factor;
+  for (const float sum : sums) seed = sum;
+}
+
+void burn_load(int64_t rounds) {
+  static const volatile float data[kBurnTerms] = {};
+  for (int64_t i = 0; i < rounds; ++i)
+    for (const volatile float& value : data) {
+      const float loaded = value;
+      (void)loaded;
+    }
+}
+
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar", supported, pack, start, multiply, finish};
+const Kernels scalar_kernels = {"scalar",   supported, pack,           start,
+                                multiply,   finish,    burn_fma,       burn_load,
+                                2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
 
 }  // namespace platon

@@ -41,6 +41,11 @@ struct Kernels {
   // out[token][stride] = activation(acc[row][token]) for `tokens` tokens and `rows` rows
   void (*finish)(const float* acc, int rows, int width, int tokens, Activation activation, float* out,
                  int64_t stride);
+  // What this processor can do at most with these instructions, for benchmarks: one call does `rounds` rounds of
+  // fma_flops floating-point operations on registers, or of load_bytes read from the first-level cache.
+  void (*burn_fma)(int64_t rounds);
+  void (*burn_load)(int64_t rounds);
+  int fma_flops, load_bytes;
 };
 
 // The list that declares, dispatches, tests and benchmarks the kernels; the last supported one is the default.

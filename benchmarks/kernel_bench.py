@@ -1,0 +1,341 @@
+"""How fast the sparse kernels are by themselves, against what this machine can do at most.
+
+Two rates per row: useful GFLOP/s (2 nnz tokens / seconds), which cannot pass the measured FMA ceiling, and
+effective dense GFLOP/s (2 out in tokens / seconds), what a dense kernel would need to be as fast. The load ceiling
+matters more than the FMA ceiling: a non-zero costs one 32-byte load per 8 tokens and one for its value.
+Masks are uniformly random with a fixed seed; packing of the activations is included, ONNX Runtime is not.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.benchmarks.timing import measure_interleaved
+from platon_compress.errors import InputError
+from platon_compress.export.kernels.native import (
+    NativeLinear,
+    NativePool,
+    burn,
+    kernel_names,
+    kernel_supported,
+    selected_kernel,
+)
+
+__all__ = [
+    "Ceilings",
+    "KernelBenchConfig",
+    "KernelReport",
+    "KernelRow",
+    "Shape",
+    "bytes_loaded",
+    "load_shapes",
+    "measure_ceilings",
+    "run_kernel_bench",
+    "shape_names",
+    "write_roofline",
+]
+
+_LANES, _WIDEST = 8, 8  # tokens per vector and vectors per panel, as in kernels.h
+_SCHEMA = 1
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """One linear layer of a model: how often it occurs, its sizes and the epilogue fused into it."""
+
+    layer: str
+    out_features: int
+    in_features: int
+    count: int = 1
+    activation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelBenchConfig:
+    """What :func:`run_kernel_bench` measures: every combination of the first four.
+
+    models: names of shipped shape files (:func:`shape_names`) or paths of such files.
+    densities: shares of non-zeros in (0, 1]; tokens: rows of the activations; threads: pool sizes.
+    kernels: kernel sets, empty for the one that a session would take here; they are timed in turn, in pairs.
+    runs, warmup, pause_seconds: as in :func:`platon_compress.benchmarks.timing.measure_interleaved`.
+    """
+
+    models: tuple[str, ...] = ("bert-base",)
+    densities: tuple[float, ...] = (0.2, 0.1, 0.05)
+    tokens: tuple[int, ...] = (16, 128)
+    threads: tuple[int, ...] = (1, 2)
+    kernels: tuple[str, ...] = ()
+    runs: int = 20
+    warmup: int = 3
+    pause_seconds: float = 0.005
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("models", "densities", "tokens", "threads"):
+            if not getattr(self, name):
+                raise InputError(f"nothing to measure: {name} is empty; give at least one")
+        for density in self.densities:
+            if not 0 < density <= 1:
+                raise InputError(f"densities must lie in (0, 1], got {density}; 0.1 is 90 % zeros")
+        for count in (*self.tokens, *self.threads):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise InputError(f"tokens and threads must be whole numbers >= 1, got {count!r}")
+        for kernel in self.kernels:
+            if not kernel_supported(kernel):
+                raise InputError(f"no kernels {kernel!r} here; choose one of {', '.join(_available())}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ceilings:
+    """The most that `kernel` reaches with `threads` threads: arithmetic on registers, loads from the L1 cache."""
+
+    kernel: str
+    threads: int
+    fma_gflops: float
+    load_gbytes_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelRow:
+    """One layer, density, token count, thread count and kernel set. `seconds` are the raw samples."""
+
+    model: str
+    layer: str
+    out_features: int
+    in_features: int
+    count: int
+    activation: str
+    nnz: int
+    density: float
+    tokens: int
+    threads: int
+    kernel: str
+    packed_bytes: int
+    seconds: tuple[float, ...]
+
+    @property
+    def median_seconds(self) -> float:
+        return float(np.median(self.seconds))
+
+    @property
+    def useful_gflops(self) -> float:
+        """2 nnz tokens per median second, in 1e9."""
+        return 2e-9 * self.nnz * self.tokens / self.median_seconds
+
+    @property
+    def effective_dense_gflops(self) -> float:
+        """2 out in tokens per median second, in 1e9."""
+        return 2e-9 * self.out_features * self.in_features * self.tokens / self.median_seconds
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {
+            "seconds": list(self.seconds),
+            "median_seconds": self.median_seconds,
+            "useful_gflops": self.useful_gflops,
+            "effective_dense_gflops": self.effective_dense_gflops,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelReport:
+    """The result of :func:`run_kernel_bench`."""
+
+    config: KernelBenchConfig
+    environment: Mapping[str, Any]
+    ceilings: tuple[Ceilings, ...]
+    rows: tuple[KernelRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, raw samples included; derived rates stand beside them."""
+        return {
+            "version": _SCHEMA,
+            "config": asdict(self.config),
+            "environment": dict(self.environment),
+            "ceilings": [asdict(ceiling) for ceiling in self.ceilings],
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+
+def shape_names() -> tuple[str, ...]:
+    """The models whose linear shapes are shipped."""
+    folder = resources.files("platon_compress.benchmarks") / "shapes"
+    return tuple(
+        sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+    )
+
+
+def load_shapes(model: str) -> tuple[Shape, ...]:
+    """The linear layers of a shipped model, or of a shape file of one's own; InputError when it is none."""
+    try:
+        if model in shape_names():
+            text = (resources.files("platon_compress.benchmarks") / "shapes" / f"{model}.json").read_text(
+                "utf-8"
+            )
+        else:
+            text = Path(model).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"no shapes {model!r}; choose one of {', '.join(shape_names())} or give a file"
+        ) from error
+    try:
+        shapes = tuple(Shape(**entry) for entry in json.loads(text)["layers"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{model} is not a shape file: {error}; see benchmarks/shapes/bert-base.json"
+        ) from error
+    if not shapes:
+        raise InputError(f"{model} lists no layers; see benchmarks/shapes/bert-base.json")
+    return shapes
+
+
+def bytes_loaded(nnz: int, tokens: int) -> float:
+    """Bytes that the vector kernels load into registers for the non-zeros, accumulators left out.
+
+    A panel of w <= 8 groups of 8 tokens costs 32 w bytes of activations, 4 of value and 1 of index per non-zero.
+    """
+    groups = -(-tokens // _LANES)
+    panels = -(-groups // _WIDEST)
+    return nnz * (32.0 * groups + 5.0 * panels)
+
+
+def measure_ceilings(kernel: str, threads: int, *, seconds: float = 0.1) -> Ceilings:
+    """The best of many short bursts over about `seconds` each: ceilings are maxima, not averages."""
+    with NativePool(threads) as pool:
+        fma = _best_rate(lambda rounds: burn(kernel, "fma", rounds, pool), seconds)
+        load = _best_rate(lambda rounds: burn(kernel, "load", rounds, pool), seconds)
+    return Ceilings(kernel=kernel, threads=threads, fma_gflops=fma * 1e-9, load_gbytes_per_second=load * 1e-9)
+
+
+def run_kernel_bench(
+    config: KernelBenchConfig | None = None, *, progress: Progress | None = None
+) -> KernelReport:
+    """Measures every combination; `progress(done, total)` is called after each."""
+    chosen = config or KernelBenchConfig()
+    kernels = chosen.kernels or (selected_kernel(),)
+    cells = [
+        (model, shape, density, tokens)
+        for model in chosen.models
+        for shape in load_shapes(model)
+        for density in chosen.densities
+        for tokens in chosen.tokens
+    ]
+    rows: list[KernelRow] = []
+    for threads in chosen.threads:
+        with NativePool(threads) as pool:
+            for model, shape, density, tokens in cells:
+                rows += _measure(chosen, kernels, pool, model, shape, density, tokens)
+                if progress is not None:
+                    progress(len(rows) // len(kernels), len(cells) * len(chosen.threads))
+    return KernelReport(
+        config=chosen,
+        environment=describe_environment(threads=max(chosen.threads), isa=kernels[-1]),
+        ceilings=tuple(measure_ceilings(kernel, threads) for kernel in kernels for threads in chosen.threads),
+        rows=tuple(rows),
+    )
+
+
+def write_roofline(report: KernelReport, path: str | Path) -> None:
+    """One SVG or PNG: useful GFLOP/s over operations per loaded byte, below the FMA and load ceilings."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    intensity = np.geomspace(0.1, 1.0, 50)
+    for ceiling in report.ceilings:
+        label = f"{ceiling.kernel}, {ceiling.threads} threads"
+        bound = np.minimum(ceiling.fma_gflops, intensity * ceiling.load_gbytes_per_second)
+        (line,) = axes.plot(intensity, bound, label=f"ceiling {label}")
+        rows = [r for r in report.rows if (r.kernel, r.threads) == (ceiling.kernel, ceiling.threads)]
+        x = [2 * r.nnz * r.tokens / bytes_loaded(r.nnz, r.tokens) for r in rows]
+        axes.scatter(x, [r.useful_gflops for r in rows], s=14, color=line.get_color(), label=label)
+    axes.set(xscale="log", yscale="log", xlabel="FLOP per byte loaded", ylabel="useful GFLOP/s")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(path)
+
+
+def _available() -> list[str]:
+    return [name for name in kernel_names() if kernel_supported(name)]
+
+
+def _best_rate(work: Callable[[int], int], seconds: float) -> float:
+    """Work per second of the fastest burst; a burst lasts about a millisecond."""
+    rounds = 1000
+    while _rate(work, rounds)[1] < 1e-3 and rounds < 1 << 40:
+        rounds *= 2
+    deadline, best = time.perf_counter() + seconds, 0.0
+    while time.perf_counter() < deadline:
+        best = max(best, _rate(work, rounds)[0])
+    return best
+
+
+def _rate(work: Callable[[int], int], rounds: int) -> tuple[float, float]:
+    start = time.perf_counter()
+    done = work(rounds)
+    elapsed = time.perf_counter() - start
+    return done / elapsed, elapsed
+
+
+def _random_layer(shape: Shape, density: float, seed: int) -> tuple[NativeLinear, int]:
+    rng = np.random.default_rng([seed, shape.out_features, shape.in_features])
+    mask = rng.random((shape.out_features, shape.in_features)) < density
+    columns = np.nonzero(mask)[1]
+    starts = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
+    linear = NativeLinear(
+        rng.standard_normal(len(columns)).astype(np.float32),
+        columns.astype(np.uint16 if shape.in_features <= 65536 else np.int32),
+        starts.astype(np.int32),
+        in_features=shape.in_features,
+        out_features=shape.out_features,
+        bias=rng.standard_normal(shape.out_features).astype(np.float32),
+        activation=shape.activation,
+    )
+    return linear, len(columns)
+
+
+def _measure(
+    config: KernelBenchConfig,
+    kernels: Sequence[str],
+    pool: NativePool,
+    model: str,
+    shape: Shape,
+    density: float,
+    tokens: int,
+) -> Iterator[KernelRow]:
+    linear, nnz = _random_layer(shape, density, config.seed)
+    rng = np.random.default_rng(config.seed)
+    x: npt.NDArray[np.float32] = rng.standard_normal((tokens, shape.in_features)).astype(np.float32)
+    out = np.empty((tokens, shape.out_features), np.float32)
+    samples = measure_interleaved(
+        {name: lambda name=name: linear.run(x, pool, kernel=name, out=out) for name in kernels},  # type: ignore[misc]
+        runs=config.runs,
+        warmup=config.warmup,
+        pause_seconds=config.pause_seconds,
+    )
+    for kernel, seconds in samples.items():
+        yield KernelRow(
+            model=model,
+            layer=shape.layer,
+            out_features=shape.out_features,
+            in_features=shape.in_features,
+            count=shape.count,
+            activation=shape.activation,
+            nnz=nnz,
+            density=density,
+            tokens=tokens,
+            threads=pool.threads,
+            kernel=kernel,
+            packed_bytes=linear.packed_bytes,
+            seconds=seconds,
+        )
+    linear.close()
