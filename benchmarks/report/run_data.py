@@ -72,7 +72,15 @@ class RunData:
         return self._metric(_COMPRESSED_ROUTES, "prune")
 
     @property
+    def has_dense_model(self) -> bool:
+        """False for a sparse checkpoint that came alone: its "dense" file is the same weights, not a rival."""
+        given = self.state.get("kind") != "compress" or bool(self.recipe.get("dense"))
+        return given and self.bench.baseline == "dense"
+
+    @property
     def dense_metric(self) -> Metric | None:
+        if not self.has_dense_model:
+            return None
         return self._metric(_DENSE_ROUTES, "dense")
 
     @property

@@ -155,7 +155,7 @@ def _metric_fact(run: RunData) -> str:
     if ours is None:
         return "accuracy was not measured"
     if dense is None:
-        return f"{ours.name} {_percent(ours)}, dense not measured"
+        return f"{ours.name} {_percent(ours)}, no dense model to compare with"
     difference, error = ours.minus(dense)
     beside = f"; dense int8 {_percent(int8)}" if int8 is not None else ""
     margin = "" if error is None else f", standard error {100 * error:.1f}"
@@ -168,7 +168,7 @@ def _percent(metric: Metric) -> str:
 
 
 def _baseline_name(run: RunData) -> str:
-    if run.bench.baseline != "dense":
+    if not run.has_dense_model:
         return "the same weights in dense kernels"
     dense, ours = run.stage("dense").get("steps"), run.stage("prune").get("steps")
     if dense is None or ours is None:

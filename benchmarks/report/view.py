@@ -127,6 +127,10 @@ def _notes(run: RunData) -> Iterator[str]:
         yield "The sparse linears did not run in the native kernel: the times are those of dense operators."
     if run.bench.variants["compressed"].native_kernel is None:
         yield "compressed.onnx holds no sparse linear: it runs in stock ONNX Runtime without our library."
+    if not run.has_dense_model:
+        yield "No dense model was given: dense stands for the same sparse weights in dense kernels."
+    if run.parity.get("inputs") == "random inputs":
+        yield "Parity was checked on random inputs: the run had no data."
     for name, reason in run.stage("bake").get("skipped", ()):
         yield f"{name} was not pruned: {reason}."
     exported = run.stage("export").get("compressed") or {}

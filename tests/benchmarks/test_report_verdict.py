@@ -83,7 +83,8 @@ def run(data, *, ours=0.84, dense=0.85, error=0.012, steps=(540, 540), int8=None
         bench=BenchReport.from_dict(copy.deepcopy(data)),
         plan={"layers": [layer]},
         parity=files.get("parity", parity),
-        state={"stages": stages},
+        recipe=files.get("recipe", {}),
+        state={"kind": files.get("kind", "run"), "stages": stages},
     )
 
 
@@ -183,6 +184,15 @@ def test_without_a_dense_model():
     data["settings"][0]["ratios"][0]["baseline"] = "pruned"
     line = judge(run(data, ours=None, dense=None)).line
     assert "the speed of the same weights in dense kernels" in line
+
+
+def test_sparse_checkpoint_that_came_alone_has_no_dense_rival():
+    line = judge(run(bench([2.0], [1.5]), kind="compress")).line
+    assert "the speed of the same weights in dense kernels" in line
+    assert "accuracy 84.0%, no dense model to compare with" in line
+    assert "worse in the task" not in line
+    given = judge(run(bench([2.0], [1.5]), kind="compress", recipe={"dense": "some/model"})).line
+    assert "accuracy 84.0% against 85.0% dense" in given
 
 
 def test_too_few_pairs_decide_nothing():
