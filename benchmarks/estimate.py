@@ -156,7 +156,8 @@ def _example_inputs(model: Any, *, batch: int, tokens: int) -> "dict[str, torch.
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    config, main = getattr(model, "config", None), getattr(model, "main_input_name", None)
+    config: Any = getattr(model, "config", None)
+    main = getattr(model, "main_input_name", None)
     if main == "pixel_values" and hasattr(config, "image_size"):
         side = config.image_size
         height, width = (side, side) if isinstance(side, int) else side

@@ -113,10 +113,8 @@ def _write(folder: Path, hidden: int, neurons: int) -> Path:
 def _model(hidden: int, neurons: int) -> onnx.ModelProto:
     """``_COPIES`` blocks one after the other, so that the weights are not all in the first cache."""
     rng = np.random.default_rng(1)
-    nodes, initializers, name = [], [numpy_helper.from_array(np.float32(np.sqrt(2)), "sqrt2")], "X"
-    initializers += [
-        numpy_helper.from_array(np.float32(value), key) for key, value in (("one", 1), ("half", 0.5))
-    ]
+    nodes, initializers, name = [], [_scalar(np.sqrt(2), "sqrt2")], "X"
+    initializers += [_scalar(value, key) for key, value in (("one", 1), ("half", 0.5))]
     for block in range(_COPIES):
         for side, shape in (("in", (hidden, neurons)), ("out", (neurons, hidden))):
             weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(shape[0] ** -0.5)
@@ -129,6 +127,10 @@ def _model(hidden: int, neurons: int) -> onnx.ModelProto:
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, "tokens", hidden]) for n in ("X", name))
     graph = helper.make_graph(nodes, "blocks", [x], [y], initializers)
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
+
+
+def _scalar(value: float, name: str) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(value, dtype=np.float32), name)
 
 
 def _block(x: str, block: int) -> list[onnx.NodeProto]:

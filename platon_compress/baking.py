@@ -146,7 +146,7 @@ def _fold_tool_wrappers(model: nn.Module) -> None:
         for hook in hooks:
             prune.remove(module, hook._tensor_name)
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):
+            for name in [name for name, _ in module.get_submodule("parametrizations").named_children()]:
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 

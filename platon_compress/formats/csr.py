@@ -102,7 +102,12 @@ class CsrWeight:
             )
 
     def _check_types(self) -> None:
-        wanted = {"values": np.float32, "columns": _column_dtype(self.in_features), "row_starts": np.int32}
+        columns = _column_dtype(self.in_features)
+        wanted: dict[str, type[np.generic]] = {
+            "values": np.float32,
+            "columns": columns,
+            "row_starts": np.int32,
+        }
         for name, dtype in wanted.items():
             got = getattr(self, name).dtype
             if got != dtype:

@@ -100,7 +100,7 @@ def _check_count(name: str, value: object) -> None:
 
 def _form(value: object) -> Form:
     try:
-        return Form(value)
+        return Form(str(value))
     except ValueError as error:
         known = ", ".join(Form)
         raise InputError(f"force must be one of {known}, got {value!r}") from error

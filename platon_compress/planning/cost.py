@@ -170,7 +170,7 @@ def _row(row: Any, number: int, source: str) -> CostRow:
     if not isinstance(row, Mapping):
         raise InputError(f"row {number} of the cost table {source} is not an object: {row!r}; {_CURE}")
     for name in (*_COUNTS, *_NUMBERS):
-        value = row.get(name)
+        value: Any = row.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not (whole or (name in _NUMBERS and isinstance(value, float))) or not 0 < value < math.inf:
             raise InputError(

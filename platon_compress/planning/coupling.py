@@ -47,9 +47,9 @@ def plan_units(model: nn.Module) -> tuple[UnitPlan, ...]:
 def removable_units(model: nn.Module, coupling: Coupling) -> torch.Tensor:
     """bool [units]: the unit contributes exactly nothing, whatever the input."""
     by_unit = (coupling.units, coupling.unit_size)
-    consumer = model.get_submodule(coupling.consumer).weight
-    columns_zero = (consumer == 0).all(dim=0).view(by_unit).all(dim=1)
-    silent = [_rows_zero(model.get_submodule(path)).view(by_unit).all(dim=1) for path in coupling.producers]
+    consumer = model.get_parameter(f"{coupling.consumer}.weight")
+    columns_zero = torch.eq(consumer, 0).all(dim=0).view(by_unit).all(dim=1)
+    silent = [_rows_zero(model, path).view(by_unit).all(dim=1) for path in coupling.producers]
     if coupling.kind == "heads":
         return columns_zero | silent[_VALUE_PRODUCER]
     if not _zero_activation_is_zero(model.get_submodule(coupling.block), model, coupling):
@@ -112,10 +112,11 @@ def _norm_refusal(model: nn.Module, coupling: Coupling) -> str | None:
     return None
 
 
-def _rows_zero(linear: nn.Module) -> torch.Tensor:
+def _rows_zero(model: nn.Module, path: str) -> torch.Tensor:
     """bool [out_features]: the output is zero whatever the input."""
-    zero = (linear.weight == 0).all(dim=1)
-    return zero if linear.bias is None else zero & (linear.bias == 0)
+    zero = torch.eq(model.get_parameter(f"{path}.weight"), 0).all(dim=1)
+    bias = model.get_submodule(path).bias
+    return zero & torch.eq(bias, 0) if isinstance(bias, torch.Tensor) else zero
 
 
 def _zero_activation_is_zero(block: nn.Module, model: nn.Module, coupling: Coupling) -> bool:
