@@ -1,6 +1,7 @@
 """Measuring: latency in interleaved pairs, sizes, and the report with its verdict."""
 
 import importlib
+from typing import Any
 
 _HOMES = {
     "run_benchmark": "platon_compress.benchmarks.model_bench",
@@ -10,7 +11,7 @@ _HOMES = {
 __all__ = ["run_benchmark", "write_report"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

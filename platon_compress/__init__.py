@@ -5,6 +5,7 @@ import `platon_compress.export` without torch, transformers or a compiler.
 """
 
 import importlib
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -21,7 +22,7 @@ _HOMES = {
 __all__ = ["PlanConfig", "PlatonCallback", "PruneConfig", "Pruner", "bake", "convert", "plan"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except PlatonError as error:
         return _fail(str(error), error.exit_code, debug)
-    except usage_error as error:
+    except usage_error as error:  # type: ignore[misc]
         return _fail(f"{error.format_message()}; see `platon-compress --help`", 2, debug)  # type: ignore[attr-defined]
     except typer.Exit as error:
         return error.exit_code

@@ -1,6 +1,7 @@
 """Commands that only measure: `bench`, `calibrate`, `estimate`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,13 +39,9 @@ def bench_model(
     from platon_compress.benchmarks.config import BenchConfig
     from platon_compress.pipeline.runner import write_result
 
-    config = BenchConfig(
-        batch=numbers(batch, "--batch"),
-        runs=runs,
-        threads=threads,
-        device=device,
-        **({"tokens": numbers(tokens, "--tokens")} if tokens else {}),
-    )
+    config = BenchConfig(batch=numbers(batch, "--batch"), runs=runs, threads=threads, device=device)
+    if tokens is not None:
+        config = replace(config, tokens=numbers(tokens, "--tokens"))
     talk = reporter(as_json)
     with talk.progress("measuring") as progress:
         report = run_benchmark(

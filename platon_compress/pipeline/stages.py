@@ -176,7 +176,8 @@ def _export(work: Workspace) -> dict[str, Any]:
 
 def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
     """What optimum's ORTModel classes and a tokenizer need beside the ONNX files."""
-    checkpoint.model.config.save_pretrained(folder)  # type: ignore[union-attr]
+    config: Any = checkpoint.model.config
+    config.save_pretrained(folder)
     if checkpoint.processor is not None:
         checkpoint.processor.save_pretrained(folder)
 
