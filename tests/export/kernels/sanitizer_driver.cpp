@@ -1,0 +1,170 @@
+// Built with sanitizers by test_sanitizers.py: the C entry points on exact-size buffers, valid and crafted weights.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+extern "C" {
+const char* platon_kernel_names();
+int platon_kernel_supported(const char* name);
+void* platon_linear_create(const float*, int64_t, const void*, int64_t, int, const int32_t*, int64_t, int64_t, int64_t,
+                           const float*, int64_t, const char*, char*, size_t);
+void platon_linear_destroy(void*);
+void* platon_pool_create(int threads);
+void platon_pool_destroy(void*);
+int platon_linear_run(const void*, const char*, const float*, int64_t, float*, void*, char*, size_t);
+int platon_burn(const char* kernels, int kind, int64_t rounds, int threads, void* pool);
+}
+
+namespace {
+
+std::mt19937 random_source(1);
+int below(int limit) { return static_cast<int>(random_source() % static_cast<unsigned>(limit)); }
+
+struct Weights {
+  int64_t in, out;
+  std::vector<float> values;
+  std::vector<int32_t> columns, starts;
+};
+
+Weights random_weights(int out, int in, double density) {
+  Weights w{in, out, {}, {}, {0}};
+  for (int row = 0; row < out; ++row) {
+    for (int column = 0; column < in; ++column)
+      if (below(1000) < density * 1000) {
+        w.values.push_back(static_cast<float>(below(200) - 100) / 50);
+        w.columns.push_back(column);
+      }
+    w.starts.push_back(static_cast<int32_t>(w.values.size()));
+  }
+  return w;
+}
+
+void* create(const Weights& w, const std::vector<float>& bias, const char* activation, bool narrow) {
+  char error[300] = "";
+  const std::vector<uint16_t> short_columns(w.columns.begin(), w.columns.end());
+  const void* columns = narrow ? static_cast<const void*>(short_columns.data()) : w.columns.data();
+  void* linear = platon_linear_create(w.values.data(), static_cast<int64_t>(w.values.size()), columns,
+                                      static_cast<int64_t>(w.columns.size()), narrow ? 2 : 4, w.starts.data(),
+                                      static_cast<int64_t>(w.starts.size()), w.in, w.out, bias.data(),
+                                      static_cast<int64_t>(bias.size()), activation, error, sizeof error);
+  if (!linear && !*error) std::abort();  // a refusal always has a reason
+  return linear;
+}
+
+// Heap buffers of exactly the right size, so that one float too far is found.
+std::vector<float> run(const void* linear, const Weights& w, const std::string& kernel, int tokens, void* pool,
+                       const float* source) {
+  const std::unique_ptr<float[]> x(new float[static_cast<size_t>(tokens * w.in)]);
+  const std::unique_ptr<float[]> y(new float[static_cast<size_t>(tokens * w.out)]);
+  std::memcpy(x.get(), source, static_cast<size_t>(tokens * w.in) * sizeof(float));
+  char error[300];
+  if (!platon_linear_run(linear, kernel.c_str(), x.get(), tokens, y.get(), pool, error, sizeof error)) std::abort();
+  return std::vector<float>(y.get(), y.get() + tokens * w.out);
+}
+
+void check(const Weights& w, const std::vector<float>& bias, const std::vector<float>& y, const std::vector<float>& x,
+           int tokens) {
+  for (int t = 0; t < tokens; ++t)
+    for (int64_t row = 0; row < w.out; ++row) {
+      double sum = bias.empty() ? 0.0 : bias[static_cast<size_t>(row)];
+      for (int32_t i = w.starts[static_cast<size_t>(row)]; i < w.starts[static_cast<size_t>(row) + 1]; ++i)
+        sum += double{w.values[static_cast<size_t>(i)]} *
+               x[static_cast<size_t>(t * w.in + w.columns[static_cast<size_t>(i)])];
+      if (std::fabs(sum - y[static_cast<size_t>(t * w.out + row)]) > 1e-2) {
+        std::printf("wrong result %g, expected %g\n", y[static_cast<size_t>(t * w.out + row)], sum);
+        std::exit(1);
+      }
+    }
+}
+
+void valid_weights(const std::vector<std::string>& kernels) {
+  constexpr double densities[] = {0.0, 0.05, 0.3, 1.0};
+  for (int round = 0; round < 60; ++round) {
+    const int tokens = 1 + below(round % 3 ? 40 : 140);
+    const Weights w = random_weights(1 + below(round % 4 ? 40 : 600), 1 + below(300), densities[round % 4]);
+    const std::vector<float> bias(round % 2 ? static_cast<size_t>(w.out) : 0, 0.5f);
+    std::vector<float> x(static_cast<size_t>(tokens * w.in));
+    for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
+    void* pool = platon_pool_create(1 + round % 4);
+    for (const char* activation : {"", "gelu", "gelu_tanh", "relu"}) {
+      void* linear = create(w, bias, activation, round % 2 == 0);
+      if (!linear) std::abort();
+      for (const std::string& kernel : kernels) {
+        const std::vector<float> y = run(linear, w, kernel, tokens, pool, x.data());
+        if (!*activation) check(w, bias, y, x, tokens);
+      }
+      platon_linear_destroy(linear);
+    }
+    platon_pool_destroy(pool);
+  }
+}
+
+int32_t wild() {
+  constexpr int32_t choices[] = {-1, 0, 1, 63, 64, 127, 128, 255, 256, 65535, 65536, 1 << 30, INT32_MAX, INT32_MIN};
+  return choices[below(sizeof choices / sizeof *choices)];
+}
+
+// Every array and size changed at random: whatever creation accepts must also run cleanly.
+int crafted_weights(const std::vector<std::string>& kernels) {
+  int accepted = 0;
+  void* pool = platon_pool_create(1);
+  for (int round = 0; round < 4000; ++round) {
+    Weights w = random_weights(1 + below(6), 1 + below(200), 0.1);
+    for (int change = below(3); change >= 0; --change) switch (below(6)) {
+        case 0:
+          if (!w.columns.empty()) w.columns[static_cast<size_t>(below(static_cast<int>(w.columns.size())))] = wild();
+          break;
+        case 1:
+          w.starts[static_cast<size_t>(below(static_cast<int>(w.starts.size())))] = wild();
+          break;
+        case 2:
+          w.starts.pop_back();
+          if (w.starts.empty()) w.starts.push_back(wild());
+          break;
+        case 3:
+          w.values.push_back(1.0f);
+          break;
+        case 4:
+          w.in = below(2) ? w.in + below(3) : int64_t{wild()} * (below(2) ? 1 : 70000);
+          break;
+        case 5:
+          w.out = below(2) ? w.out + below(2) : int64_t{wild()} * (below(2) ? 1 : 70000);
+          break;
+      }
+    void* linear = create(w, {}, below(30) ? "" : "unknown", below(2));
+    if (!linear) continue;
+    ++accepted;
+    if (w.in < 100000 && w.out < 100000) {
+      const std::vector<float> x(static_cast<size_t>(9 * w.in), 1.0f);
+      for (const std::string& kernel : kernels) run(linear, w, kernel, 9, pool, x.data());
+    }
+    platon_linear_destroy(linear);
+  }
+  platon_pool_destroy(pool);
+  return accepted;
+}
+
+}  // namespace
+
+int main() {
+  std::vector<std::string> kernels;
+  const std::string names = std::string(platon_kernel_names()) + ",";
+  for (size_t begin = 0, end; (end = names.find(',', begin)) != std::string::npos; begin = end + 1) {
+    const std::string name = names.substr(begin, end - begin);
+    if (platon_kernel_supported(name.c_str())) kernels.push_back(name);
+  }
+  void* pool = platon_pool_create(2);
+  for (const std::string& kernel : kernels)
+    if (!platon_burn(kernel.c_str(), 0, 10, 2, pool) || !platon_burn(kernel.c_str(), 1, 10, 2, pool)) return 1;
+  platon_pool_destroy(pool);
+  valid_weights(kernels);
+  const int accepted = crafted_weights(kernels);
+  std::printf("clean: %zu kernel sets, %d crafted layers accepted\n", kernels.size(), accepted);
+  return accepted > 0 ? 0 : 1;
+}

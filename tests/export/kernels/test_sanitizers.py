@@ -1,0 +1,49 @@
+"""The kernels under the address, undefined-behaviour and thread sanitizers, on valid and on crafted weights."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+SOURCES = CHECKOUT / "export" / "kernels" / "csrc"
+NOT_IN_DRIVER = {"ort_op.cpp", "ort_abi_check.cpp"}
+COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+@pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
+def test_kernels_are_clean(tmp_path, sanitizers):
+    sources = [path for path in sorted(SOURCES.glob("*.cpp")) if path.name not in NOT_IN_DRIVER]
+    driver = tmp_path / "driver"
+    flags = ["-std=c++17", "-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-pthread"]
+    here = Path(__file__).with_name("sanitizer_driver.cpp")
+    built = subprocess.run(
+        [COMPILER, *flags, *map(str, sources), str(here), "-o", str(driver)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([str(driver)], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("clean:")
+
+
+@pytest.mark.sanitizer
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+@pytest.mark.skipif("ORT_INCLUDE_DIR" not in os.environ, reason="ORT_INCLUDE_DIR names no official header")
+def test_our_header_equals_the_official_one():
+    command = [
+        COMPILER,
+        "-std=c++17",
+        "-fsyntax-only",
+        "-I",
+        os.environ["ORT_INCLUDE_DIR"],
+        SOURCES / "ort_abi_check.cpp",
+    ]
+    checked = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
