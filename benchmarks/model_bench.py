@@ -113,8 +113,7 @@ def run_benchmark(
             config=config,
             missing=missing,
         )
-        settings, probes = _measure(work, baseline, progress)
-        variants = {name: _variant(work, name, found, probes[name]) for name in paths}
+        settings, variants = _measure(work, baseline, found, progress)
     return BenchReport(
         environment=environment,
         config=config,
@@ -171,8 +170,8 @@ def _settings(sessions: Mapping[str, Any], config: BenchConfig) -> tuple[tuple[i
 
 
 def _measure(
-    work: _Plan, baseline: str, progress: Progress | None
-) -> tuple[tuple[SettingReport, ...], dict[str, ColdStart]]:
+    work: _Plan, baseline: str, found: Mapping[str, Path], progress: Progress | None
+) -> tuple[tuple[SettingReport, ...], dict[str, VariantReport]]:
     config = work.config
     per_setting = config.cold_runs * len(work.paths) + config.warmup + config.runs
     steps = _Steps(total=per_setting * len(work.settings) + len(work.paths), report=progress)
@@ -182,12 +181,11 @@ def _measure(
     settings = tuple(
         _measure_setting(work, batch, tokens, baseline, steps) for batch, tokens in work.settings
     )
-    probes = {}
+    variants = {}
     for name in work.paths:
-        batch, tokens = work.settings[0]
-        probes[name] = _probe(work, name, batch, tokens, count_nodes=True)
-        steps.advance(f"operators of {name}")
-    return settings, probes
+        variants[name] = _variant(work, name, found)
+        steps.advance(f"size of {name}")
+    return settings, variants
 
 
 def _measure_setting(
@@ -250,8 +248,8 @@ def _pairs(baseline: str, measured: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs + [(n, "compressed") for n in measured if n not in {baseline, "compressed"}]
 
 
-def _variant(work: _Plan, name: str, found: Mapping[str, Path], probe: ColdStart) -> VariantReport:
-    nodes = probe.executed_nodes
+def _variant(work: _Plan, name: str, found: Mapping[str, Path]) -> VariantReport:
+    nodes = _probe(work, name, *work.settings[0], count_nodes=True).executed_nodes
     ran = any("SparseLinear" in operator for counts in nodes.values() for operator in counts)
     return replace(
         _sized(work.paths[name], found),

@@ -18,7 +18,7 @@ JSON schema (version 1, kind "peers"); raw samples are kept:
                    lie on the same side of 1; then there is no verdict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -137,11 +137,12 @@ class PeerReport:
         }
 
     def lines(self) -> list[str]:
-        """What a terminal prints: every comparison, and every peer that is missing."""
+        """What a terminal prints: every comparison, the memory, and every peer that is missing."""
         said = []
         for setting in self.settings:
             tokens = f", {setting.tokens} tokens" if setting.tokens else ""
             said += [f"batch {setting.batch}{tokens}: {entry.line}" for entry in setting.comparisons]
+            said += [f"batch {setting.batch}{tokens}: {line}" for line in _memory_lines(setting, self.config)]
         return said + list(self.unavailable.values())
 
 
@@ -172,6 +173,17 @@ def compare_ways(
         concurrent=together,
         statement=paired.statement if len(sides) == 1 else "disagree",
     )
+
+
+def _memory_lines(setting: PeerSetting, config: PeerConfig) -> Iterator[str]:
+    for name, entry in setting.memory.items():
+        blocks = setting.concurrent.get(name, {}).get("blocks", ())
+        together = [b["workers_bytes"] for b in blocks if b["workers_bytes"] is not None]
+        if "rss_bytes" in entry and together:
+            yield (
+                f"{name} takes {entry['rss_bytes'] / 1e6:.0f} MB, at most {entry['peak_bytes'] / 1e6:.0f} MB; "
+                f"{config.workers} workers together {median(together) / 1e6:.0f} MB"
+            )
 
 
 def _median_ratio(above: Sequence[float], below: Sequence[float]) -> float:

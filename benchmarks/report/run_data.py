@@ -46,6 +46,7 @@ class RunData:
     parity: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
+    peers: Mapping[str, Any] = field(default_factory=dict)
 
     def stage(self, name: str) -> Mapping[str, Any]:
         """The result of a finished stage, or an empty mapping."""
@@ -119,6 +120,7 @@ def read_run(folder: str | Path) -> RunData:
         parity=_read_json(folder / "parity.json") or {},
         recipe=_read_recipe(folder / "recipe.yaml"),
         state=_read_json(folder / "state.json") or {},
+        peers=_read_json(folder / "peers.json") or {},
     )
 
 

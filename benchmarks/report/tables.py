@@ -23,6 +23,7 @@ __all__ = [
     "layer_table",
     "operator_table",
     "parity_table",
+    "peer_table",
     "size_table",
     "start_table",
 ]
@@ -214,6 +215,27 @@ def operator_table(bench: BenchReport) -> Table | None:
         text_columns=(0, 1, 3),
         long_columns=(3,),
     )
+
+
+def peer_table(run: RunData) -> Table | None:
+    """Against other engines, three ways; no statement where the ways disagree."""
+    says = {"disagree": "no verdict: the ways disagree", "undecided": "no measurable difference"}
+    rows = []
+    for setting in run.peers.get("settings", ()):
+        tokens = f", {setting['tokens']} tokens" if setting["tokens"] else ""
+        for entry in setting["comparisons"]:
+            ways = (entry["interleaved"]["median"], entry["isolated"], entry["concurrent"])
+            rows.append(
+                (
+                    f"batch {setting['batch']}{tokens}",
+                    str(entry["candidate"]),
+                    str(entry["baseline"]),
+                    *(f"{ratio:.2f}x" for ratio in ways),
+                    says.get(entry["statement"], str(entry["statement"])),
+                )
+            )
+    headers = ("setting", "engine", "against", "interleaved", "isolated", "concurrent", "statement")
+    return _table("Speed against other engines", headers, rows, text_columns=(0, 1, 2, 6))
 
 
 def environment_table(bench: BenchReport) -> Table:

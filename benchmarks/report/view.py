@@ -1,7 +1,7 @@
 """Everything that the templates show, already as text: they only place it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         "parity": tables.parity_table(run),
         "forms": tables.form_table(run.layers),
         "layers": tables.layer_table(run.layers),
+        "peers": tables.peer_table(run),
         "operators": tables.operator_table(bench),
         "environment": tables.environment_table(bench),
     }
@@ -69,7 +70,7 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         cards=tuple(_cards(run)),
         tables={name: table for name, table in made_tables.items() if table is not None},
         plots={plot.name: plot for plot in made_plots if plot is not None},
-        notes=tuple(_notes(run)),
+        notes=_notes(run),
         front_matter=_front_matter(run),
         hardware=_hardware(run),
     )
@@ -118,34 +119,56 @@ def _parity_card(run: RunData) -> Iterator[Card]:
         yield Card(label="Parity", value=f"{worst:.1e}", detail=detail)
 
 
-def _notes(run: RunData) -> Iterator[str]:
+def _notes(run: RunData) -> tuple[str, ...]:
     """What a reader must know to judge the numbers."""
+    missing = tuple(run.peers.get("unavailable", {}).values())
+    return (*_variant_notes(run), *_weight_notes(run), *_comparison_notes(run), *missing)
+
+
+def _variant_notes(run: RunData) -> Iterator[str]:
     for variant in run.bench.variants.values():
         if variant.unavailable:
             yield f"{variant.file}: {variant.unavailable}."
-    if run.bench.variants["compressed"].native_kernel is False:
+        on_cpu = variant.executed_nodes.get("CPUExecutionProvider", {})
+        if run.bench.config.device != "cpu" and on_cpu:
+            yield f"{variant.file}: {sum(on_cpu.values())} nodes ran on the CPU ({_spoken_counts(on_cpu)})."
+    native = run.bench.variants["compressed"].native_kernel
+    if native is False:
         yield "The sparse linears did not run in the native kernel: the times are those of dense operators."
-    if run.bench.variants["compressed"].native_kernel is None:
+    if native is None and not run.bench.unavailable:
         yield "compressed.onnx holds no sparse linear: it runs in stock ONNX Runtime without our library."
-    if not run.has_dense_model:
-        yield "No dense model was given: dense stands for the same sparse weights in dense kernels."
-    if run.parity.get("inputs") == "random inputs":
-        yield "Parity was checked on random inputs: the run had no data."
+
+
+def _weight_notes(run: RunData) -> Iterator[str]:
     for name, reason in run.stage("bake").get("skipped", ()):
         yield f"{name} was not pruned: {reason}."
     exported = run.stage("export").get("compressed") or {}
     for name, reason in exported.get("skipped", ()):
-        yield f"{name} stayed dense in the file: {reason}."
+        yield f"{name} is not in the file as planned: {reason}."
+
+
+def _comparison_notes(run: RunData) -> Iterator[str]:
+    if not run.has_dense_model:
+        yield "No dense model was given: dense stands for the same sparse weights in dense kernels."
+    if run.parity.get("inputs") == "random inputs":
+        yield "Parity was checked on random inputs: the run had no data."
+    load, cores = run.bench.environment.get("load_average"), run.bench.environment.get("cores_logical")
+    if load and cores and load[0] > cores:
+        yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios, not single times."
     steps = {run.stage(stage).get("steps") for stage in ("dense", "prune")} - {None}
     if len(steps) > 1:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
+
+
+def _spoken_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _form_counts(run: RunData) -> str:
     counts: dict[str, int] = {}
     for layer in run.layers:
         counts[str(layer["form"])] = counts.get(str(layer["form"]), 0) + 1
-    return ", ".join(f"{count} {form}" for form, count in counts.items())
+    return _spoken_counts(counts)
 
 
 def _model_name(run: RunData) -> str:

@@ -65,7 +65,7 @@ class FakeProcess:
         return [self.seconds] * runs
 
     def memory(self):
-        return {"rss_bytes": 100, "pss_bytes": 50}
+        return {"rss_bytes": 100e6, "pss_bytes": 50e6, "peak_bytes": 120e6}
 
     def send(self, order):
         assert order["do"] == "run_for"
@@ -107,15 +107,17 @@ def test_raw_samples_are_kept(report):
     assert len(setting["isolated"][OURS]["blocks"]) == 2
     assert len(setting["isolated"][OURS]["blocks"][0]["seconds"]) == 7
     block = setting["concurrent"][OURS]["blocks"][0]
-    assert block["workers_bytes"] == 100
+    assert block["workers_bytes"] == 100e6
     assert block["per_second"] == pytest.approx(100)
-    assert setting["memory"][OURS]["rss_bytes"] == 100
+    assert setting["memory"][OURS]["rss_bytes"] == 100e6
 
 
 def test_peer_that_fails_is_a_line(report):
     assert report.unavailable["DeepSparse pruned"] == "DeepSparse pruned not measured: no licence"
     assert "DeepSparse pruned" not in report.settings[0].isolated
     assert "DeepSparse pruned not measured: no licence" in report.lines()
+    memory = "ONNX Runtime dense takes 100 MB, at most 120 MB; 2 workers together 100 MB"
+    assert f"batch 1, 4 tokens: {memory}" in report.lines()
 
 
 def test_peer_that_dies_half_way_leaves_the_others(folder, monkeypatch):

@@ -228,6 +228,33 @@ def test_plan_and_benchmark_are_enough(tmp_path):
     assert "Accuracy was not measured" in result.markdown.read_text()
 
 
+def test_other_engines_and_a_busy_machine(tmp_path):
+    folder = write_run(tmp_path / "run", everything=False)
+    data = make_bench().to_dict()
+    data["environment"] |= {"load_average": [9.0, 1.0, 1.0], "cores_logical": 2}
+    data["config"]["device"] = "cuda"
+    (folder / "benchmark.json").write_text(json.dumps(data))
+    entry = {
+        "baseline": "OpenVINO dense",
+        "candidate": "ONNX Runtime compressed",
+        "interleaved": {"median": 1.5},
+        "isolated": 0.9,
+        "concurrent": 2.0,
+        "statement": "disagree",
+    }
+    peers = {
+        "settings": [{"batch": 1, "tokens": None, "comparisons": [entry]}],
+        "unavailable": {"DeepSparse pruned": "DeepSparse pruned not measured: not installed"},
+    }
+    (folder / "peers.json").write_text(json.dumps(peers))
+    result = write_report(folder)
+    for text in (result.html.read_text(), result.markdown.read_text()):
+        assert "no verdict: the ways disagree" in text
+        assert "DeepSparse pruned not measured: not installed" in text
+        assert "The machine was busy (load 9.0 on 2 cores)" in text
+        assert "compressed.onnx: 3 nodes ran on the CPU (3 MatMul)" in text
+
+
 def test_device_that_was_not_there(tmp_path):
     folder = write_run(tmp_path / "run", everything=False)
     data = {**make_bench().to_dict(), "settings": [], "unavailable": "cuda not measured: no provider"}
