@@ -146,7 +146,7 @@ def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot |
         paint,
         height=0.5 + 1.55 * len(rows),
         alt=f"{', '.join(title for _, title in rows)} over the training steps, dense and pruned.{said}",
-        caption="Both trainings take the same data in the same order; dotted: the schedule's target.",
+        caption="Both trainings take the same data in the same order. Wide grey line: the schedule's sparsity.",
     )
 
 
@@ -263,13 +263,13 @@ def _paint_history(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, n
     steps, values = _series(history, key)
     if not steps:
         return
+    if key == "achieved_sparsity":
+        axes.plot(*_series(history, "sparsity"), color=MUTED, linewidth=6, alpha=0.3, solid_capstyle="butt")
+        axes.set_ylim(-0.03, 1.03)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     label = "dense" if name == "dense" else "pruned"
     marker = "o" if len(steps) <= 25 else ""
     axes.plot(steps, values, color=COLOURS[name], label=label, marker=marker, markersize=3.5, linewidth=1.6)
-    if key == "achieved_sparsity":
-        axes.plot(*_series(history, "sparsity"), color=MUTED, linestyle=":", linewidth=1.4)
-        axes.set_ylim(-0.03, 1.03)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
