@@ -66,8 +66,8 @@ def find_blocks(model: nn.Module) -> tuple[str, ...]:
     its block. Empty when the model has none.
     """
     lists = list(_block_lists(unwrap_model(model), ""))
-    repeated = [blocks for blocks in lists if len(blocks) > 1] or lists
-    return tuple(clean_name(path) for blocks in repeated for path in blocks)
+    repeated = [blocks for blocks in lists if len(blocks) > 1]
+    return tuple(clean_name(path) for blocks in repeated or _outermost(lists) for path in blocks)
 
 
 def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
@@ -91,13 +91,21 @@ def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
 
 
 def _block_lists(module: nn.Module, path: str) -> Iterator[list[str]]:
-    """Outermost lists first; nothing inside a block is searched again (experts are part of their block)."""
+    """Outer lists first; nothing inside a repeated block is searched again (experts are part of their block)."""
     prefix = f"{path}." if path else ""
+    children = [(f"{prefix}{name}", child) for name, child in module.named_children()]
     if _is_block_list(module):
-        yield [f"{prefix}{name}" for name, _ in module.named_children()]
-        return
-    for name, child in module.named_children():
-        yield from _block_lists(child, f"{prefix}{name}")
+        yield [name for name, _ in children]
+        if len(children) > 1:
+            return
+    for name, child in children:
+        yield from _block_lists(child, name)
+
+
+def _outermost(lists: list[list[str]]) -> list[list[str]]:
+    """Lists of one block each, without those inside another's block."""
+    blocks = [path for one in lists for path in one]
+    return [one for one in lists if not any(one[0].startswith(f"{block}.") for block in blocks)]
 
 
 def _is_block_list(module: nn.Module) -> bool:

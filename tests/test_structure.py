@@ -132,6 +132,12 @@ def test_one_layer_encoder_has_its_block():
     assert find_blocks(transformers.BertModel(config)) == ("encoder.layer.0",)
 
 
+def test_a_list_around_the_encoder_is_no_block():
+    layers = nn.ModuleList([_Gated(), _Gated()])
+    assert find_blocks(nn.Sequential(layers)) == ("0.0", "0.1")
+    assert find_blocks(nn.ModuleList([nn.ModuleList([_Gated()])])) == ("0",)
+
+
 def test_plain_mlp_has_no_blocks():
     assert find_blocks(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))) == ()
 

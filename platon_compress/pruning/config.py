@@ -6,10 +6,12 @@ from typing import Any, Literal, get_args
 
 from platon_compress.errors import InputError
 
-__all__ = ["Criterion", "Granularity", "PruneConfig"]
+__all__ = ["Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
 
-Criterion = Literal["platon"]
-Granularity = Literal["element", "head", "neuron"]
+Criterion = Literal["platon", "sensitivity", "magnitude", "movement", "fisher"]
+Granularity = Literal["element", "4x1", "2:4", "head", "neuron"]
+Shape = Literal["cubic", "one_shot", "constant"]
+Scope = Literal["global", "layer", "type"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +24,17 @@ class PruneConfig:
         the end; None stands for 10 % and 30 % of `total_steps`.
     mask_interval: steps in a window of the sensitivity, and between two masks while the sparsity rises.
     beta1, beta2: smoothing of sensitivity and uncertainty, once per window.
-    granularity: what lives or dies as one: a single weight, an attention head, or an FFN neuron.
+    criterion: what is ranked; see `platon_compress.pruning.importance`.
+    granularity: what lives or dies as one: a single weight, four weights of one input in consecutive outputs
+        ("4x1"), two of every four consecutive inputs ("2:4", sparsity 0.5), an attention head, an FFN neuron.
     group_multiple: heads or neurons kept per layer are a multiple of this; None stands for 1 head, 8 neurons.
     targets, ignore, include_biases: see `platon_compress.selection.select`.
-    reference_compat: the authors' code to the letter, quirks included (element granularity only).
+    reference_compat: the authors' code to the letter, quirks included (single weights, platon, cubic, global).
+    schedule: "cubic"; "constant" (the full sparsity right after the initial warm-up, ranked anew each window);
+        "one_shot" (the same, ranked once).
+    scope: one ranking for all ("global"), one per weight ("layer"), or one per role in the block ("type").
+    max_layer_sparsity: no single weight loses more than this share (global scope).
+    freeze_steps: the mask stays as it is during this many steps at the end.
 
     Raises InputError on a value out of range and on a schedule that cannot prune.
     """
@@ -44,6 +53,10 @@ class PruneConfig:
     include_biases: bool = False
     reference_compat: bool = False
     group_multiple: int | None = None
+    schedule: Shape = "cubic"
+    scope: Scope = "global"
+    max_layer_sparsity: float | None = None
+    freeze_steps: int = 0
 
     def __post_init__(self) -> None:
         for field in ("targets", "ignore"):
@@ -110,6 +123,7 @@ class PruneConfig:
             ("initial_warmup_steps", 0),
             ("final_warmup_steps", 0),
             ("group_multiple", 1),
+            ("freeze_steps", 0),
         ):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
@@ -118,19 +132,51 @@ class PruneConfig:
                 )
 
     def _check_names(self) -> None:
-        for name, allowed in (("criterion", get_args(Criterion)), ("granularity", get_args(Granularity))):
+        choices = {
+            "criterion": get_args(Criterion),
+            "granularity": get_args(Granularity),
+            "schedule": get_args(Shape),
+            "scope": get_args(Scope),
+        }
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"unknown {name} {getattr(self, name)!r}; choose one of {', '.join(allowed)}"
                 )
-        if self.reference_compat and self.granularity != "element":
+        if self.reference_compat:
+            self._check_reference()
+        if self.granularity == "2:4" and self.sparsity not in (0, 0.5):
             raise InputError(
-                f"reference_compat prunes single weights, got granularity {self.granularity!r}; "
-                "set granularity='element' or drop reference_compat"
+                f"granularity '2:4' prunes exactly half of the weights, got sparsity {self.sparsity}; set 0.5"
             )
-        if self.reference_compat and not self.beta2:
+        if self.granularity != "element" and (self.scope != "global" or self.max_layer_sparsity is not None):
+            raise InputError(
+                f"scope and max_layer_sparsity rank single weights, got granularity {self.granularity!r}; "
+                "set granularity='element' or leave them out"
+            )
+        self._check_bound()
+
+    def _check_reference(self) -> None:
+        fixed = {"granularity": "element", "criterion": "platon", "schedule": "cubic", "scope": "global"}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise InputError(
+                    f"reference_compat goes with {name}={value!r}, got {getattr(self, name)!r}; "
+                    f"set {name}={value!r} or drop reference_compat"
+                )
+        if not self.beta2:
             raise InputError(
                 "reference_compat needs beta2 above 0, got 0; the authors' code gives 0 two meanings"
+            )
+
+    def _check_bound(self) -> None:
+        bound = self.max_layer_sparsity
+        if bound is None:
+            return
+        if self.scope != "global" or not self.sparsity <= bound <= 1:
+            raise InputError(
+                f"max_layer_sparsity {bound} goes with scope 'global' and lies between sparsity "
+                f"{self.sparsity} and 1, got scope {self.scope!r}; correct it or leave it out"
             )
 
     def _check_schedule(self, total: int) -> None:
@@ -145,6 +191,11 @@ class PruneConfig:
             raise InputError(
                 f"nothing would be pruned gradually: initial_warmup_steps {initial} + final_warmup_steps "
                 f"{final} leave no step of total_steps {total}; shorten the warm-ups or train longer"
+            )
+        if self.freeze_steps > final:
+            raise InputError(
+                f"freeze_steps {self.freeze_steps} exceeds final_warmup_steps {final}, so the sparsity would "
+                "never be reached; freeze at most the final phase"
             )
         if final == 0 and total % self.mask_interval:
             raise InputError(

@@ -1,6 +1,7 @@
 """Turns scores into masks: single weights, or whole attention heads and FFN neurons."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,23 +76,90 @@ class Masks:
 
 
 class ElementMasks(Masks):
-    """One global ranking of single weights; ties fall in ranking order until the count is reached exactly."""
+    """Rankings of single weights; ties fall in ranking order until the count is reached exactly.
+
+    `partition` maps each name to the ranking it takes part in; by default there is one for all. Each ranking
+    loses the same share of its weights. `bound` caps the share that a single weight loses.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, Tensor],
+        importance: Importance,
+        scratch: Scratch,
+        partition: Mapping[str, str] | None = None,
+        bound: float | None = None,
+    ) -> None:
+        super().__init__(weights, importance, scratch)
+        self._bound = bound
+        self._rankings: dict[str, list[str]] = {}
+        for name in weights:
+            self._rankings.setdefault(partition[name] if partition else "", []).append(name)
 
     def rank(self, count: int) -> Ranking:
         """Masks exactly `count` weights. The threshold is the largest score among them."""
-        cut = select_smallest(self._all_scores, count, self._scratch)
+        moved = torch.zeros(2, dtype=torch.int64, device=self.device)
+        thresholds = [
+            self._rank(names, share, moved) for names, share in self._shares(count).items() if names
+        ]
+        flipped, regrown = moved.tolist()
+        return Ranking(max(thresholds), flipped, regrown)
+
+    def _shares(self, count: int) -> dict[tuple[str, ...], int]:
+        """Names ranked together -> how many of them go; the counts add up to `count`."""
+        if self._bound is not None:
+            return self._bounded(count)
+        sizes = [sum(self._weights[name].numel() for name in names) for names in self._rankings.values()]
+        shares = apportion(count, sizes)
+        return {tuple(names): n for names, n in zip(self._rankings.values(), shares, strict=True)}
+
+    def _bounded(self, count: int) -> dict[tuple[str, ...], int]:
+        """Weights that a global ranking would strip beyond the bound lose just that much, the others more."""
+        assert self._bound is not None  # noqa: S101 - the caller has looked
+        capped: dict[tuple[str, ...], int] = {}
+        free = tuple(self._weights)
+        while True:
+            rest = count - sum(capped.values())
+            if not free or not rest:
+                return {**capped, free: rest}
+            cut = self._cut(free, rest)
+            over = {
+                name: int(self._weights[name].numel() * self._bound)
+                for name in free
+                if self._count_below(name, cut.value) > int(self._weights[name].numel() * self._bound)
+            }
+            if not over:
+                return {**capped, free: rest}
+            capped |= {(name,): limit for name, limit in over.items()}
+            free = tuple(name for name in free if name not in over)
+
+    def _count_below(self, name: str, value: float) -> int:
+        return sum(int(count_true(score <= value)) for score in self._importance.scores(name))
+
+    def _cut(self, names: tuple[str, ...], count: int) -> Cut:
+        signed = self._importance.signed
+        return select_smallest(lambda: self._pieces(names), count, self._scratch, signed=signed)
+
+    def _rank(self, names: tuple[str, ...], count: int, moved: Tensor) -> float:
+        if not count:
+            for name in names:
+                self._keep_all(name, moved)
+            return -math.inf
+        cut = self._cut(names, count)
         spare = self._ties_to_mask(cut, count)
         beyond = torch.gt if spare == cut.ties else torch.ge
         spare = 0 if spare == cut.ties else spare
-        moved = torch.zeros(2, dtype=torch.int64, device=self.device)
-        for name in self._weights:
+        for name in names:
             pieces = zip(self._importance.scores(name), chunks(flat(self.kept[name])), strict=True)
             for score, (kept,) in pieces:
                 new = beyond(score, cut.value, out=self._scratch.get("kept", score, torch.bool))
                 spare -= _drop_first(new, score, cut.value, spare)
                 self._replace(kept, new, moved)
-        flipped, regrown = moved.tolist()
-        return Ranking(cut.value, flipped, regrown)
+        return cut.value
+
+    def _keep_all(self, name: str, moved: Tensor) -> None:
+        for (kept,) in chunks(flat(self.kept[name])):
+            self._replace(kept, self._scratch.get("kept", kept, torch.bool).fill_(True), moved)
 
     def _replace(self, kept: Tensor, new: Tensor, moved: Tensor) -> None:
         """Takes over a new piece of mask; `moved` gathers the numbers flipped and regrown on the device."""
@@ -103,11 +171,10 @@ class ElementMasks(Masks):
     def _ties_to_mask(self, cut: Cut, count: int) -> int:
         return count - cut.below
 
-    def _all_scores(self) -> Iterator[Tensor]:
+    def _pieces(self, names: tuple[str, ...]) -> Iterator[Tensor]:
         """Every score once; small weights share a piece, since a piece costs a histogram of 2^16 counts."""
-        pieces = (piece for name in self._weights for piece in self._importance.scores(name))
         pack, filled = self._scratch.room("pack", _PACK, self.device), 0
-        for piece in pieces:
+        for piece in (piece for name in names for piece in self._importance.scores(name)):
             if len(piece) > _SMALL:
                 yield piece
                 continue
@@ -118,6 +185,16 @@ class ElementMasks(Masks):
             filled += len(piece)
         if filled:
             yield pack[:filled]
+
+
+def apportion(count: int, sizes: Sequence[int]) -> list[int]:
+    """Splits `count` in proportion to `sizes`: floors, then one more where the remainder is largest."""
+    total = sum(sizes)
+    shares = [count * size // total for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (-(count * sizes[i] % total), i))
+    for index in by_remainder[: count - sum(shares)]:
+        shares[index] += 1
+    return shares
 
 
 class ReferenceMasks(ElementMasks):

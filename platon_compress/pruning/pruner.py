@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.arrays import Scratch
+from platon_compress.pruning.blocks import BlockMasks, TwoOfFourMasks
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.granularity import (
     ElementMasks,
@@ -18,17 +19,18 @@ from platon_compress.pruning.granularity import (
     ReferenceMasks,
     coupled_names,
 )
-from platon_compress.pruning.importance import Importance, ReferenceImportance
+from platon_compress.pruning.importance import STATE_FIELDS, Importance, build_importance
 from platon_compress.pruning.schedule import Schedule
 from platon_compress.pruning.state import check_state, pack_state
 from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
-from platon_compress.structure import find_couplings, unwrap_model
+from platon_compress.structure import find_blocks, find_couplings, unwrap_model
 
 __all__ = ["Pruner", "StepReport"]
 
 _log = logging.getLogger(__name__)
 _KINDS = {"head": "heads", "neuron": "neurons"}
+_PATTERNS = {"4x1": BlockMasks, "2:4": TwoOfFourMasks}
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,7 @@ class Pruner:
         self.schedule = Schedule.of(config)
         self._weights = _prunable(model, self.config)
         scratch = self._scratch = Scratch()
-        importance = ReferenceImportance if config.reference_compat else Importance
-        self._importance = importance(self._weights, self.config, scratch)
+        self._importance = build_importance(self._weights, self.config, scratch)
         self._masks = _masks(model, self._weights, self._importance, scratch, self.config)
         self._step = 0
         self._ranked: tuple[int, int] | None = None  # windows seen and weights masked at the last ranking
@@ -108,9 +109,9 @@ class Pruner:
         Raises InputError when no prunable parameter has a gradient.
         """
         self._step += 1
-        if not skipped:
+        if not skipped and self._importance.needs_gradients:
             self._check_gradients()
-        skipped = skipped or not self._gradients_are_finite()
+            skipped = not self._gradients_are_finite()
         self._update_scores(skipped)
         churn, regrown, masked = self._update_weights()
         sparsity, achieved = self.schedule.sparsity(self._step), self.count_zeros() / self.size
@@ -164,10 +165,9 @@ class Pruner:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores `state_dict()`. Raises InputError when it comes from another model or config."""
         check_state(self, state)
-        for field in ("sensitivity_ema", "uncertainty_ema", "window"):
-            own: dict[str, Tensor] = getattr(self._importance, field)
+        for field in STATE_FIELDS:
             for name, value in state[field].items():
-                own[name].copy_(value)
+                self._importance.states[field][name].copy_(value)
         for name, mask in state["masks"].items():
             self._masks.kept[name].copy_(mask)
         counters = state["counters"]
@@ -180,7 +180,13 @@ class Pruner:
         self._threshold = counters["threshold"]
 
     def _update_scores(self, skipped: bool) -> None:
-        """The authors close a window before the step's own sample, we close it after."""
+        """The authors close a window before the step's own sample, we close it after.
+
+        A frozen mask needs no scores any more.
+        """
+        if self._threshold is not None and self.schedule.is_frozen(self._step):
+            self.skipped_steps += skipped
+            return
         closing = self._step % self.config.mask_interval == 0
         if closing and self.config.reference_compat:
             self._importance.close_window()
@@ -198,12 +204,14 @@ class Pruner:
         if not self.schedule.masks_at(self._step) or not count or not scored:
             return 0, 0, False
         flipped = regrown = 0
-        if self._ranked != (self._importance.windows, count):
+        frozen = self._ranked is not None and self.schedule.is_frozen(self._step)
+        if self._ranked != (self._importance.windows, count) and not frozen:
             ranking = self._masks.rank(count)
             flipped, regrown, self._threshold = ranking.flipped, ranking.regrown, ranking.threshold
             self._ranked = (self._importance.windows, count)
             self._watch.parameters()
-            self._watch.ranking(ranking.threshold)
+            if not self._importance.signed:
+                self._watch.ranking(ranking.threshold)
             self._watch.layers(self._masks.count_kept())
         self._masks.apply()
         return flipped, regrown, True
@@ -243,7 +251,7 @@ def _prunable(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
     if frozen:
         _log.warning("%d frozen parameters are not pruned, first %s", len(frozen), frozen[0])
     trained = {name: p for name, p in chosen.items() if name not in frozen}
-    if config.granularity == "element":
+    if config.granularity not in _KINDS:
         return trained
     coupled = {name for c in _couplings(model, config, trained) for name in coupled_names(c)}
     return {name: p for name, p in trained.items() if name in coupled}
@@ -272,7 +280,23 @@ def _masks(
     scratch: Scratch,
     config: PruneConfig,
 ) -> Masks:
+    if config.granularity in _PATTERNS:
+        return _PATTERNS[config.granularity](weights, importance, scratch)
     if config.granularity != "element":
         return GroupMasks(weights, importance, scratch, _couplings(model, config, weights), config)
-    kind = ReferenceMasks if config.reference_compat else ElementMasks
-    return kind(weights, importance, scratch)
+    if config.reference_compat:
+        return ReferenceMasks(weights, importance, scratch)
+    return ElementMasks(
+        weights, importance, scratch, _partition(model, weights, config.scope), config.max_layer_sparsity
+    )
+
+
+def _partition(model: nn.Module, weights: Mapping[str, Tensor], scope: str) -> dict[str, str] | None:
+    """Which ranking a weight takes part in: its own, or that of its role, its name without the block's."""
+    if scope == "global":
+        return None
+    if scope == "layer":
+        return {name: name for name in weights}
+    blocks = find_blocks(model)
+    own = {name: next((b for b in blocks if name.startswith(f"{b}.")), "") for name in weights}
+    return {name: name.removeprefix(f"{block}.") for name, block in own.items()}

@@ -9,12 +9,13 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The cubic schedule of the paper over optimiser steps t = 1, 2, ...
+    """The schedule over optimiser steps t = 1, 2, ...
 
     Remaining ratio r(t), with T total, t_i initial and t_f final warm-up steps:
       t <= t_i        r = 1, no mask
       t > T - t_f     r = 1 - sparsity, a mask after every step
-      between         r = rT + (1 - rT) * (1 - (t - t_i) / (T - t_i - t_f))^3, a mask every `interval` steps
+      between         cubic, the paper's: r = rT + (1 - rT) * (1 - (t - t_i) / (T - t_i - t_f))^3, a mask every
+                      `interval` steps; one_shot and constant: as in the final phase
     """
 
     sparsity_target: float
@@ -22,6 +23,8 @@ class Schedule:
     initial: int
     final: int
     interval: int
+    shape: str = "cubic"
+    freeze: int = 0
 
     @classmethod
     def of(cls, config: PruneConfig) -> "Schedule":
@@ -35,6 +38,8 @@ class Schedule:
             full.initial_warmup_steps,
             full.final_warmup_steps,
             full.mask_interval,
+            full.schedule,
+            full.freeze_steps,
         )
 
     @property
@@ -44,7 +49,11 @@ class Schedule:
 
     def is_final(self, step: int) -> bool:
         """True in the last phase, in which every step ends with a mask at the full sparsity."""
-        return step > max(self.initial, self.total - self.final)
+        return step > (self.initial if self.shape != "cubic" else max(self.initial, self.total - self.final))
+
+    def is_frozen(self, step: int) -> bool:
+        """True when an existing mask is kept as it is: near the end, and always in one_shot."""
+        return step > self.total - self.freeze or (self.shape == "one_shot" and step > self.initial)
 
     def remaining(self, step: int) -> float:
         """r(t): share of the prunable weights that may stay."""

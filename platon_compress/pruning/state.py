@@ -20,9 +20,10 @@ def pack_state(pruner: Pruner) -> dict[str, Any]:
     importance = pruner._importance
     return {
         "step": pruner._step,
-        "sensitivity_ema": {n: t.clone() for n, t in importance.sensitivity_ema.items()},
-        "uncertainty_ema": {n: t.clone() for n, t in importance.uncertainty_ema.items()},
-        "window": {n: t.clone() for n, t in importance.window.items()},
+        **{
+            field: {name: tensor.clone() for name, tensor in tensors.items()}
+            for field, tensors in importance.states.items()
+        },
         "masks": pruner.masks(),
         "counters": {
             "window_samples": importance.samples,
@@ -68,7 +69,8 @@ def _check_config(own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
 
 def _check_names(pruner: Pruner, state: Mapping[str, Any], field: str) -> None:
     saved = {name: tuple(tensor.shape) for name, tensor in state[field].items()}
-    own = {name: tuple(weight.shape) for name, weight in pruner._weights.items()}
+    tensors = pruner._masks.kept if field == "masks" else pruner._importance.states[field]
+    own = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if saved == own:
         return
     name = next(n for n in sorted({*own, *saved}) if own.get(n) != saved.get(n))

@@ -21,6 +21,7 @@ class Watch:
         self._model = model
         self._weights = weights
         self._said: set[str] = set()
+        self._lost: set[str] = set()
 
     def memory(self, config: PruneConfig) -> None:
         """The averages remember more steps than a fifth of the phase in which the sparsity rises.
@@ -61,10 +62,17 @@ class Watch:
             )
 
     def layers(self, kept: Mapping[str, int]) -> None:
-        """Whole layers were pruned away."""
-        for name, count in kept.items():
-            if not count:
-                self._say(f"layer {name}", f"{name} is pruned out entirely; protect it with `ignore`")
+        """Whole weights were pruned away; one line for all that are new at a ranking."""
+        lost = [name for name, count in kept.items() if not count and name not in self._lost]
+        self._lost.update(lost)
+        if lost:
+            _log.warning(
+                "%d of %d weights are pruned out entirely, first %s; protect them with `ignore` or "
+                "max_layer_sparsity",
+                len(lost),
+                len(kept),
+                lost[0],
+            )
 
     def parameters(self) -> bool:
         """Whether the model still holds the very parameters that are scored."""

@@ -1,0 +1,95 @@
+"""Masks for sparsity with a pattern: 4x1 blocks, and 2 of every 4."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from platon_compress.errors import InputError
+from platon_compress.pruning.arrays import Scratch, count_true
+from platon_compress.pruning.granularity import Masks, Ranking
+from platon_compress.pruning.importance import Importance
+from platon_compress.pruning.threshold import select_smallest
+
+__all__ = ["BlockMasks", "TwoOfFourMasks"]
+
+
+class BlockMasks(Masks):
+    """Four weights of one input in four consecutive outputs stay or go as one; their scores are added.
+
+    At least the wanted number of weights is masked, fewer than 4 more.
+    """
+
+    pattern = "4x1"
+    axis = 0  # the dimension that 4 must divide
+    unit = 4  # weights that go with one ranked score
+
+    def __init__(self, weights: Mapping[str, Tensor], importance: Importance, scratch: Scratch) -> None:
+        super().__init__(weights, importance, scratch)
+        for name, weight in weights.items():
+            if weight.ndim != 2 or weight.shape[self.axis] % 4:
+                raise InputError(
+                    f"granularity {self.pattern!r} does not divide {name} of shape {tuple(weight.shape)} in "
+                    f"dimension {self.axis}; leave it out with `ignore` or prune single weights"
+                )
+
+    def rank(self, count: int) -> Ranking:
+        """Masks the units with the smallest scores; ties fall by position."""
+        wanted = -(-count // self.unit)
+        cut = select_smallest(self._all_units, wanted, self._scratch, signed=self._importance.signed)
+        spare, flipped, regrown = wanted - cut.below, 0, 0
+        for name in self._weights:
+            scores = self._scores(name)
+            units = self._units(scores)
+            gone = units < cut.value
+            ties = torch.nonzero(units == cut.value).view(-1)[:spare]
+            gone[ties] = True
+            spare -= len(ties)
+            new = self._expand(scores, gone)
+            changed = new ^ self.kept[name]
+            flipped += int(count_true(changed))
+            regrown += int(count_true(changed & new))
+            self.kept[name].copy_(new)
+        return Ranking(cut.value, flipped, regrown)
+
+    def _all_units(self) -> Iterator[Tensor]:
+        for name in self._weights:
+            yield self._units(self._scores(name))
+
+    def _scores(self, name: str) -> Tensor:
+        pieces = [piece.clone() for piece in self._importance.scores(name)]
+        return torch.cat(pieces).view(self._weights[name].shape)
+
+    def _units(self, scores: Tensor) -> Tensor:
+        """Flat float32 scores of the units."""
+        return scores.view(-1, 4, scores.shape[1]).sum(1).view(-1)
+
+    def _expand(self, scores: Tensor, gone: Tensor) -> Tensor:
+        """The mask of single weights, True = kept, for the units that go."""
+        columns = scores.shape[1]
+        return ~gone.view(-1, 1, columns).expand(-1, 4, columns).reshape(scores.shape)
+
+
+class TwoOfFourMasks(BlockMasks):
+    """Of every four consecutive inputs of an output the two with the smallest scores go.
+
+    While the sparsity rises, the fours whose two smallest scores add up to the least go first.
+    """
+
+    pattern = "2:4"
+    axis = 1
+    unit = 2
+
+    def _units(self, scores: Tensor) -> Tensor:
+        a, b, c, d = scores.view(-1, 4).unbind(1)
+        low, other = torch.minimum(a, b), torch.minimum(c, d)
+        second = torch.minimum(
+            torch.maximum(low, other), torch.minimum(torch.maximum(a, b), torch.maximum(c, d))
+        )
+        return torch.minimum(low, other).add_(second)
+
+    def _expand(self, scores: Tensor, gone: Tensor) -> Tensor:
+        lowest = torch.argsort(scores.view(-1, 4), dim=1, stable=True)[:, :2]
+        new = torch.ones(gone.numel(), 4, dtype=torch.bool, device=scores.device)
+        new.scatter_(1, lowest, ~gone[:, None].expand(-1, 2))
+        return new.view(scores.shape)
