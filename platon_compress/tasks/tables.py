@@ -200,7 +200,7 @@ def _npz_rows(path: Path, data: "DataSection", split: str) -> Rows:
             f"{path.name}: images {images.dtype}{list(images.shape)} with {len(labels)} labels; "
             "needed: uint8 [n, height, width] or [n, height, width, channels] and n labels"
         )
-    return Rows(images if images.ndim == 4 else images[..., None], _label_strings(labels.tolist(), path.name))
+    return Rows(list(images if images.ndim == 4 else images[..., None]), _label_strings(labels.tolist(), path.name))
 
 
 def _npz_array(archive: Any, name: str, others: Sequence[str], path: Path) -> np.ndarray:
@@ -224,4 +224,4 @@ def _digits(split: str, modality: str) -> Rows:
     held_out = np.arange(len(digits.target)) % 5 == 0
     chosen = held_out if split == "validation" else ~held_out
     pixels = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)[..., None]
-    return Rows(pixels, [str(v) for v in digits.target[chosen]])
+    return Rows(list(pixels), [str(v) for v in digits.target[chosen]])
