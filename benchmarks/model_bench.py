@@ -160,6 +160,10 @@ def _quantize(dense: Path, target: Path) -> Path:
 
     load_onnx(dense)  # a broken file is the caller's error, not a quantiser that failed
     quantize_int8(dense, target)
+    try:
+        open_on(target, threads=1)
+    except InputError as error:  # the quantiser may write what ONNX Runtime then refuses
+        raise RuntimeError(str(error)) from error
     return target
 
 

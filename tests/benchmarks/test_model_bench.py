@@ -109,6 +109,18 @@ def test_int8_that_cannot_be_made_is_a_line_in_the_report(folder, monkeypatch):
     assert report.settings[0].ratio("compressed", "dense_int8") is None
 
 
+@pytest.mark.usefixtures("no_processes")
+def test_int8_that_does_not_load_is_a_line_in_the_report(folder, monkeypatch):
+    from platon_compress.export import int8
+
+    monkeypatch.setattr(int8, "quantize_int8", lambda source, target: target.write_bytes(b"broken"))
+    report = run_benchmark(folder, QUICK)
+    assert report.variants["dense_int8"].unavailable.startswith(
+        "dense.onnx could not be quantised: ONNX Runtime"
+    )
+    assert report.settings[0].ratio("compressed", "dense") is not None
+
+
 def test_device_that_is_not_there_gives_an_honest_report(folder, monkeypatch):
     import onnxruntime
 

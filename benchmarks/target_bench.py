@@ -1,0 +1,212 @@
+"""The engine's targets: encoders of usual sizes with random masks, every linear of the blocks as CSR, in pairs.
+
+    python -P -m platon_compress.benchmarks.target_bench -o benchmarks/results [--models minilm-l6,bert-base]
+        [--sparsity 0.8,0.9,0.95] [--peers] [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
+
+Weights are random: dense times do not depend on them, and random masks are what the targets are stated for.
+Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platon_compress.benchmarks.bench_report import BenchReport
+from platon_compress.benchmarks.config import BenchConfig
+from platon_compress.benchmarks.model_bench import run_benchmark
+from platon_compress.benchmarks.peer_bench import run_peer_benchmark
+from platon_compress.benchmarks.peer_report import PeerConfig
+from platon_compress.benchmarks.result_files import save_result
+from platon_compress.errors import InputError, PlatonError
+
+__all__ = ["TARGETS", "TargetModel", "export_random", "main", "target_lines"]
+
+Floors = dict[float, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetModel:
+    """`config` builds the model; `cells` maps (batch, tokens) to sparsity to (floor, goal) against dense."""
+
+    title: str
+    config_class: str
+    architecture: str
+    cells: dict[tuple[int, int | None], Floors]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def _floors(*pairs: tuple[float, float]) -> Floors:
+    return dict(zip((0.8, 0.9, 0.95), pairs, strict=True))
+
+
+_SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+
+TARGETS = {
+    "minilm-l6": TargetModel(
+        title="MiniLM-L6",
+        config_class="BertConfig",
+        architecture="BertForSequenceClassification",
+        config=_SMALL,
+        cells={(1, 64): _floors((1.6, 2.2), (2.5, 3.5), (3.2, 4.5))},
+    ),
+    "bert-base": TargetModel(
+        title="BERT-base",
+        config_class="BertConfig",
+        architecture="BertForSequenceClassification",
+        cells={
+            (1, 128): _floors((2.3, 3.0), (3.5, 5.0), (4.8, 7.0)),
+            (1, 384): _floors((2.2, 2.8), (3.3, 4.5), (4.5, 6.0)),
+            (8, 128): _floors((2.2, 2.8), (3.3, 4.5), (4.5, 6.0)),
+            (1, 16): _floors((1.8, 2.5), (3.0, 4.0), (4.0, 6.0)),
+            (1, 32): _floors((1.8, 2.5), (3.0, 4.0), (4.0, 6.0)),
+        },
+    ),
+    "vit-b16": TargetModel(
+        title="ViT-B/16",
+        config_class="ViTConfig",
+        architecture="ViTForImageClassification",
+        cells={(1, None): _floors((2.2, 3.0), (3.3, 5.0), (4.5, 6.5))},
+    ),
+}
+
+
+def export_random(target: TargetModel, sparsity: float, folder: Path, *, threads: int | None = None) -> Path:
+    """dense.onnx, pruned.onnx, compressed.onnx and config.json in `folder`; kept when they are there already."""
+    if (folder / "config.json").is_file():
+        return folder
+    import torch
+    import transformers
+
+    from platon_compress import PlanConfig, bake, convert, plan
+    from platon_compress.export import export_onnx
+    from platon_compress.planning import Form
+    from platon_compress.selection import select
+
+    torch.manual_seed(0)
+    config = getattr(transformers, target.config_class)(**target.config)
+    config.architectures = [target.architecture]
+    config._attn_implementation = "eager"
+    model = getattr(transformers, target.architecture)(config).eval()
+    inputs = _example_inputs(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    export_onnx(model, folder / "dense.onnx", inputs)
+    baked = bake(model, {name: torch.rand_like(p) >= sparsity for name, p in select(model).items()})
+    export_onnx(baked.model, folder / "pruned.onnx", inputs)
+    forced = plan(baked, PlanConfig(tokens=128, threads=threads, force=Form.CSR))
+    export_onnx(convert(baked, forced), folder / "compressed.onnx", inputs)
+    config.save_pretrained(folder)
+    return folder
+
+
+def target_lines(target: TargetModel, sparsity: float, report: BenchReport) -> Iterator[str]:
+    """`BERT-base, batch 1, 128 tokens, 90%: 3.61x (3.50-3.70) over dense, floor 3.5x, goal 5.0x: floor reached`."""
+    for setting in report.settings:
+        ratio = setting.ratio("compressed", report.baseline)
+        floors = target.cells.get((setting.batch, setting.tokens), {}).get(sparsity)
+        if ratio is None:
+            continue
+        interval = "" if ratio.low is None else f" ({ratio.low:.2f}-{ratio.high:.2f})"
+        line = f"{target.title}, {setting.label}, {sparsity:.0%}: {ratio.median:.2f}x{interval} over dense"
+        yield (
+            line
+            if floors is None
+            else f"{line}, floor {floors[0]}x, goal {floors[1]}x: {_says(ratio.median, floors)}"
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above."""
+    options = _parse(arguments)
+    try:
+        for name in options.models.split(","):
+            for text in options.sparsity.split(","):
+                _measure(_target(name), name, float(text), options)
+    except PlatonError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="target_bench")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--onnx", type=Path, default=Path("runs/targets"), help="keeps the exported models")
+    parser.add_argument("--models", default=",".join(TARGETS))
+    parser.add_argument("--sparsity", default="0.8,0.9,0.95")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--allow-changed-tree", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def _target(name: str) -> TargetModel:
+    if name not in TARGETS:
+        raise InputError(f"no target {name!r}; choose from {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.Namespace) -> None:
+    stem = f"{name}-random-{round(100 * sparsity)}"
+    folder = export_random(target, sparsity, options.onnx / stem, threads=options.threads)
+    for batch, tokens in _by_batch(target).items():
+        config = BenchConfig(batch=(batch,), tokens=tokens, runs=options.runs, threads=options.threads)
+        report = run_benchmark(folder, config)
+        _save(f"{stem}-batch{batch}", report.to_dict(), target, sparsity, options)
+        for line in target_lines(target, sparsity, report):
+            sys.stdout.write(line + "\n")
+        if options.peers:
+            peers = PeerConfig(batch=(batch,), tokens=tokens, threads=options.threads)
+            compared = run_peer_benchmark(folder, peers)
+            _save(f"{stem}-batch{batch}-peers", compared.to_dict(), target, sparsity, options)
+            sys.stdout.write("".join(f"{target.title}, {line}\n" for line in compared.lines()))
+        sys.stdout.flush()
+
+
+def _save(
+    name: str, report: dict[str, Any], target: TargetModel, sparsity: float, options: argparse.Namespace
+) -> None:
+    save_result(
+        options.output,
+        name,
+        json.loads(json.dumps(report)),
+        title=target.title,
+        masks="random",
+        sparsity=sparsity,
+        allow_changed_tree=options.allow_changed_tree,
+    )
+
+
+def _by_batch(target: TargetModel) -> dict[int, tuple[int, ...]]:
+    """Batch to its token counts; image models have none, and any number stands for it."""
+    grouped: dict[int, list[int]] = {}
+    for batch, tokens in target.cells:
+        grouped.setdefault(batch, []).append(tokens or 1)
+    return {batch: tuple(tokens) for batch, tokens in grouped.items()}
+
+
+def _example_inputs(config: Any) -> dict[str, Any]:
+    import torch
+
+    if hasattr(config, "vocab_size"):
+        ids = torch.randint(5, config.vocab_size, (2, 16))
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "token_type_ids": torch.zeros_like(ids),
+        }
+    return {"pixel_values": torch.randn(2, config.num_channels, config.image_size, config.image_size)}
+
+
+def _says(ratio: float, floors: tuple[float, float]) -> str:
+    return (
+        "below the floor" if ratio < floors[0] else "floor reached" if ratio < floors[1] else "goal reached"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
