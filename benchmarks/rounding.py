@@ -7,7 +7,6 @@ on the machine only ever adds time): 1.05 means that a neuron of this count cost
     python -m platon_compress.benchmarks.rounding benchmarks/results/rounding.json
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.benchmarks.result_files import save_result
 from platon_compress.benchmarks.timing import measure_interleaved
 from platon_compress.export.session import open_session
 
@@ -61,9 +61,10 @@ def measure_rounding(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write the JSON file that is the only argument."""
+    """Measure and write the JSON file that is the only argument; refused from a checkout with local changes."""
     (path,) = sys.argv[1:] if arguments is None else arguments
-    Path(path).write_text(json.dumps(measure_rounding(), indent=1) + "\n", encoding="utf-8")
+    title = "Neuron counts in dense ONNX Runtime"
+    save_result(Path(path).parent, Path(path).stem, measure_rounding(), title=title, masks="none")
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
