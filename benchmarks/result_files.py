@@ -20,9 +20,11 @@ def save_result(
     title: str,
     masks: str,
     sparsity: float | None = None,
+    verdict: str | None = None,
     allow_changed_tree: bool = False,
 ) -> Path:
-    """Write `folder/name.json`: the report's own keys, and `title`, `masks` ("trained", "random", ...), `sparsity`.
+    """Write `folder/name.json`: the report's own keys, and `title`, `masks` ("trained", "random", ...), `sparsity`,
+    and `verdict` where the run's report gave one.
 
     A result is worth keeping only when its code can be found again: a report that was measured from a checkout
     with local changes raises CheckFailedError. Raises InputError for a name that is no plain file name.
@@ -36,7 +38,7 @@ def save_result(
         )
     path = Path(folder) / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"title": title, "masks": masks, "sparsity": sparsity, **report}
+    content = {"title": title, "masks": masks, "sparsity": sparsity, "verdict": verdict, **report}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

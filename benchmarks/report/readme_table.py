@@ -2,7 +2,8 @@
 
     python -P -m platon_compress.benchmarks.report.readme_table README.md benchmarks/results [--check]
 
-replaces what lies between `<!-- table:results -->` and `<!-- /table:results -->`. With `--check` nothing is
+replaces what lies between `<!-- table:results -->` and `<!-- /table:results -->`, and between
+`<!-- verdict:NAME -->` and `<!-- /verdict:NAME -->` the verdict of the result NAME. With `--check` nothing is
 written, and the exit status is 1 when the README is out of date.
 """
 
@@ -54,8 +55,9 @@ def update_readme(readme: str | Path, results: str | Path, *, check: bool = Fals
     text = path.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise InputError(f"{path} must hold {BEGIN} and then {END}, once each; add the two lines")
+    found = read_results(results)
     head, rest = text.split(BEGIN)
-    fresh = f"{head}{BEGIN}\n{results_markdown(read_results(results))}{END}{rest.split(END)[1]}"
+    fresh = _with_verdicts(f"{head}{BEGIN}\n{results_markdown(found)}{END}{rest.split(END)[1]}", found)
     if fresh != text and not check:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         temporary.write_text(fresh, encoding="utf-8")
@@ -96,6 +98,15 @@ def main(arguments: Sequence[str]) -> int:
     if changed and check:
         sys.stderr.write(f"{paths[0]} does not show the results of {paths[1]}; run this without --check\n")
     return int(changed and check)
+
+
+def _with_verdicts(text: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+    for name, entry in results.items():
+        begin, end = f"<!-- verdict:{name} -->", f"<!-- /verdict:{name} -->"
+        if entry.get("verdict") and begin in text and end in text:
+            head, rest = text.split(begin, 1)
+            text = f"{head}{begin}\n> {escape_markdown(entry['verdict'])}\n{end}{rest.split(end, 1)[1]}"
+    return text
 
 
 def _model_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

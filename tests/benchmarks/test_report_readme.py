@@ -79,6 +79,16 @@ def test_tables_show_every_result(tmp_path, results):
     assert not update_readme(readme, results)
 
 
+def test_verdict_of_a_result_is_filled_in(tmp_path, results):
+    save_result(results, "demo", {}, title="demo", masks="trained", verdict="Verdict: no: it is slower.")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"a\n<!-- verdict:demo -->\nold\n<!-- /verdict:demo -->\nb\n{README}")
+    assert update_readme(readme, results)
+    expected = "a\n<!-- verdict:demo -->\n> Verdict: no: it is slower.\n<!-- /verdict:demo -->\nb\n"
+    assert readme.read_text().startswith(expected)
+    assert not update_readme(readme, results)
+
+
 def test_check_does_not_write(tmp_path, results, capsys):
     readme = tmp_path / "README.md"
     readme.write_text(README)

@@ -15,7 +15,7 @@ def test_round_trip(tmp_path):
     )
     assert path.name == "minilm-90.json"
     assert read_results(path.parent) == {
-        "minilm-90": {"title": "MiniLM", "masks": "trained", "sparsity": 0.9, **CLEAN}
+        "minilm-90": {"title": "MiniLM", "masks": "trained", "sparsity": 0.9, "verdict": None, **CLEAN}
     }
     assert [file.name for file in path.parent.iterdir()] == ["minilm-90.json"]
 
