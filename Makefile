@@ -13,7 +13,7 @@ NATIVE := $(wildcard export/kernels/csrc/*)
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
 
-.PHONY: demo test lint types setup marked test-tf5 clean
+.PHONY: readme demo test lint types setup marked test-tf5 clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -30,6 +30,11 @@ marked: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/python -P -m platon_compress.benchmarks.report.readme_table README.md benchmarks/results --check
+
+# The tables and verdicts in the README come from benchmarks/results/*.json.
+readme: $(STAMP)
+	$(VENV)/bin/python -P -m platon_compress.benchmarks.report.readme_table README.md benchmarks/results
 
 # mypy does not follow the hooks of an editable install: the check runs on an installed copy.
 types: $(STAMP)

@@ -1,18 +1,25 @@
 """Commands that only measure: `bench`, `calibrate`, `estimate`."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from platon_compress.cli.options import AsJson, Output, numbers, reporter
 from platon_compress.errors import InputError
 
+if TYPE_CHECKING:
+    from platon_compress.benchmarks.config import BenchConfig
+    from platon_compress.pipeline.reporter import Reporter
+
 __all__ = ["add_measuring_commands", "bench"]
 
-bench = typer.Typer(help="Measure: model (a run's ONNX files).", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(
+    help="Measure a run's ONNX files, the kernels alone, or the pruner's cost.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 def add_measuring_commands(app: typer.Typer) -> None:
@@ -26,12 +33,13 @@ def add_measuring_commands(app: typer.Typer) -> None:
 def bench_model(
     output: Output,
     batch: Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes: 1,8")] = "1,8",
-    tokens: Annotated[
-        str | None, typer.Option("--sequence_length", "--tokens", help="Tokens per text: 32,128")
-    ] = None,
+    tokens: Annotated[str, typer.Option("--sequence_length", "--tokens", help="Tokens per text.")] = "32,128",
     runs: Annotated[int, typer.Option("--runs", help="Timed rounds per setting.")] = 50,
     threads: Annotated[int | None, typer.Option("--threads", help="Default: all cores.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Also other engines, three ways: in turn, alone, four at once.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
@@ -39,17 +47,91 @@ def bench_model(
     from platon_compress.benchmarks.config import BenchConfig
     from platon_compress.pipeline.runner import write_result
 
-    config = BenchConfig(batch=numbers(batch, "--batch"), runs=runs, threads=threads, device=device)
-    if tokens is not None:
-        config = replace(config, tokens=numbers(tokens, "--tokens"))
+    config = BenchConfig(
+        batch=numbers(batch, "--batch"),
+        tokens=numbers(tokens, "--tokens"),
+        runs=runs,
+        threads=threads,
+        device=device,
+    )
     talk = reporter(as_json)
     with talk.progress("measuring") as progress:
         report = run_benchmark(
             output / "onnx", config, progress=lambda label, done, total: progress(done, total, label)
         )
     write_result(output, "benchmark.json", report.to_dict())
+    if peers:
+        for line in _bench_peers(output, config, talk):
+            talk.say(line)
     verdict = write_report(output).verdict
     typer.echo(json.dumps(report.to_dict()) if as_json else verdict)
+
+
+def _bench_peers(output: Path, config: "BenchConfig", talk: "Reporter") -> list[str]:
+    from platon_compress.benchmarks.peer_bench import run_peer_benchmark
+    from platon_compress.benchmarks.peer_report import PeerConfig
+    from platon_compress.pipeline.runner import write_result
+
+    settings = PeerConfig(batch=config.batch, tokens=config.tokens, threads=config.threads)
+    with talk.progress("other engines") as progress:
+        report = run_peer_benchmark(
+            output / "onnx", settings, progress=lambda label, done, total: progress(done, total, label)
+        )
+    write_result(output, "peers.json", report.to_dict())
+    return report.lines()
+
+
+@bench.command("kernel")
+def bench_kernel(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for kernel.json and roofline.svg.")],
+    models: Annotated[
+        str, typer.Option("--models", help="Shape files: bert-base,vit-b-16,...")
+    ] = "bert-base",
+    densities: Annotated[str, typer.Option("--densities", help="Shares of non-zeros.")] = "0.2,0.1,0.05",
+    tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
+    threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
+    runs: Annotated[int, typer.Option("--runs", help="Timed rounds per cell.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""
+    from platon_compress.benchmarks.kernel_bench import KernelBenchConfig, run_kernel_bench, write_roofline
+
+    config = KernelBenchConfig(
+        models=tuple(models.split(",")),
+        densities=tuple(_shares(densities, "--densities")),
+        tokens=numbers(tokens, "--tokens"),
+        threads=numbers(threads, "--threads"),
+        runs=runs,
+    )
+    talk = reporter(as_json)
+    with talk.progress("kernels") as progress:
+        report = run_kernel_bench(config, progress=lambda done, total: progress(done, total, ""))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "kernel.json").write_text(json.dumps(report.to_dict(), indent=1))
+    write_roofline(report, output / "roofline.svg")
+    typer.echo(
+        json.dumps(report.to_dict()) if as_json else f"{output / 'kernel.json'} {output / 'roofline.svg'}"
+    )
+
+
+@bench.command("training")
+def bench_training(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The JSON file to write.")],
+    as_json: AsJson = False,
+) -> None:
+    """Measure the pruner's cost per training step on a BERT-base, beside the authors' way; takes minutes."""
+    from platon_compress.benchmarks.training_bench import run_training_bench
+
+    talk = reporter(as_json)
+    with talk.progress("pruner") as progress:
+        report = run_training_bench(progress=lambda done, total: progress(done, total, ""))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(report.to_dict(), indent=1))
+    line = (
+        f"pruner.step() takes {report.ours_share:.1%} of a training step on average, {report.worst_share:.1%} at "
+        f"most; the authors' way takes {report.naive_ratio:.1f}x as long"
+    )
+    typer.echo(json.dumps(report.to_dict()) if as_json else line)
 
 
 def calibrate(
