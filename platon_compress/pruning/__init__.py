@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from platon_compress.pruning.checkpoint import latest_complete_checkpoint, load_pruner, save_pruner
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.preview import Preview, preview
 from platon_compress.pruning.pruner import Pruner, StepReport
 
 if TYPE_CHECKING:
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PlatonCallback",
+    "Preview",
     "PruneConfig",
     "Pruner",
     "StepReport",
     "latest_complete_checkpoint",
     "load_pruner",
+    "preview",
     "save_pruner",
 ]
 

@@ -26,7 +26,7 @@ from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
 from platon_compress.structure import find_blocks, find_couplings, unwrap_model
 
-__all__ = ["Pruner", "StepReport"]
+__all__ = ["Pruner", "StepReport", "prunable_parameters"]
 
 _log = logging.getLogger(__name__)
 _KINDS = {"head": "heads", "neuron": "neurons"}
@@ -73,7 +73,7 @@ class Pruner:
     def __init__(self, model: nn.Module, config: PruneConfig) -> None:
         self.config = config.resolved()
         self.schedule = Schedule.of(config)
-        self._weights = _prunable(model, self.config)
+        self._weights = prunable_parameters(model, self.config)
         scratch = self._scratch = Scratch()
         self._importance = build_importance(self._weights, self.config, scratch)
         self._masks = _masks(model, self._weights, self._importance, scratch, self.config)
@@ -239,8 +239,11 @@ class Pruner:
         return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
-def _prunable(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
-    """The selected parameters that are trained; with groups, only those that belong to one."""
+def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
+    """The selected parameters that are trained; with groups, only those that belong to one.
+
+    Raises InputError when named targets are frozen, nothing is trained, or parameters are sharded.
+    """
     chosen = select(model, targets=config.targets, ignore=config.ignore, include_biases=config.include_biases)
     frozen = [name for name, parameter in chosen.items() if not parameter.requires_grad]
     if len(frozen) == len(chosen) or (frozen and config.targets is not None):
@@ -251,6 +254,11 @@ def _prunable(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
     if frozen:
         _log.warning("%d frozen parameters are not pruned, first %s", len(frozen), frozen[0])
     trained = {name: p for name, p in chosen.items() if name not in frozen}
+    if sharded := [name for name, p in trained.items() if hasattr(p, "to_local")]:
+        raise InputError(
+            f"{len(sharded)} parameters to prune are sharded (FSDP), first {sharded[0]!r}; sharded ranking is not "
+            "supported yet, so train with DistributedDataParallel"
+        )
     if config.granularity not in _KINDS:
         return trained
     coupled = {name for c in _couplings(model, config, trained) for name in coupled_names(c)}

@@ -1,12 +1,13 @@
 """Two gloo processes with DistributedDataParallel against one process."""
 
 import hashlib
-import os
-import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from platon_compress.pruning import PruneConfig, Pruner
@@ -46,15 +47,14 @@ def _core():
     return nn.Sequential(_Block(), _Block(), _Block())
 
 
-def _worker(rank, port, injected, folder):
+def _worker(injected, folder):
+    """One rank under torchrun: trains, asserts that the masks agree, leaves rank 0's mask."""
     torch.set_num_threads(1)
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
-    core = _core()
+    distributed.init_process_group("gloo")
+    rank, core = distributed.get_rank(), _core()
     mask = _run(DistributedDataParallel(core), core, rank, 2, injected=injected)
-    digest = hashlib.sha256(mask.numpy().tobytes()).hexdigest()
     digests = [None, None]
-    distributed.all_gather_object(digests, digest)
+    distributed.all_gather_object(digests, hashlib.sha256(mask.numpy().tobytes()).hexdigest())
     assert digests[0] == digests[1]
     if rank == 0:
         torch.save(mask, folder / "mask.pt")
@@ -62,10 +62,12 @@ def _worker(rank, port, injected, folder):
 
 
 def _both(injected, folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_worker, (port, injected, folder), nprocs=2)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [__file__, "injected" if injected else "real", str(folder)]
+    done = subprocess.run(
+        [sys.executable, *launcher, *arguments], check=False, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
     core = _core()
     return torch.load(folder / "mask.pt"), _run(core, core, 0, 1, injected=injected)
 
@@ -81,3 +83,7 @@ def test_real_gradients_agree_across_ranks_and_nearly_with_one_process(tmp_path,
     record_property("share_of_masks_that_differ", share)
     assert int(two.sum()) == int(one.sum())
     assert share < 0.02
+
+
+if __name__ == "__main__":
+    _worker(sys.argv[1] == "injected", Path(sys.argv[2]))
