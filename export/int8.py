@@ -25,6 +25,7 @@ def quantize_int8(dense_onnx: str | Path, path: str | Path, *, reduce_range: boo
         raise InputError(f"there is no model file at {source}; export the dense model first")
     try:
         from onnxruntime.quantization import QuantType, quantize_dynamic
+        from onnxruntime.quantization.registry import IntegerOpsRegistry
     except ImportError as error:
         raise MissingExtraError(
             "onnxruntime is not installed; run `pip install 'platon-compress[cpu]'`"
@@ -34,7 +35,14 @@ def quantize_int8(dense_onnx: str | Path, path: str | Path, *, reduce_range: boo
     reduce = not _has_vnni() if reduce_range is None else reduce_range
     try:
         with _quiet():
-            quantize_dynamic(source, temporary, weight_type=QuantType.QInt8, reduce_range=reduce)
+            quantize_dynamic(
+                source,
+                temporary,
+                # ONNX Runtime 1.32 takes the standard Attention for its own of that name and breaks the graph.
+                op_types_to_quantize=[name for name in IntegerOpsRegistry if name != "Attention"],
+                weight_type=QuantType.QInt8,
+                reduce_range=reduce,
+            )
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
