@@ -26,7 +26,7 @@ class Reporter:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
-        width = None if sys.stdout.isatty() else 110
+        width = None if sys.stdout.isatty() else 150
         self._lines = Console(quiet=quiet, highlight=False, width=width, soft_wrap=True)
         self._bars = Console(stderr=True)
         self._shows_bars = self._bars.is_terminal and not quiet

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +94,8 @@ def _bake(work: Workspace) -> dict[str, Any]:
     from platon_compress.baking import bake
 
     checkpoint = work.pruned()
-    exact = work.trains and work.prune.granularity == "element"
-    baked = bake(checkpoint.model, work.masks(), target_sparsity=work.prune.sparsity if exact else None)
+    target = work.prune.sparsity if work.trains else None
+    baked = bake(checkpoint.model, work.masks(), target_sparsity=target)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
         "format": "zeros",
@@ -145,15 +145,20 @@ def _calibrate(work: Workspace, config: "PlanConfig") -> Path:
             scope.threads,
             progress=lambda done, total: progress(done, total, "dense against CSR"),
         )
+    if table["unsettled_cells"]:
+        work.reporter.warn(
+            f"{table['unsettled_cells']} of {len(table['rows'])} layer timings did not settle: the machine is busy; "
+            "run `platon-compress plan` again when it is quiet"
+        )
     return work.folder.write_json("cost_table.json", table)
 
 
 def _convert(work: Workspace) -> dict[str, Any]:
     compressed = work.compressed
-    for line in compressed.removed:
-        work.reporter.say(f"  {line}")
+    for units in compressed.removed:
+        work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
     work.reporter.say(f"  {len(compressed.csr)} weights as CSR, {len(compressed.removed)} groups shrunk")
-    return {"csr_weights": len(compressed.csr), "removed": [str(line) for line in compressed.removed]}
+    return {"csr_weights": len(compressed.csr), "removed": [asdict(units) for units in compressed.removed]}
 
 
 def _export(work: Workspace) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Whole runs that take longer: groups instead of elements, and kill -9 in the middle of the training."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from platon_compress.cli import main
+
+pytestmark = pytest.mark.train
+RECIPE = {
+    "model": {
+        "task": "image-classification",
+        "config": {
+            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 64,
+            "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+        },
+    },
+    "data": {"dataset": "builtin:digits", "train_rows": 512, "validation_rows": 80},
+    "train": {"epochs": 4, "learning_rate": 1e-3, "evaluations": 8},
+    "prune": {"sparsity": 0.6, "mask_interval": 2, "beta1": 0.5, "beta2": 0.5},
+    "plan": {"calibrate": False, "threads": 1},
+    "bench": {"batch": [1], "runs": 5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def recipe_path(tmp_path):
+    pytest.importorskip("sklearn")
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return str(path)
+
+
+@pytest.mark.parametrize("granularity", ["neuron", "head"])
+def test_groups_shrink_the_model_and_stay_exact(recipe_path, tmp_path, granularity):
+    out = tmp_path / "run"
+    sparsity = {"neuron": 0.6, "head": 0.5}[granularity]
+    arguments = ["--set", f"prune.granularity={granularity}", "--set", f"prune.sparsity={sparsity}"]
+    assert main(["run", recipe_path, "-o", str(out), *arguments]) == 0
+    state = json.loads((out / "state.json").read_text())["stages"]
+    assert state["convert"]["result"]["removed"]
+    assert json.loads((out / "parity.json").read_text())["passed"]
+    sizes = {name: (out / "onnx" / f"{name}.onnx").stat().st_size for name in ("dense", "compressed")}
+    assert sizes["compressed"] < 0.9 * sizes["dense"]
+    plan = json.loads((out / "plan.json").read_text())
+    assert any(layer["form"] == "structured" for layer in plan["layers"])
+
+
+def _command(recipe_path, out):
+    return [sys.executable, "-m", "platon_compress", "prune", recipe_path, "-o", str(out)]
+
+
+def test_a_killed_training_ends_with_the_same_weights(recipe_path, tmp_path):
+    """Rule: kill -9 at any moment, the same command again, bit-identical weights and masks."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert main(["prune", recipe_path, "-o", str(whole)]) == 0
+    process = subprocess.Popen(
+        _command(recipe_path, killed), cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"}
+    )
+    checkpoints = killed / "stages" / "prune-checkpoints"
+    deadline = time.monotonic() + 300
+    while len(list(checkpoints.glob("checkpoint-*/trainer_state.json"))) < 1:
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not json.loads((killed / "state.json").read_text())["stages"].get("prune")
+    assert main(["prune", recipe_path, "-o", str(killed)]) == 0
+    for file in ("model.safetensors", "masks.safetensors"):
+        one, other = (load_file(folder / "stages" / "prune" / file) for folder in (whole, killed))
+        assert all(np.array_equal(one[name], other[name]) for name in one)
