@@ -78,7 +78,7 @@ class TrainSection(_Section):
 
 
 class PruneSection(_Section):
-    """PLATON's settings; names as in `PruneConfig`, warm-ups as fractions of all steps."""
+    """PLATON's settings; names and values as in `PruneConfig`, warm-ups and freeze as fractions of all steps."""
 
     sparsity: float
     granularity: str = "element"
@@ -88,6 +88,11 @@ class PruneSection(_Section):
     beta2: float = 0.95
     initial_warmup: float = Field(default=0.1, ge=0, le=1)
     final_warmup: float = Field(default=0.3, ge=0, le=1)
+    freeze: float = Field(default=0, ge=0, le=1)
+    schedule: str = "cubic"
+    scope: str = "global"
+    max_layer_sparsity: float | None = None
+    group_multiple: int | None = None
     targets: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
 
@@ -188,8 +193,8 @@ def parse_recipe(raw: dict[str, Any], source: str = "recipe") -> Recipe:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """A short hash of the recipe's meaning; key order and comments do not change it."""
-    text = json.dumps(recipe.model_dump(mode="json"), sort_keys=True)
+    """A short hash of the recipe's meaning; key order, comments and spelled-out defaults do not change it."""
+    text = json.dumps(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ def _convert(work: Workspace) -> dict[str, Any]:
     for units in compressed.removed:
         work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
     work.reporter.say(f"  {len(compressed.csr)} weights as CSR, {len(compressed.removed)} groups shrunk")
-    return {"csr_weights": len(compressed.csr), "removed": [asdict(units) for units in compressed.removed]}
+    return compressed.to_dict()
 
 
 def _export(work: Workspace) -> dict[str, Any]:

@@ -200,7 +200,9 @@ def _npz_rows(path: Path, data: "DataSection", split: str) -> Rows:
             f"{path.name}: images {images.dtype}{list(images.shape)} with {len(labels)} labels; "
             "needed: uint8 [n, height, width] or [n, height, width, channels] and n labels"
         )
-    return Rows(list(images if images.ndim == 4 else images[..., None]), _label_strings(labels.tolist(), path.name))
+    return Rows(
+        list(images if images.ndim == 4 else images[..., None]), _label_strings(labels.tolist(), path.name)
+    )
 
 
 def _npz_array(archive: Any, name: str, others: Sequence[str], path: Path) -> np.ndarray:

@@ -74,20 +74,14 @@ def prune_config(section: "PruneSection", steps: int) -> "PruneConfig":
     if interval is None:
         memory = (steps - initial - final) / 5
         interval = max(1, min(10, int(memory * (1 - max(section.beta1, section.beta2)))))
-    return PruneConfig.from_dict(
-        {
-            "sparsity": section.sparsity,
-            "total_steps": steps,
-            "initial_warmup_steps": initial,
-            "final_warmup_steps": final,
-            "mask_interval": interval,
-            "beta1": section.beta1,
-            "beta2": section.beta2,
-            "criterion": section.criterion,
-            "granularity": section.granularity,
-            "targets": section.targets,
-            "ignore": section.ignore,
-        }
+    same = section.model_dump(exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval"})
+    return PruneConfig(
+        total_steps=steps,
+        initial_warmup_steps=initial,
+        final_warmup_steps=final,
+        freeze_steps=round(section.freeze * steps),
+        mask_interval=interval,
+        **same,
     )
 
 

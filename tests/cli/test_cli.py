@@ -170,7 +170,7 @@ def test_a_dry_run_writes_nothing(recipe_path, tmp_path, capsys):
     assert main(["run", str(recipe_path), "-o", str(tmp_path / "x"), "--dry-run", "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["steps"] == 16
-    assert len(described["weights"]) == 12
+    assert len(described["pruning"]["rows"]) == 12
     assert list(tmp_path.iterdir()) == []
 
 
