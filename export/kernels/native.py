@@ -12,7 +12,15 @@ import numpy.typing as npt
 from platon_compress.errors import InputError
 from platon_compress.export.session import library_path
 
-__all__ = ["NativeLinear", "NativePool", "burn", "kernel_names", "kernel_supported", "selected_kernel"]
+__all__ = [
+    "NativeLinear",
+    "NativePool",
+    "burn",
+    "kernel_names",
+    "kernel_supported",
+    "pack_tokens",
+    "selected_kernel",
+]
 
 _ERROR_BYTES = 512
 _POINTER, _LONG, _TEXT, _INT, _SIZE = (
@@ -30,13 +38,14 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_selected_kernel": (_TEXT, [*_ERROR]),
     "platon_linear_create": (
         _POINTER,
-        [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, *_ARRAY, _TEXT, *_ERROR],
+        [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, *_ARRAY, _TEXT, _INT, _INT, *_ERROR],
     ),
     "platon_linear_destroy": (None, [_POINTER]),
     "platon_linear_packed_bytes": (_LONG, [_POINTER]),
     "platon_pool_create": (_POINTER, [_INT]),
     "platon_pool_destroy": (None, [_POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, *_ARRAY, _POINTER, _POINTER, *_ERROR]),
+    "platon_pack_tokens": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
     "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
 
@@ -109,9 +118,24 @@ def burn(kernel: str, kind: Literal["fma", "load"], rounds: int, pool: NativePoo
     return int(per_round) * rounds * pool.threads
 
 
+def pack_tokens(x: npt.NDArray[np.float32], pool: NativePool, *, kernel: str) -> npt.NDArray[np.float32]:
+    """`x` [tokens, features] feature-major in panels, as several layers may share it; shape and size stay."""
+    source = np.ascontiguousarray(x, np.float32)
+    out = np.empty_like(source)
+    error = ctypes.create_string_buffer(_ERROR_BYTES)
+    done = _library().platon_pack_tokens(
+        kernel.encode(), source.ctypes.data, source.shape[0], source.shape[1], out.ctypes.data, pool.handle,
+        error, _ERROR_BYTES,
+    )  # fmt: skip
+    if not done:
+        raise InputError(error.value.decode())
+    return out
+
+
 class NativeLinear:
     """One packed layer: `activation(x W^T + bias)`, W [out_features, in_features] as CSR arrays.
 
+    `input_panels`, `output_panels`: activations lie as :func:`pack_tokens` lays them, under the same shape.
     The arrays are copied. InputError, with the library's own line, when they are inconsistent.
     """
 
@@ -125,6 +149,8 @@ class NativeLinear:
         out_features: int,
         bias: npt.NDArray[np.float32] | None = None,
         activation: str = "",
+        input_panels: bool = False,
+        output_panels: bool = False,
     ) -> None:
         if columns.dtype not in (np.uint16, np.int32):
             raise InputError(f"columns must be uint16 or int32, got {columns.dtype}")
@@ -137,7 +163,7 @@ class NativeLinear:
             arrays[0].ctypes.data, arrays[0].size, arrays[1].ctypes.data, arrays[1].size, columns.dtype.itemsize,
             starts.ctypes.data, starts.size, in_features, out_features,
             offset.ctypes.data if offset is not None else None, offset.size if offset is not None else 0,
-            activation.encode(), error, _ERROR_BYTES,
+            activation.encode(), int(input_panels), int(output_panels), error, _ERROR_BYTES,
         )  # fmt: skip
         if not self._handle:
             raise InputError(error.value.decode())

@@ -169,7 +169,7 @@ GOOD = np.array([[1, 0, 2, 0], [0, 0, 0, 3], [4, 5, 0, 0]], np.float32)
         ({"attributes": {"out_features": 2**62}}, "out_features must be in"),
         ({"attributes": {"format_version": 9}}, "format_version 9 is unknown"),
         ({"attributes": {"activation": "swish"}}, "activation must be one of .*, got 'swish'"),
-        ({"attributes": {"activation": "x" * 999}}, "activation has a name of"),
+        ({"attributes": {"activation": "x" * 999}}, "activation has a value of"),
         ({"drop": ("in_features",)}, "attribute in_features is missing"),
         ({"graph_inputs": ["values"]}, "values must be an initializer"),
         ({"graph_inputs": ["row_starts"]}, "row_starts must be an initializer"),
@@ -230,3 +230,50 @@ def test_library_registers_beside_a_second_session(tmp_path):
     assert isinstance(sessions[0], ort.InferenceSession)
     x = np.ones((1, 4), np.float32)
     assert [session.run(None, {"X": x})[0].tolist() for session in sessions] == [[[3.0, 3.0, 9.0]]] * 3
+
+
+def test_layouts_of_format_version_2(tmp_path):
+    """PackTokens, two layers that keep panels between them, and a reader in the plain layout."""
+    wide, narrow = sparse_matrix(60, 40, 0.3), sparse_matrix(20, 60, 0.3)
+    graph = helper.make_graph(
+        [
+            helper.make_node("PackTokens", ["X"], ["P"], domain="platon"),
+            _layer("P", "H", "a", wide, input_layout="panels", output_layout="panels", activation="relu"),
+            _layer("H", "Y", "b", narrow, input_layout="panels", output_layout="tokens"),
+        ],
+        "layouts",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
+        [*_arrays("a", wide), *_arrays("b", narrow)],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "m.onnx")
+    session = open_session(tmp_path / "m.onnx", threads=2)
+    for shape in [(3, 40), (2, 8, 40), (5, 13, 40), (2, 65, 40), (0, 40)]:
+        x = rng.standard_normal(shape).astype(np.float32)
+        np.testing.assert_allclose(
+            session.run(None, {"X": x})[0], np.maximum(x @ wide.T, 0) @ narrow.T, atol=1e-4
+        )
+
+
+def test_unknown_layout_is_refused(tmp_path):
+    attributes = {"format_version": 2, "input_layout": "rows"}
+    path = make_model(tmp_path / "m.onnx", dense=GOOD, attributes=attributes)
+    with pytest.raises(InputError, match="input_layout must be 'tokens' or 'panels', got 'rows'"):
+        open_session(path)
+
+
+def _layer(source, target, name, dense, **attributes):
+    inputs = [source, *(f"{name}.{array}" for array in ("values", "columns", "row_starts"))]
+    sizes = {"in_features": dense.shape[1], "out_features": dense.shape[0], "format_version": 2}
+    return helper.make_node("SparseLinear", inputs, [target], domain="platon", **sizes, **attributes)
+
+
+def _arrays(name, dense):
+    csr = sparse.csr_matrix(dense)
+    arrays = {
+        "values": csr.data,
+        "columns": csr.indices.astype(np.uint16),
+        "row_starts": csr.indptr.astype(np.int32),
+    }
+    return [numpy_helper.from_array(array, f"{name}.{key}") for key, array in arrays.items()]

@@ -114,12 +114,14 @@ PLATON_EXPORT void* platon_linear_create(const float* values, int64_t value_coun
                                          int64_t column_count, int column_bytes, const int32_t* row_starts,
                                          int64_t row_start_count, int64_t in_features, int64_t out_features,
                                          const float* bias, int64_t bias_length, const char* activation,
-                                         char* error, size_t error_size) {
+                                         int input_panels, int output_panels, char* error, size_t error_size) {
   SparseLinear* linear = nullptr;
   platon::reported(error, error_size, [&] {
     const platon::CsrView csr{values,     value_count,     columns,     column_count, column_bytes == 4,
                               row_starts, row_start_count, in_features, out_features};
-    linear = new SparseLinear(csr, std::vector<float>(bias, bias + bias_length), platon::parse_activation(activation));
+    linear = new SparseLinear(csr, std::vector<float>(bias, bias + bias_length), platon::parse_activation(activation),
+                              input_panels ? platon::Layout::kPanels : platon::Layout::kTokens,
+                              output_panels ? platon::Layout::kPanels : platon::Layout::kTokens);
   });
   return linear;
 }
@@ -144,6 +146,14 @@ PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, con
   return platon::reported(error, error_size, [&] {
     static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), x, tokens, nullptr, out,
                                                   ThreadPool::run, pool);
+  });
+}
+
+// x[tokens][features] into panels of the same size.
+PLATON_EXPORT int platon_pack_tokens(const char* kernels, const float* x, int64_t tokens, int64_t features, float* out,
+                                     void* pool, char* error, size_t error_size) {
+  return platon::reported(error, error_size, [&] {
+    platon::pack_tokens(platon::find_kernels(kernels), x, tokens, features, out, ThreadPool::run, pool);
   });
 }
 

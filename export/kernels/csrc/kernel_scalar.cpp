@@ -8,34 +8,31 @@ namespace {
 
 bool supported() { return true; }
 
-void pack(const float* x, int64_t stride, int tokens, int64_t columns, int width, float* panel) {
-  const int lanes = width * kLanes;
+void pack(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out) {
   for (int64_t column = 0; column < columns; ++column) {
-    float* row = panel + column * lanes;
-    for (int t = 0; t < tokens; ++t) row[t] = x[t * stride + column];
-    for (int t = tokens; t < lanes; ++t) row[t] = 0.0f;
+    float* row = out + column * panel.stride;
+    for (int t = 0; t < panel.tokens; ++t) row[t] = x[t * x_stride + column];
+    for (int t = panel.tokens; t < panel.stride; ++t) row[t] = 0.0f;
   }
 }
 
-void start(const float* bias, int rows, int width, float* acc) {
-  const int lanes = width * kLanes;
-  for (int row = 0; row < rows; ++row)
-    for (int t = 0; t < lanes; ++t) acc[row * lanes + t] = bias ? bias[row] : 0.0f;
-}
-
-void multiply(const Block& block, int width, const float* panel, float* acc) {
-  const int lanes = width * kLanes;
+void multiply(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc) {
+  const int lanes = panel.width * kLanes;
   const uint16_t* rows = block.rows;
   const uint8_t* offsets = block.offsets;
   const float* values = block.values;
   for (int g = 0; g < block.group_count; ++g) {
     const int length = block.groups[g].length;
     for (int i = 0; i < block.groups[g].count; ++i, offsets += length, values += length) {
-      float* out = acc + static_cast<int64_t>(*rows++) * lanes;
-      for (int j = 0; j < length; ++j) {
-        const float* in = panel + offsets[j] * lanes;
-        for (int t = 0; t < lanes; ++t) out[t] += values[j] * in[t];
-      }
+      float* out = acc + static_cast<int64_t>(*rows) * lanes;
+      if (first)
+        for (int t = 0; t < lanes; ++t) out[t] = bias ? bias[*rows] : 0.0f;
+      ++rows;
+      for (int j = 0; j < length; ++j)
+        for (int group = 0; group < panel.width; ++group) {
+          const float* in = x + offsets[j] * panel.stride + panel.offset(group);
+          for (int t = 0; t < kLanes; ++t) out[group * kLanes + t] += values[j] * in[t];
+        }
     }
   }
 }
@@ -54,10 +51,20 @@ float activate(float x, Activation activation) {
   return x;
 }
 
-void finish(const float* acc, int rows, int width, int tokens, Activation activation, float* out, int64_t stride) {
-  const int lanes = width * kLanes;
-  for (int t = 0; t < tokens; ++t)
-    for (int row = 0; row < rows; ++row) out[t * stride + row] = activate(acc[row * lanes + t], activation);
+void finish(const float* acc, int rows, const Panel& panel, Activation activation, float* out, int64_t out_stride) {
+  const int lanes = panel.width * kLanes;
+  for (int group = 0; group < panel.width; ++group)
+    for (int t = 0; t < kLanes && panel.offset(group) + t < panel.tokens; ++t)
+      for (int row = 0; row < rows; ++row)
+        out[(panel.offset(group) + t) * out_stride + row] = activate(acc[row * lanes + group * kLanes + t], activation);
+}
+
+void finish_panel(const float* acc, int rows, const Panel& panel, Activation activation, float* out) {
+  const int lanes = panel.width * kLanes;
+  for (int row = 0; row < rows; ++row)
+    for (int group = 0; group < panel.width; ++group)
+      for (int t = 0; t < kLanes; ++t)
+        out[row * panel.stride + panel.offset(group) + t] = activate(acc[row * lanes + group * kLanes + t], activation);
 }
 
 constexpr int kBurnTerms = 8;
@@ -83,8 +90,7 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar",   supported, pack,           start,
-                                multiply,   finish,    burn_fma,       burn_load,
-                                2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
+const Kernels scalar_kernels = {"scalar",     supported, pack,      multiply,        finish,
+                                finish_panel, burn_fma,  burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
 
 }  // namespace platon

@@ -1,7 +1,7 @@
 // The innermost layer: kernels on raw pointers, one table of functions per instruction set.
 //
-// Work unit: a chunk of output rows times a panel of tokens. A panel holds `width` groups of kLanes tokens,
-// feature-major: panel[column][width * kLanes]. The accumulators of a chunk are acc[row][width * kLanes].
+// Work unit: a chunk of output rows times a panel of tokens, feature-major. The accumulators of a chunk are
+// acc[row][width * kLanes], one group of kLanes lanes for each group of the panel.
 // Callers guarantee every index: weights are validated when they are packed, never here.
 #pragma once
 #include <cstdint>
@@ -21,6 +21,7 @@ struct RunGroup {
 };
 
 // Non-zeros of one (row chunk, column block): runs sorted by length; row, offsets and values follow run by run.
+// The first block of a chunk has a run for every row, empty ones too, because it starts the sums.
 struct Block {
   const RunGroup* groups;
   int group_count;
@@ -29,18 +30,27 @@ struct Block {
   const float* values;     // one per non-zero
 };
 
+// Up to kMaxWidth * kLanes tokens, feature-major: panel[column][stride]. Group g holds the kLanes tokens from
+// offset(g) on. Either the tokens are padded to whole groups (stride = width * kLanes, zeros behind the last token),
+// or nothing is padded (stride = tokens >= kLanes) and the last group overlaps the one before it.
+struct Panel {
+  int tokens, width, stride, last;
+  int offset(int group) const { return group + 1 < width ? group * kLanes : last; }
+};
+
 struct Kernels {
   const char* name;
   bool (*supported)();
-  // x[tokens][stride] (tokens <= width * kLanes; absent ones become 0) -> panel[columns][width * kLanes]
-  void (*pack)(const float* x, int64_t stride, int tokens, int64_t columns, int width, float* panel);
-  // acc[rows][width * kLanes] = bias[row] (or 0 where bias is null)
-  void (*start)(const float* bias, int rows, int width, float* acc);
-  // acc += block * panel; `panel` points at the block's first column
-  void (*multiply)(const Block& block, int width, const float* panel, float* acc);
-  // out[token][stride] = activation(acc[row][token]) for `tokens` tokens and `rows` rows
-  void (*finish)(const float* acc, int rows, int width, int tokens, Activation activation, float* out,
-                 int64_t stride);
+  // x[tokens][x_stride] -> out[columns][panel.stride]
+  void (*pack)(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out);
+  // acc += block * x, where `x` is the panel's data from the block's first column on. The first block of a chunk
+  // starts the sums instead: with bias[row], or 0 where bias is null.
+  void (*multiply)(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc);
+  // out[token][out_stride] = activation(acc[row][token])
+  void (*finish)(const float* acc, int rows, const Panel& panel, Activation activation, float* out,
+                 int64_t out_stride);
+  // out[row][panel.stride] = activation(acc[row][token]), for a panel without padding
+  void (*finish_panel)(const float* acc, int rows, const Panel& panel, Activation activation, float* out);
   // What this processor can do at most with these instructions, for benchmarks: one call does `rounds` rounds of
   // fma_flops floating-point operations on registers, or of load_bytes read from the first-level cache.
   void (*burn_fma)(int64_t rounds);

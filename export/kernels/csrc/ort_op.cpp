@@ -1,4 +1,4 @@
-// The adapter: platon::SparseLinear for ONNX Runtime. Every error leaves as an OrtStatus; no exception crosses
+// The adapter: platon::SparseLinear and platon::PackTokens for ONNX Runtime. Every error leaves as an OrtStatus; no exception crosses
 // the border.
 #include <cstdint>
 #include <exception>
@@ -20,7 +20,7 @@ using ort::Api;
 
 enum Input : size_t { kX, kValues, kColumns, kRowStarts, kBias, kInputCount };
 constexpr const char* kInputNames[] = {"X", "values", "columns", "row_starts", "bias"};
-constexpr int64_t kFormatVersion = 1;
+constexpr int64_t kFormatVersion = 2;  // 1: activations token by token; 2: adds input_layout and output_layout
 
 // An OrtStatus on its way through our own code.
 struct StatusError {
@@ -110,21 +110,29 @@ int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name)
 }
 
 int64_t format_version(const Api& api, const ort::KernelInfo* info) {
-  int64_t value = kFormatVersion;
+  int64_t value = 1;
   if (ort::Status* status = api.attribute_int64(info, "format_version", &value)) api.release_status(status);
   return value;
 }
 
-std::string activation_name(const Api& api, const ort::KernelInfo* info) {
+// "" when the attribute is missing.
+std::string text_attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
   size_t size = 0;
-  if (ort::Status* status = api.attribute_string(info, "activation", nullptr, &size)) {
+  if (ort::Status* status = api.attribute_string(info, name, nullptr, &size)) {
     api.release_status(status);
     return "";
   }
-  if (size > 64) throw InputError("activation has a name of " + std::to_string(size) + " bytes");
-  std::string name(size, '\0');
-  if (size) check(api.attribute_string(info, "activation", &name[0], &size));
-  return name.c_str();
+  if (size > 64) throw InputError(std::string(name) + " has a value of " + std::to_string(size) + " bytes");
+  std::string value(size, '\0');
+  if (size) check(api.attribute_string(info, name, &value[0], &size));
+  return value.c_str();
+}
+
+Layout layout(const Api& api, const ort::KernelInfo* info, const char* name, int64_t version) {
+  const std::string value = version < 2 ? "" : text_attribute(api, info, name);
+  if (value.empty() || value == "tokens") return Layout::kTokens;
+  if (value == "panels") return Layout::kPanels;
+  throw InputError(std::string(name) + " must be 'tokens' or 'panels', got '" + value + "'");
 }
 
 std::vector<float> constant_bias(const Api& api, const ort::KernelInfo* info, int64_t out_features) {
@@ -153,13 +161,37 @@ struct PoolBridge {
   }
 };
 
+// The product of all dimensions but the last, which must be `features` (any when negative).
+int64_t token_count(const Tensor& x, int64_t features) {
+  if (x.type != ort::kFloat) throw InputError("X must be float32, got ONNX element type " + std::to_string(x.type));
+  if (x.shape.empty() || (features >= 0 && x.shape.back() != features))
+    throw InputError("the last dimension of X must be in_features = " + std::to_string(features) + ", got " +
+                     (x.shape.empty() ? "a scalar" : std::to_string(x.shape.back())));
+  int64_t tokens = 1;
+  for (size_t i = 0; i + 1 < x.shape.size(); ++i) {
+    const int64_t size = x.shape[i];
+    if (size == 0) return 0;
+    if (size < 0 || tokens > std::numeric_limits<int64_t>::max() / size) throw InputError("X is too large");
+    tokens *= size;
+  }
+  return tokens;
+}
+
+float* output_data(const Api& api, ort::KernelContext* context, const std::vector<int64_t>& shape) {
+  ort::Value* output = nullptr;
+  check(api.output(context, 0, shape.data(), shape.size(), &output));
+  void* data = nullptr;
+  check(api.tensor_data(output, &data));
+  return static_cast<float*>(data);
+}
+
 class OrtKernel {
  public:
   OrtKernel(Api api, const ort::KernelInfo* info) : api_(api), kernels_(select_kernels()) {
     const int64_t version = format_version(api, info);
-    if (version != kFormatVersion)
+    if (version < 1 || version > kFormatVersion)
       throw InputError("format_version " + std::to_string(version) +
-                       " is unknown to this library, which reads version 1; install a newer platon-compress");
+                       " is unknown to this library, which reads versions 1 and 2; install a newer platon-compress");
     const Tensor values = required_constant(api, info, kValues);
     const Tensor columns = required_constant(api, info, kColumns);
     const Tensor row_starts = required_constant(api, info, kRowStarts);
@@ -175,7 +207,9 @@ class OrtKernel {
     csr.in_features = attribute(api, info, "in_features");
     csr.out_features = attribute(api, info, "out_features");
     linear_ = std::make_unique<SparseLinear>(csr, constant_bias(api, info, csr.out_features),
-                                             parse_activation(activation_name(api, info)));
+                                             parse_activation(text_attribute(api, info, "activation")),
+                                             layout(api, info, "input_layout", version),
+                                             layout(api, info, "output_layout", version));
   }
 
   ort::Status* compute(ort::KernelContext* context) noexcept {
@@ -187,32 +221,13 @@ class OrtKernel {
     const ort::Value* input = nullptr;
     check(api_.input(context, kX, &input));
     const Tensor x(api_, input);
-    const int64_t tokens = token_count(x);
+    const int64_t tokens = token_count(x, linear_->weights().in_features());
     std::vector<int64_t> shape = x.shape;
     shape.back() = linear_->weights().out_features();
-    ort::Value* output = nullptr;
-    check(api_.output(context, 0, shape.data(), shape.size(), &output));
-    void* out = nullptr;
-    check(api_.tensor_data(output, &out));
+    float* out = output_data(api_, context, shape);
     PoolBridge bridge{api_, context};
     linear_->run(kernels_, static_cast<const float*>(x.data), tokens, run_time_bias(context),
-                 static_cast<float*>(out), PoolBridge::run, &bridge);
-  }
-
-  int64_t token_count(const Tensor& x) const {
-    const int64_t in = linear_->weights().in_features();
-    if (x.type != ort::kFloat) throw InputError("X must be float32, got ONNX element type " + std::to_string(x.type));
-    if (x.shape.empty() || x.shape.back() != in)
-      throw InputError("the last dimension of X must be in_features = " + std::to_string(in) + ", got " +
-                       (x.shape.empty() ? "a scalar" : std::to_string(x.shape.back())));
-    int64_t tokens = 1;
-    for (size_t i = 0; i + 1 < x.shape.size(); ++i) {
-      const int64_t size = x.shape[i];
-      if (size == 0) return 0;
-      if (size < 0 || tokens > std::numeric_limits<int64_t>::max() / size) throw InputError("X is too large");
-      tokens *= size;
-    }
-    return tokens;
+                 out, PoolBridge::run, &bridge);
   }
 
   // A bias that is not an initializer (another node computes it) is read on every call.
@@ -236,24 +251,39 @@ class OrtKernel {
   std::unique_ptr<SparseLinear> linear_;
 };
 
-ort::Status* create_kernel(const ort::CustomOp*, const void* table, const ort::KernelInfo* info, void** kernel) {
-  const Api api(static_cast<const void* const*>(table));
-  return guarded(api, [&] { *kernel = new OrtKernel(api, info); });
-}
+// platon::PackTokens: X in Layout::kPanels, under the same shape, for several SparseLinear nodes to share.
+class PackKernel {
+ public:
+  PackKernel(Api api, const ort::KernelInfo*) : api_(api), kernels_(select_kernels()) {}
 
-ort::CustomOp make_sparse_linear() {
+  ort::Status* compute(ort::KernelContext* context) noexcept {
+    return guarded(api_, [&] {
+      const ort::Value* input = nullptr;
+      check(api_.input(context, kX, &input));
+      const Tensor x(api_, input);
+      const int64_t tokens = token_count(x, -1);
+      float* out = output_data(api_, context, x.shape);
+      PoolBridge bridge{api_, context};
+      pack_tokens(kernels_, static_cast<const float*>(x.data), tokens, x.shape.back(), out, PoolBridge::run, &bridge);
+    });
+  }
+
+ private:
+  Api api_;
+  const Kernels& kernels_;
+};
+
+template <class Kernel>
+ort::CustomOp make_op() {
   ort::CustomOp op{};
   op.version = ort::kApiVersion;
-  op.get_name = [](const ort::CustomOp*) { return "SparseLinear"; };
   op.get_execution_provider = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
   op.get_input_type = [](const ort::CustomOp*, size_t index) {
     constexpr ort::ElementType types[] = {ort::kFloat, ort::kFloat, ort::kUndefined, ort::kInt32, ort::kFloat};
     return index < kInputCount ? types[index] : ort::kUndefined;
   };
-  op.get_input_count = [](const ort::CustomOp*) -> size_t { return kInputCount; };
   op.get_output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
   op.get_output_count = [](const ort::CustomOp*) -> size_t { return 1; };
-  op.kernel_destroy = [](void* kernel) { delete static_cast<OrtKernel*>(kernel); };
   op.get_input_characteristic = [](const ort::CustomOp*, size_t index) {
     return index == kBias ? ort::kOptional : ort::kRequired;
   };
@@ -263,12 +293,30 @@ ort::CustomOp make_sparse_linear() {
   op.get_variadic_input_homogeneity = [](const ort::CustomOp*) { return 1; };
   op.get_variadic_output_min_arity = [](const ort::CustomOp*) { return 1; };
   op.get_variadic_output_homogeneity = [](const ort::CustomOp*) { return 1; };
-  op.create_kernel_v2 = create_kernel;
-  op.kernel_compute_v2 = [](void* kernel, ort::KernelContext* context) {
-    return static_cast<OrtKernel*>(kernel)->compute(context);
+  op.create_kernel_v2 = [](const ort::CustomOp*, const void* table, const ort::KernelInfo* info, void** kernel) {
+    const Api api(static_cast<const void* const*>(table));
+    return guarded(api, [&] { *kernel = new Kernel(api, info); });
   };
+  op.kernel_compute_v2 = [](void* kernel, ort::KernelContext* context) {
+    return static_cast<Kernel*>(kernel)->compute(context);
+  };
+  op.kernel_destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
   op.get_start_version = [](const ort::CustomOp*) { return 1; };
   op.get_end_version = [](const ort::CustomOp*) { return std::numeric_limits<int>::max(); };
+  return op;
+}
+
+ort::CustomOp make_sparse_linear() {
+  ort::CustomOp op = make_op<OrtKernel>();
+  op.get_name = [](const ort::CustomOp*) { return "SparseLinear"; };
+  op.get_input_count = [](const ort::CustomOp*) -> size_t { return kInputCount; };
+  return op;
+}
+
+ort::CustomOp make_pack_tokens() {
+  ort::CustomOp op = make_op<PackKernel>();
+  op.get_name = [](const ort::CustomOp*) { return "PackTokens"; };
+  op.get_input_count = [](const ort::CustomOp*) -> size_t { return 1; };
   return op;
 }
 
@@ -276,12 +324,13 @@ ort::CustomOp make_sparse_linear() {
 ort::CustomOpDomain* domain(const Api& api) {
   static std::mutex mutex;
   static ort::CustomOpDomain* instance = nullptr;
-  static const ort::CustomOp sparse_linear = make_sparse_linear();
+  static const ort::CustomOp sparse_linear = make_sparse_linear(), pack_tokens_op = make_pack_tokens();
   const std::lock_guard<std::mutex> lock(mutex);
   if (!instance) {
     ort::CustomOpDomain* created = nullptr;
     check(api.create_domain("platon", &created));
     check(api.domain_add(created, &sparse_linear));
+    check(api.domain_add(created, &pack_tokens_op));
     instance = created;
   }
   return instance;

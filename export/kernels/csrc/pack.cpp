@@ -64,6 +64,17 @@ void PackedWeights::cut_chunks(const CsrView& csr) {
   }
 }
 
+// Rows without a run in the chunk's first block get an empty one, because that block starts every sum.
+void PackedWeights::add_empty_runs(int rows, std::vector<Run>& runs) {
+  int32_t first = runs.empty() ? 0 : runs[0].block;
+  for (const Run& run : runs) first = std::min(first, run.block);
+  std::vector<bool> present(rows);
+  for (const Run& run : runs)
+    if (run.block == first) present[run.row] = true;
+  for (int row = 0; row < rows; ++row)
+    if (!present[row]) runs.push_back({first, 0, static_cast<uint16_t>(row), 0});
+}
+
 // The chunk's runs (the non-zeros of one row in one column block), sorted by block, then length, then row.
 void PackedWeights::collect_runs(const CsrView& csr, int64_t chunk, std::vector<Run>& runs) const {
   runs.clear();
@@ -76,6 +87,7 @@ void PackedWeights::collect_runs(const CsrView& csr, int64_t chunk, std::vector<
                       static_cast<uint16_t>(row - chunk_rows_[chunk]), static_cast<int32_t>(start)});
     }
   }
+  add_empty_runs(static_cast<int>(chunk_rows_[chunk + 1] - chunk_rows_[chunk]), runs);
   std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) {
     return std::tie(a.block, a.length, a.row) < std::tie(b.block, b.length, b.row);
   });

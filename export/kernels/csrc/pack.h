@@ -22,14 +22,16 @@ class PackedWeights {
   int64_t first_row(int64_t chunk) const { return chunk_rows_[chunk]; }
   int rows(int64_t chunk) const { return static_cast<int>(chunk_rows_[chunk + 1] - chunk_rows_[chunk]); }
 
-  // Calls visit(first_column, block) for each block of the chunk that holds anything, columns ascending.
+  // Calls visit(first_column, block, first) for each block of the chunk that holds anything, columns ascending.
+  // The first one, which always exists, has a run for every row.
   template <class Visit>
   void each_block(int64_t chunk, Visit&& visit) const {
     for (int64_t i = chunk_blocks_[chunk]; i < chunk_blocks_[chunk + 1]; ++i) {
       const BlockStart &start = blocks_[i], &end = blocks_[i + 1];
       visit(start.first_column, Block{groups_.data() + start.group, static_cast<int>(end.group - start.group),
                                       rows_.data() + start.run, offsets_.data() + start.nonzero,
-                                      values_.data() + start.nonzero});
+                                      values_.data() + start.nonzero},
+            i == chunk_blocks_[chunk]);
     }
   }
 
@@ -44,6 +46,7 @@ class PackedWeights {
   };
   void cut_chunks(const CsrView& csr);
   void collect_runs(const CsrView& csr, int64_t chunk, std::vector<Run>& runs) const;
+  static void add_empty_runs(int rows, std::vector<Run>& runs);
   void append_runs(const CsrView& csr, const std::vector<Run>& runs);
 
   int64_t in_features_ = 0, out_features_ = 0;

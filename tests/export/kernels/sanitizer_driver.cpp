@@ -13,7 +13,8 @@ extern "C" {
 const char* platon_kernel_names();
 int platon_kernel_supported(const char* name);
 void* platon_linear_create(const float*, int64_t, const void*, int64_t, int, const int32_t*, int64_t, int64_t, int64_t,
-                           const float*, int64_t, const char*, char*, size_t);
+                           const float*, int64_t, const char*, int, int, char*, size_t);
+int platon_pack_tokens(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
 void platon_linear_destroy(void*);
 void* platon_pool_create(int threads);
 void platon_pool_destroy(void*);
@@ -45,14 +46,14 @@ Weights random_weights(int out, int in, double density) {
   return w;
 }
 
-void* create(const Weights& w, const std::vector<float>& bias, const char* activation, bool narrow) {
+void* create(const Weights& w, const std::vector<float>& bias, const char* activation, bool narrow, bool panels = false) {
   char error[300] = "";
   const std::vector<uint16_t> short_columns(w.columns.begin(), w.columns.end());
   const void* columns = narrow ? static_cast<const void*>(short_columns.data()) : w.columns.data();
   void* linear = platon_linear_create(w.values.data(), static_cast<int64_t>(w.values.size()), columns,
                                       static_cast<int64_t>(w.columns.size()), narrow ? 2 : 4, w.starts.data(),
                                       static_cast<int64_t>(w.starts.size()), w.in, w.out, bias.data(),
-                                      static_cast<int64_t>(bias.size()), activation, error, sizeof error);
+                                      static_cast<int64_t>(bias.size()), activation, panels, panels, error, sizeof error);
   if (!linear && !*error) std::abort();  // a refusal always has a reason
   return linear;
 }
@@ -101,6 +102,13 @@ void valid_weights(const std::vector<std::string>& kernels) {
       }
       platon_linear_destroy(linear);
     }
+    void* between_panels = create(w, bias, "gelu", false, true);
+    std::vector<float> packed(x.size());
+    for (const std::string& kernel : kernels) {
+      if (!platon_pack_tokens(kernel.c_str(), x.data(), tokens, w.in, packed.data(), pool, nullptr, 0)) std::abort();
+      run(between_panels, w, kernel, tokens, pool, packed.data());
+    }
+    platon_linear_destroy(between_panels);
     platon_pool_destroy(pool);
   }
 }

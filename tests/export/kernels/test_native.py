@@ -10,6 +10,7 @@ from platon_compress.export.kernels.native import (
     NativePool,
     kernel_names,
     kernel_supported,
+    pack_tokens,
     selected_kernel,
 )
 
@@ -33,7 +34,7 @@ def random_weight(rng, out_features, in_features, density):
     return dense
 
 
-def native(dense, bias=None, activation="", wide=False):
+def native(dense, bias=None, activation="", wide=False, **layouts):
     csr = sparse.csr_matrix(dense)
     csr.sort_indices()
     columns = csr.indices.astype(np.int32 if wide else np.uint16)
@@ -46,6 +47,7 @@ def native(dense, bias=None, activation="", wide=False):
         out_features=out_features,
         bias=bias,
         activation=activation,
+        **layouts,
     )
 
 
@@ -192,3 +194,27 @@ def test_bad_arguments_are_refused():
             linear.run(np.ones((2, 4), np.float32), pool, kernel="scalar", out=np.empty((2, 5), np.float32))
         with pytest.raises(InputError, match="no 'mmx' kernels"):
             linear.run(np.ones((2, 4), np.float32), pool, kernel="mmx")
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 16, 31, 64, 65, 73, 128, 197])
+def test_layers_that_keep_panels_between_them(kernel, tokens):
+    """Token-major in, panels between two layers, token-major out; and one packed input for two layers."""
+    rng = np.random.default_rng(tokens)
+    first, second = random_weight(rng, 70, 45, 0.3), random_weight(rng, 33, 70, 0.3)
+    bias = rng.standard_normal(70).astype(np.float32)
+    x = rng.standard_normal((tokens, 45)).astype(np.float32)
+    with NativePool(2) as pool:
+        plain = native(first, bias, "gelu").run(x, pool, kernel=kernel)
+        expected = native(second).run(plain, pool, kernel=kernel)
+        between = native(first, bias, "gelu", output_panels=True).run(x, pool, kernel=kernel)
+        packed = pack_tokens(x, pool, kernel=kernel)
+        shared = native(first, bias, "gelu", input_panels=True).run(packed, pool, kernel=kernel)
+        both = native(first, bias, "gelu", input_panels=True, output_panels=True).run(
+            packed, pool, kernel=kernel
+        )
+        result = native(second, input_panels=True).run(between, pool, kernel=kernel)
+    np.testing.assert_allclose(shared, plain, atol=1e-5)
+    np.testing.assert_allclose(both, between, atol=1e-5)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+    assert np.array_equal(pack_tokens(x, NativePool(1), kernel="scalar"), packed)
