@@ -10,7 +10,7 @@ from onnx_ir.passes import common as ir_passes
 
 from platon_compress.errors import CheckFailedError, InputError
 
-__all__ = ["IR_VERSION", "name_axes", "write_model"]
+__all__ = ["IR_VERSION", "name_axes", "unique_node_names", "write_model"]
 
 # onnx >= 1.22 would write a newer one, which ONNX Runtime refuses. 10 is the first with function overloads.
 IR_VERSION = 10
@@ -42,7 +42,7 @@ def _renamed(shape: ir.Shape | None, names: Mapping[int, str]) -> ir.Shape | Non
 
 def write_model(model: ir.Model, path: Path, *, check: bool = True) -> int:
     """Write `model` under `path` and return its size in bytes. Nothing stays behind when a step fails."""
-    _unique_node_names(model.graph)
+    unique_node_names(model.graph)
     ir_passes.ClearMetadataAndDocStringPass()(model)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "platon-compress", ""
@@ -64,7 +64,7 @@ def write_model(model: ir.Model, path: Path, *, check: bool = True) -> int:
     return size_bytes
 
 
-def _unique_node_names(graph: ir.Graph) -> None:
+def unique_node_names(graph: ir.Graph) -> None:
     """ONNX Runtime refuses two nodes of one name: the second becomes name_1, the third name_2."""
     taken: set[str] = set()
     for node in graph:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
-from onnx_ir.passes import common as ir_passes
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.export.config import ExportConfig
@@ -82,7 +81,7 @@ def export_onnx(
         outputs=tuple(str(value.name) for value in traced.graph.outputs),
         seconds=time.perf_counter() - started,
         exporter=config.exporter,
-        opset=config.opset,
+        opset=traced.opset_imports[""],
         passes=tuple((report.name, report.applied) for report in reports),
         refusals=tuple((report.name, *refusal) for report in reports for refusal in report.refusals),
     )
@@ -123,7 +122,6 @@ def _rewrite(
 ) -> tuple[list[PassReport], dict[str, list[str]], tuple[tuple[str, str], ...]]:
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
-    ir_passes.ShapeInferencePass()(model)
     replaced, skipped, reports = swap_sparse_weights(model, csr) if csr else ({}, (), ())
     graph_reports = rewrite_graph(model, config.skip_passes) if config.graph_passes else ()
     attach_functions(model)

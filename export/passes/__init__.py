@@ -6,24 +6,50 @@ from typing import Any
 import onnx_ir as ir
 
 from platon_compress.export.passes._rule import PassReport, Rule, apply_rule
-from platon_compress.export.passes.clean import clean, drop_unused
+from platon_compress.export.passes.clean import clean, drop_unused, infer_shapes, tidy
 from platon_compress.export.passes.fold_activation import FoldActivation
 from platon_compress.export.passes.fold_bias import FoldBias
+from platon_compress.export.passes.fold_sizes import FoldSizes
+from platon_compress.export.passes.fuse_attention import FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
+from platon_compress.export.passes.split_layer_norm import SplitLayerNorm
+from platon_compress.export.passes.static_reshape import StaticReshape
+from platon_compress.export.passes.swap_last_axes import SwapLastAxes
 from platon_compress.export.passes.swap_sparse import SwapSparse
 
 __all__ = ["GRAPH_PASSES", "PassReport", "clean", "rewrite_graph", "swap_sparse_weights"]
 
 # In order of application. Each entry measured faster, or made a later one possible.
-GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (FuseGelu,)
+GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
+    FuseGelu,
+    StaticReshape,
+    FoldSizes,
+    SwapLastAxes,
+    FuseAttention,
+    SplitLayerNorm,
+)
+
+
+# What later passes need to know anew: sizes behind a changed Reshape, constants behind a folded size.
+_REFRESH_AFTER: dict[Callable[[], Rule], Callable[[ir.Model], object]] = {
+    StaticReshape: infer_shapes,
+    FoldSizes: clean,
+}
 
 
 def rewrite_graph(model: ir.Model, skip: Collection[str] = ()) -> tuple[PassReport, ...]:
     """Apply every graph pass whose name is not in `skip`, in place."""
-    rules = [make() for make in GRAPH_PASSES]
-    reports = tuple(apply_rule(rule, model.graph) for rule in rules if rule.name not in skip)
-    drop_unused(model)
-    return reports
+    reports = []
+    for make in GRAPH_PASSES:
+        rule = make()
+        if rule.name in skip:
+            continue
+        report = apply_rule(rule, model.graph)
+        reports.append(report)
+        if report.applied and make in _REFRESH_AFTER:
+            _REFRESH_AFTER[make](model)
+    tidy(model)
+    return tuple(reports)
 
 
 def swap_sparse_weights(

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as ir_passes
 from onnxscript import optimizer
 
-__all__ = ["clean", "drop_unused"]
+__all__ = ["clean", "drop_unused", "infer_shapes", "tidy"]
 
 # Folded results above this many bytes would make the file grow (position tables, expanded masks).
 _FOLD_LIMIT_BYTES = 256 * 1024
@@ -30,13 +30,24 @@ def clean(model: ir.Model) -> ir.Model:
     """Return the same function with constants folded and lifted, identities and duplicates removed, in place."""
     with _quiet():
         optimizer.fold_constants(
-            model, input_size_limit=1024, output_size_limit=_FOLD_LIMIT_BYTES, onnx_shape_inference=True
+            model, input_size_limit=1024, output_size_limit=_FOLD_LIMIT_BYTES, onnx_shape_inference=False
         )
     ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _bypass_identities(model.graph)
+    tidy(model)
+    infer_shapes(model)
+    return model
+
+
+def tidy(model: ir.Model) -> None:
+    """Merge equal nodes and drop what nothing reads, in place."""
     ir_passes.CommonSubexpressionEliminationPass()(model)
     drop_unused(model)
-    return model
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Write what ONNX's shape inference finds onto the values, in place."""
+    ir_passes.ShapeInferencePass()(model)
 
 
 def drop_unused(model: ir.Model) -> None:

@@ -85,6 +85,10 @@ def test_dense_and_sparse_graphs_match_torch(family, tmp_path):
     assert not sparse.skipped
     assert _operators(sparse.path).count("SparseLinear") == len(sparse.sparse_nodes) >= len(compressed.csr)
     assert sparse.size_bytes == sparse.path.stat().st_size < dense.size_bytes
+    relative_positions = family.startswith("deberta")  # their scores are more than one product
+    for result in (dense, sparse):
+        assert _operators(result.path).count("Attention") == (0 if relative_positions else 2)
+        assert "Softmax" not in _operators(result.path) or relative_positions
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])
@@ -95,6 +99,18 @@ def test_dynamo_exporter(family, tmp_path):
     result = export_onnx(compressed, tmp_path / "compressed.onnx", inputs, config)
     assert set(result.sparse_nodes) == {f"/{n[:-7].replace('.', '/')}/SparseLinear" for n in compressed.csr}
     assert _worst(model, open_session(result.path), _lengths(inputs)) < 2e-5
+
+
+def test_graph_passes_can_be_switched_off(tmp_path):
+    model, inputs = tiny_transformer("vit")
+    plain = export_onnx(model, tmp_path / "plain.onnx", inputs, ExportConfig(graph_passes=False))
+    assert plain.passes == ()
+    assert plain.opset == 18
+    some = export_onnx(model, tmp_path / "some.onnx", inputs, ExportConfig(skip_passes=("fuse_attention",)))
+    assert "fuse_attention" not in dict(some.passes)
+    assert _operators(some.path).count("InstanceNormalization") == 5
+    for result in (plain, some):
+        assert _worst(model, open_session(result.path, use_library=False), _lengths(inputs)) < 2e-5
 
 
 def test_sdpa_models_that_cannot_switch_are_exported_too(tmp_path):
@@ -112,7 +128,7 @@ def test_result_names_and_file_properties(tmp_path):
     proto = onnx.load(result.path)
     onnx.checker.check_model(proto, full_check=True)
     assert proto.ir_version == 10
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == 18
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == result.opset == 23
     assert result.inputs == ("input_ids", "attention_mask")
     assert result.outputs == ("logits",)
     dims = {
