@@ -22,6 +22,7 @@ void release(float* data) { ::operator delete(data, kAlignment); }
 struct FreeList {
   std::mutex mutex;
   std::vector<Buffer> buffers;
+  FreeList() { buffers.reserve(kKeptBuffers); }  // so that giving back never allocates
   ~FreeList() {
     for (const Buffer& buffer : buffers) release(buffer.data);
   }
@@ -61,7 +62,6 @@ Scratch::~Scratch() {
   {
     FreeList& list = free_list();
     std::lock_guard<std::mutex> lock(list.mutex);
-    if (list.buffers.capacity() < kKeptBuffers) list.buffers.reserve(kKeptBuffers);
     if (list.buffers.size() < kKeptBuffers) {
       list.buffers.push_back({data_, floats_});
     } else {
