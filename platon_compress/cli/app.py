@@ -26,17 +26,23 @@ RecipePath = Annotated[Path, typer.Argument(help="A YAML recipe, or the name of 
 _DEMO_FOLDER = Path("runs/demo")
 
 
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
-) -> None:
-    del debug  # handled in main(), wherever it stands
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from platon_compress import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+) -> None:
+    """Both flags are handled before a command runs: --version in its callback, --debug in main()."""
+    del version, debug
 
 
 @app.command()

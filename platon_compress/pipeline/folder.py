@@ -74,7 +74,9 @@ class RunFolder:
 
     def forget(self, stages: tuple[str, ...]) -> None:
         """Drop the records of `stages`, which will run again."""
-        if any(self._stages.pop(stage, None) is not None for stage in stages):
+        kept = {name: record for name, record in self._stages.items() if name not in stages}
+        if len(kept) < len(self._stages):
+            self._stages = kept
             self._save_state()
 
     def write_text(self, name: str, text: str) -> Path:
@@ -125,8 +127,7 @@ class RunFolder:
             except OSError as error:
                 raise InputError(f"another process works on {self.path}; wait for it, or stop it") from error
             self._clear_leftovers()
-            if not self._state_path.exists():
-                self._save_state()
+            self._save_state()
             yield
 
     @property
@@ -140,10 +141,11 @@ class RunFolder:
         state = self.read_json("state.json")
         if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
             raise InputError(f"{self._state_path} is no state of a run; give a new output folder")
-        for key, ours in self._identity.items():
-            if state.get(key) != ours:
-                raise InputError(self._mismatch(key, state.get(key), ours))
         self._stages = state["stages"]
+        for key, ours in self._identity.items():
+            # A run that stopped before its first stage had finished binds nobody.
+            if state.get(key) != ours and self._stages:
+                raise InputError(self._mismatch(key, state.get(key), ours))
 
     def _mismatch(self, key: str, theirs: Any, ours: Any) -> str:
         if key == "recipe_digest":

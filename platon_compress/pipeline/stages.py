@@ -33,10 +33,15 @@ class Stage:
 
 
 def _data(work: Workspace) -> dict[str, Any]:
+    from platon_compress.pruning.preview import preview
+
     classes = work.labels
+    steps = total_steps(len(work.training), work.recipe.train)
+    # Wrong targets or an impossible schedule must end the run here, not after the dense training.
+    shown = preview(work.fresh_checkpoint().model, prune_config(work.prune, steps))
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
-        f"{len(classes)} classes, {total_steps(len(work.training), work.recipe.train)} steps"
+        f"{len(classes)} classes, {steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
     return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
 

@@ -11,10 +11,12 @@ def test_state_survives_and_forgets(tmp_path):
     with folder.locked():
         folder.finish("bake", 1.5, {"x": 1})
         folder.finish("plan", 0.5, {})
+        folder.finish("export", 0.5, {})
     again = RunFolder.open(tmp_path / "run", "run", "abc")
     assert again.result("bake") == {"x": 1}
     again.forget(("plan", "export"))
-    assert not RunFolder.open(tmp_path / "run", "run", "abc").is_done("plan")
+    left = RunFolder.open(tmp_path / "run", "run", "abc")
+    assert [name for name in ("bake", "plan", "export") if left.is_done(name)] == ["bake"]
 
 
 @pytest.mark.parametrize(
@@ -25,8 +27,12 @@ def test_state_survives_and_forgets(tmp_path):
     ],
 )
 def test_another_run_is_refused(tmp_path, kind, digest, message):
-    with RunFolder.open(tmp_path / "run", "run", "abc").locked():
+    folder = RunFolder.open(tmp_path / "run", "run", "abc")
+    with folder.locked():
         pass
+    assert not RunFolder.open(tmp_path / "run", kind, digest).is_done("data")
+    with folder.locked():
+        folder.finish("data", 0.1, {})
     with pytest.raises(InputError, match=message):
         RunFolder.open(tmp_path / "run", kind, digest)
 
