@@ -4,7 +4,9 @@ Y = act(X W^T + bias), W a row-major CSR matrix [out_features, in_features]
 
 inputs      X float32 [..., in]; values float32 [nnz]; columns uint16 [nnz] when in <= 65536, else int32;
             row_starts int32 [out + 1]; optional bias float32 [out]
-attributes  in_features, out_features, activation ("", "gelu", "gelu_tanh", "relu"), format_version
+attributes  in_features, out_features, activation ("", "gelu", "gelu_tanh", "relu"), format_version;
+            format_version 2 adds input_layout and output_layout ("tokens", "panels"): how activations lie in
+            memory between our own nodes, under the same shape. `platon::PackTokens` turns tokens into panels.
 
 A file also carries the operator as model-local functions in standard operators. ONNX Runtime with our
 library takes the native kernel; without it, the same runtime inlines the function and folds the constant
@@ -15,11 +17,23 @@ by its `overload` which body fits it (one per activation, with and without bias)
 import onnx_ir as ir
 from onnx import parser
 
-__all__ = ["ACTIVATIONS", "DOMAIN", "OP_TYPE", "VERSION", "attach_functions", "is_sparse_linear"]
+__all__ = [
+    "ACTIVATIONS",
+    "DOMAIN",
+    "OP_TYPE",
+    "PACK_OP_TYPE",
+    "VERSION",
+    "attach_functions",
+    "is_sparse_linear",
+    "set_panels",
+]
 
 DOMAIN = "platon"
 OP_TYPE = "SparseLinear"
+PACK_OP_TYPE = "PackTokens"
 VERSION = 1
+
+_LAYOUT_FORMAT_VERSION = 2
 
 ACTIVATIONS = ("", "gelu", "gelu_tanh", "relu")
 
@@ -92,22 +106,36 @@ def is_sparse_linear(node: ir.Node) -> bool:
     return node.op_type == OP_TYPE and node.domain == DOMAIN
 
 
+def set_panels(node: ir.Node, side: str) -> None:
+    """Let a SparseLinear read ("input_layout") or write ("output_layout") panels."""
+    node.attributes[side] = ir.AttrString(side, "panels")
+    node.attributes["format_version"] = ir.AttrInt64("format_version", _LAYOUT_FORMAT_VERSION)
+
+
 def attach_functions(model: ir.Model) -> int:
-    """Give each SparseLinear node its overload and the model the bodies in use. Returns the number of nodes."""
-    count = 0
-    for node in model.graph:
-        if not is_sparse_linear(node):
-            continue
+    """Give each node of ours its overload and the model the bodies in use. Returns the number of layers."""
+    layers = [node for node in model.graph if is_sparse_linear(node)]
+    opset = model.opset_imports[""]
+    for node in layers:
         bias = len(node.inputs) > 4 and node.inputs[4] is not None
         activation = node.attributes["activation"].as_string()
         node.overload = f"{activation or 'linear'}{'_bias' if bias else ''}"
         identifier = (DOMAIN, OP_TYPE, node.overload)
         if identifier not in model.functions:
-            model.functions[identifier] = _function(activation, bias, node.overload, model.opset_imports[""])
-        count += 1
-    if count:
+            model.functions[identifier] = _function(activation, bias, node.overload, opset)
+    if any(node.op_type == PACK_OP_TYPE and node.domain == DOMAIN for node in model.graph):
+        model.functions[(DOMAIN, PACK_OP_TYPE, "")] = _pack_function(opset)
+    if layers:
         model.opset_imports[DOMAIN] = VERSION
-    return count
+    return len(layers)
+
+
+def _pack_function(opset: int) -> ir.Function:
+    """Packing changes nothing that standard operators could see."""
+    proto = parser.parse_function(
+        f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{PACK_OP_TYPE} (X) => (Y) {{ Y = Identity (X) }}'
+    )
+    return ir.serde.deserialize_function(proto)
 
 
 def _function(activation: str, bias: bool, overload: str, opset: int) -> ir.Function:
@@ -118,7 +146,8 @@ def _function(activation: str, bias: bool, overload: str, opset: int) -> ir.Func
         linear += f"{product} = Add (XW, bias)\n"
     proto = parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n'
-        f'{OP_TYPE} <in_features, out_features, activation: string = "", format_version: int = {VERSION}>'
+        f'{OP_TYPE} <in_features, out_features, activation: string = "", format_version: int = {VERSION}, '
+        'input_layout: string = "tokens", output_layout: string = "tokens">'
         f"(X, values, columns, row_starts{', bias' if bias else ''}) => (Y)\n"
         "{" + _DENSE_WEIGHT + linear + _ACTIVATION_BODIES[activation] + "}"
     )

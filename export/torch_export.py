@@ -123,7 +123,9 @@ def _rewrite(
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
     replaced, skipped, reports = swap_sparse_weights(model, csr) if csr else ({}, (), ())
-    graph_reports = rewrite_graph(model, config.skip_passes) if config.graph_passes else ()
+    graph_reports = (
+        rewrite_graph(model, config.skip_passes, unpad=config.remove_padding) if config.graph_passes else ()
+    )
     attach_functions(model)
     return [*reports, *graph_reports], replaced, skipped
 

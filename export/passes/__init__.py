@@ -12,6 +12,9 @@ from platon_compress.export.passes.fold_bias import FoldBias
 from platon_compress.export.passes.fold_sizes import FoldSizes
 from platon_compress.export.passes.fuse_attention import FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
+from platon_compress.export.passes.keep_panels import KeepPanels
+from platon_compress.export.passes.remove_padding import remove_padding
+from platon_compress.export.passes.share_packed import SharePacked
 from platon_compress.export.passes.split_layer_norm import SplitLayerNorm
 from platon_compress.export.passes.static_reshape import StaticReshape
 from platon_compress.export.passes.swap_last_axes import SwapLastAxes
@@ -27,6 +30,8 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     SwapLastAxes,
     FuseAttention,
     SplitLayerNorm,
+    KeepPanels,
+    SharePacked,
 )
 
 
@@ -37,11 +42,15 @@ _REFRESH_AFTER: dict[Callable[[], Rule], Callable[[ir.Model], object]] = {
 }
 
 
-def rewrite_graph(model: ir.Model, skip: Collection[str] = ()) -> tuple[PassReport, ...]:
-    """Apply every graph pass whose name is not in `skip`, in place."""
+def rewrite_graph(
+    model: ir.Model, skip: Collection[str] = (), *, unpad: bool = False
+) -> tuple[PassReport, ...]:
+    """Apply every graph pass whose name is not in `skip`, in place; with `unpad`, remove padding too."""
     reports = []
     for make in GRAPH_PASSES:
         rule = make()
+        if unpad and make is SplitLayerNorm:  # norms are still one node each, attention is already
+            reports.append(remove_padding(model))
         if rule.name in skip:
             continue
         report = apply_rule(rule, model.graph)

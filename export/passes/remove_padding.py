@@ -1,0 +1,151 @@
+"""Compute linears, norms and sums on the valid tokens of a padded batch only. Exact for every valid token.
+
+The hidden states [batch, tokens, features] are gathered once behind the embeddings to [1, valid, features].
+Operators that treat each token alone run on that; attention gets its queries, keys and values back at their
+padded places (a padded place repeats a valid token, which the mask hides as a key and nobody reads as a query)
+and its result is gathered again; whatever else reads hidden states gets them at their padded places.
+What stands at hidden places of a per-token output differs from the padded graph: nobody may read it.
+
+Rules: [start] the first LayerNormalization of [batch, tokens, features], with an input `attention_mask`;
+[alone] products with constant matrices, norms over features, activations, sums of packed values and constants.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from platon_compress.export.passes import _graph as g
+from platon_compress.export.passes._rule import PassReport
+
+__all__ = ["remove_padding"]
+
+_NAME = "remove_padding"
+_MASK = "attention_mask"
+_UNARY = frozenset({"Gelu", "FastGelu", "Relu", "Tanh", "Erf", "Sigmoid", "Identity", "Sqrt"})
+_BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
+
+
+def remove_padding(model: ir.Model) -> PassReport:
+    """Rewrite `model` in place; `applied` counts the operators that run on valid tokens only afterwards."""
+    graph = model.graph
+    mask = next((value for value in graph.inputs if value.name == _MASK), None)
+    start = next((n for n in graph if n.op_type == "LayerNormalization" and g.rank(n.outputs[0]) == 3), None)
+    if mask is None or start is None:
+        return PassReport(
+            _NAME, 0, ((_NAME, "there is no attention_mask, or no norm behind embeddings to start at"),)
+        )
+    return PassReport(_NAME, _Packing(graph, mask, start).run())
+
+
+class _Packing:
+    """Walks the graph once, in order, and knows which values exist packed."""
+
+    def __init__(self, graph: ir.Graph, mask: ir.Value, start: ir.Node) -> None:
+        self._graph, self._start = graph, start
+        anchor = self._after(start)
+        flat = g.insert_before(anchor, "Reshape", [mask, self._const("flat", [-1])])
+        flat = g.insert_before(anchor, "Cast", [flat], {"to": ir.DataType.INT64.value})
+        found = g.insert_before(anchor, "NonZero", [flat])
+        self._valid = g.insert_before(anchor, "Reshape", [found, self._const("flat", [-1])])
+        running = g.insert_before(anchor, "CumSum", [flat, self._const("axis_0", 0)])
+        place = g.insert_before(anchor, "Sub", [running, self._const("one", 1)])
+        self._place = g.insert_before(anchor, "Max", [place, self._const("axis_0", 0)])
+        self._sizes = g.insert_before(anchor, "Shape", [mask])
+        self._anchor = anchor
+        self._packed: dict[ir.Value, ir.Value] = {}  # value as it was -> [1, valid, features]
+        self._unpacked: dict[ir.Value, ir.Value] = {}
+
+    def run(self) -> int:
+        """Number of operators moved."""
+        nodes = tuple(self._graph)
+        moved = 0
+        self._pack(self._start.outputs[0], self._anchor)
+        for node in nodes[nodes.index(self._start) + 1 :]:
+            if not any(value in self._packed for value in node.inputs if value is not None):
+                continue
+            if node.op_type == "Attention" and g.attribute(node, "q_num_heads", 0):
+                self._unpack_inputs(node)
+                self._pack(node.outputs[0], self._after(node))
+            elif self._alone(node):
+                self._move(node)
+                moved += 1
+            else:
+                self._unpack_inputs(node)
+        self._restore_outputs()
+        return moved
+
+    def _alone(self, node: ir.Node) -> bool:
+        """Whether `node` treats each token alone."""
+        x, others = node.inputs[0], node.inputs[1:]
+        constants = all(value is None or g.constant(value) is not None for value in others)
+        if node.op_type in _BINARY:
+            return all(value in self._packed or _per_feature(value) for value in node.inputs)
+        if node.op_type == "LayerNormalization":
+            return x in self._packed and constants and g.attribute(node, "axis", -1) in (-1, 2)
+        if node.op_type in ("MatMul", "SparseLinear"):
+            return x in self._packed and constants and (node.op_type != "MatMul" or g.rank(others[0]) == 2)
+        return node.op_type in _UNARY and x in self._packed
+
+    def _move(self, node: ir.Node) -> None:
+        """Let `node` read packed values; its result is packed from now on."""
+        for index, value in enumerate(node.inputs):
+            if value in self._packed:
+                node.replace_input_with(index, self._packed[value])
+        result = node.outputs[0]
+        features = None if result.shape is None else result.shape[-1]
+        result.shape = ir.Shape([1, "valid_tokens", features])
+        self._packed[result] = result
+
+    def _pack(self, value: ir.Value, anchor: ir.Node) -> None:
+        """Gather the valid tokens of [batch, tokens, features]."""
+        features = g.static_dim(value, -1) or 0
+        rows = g.insert_before(anchor, "Reshape", [value, self._const(f"rows_{features}", [-1, features])])
+        valid = g.insert_before(anchor, "Gather", [rows, self._valid], {"axis": 0})
+        packed = g.insert_before(anchor, "Unsqueeze", [valid, self._const("axes_0", [0])])
+        packed.shape, packed.type = ir.Shape([1, "valid_tokens", features]), value.type
+        self._packed[value] = packed
+        self._unpacked[value] = value
+
+    def _unpack_inputs(self, node: ir.Node) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value in self._packed:
+                node.replace_input_with(index, self._at_padded_places(value, node))
+
+    def _at_padded_places(self, value: ir.Value, anchor: ir.Node) -> ir.Value:
+        """[batch, tokens, features] again, made once in front of the first reader."""
+        if value not in self._unpacked:
+            features = value.shape[-1] if value.shape is not None else None
+            rows = g.insert_before(anchor, "Squeeze", [self._packed[value], self._const("axes_0", [0])])
+            placed = g.insert_before(anchor, "Gather", [rows, self._place], {"axis": 0})
+            tail = self._const(f"features_{features}", [features if isinstance(features, int) else -1])
+            shape = g.insert_before(anchor, "Concat", [self._sizes, tail], {"axis": 0})
+            result = g.insert_before(anchor, "Reshape", [placed, shape])
+            result.shape, result.type = ir.Shape([None, None, features]), value.type
+            self._unpacked[value] = result
+        return self._unpacked[value]
+
+    def _restore_outputs(self) -> None:
+        """Outputs of the graph that were moved return to their padded places, under their own names."""
+        for index, value in enumerate(tuple(self._graph.outputs)):
+            if value not in self._packed or self._unpacked.get(value) is value:
+                continue
+            end = ir.node("Identity", [value])
+            self._graph.append(end)
+            restored = self._at_padded_places(value, end)
+            self._graph.remove(end, safe=True)
+            name, value.name = value.name, f"{value.name}_valid"
+            restored.name, restored.type = name, value.type
+            self._graph.outputs[index] = restored
+
+    def _after(self, node: ir.Node) -> ir.Node:
+        """The node that follows `node` in the graph."""
+        nodes = tuple(self._graph)
+        return nodes[nodes.index(node) + 1]
+
+    def _const(self, name: str, content: int | list[int]) -> ir.Value:
+        return g.add_constant(self._graph, f"padding_{name}", np.array(content, np.int64))
+
+
+def _per_feature(value: ir.Value | None) -> bool:
+    """A constant that is the same for every token."""
+    array = g.constant(value)
+    return array is not None and (array.ndim <= 1 or all(size == 1 for size in array.shape[:-1]))

@@ -1,0 +1,99 @@
+"""Activations stay in the kernel's layout between sparse layers only, and the numbers stay the same."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from platon_compress.export import session_options
+from platon_compress.export.model_file import unique_node_names
+from platon_compress.export.passes import clean, swap_sparse_weights
+from platon_compress.export.passes._rule import apply_rule
+from platon_compress.export.passes.keep_panels import KeepPanels
+from platon_compress.export.passes.share_packed import SharePacked
+from platon_compress.export.sparse_linear import attach_functions
+from platon_compress.formats.csr import CsrWeight
+
+_RNG = np.random.default_rng(0)
+_WEIGHTS = {
+    name: (_RNG.standard_normal((16, 16)) * (_RNG.random((16, 16)) < 0.3)).astype(np.float32)
+    for name in "abc"
+}
+_CHAIN = "h = MatMul (x, a)\n r = Relu (h)\n y = MatMul (r, b)\n"
+_TRIPLE = "q = MatMul (x, a)\n k = MatMul (x, b)\n v = MatMul (x, c)\n s = Mul (q, k)\n t = Add (s, v)\n y = Add (t, x)\n"
+
+
+def _sparse(body):
+    text = (
+        f'<ir_version: 10, opset_import: ["" : 18]> g (float[N, T, 16] x) => (float[N, T, 16] y) {{\n{body}}}'
+    )
+    proto = onnx.parser.parse_model(text)
+    used = [name for name in _WEIGHTS if f", {name})" in body]
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(_WEIGHTS[n], n) for n in used)
+    model = clean(ir.from_proto(proto))
+    swap_sparse_weights(model, {f"{n}.weight": CsrWeight.from_dense(_WEIGHTS[n].T) for n in used})
+    return model
+
+
+def _run(model, x, use_library):
+    attach_functions(model)
+    unique_node_names(model.graph)
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    options = session_options() if use_library else ort.SessionOptions()
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def _layouts(model):
+    layers = [node.attributes for node in model.graph if node.op_type == "SparseLinear"]
+    sides = ("input_layout", "output_layout")
+    return [tuple(a[side].as_string() if side in a else "" for side in sides) for a in layers]
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 8, 64, 65, 130])
+@pytest.mark.parametrize(
+    "body", [_CHAIN, _TRIPLE, _TRIPLE + "z = MatMul (y, a)\n"], ids=["chain", "triple", "both"]
+)
+def test_same_numbers_with_and_without_the_library(tokens, body):
+    if "z =" in body:
+        body = body.replace("y = Add (t, x)", "w = Add (t, x)").replace(
+            "z = MatMul (y, a)", "y = MatMul (w, a)"
+        )
+    x = _RNG.standard_normal((2, tokens, 16)).astype(np.float32)
+    wanted = _run(_sparse(body), x, use_library=False)
+    model = _sparse(body)
+    assert sum(apply_rule(rule(), model.graph).applied for rule in (KeepPanels, SharePacked)) > 0
+    for use_library in (True, False):
+        np.testing.assert_allclose(_run(model, x, use_library), wanted, atol=2e-5)
+
+
+def test_a_chain_keeps_panels_in_between():
+    model = _sparse(_CHAIN)
+    assert apply_rule(KeepPanels(), model.graph).applied == 1
+    assert _layouts(model) == [("", "panels"), ("panels", "")]
+    assert apply_rule(SharePacked(), model.graph).applied == 0
+
+
+def test_layers_on_one_input_share_one_packing():
+    model = _sparse(_TRIPLE)
+    assert apply_rule(KeepPanels(), model.graph).applied == 0
+    assert apply_rule(SharePacked(), model.graph).applied == 1
+    assert [node.op_type for node in model.graph].count("PackTokens") == 1
+    assert _layouts(model) == [("panels", "")] * 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "h = MatMul (x, a)\n i = MatMul (h, b)\n y = Add (i, h)\n",
+        "h = MatMul (x, a)\n i = Neg (h)\n y = MatMul (i, b)\n",
+        "y = MatMul (x, a)\n",
+    ],
+    ids=["other reader", "something in between", "single layer"],
+)
+def test_other_layers_keep_tokens(body):
+    model = _sparse(body)
+    assert [apply_rule(rule(), model.graph).applied for rule in (KeepPanels, SharePacked)] == [0, 0]
+    assert set(_layouts(model)) == {("", "")}
