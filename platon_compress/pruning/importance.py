@@ -62,8 +62,8 @@ class Importance:
         self.windows += 1
         return True
 
-    def scores(self, name: str) -> Iterator[Tensor]:
-        """The scores of one weight as flat pieces; each lies in a buffer that the next one reuses."""
+    def scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
+        """The scores of one weight, or of every `stride`-th, as flat pieces; each reuses the last one's buffer."""
         raise NotImplementedError
 
     def state_bytes(self) -> int:
@@ -94,9 +94,11 @@ class Platon(Importance):
     uncertainty_ema <- beta2 * uncertainty_ema + (1 - beta2) * |I - sensitivity_ema|   (the new one)
     """
 
-    def scores(self, name: str) -> Iterator[Tensor]:
+    def scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """sensitivity_ema * uncertainty_ema."""
-        for s, u in chunks(flat(self.sensitivity_ema[name]), flat(self.uncertainty_ema[name])):
+        for s, u in chunks(
+            flat(self.sensitivity_ema[name])[::stride], flat(self.uncertainty_ema[name])[::stride]
+        ):
             yield torch.mul(s, u, out=self._scratch.get("score", s))
 
     def _consume(self, name: str) -> None:
@@ -141,9 +143,9 @@ class Sensitivity(Importance):
 
     fields = ("window", "sensitivity_ema")
 
-    def scores(self, name: str) -> Iterator[Tensor]:
+    def scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """sensitivity_ema."""
-        for (average,) in chunks(flat(self.sensitivity_ema[name])):
+        for (average,) in chunks(flat(self.sensitivity_ema[name])[::stride]):
             yield self._scratch.get("score", average).copy_(average)
 
 
@@ -152,9 +154,9 @@ class Magnitude(Importance):
 
     fields = ()
 
-    def scores(self, name: str) -> Iterator[Tensor]:
+    def scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """|weight| now."""
-        for (weight,) in chunks(flat(self._weights[name])):
+        for (weight,) in chunks(flat(self._weights[name])[::stride]):
             yield self._scratch.get("score", weight).copy_(weight).abs_()
 
 
@@ -164,9 +166,9 @@ class Movement(Importance):
     fields = ("window", "sensitivity_ema")
     signed = True
 
-    def scores(self, name: str) -> Iterator[Tensor]:
+    def scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """The accumulated movement, kept in sensitivity_ema."""
-        for (total,) in chunks(flat(self.sensitivity_ema[name])):
+        for (total,) in chunks(flat(self.sensitivity_ema[name])[::stride]):
             yield self._scratch.get("score", total).copy_(total)
 
     def _sample(self, weight: Tensor, gradient: Tensor) -> Tensor:
@@ -181,9 +183,11 @@ class Fisher(Importance):
 
     fields = ("window", "sensitivity_ema")
 
-    def scores(self, name: str) -> Iterator[Tensor]:
+    def scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """weight^2 * sensitivity_ema."""
-        for weight, average in chunks(flat(self._weights[name]), flat(self.sensitivity_ema[name])):
+        for weight, average in chunks(
+            flat(self._weights[name])[::stride], flat(self.sensitivity_ema[name])[::stride]
+        ):
             score = self._scratch.get("score", weight).copy_(weight)
             yield score.mul_(score).mul_(average)
 

@@ -113,8 +113,10 @@ class Pruner:
             self._check_gradients()
             skipped = not self._gradients_are_finite()
         self._update_scores(skipped)
-        churn, regrown, masked = self._update_weights()
-        sparsity, achieved = self.schedule.sparsity(self._step), self.count_zeros() / self.size
+        churn, regrown, zeros = self._update_weights()
+        masked = zeros is not None
+        achieved = (self.count_zeros() if zeros is None else zeros) / self.size
+        sparsity = self.schedule.sparsity(self._step)
         if masked:
             self._watch.sparsity(sparsity, achieved)
         return StepReport(
@@ -197,12 +199,12 @@ class Pruner:
         if closing and not self.config.reference_compat:
             self._importance.close_window()
 
-    def _update_weights(self) -> tuple[int, int, bool]:
-        """Ranks when scores or sparsity changed, then masks: weights flipped, regrown, whether masked."""
+    def _update_weights(self) -> tuple[int, int, int | None]:
+        """Ranks when scores or sparsity changed, then masks: weights flipped, regrown, zeros if masked."""
         count = self._masks.count(self.schedule.sparsity(self._step))
         scored = self._importance.windows > 0 or self.config.reference_compat
         if not self.schedule.masks_at(self._step) or not count or not scored:
-            return 0, 0, False
+            return 0, 0, None
         flipped = regrown = 0
         frozen = self._ranked is not None and self.schedule.is_frozen(self._step)
         if self._ranked != (self._importance.windows, count) and not frozen:
@@ -213,8 +215,7 @@ class Pruner:
             if not self._importance.signed:
                 self._watch.ranking(ranking.threshold)
             self._watch.layers(self._masks.count_kept())
-        self._masks.apply()
-        return flipped, regrown, True
+        return flipped, regrown, self._masks.apply()
 
     def _check_gradients(self) -> None:
         missing = [name for name, weight in self._weights.items() if weight.grad is None]

@@ -1,21 +1,27 @@
 """The exact k-th smallest of many scores, without ever holding them together.
 
-Non-negative float32 numbers order like their bit patterns. Two counting passes over the scores, on the upper
-and on the lower 16 bits, pin the k-th smallest down exactly; the only state is a histogram of 65,536 counts.
+Two ways to the same answer. `select_smallest` counts: non-negative float32 numbers order like their bit patterns,
+so two passes of counting, on the upper and on the lower 16 bits, pin the k-th smallest down; the only state is a
+histogram of 65,536 counts. `select_between` samples first: a few scores tell between which two values the k-th
+smallest must lie, one pass counts what is below and collects what is between, and the answer is among those. It is
+about three times cheaper on a CPU, and gives up (None) when the sample misled or ties are many.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from platon_compress.pruning.arrays import Scratch
 
-__all__ = ["Cut", "select_smallest"]
+__all__ = ["SAMPLE_STRIDE", "Cut", "select_between", "select_smallest"]
 
 _BINS = 1 << 16
-_LOW = _BINS - 1
+
+# No power of two and prime, so that a sample does not fall into the same few columns of every matrix.
+SAMPLE_STRIDE = 61
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,48 @@ def select_smallest(
     low, inside = _locate(lower[1:-1], k - before)
     key = ((high - _BINS // 2) << 16) | low
     return Cut(_value(key), before + inside, int(lower[1 + low]))
+
+
+def select_between(
+    scores: Callable[[], Iterator[Tensor]],
+    sample: Iterator[Tensor],
+    k: int,
+    size: int,
+    scratch: Scratch,
+) -> Cut | None:
+    """As `select_smallest`, for `size` scores on a CPU; `sample` holds about one in SAMPLE_STRIDE of them."""
+    low, high = _bracket(np.concatenate([piece.numpy().copy() for piece in sample]), k / size)
+    below, found, room = 0, [], size // 16
+    for piece in scores():
+        inside = scratch.get(
+            "kept", piece, torch.bool
+        ).numpy()  # NumPy compares three times faster than torch
+        upper = scratch.get("changed", piece, torch.bool).numpy()
+        values = piece.numpy()
+        below += len(values) - int(np.count_nonzero(np.greater_equal(values, np.float32(low), out=inside)))
+        np.logical_and(inside, np.less_equal(values, np.float32(high), out=upper), out=inside)
+        found.append(values[np.flatnonzero(inside)])
+        room -= len(found[-1])
+        if room < 0:
+            return None
+    candidates = np.concatenate(found)
+    if not below < k <= below + len(candidates):
+        return None
+    value = np.partition(candidates, k - below - 1)[k - below - 1]
+    return Cut(float(value), below + int((candidates < value).sum()), int((candidates == value).sum()))
+
+
+def _bracket(sample: np.ndarray, share: float) -> tuple[float, float]:
+    """Values around the quantile, 5 standard deviations of a random sample's rank to either side."""
+    size = len(sample)
+    margin = 5 * int(np.sqrt(size * share * (1 - share)) + 1)
+    first, last = int(share * size) - margin, int(share * size) + margin
+    inner = [rank for rank in (first, last) if 0 <= rank < size]
+    ordered = np.partition(sample, inner) if inner else sample
+    return (
+        float(ordered[first]) if first >= 0 else -np.inf,
+        float(ordered[last]) if last < size else np.inf,
+    )
 
 
 def _histogram(

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning import PruneConfig, Pruner
+from platon_compress.pruning import PruneConfig, Pruner, granularity
 
 
 class _Block(nn.Module):
@@ -103,6 +103,18 @@ def test_ties_fall_by_position_and_the_count_is_exact():
     kept = torch.cat([mask.flatten() for mask in pruner.masks().values()])
     assert not bool(kept[: pruner.size // 2].any())
     assert bool(kept[pruner.size // 2 :].all())
+
+
+@pytest.mark.parametrize("criterion", ["platon", "movement"])
+def test_sampled_rankings_give_the_same_masks(monkeypatch, criterion):
+    masks = []
+    for sampled in (1 << 20, 100):
+        monkeypatch.setattr(granularity, "_SAMPLED", sampled)
+        net = _net()
+        pruner = Pruner(net, _config(criterion=criterion))
+        _train(net, pruner, 40)
+        masks.append(pruner.masks())
+    assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
 
 
 def test_gradient_scale_does_not_matter():

@@ -5,7 +5,7 @@ import torch
 
 from platon_compress.pruning import arrays
 from platon_compress.pruning.arrays import Scratch
-from platon_compress.pruning.threshold import select_smallest
+from platon_compress.pruning.threshold import SAMPLE_STRIDE, select_between, select_smallest
 
 
 def _cut(scores, k):
@@ -41,6 +41,29 @@ def test_equals_a_sort(scores):
     for k in {1, 2, size // 3 + 1, size // 2 + 1, size - 1, size} - {0}:
         cut = _cut(scores, k)
         assert (cut.value, cut.below, cut.ties) == _expected(scores, k)
+
+
+def _between(scores, k):
+    whole = torch.cat(scores)
+    sample = iter([whole[::SAMPLE_STRIDE].clone()])
+    return select_between(lambda: (p.clone() for p in scores), sample, k, len(whole), Scratch())
+
+
+@pytest.mark.parametrize("power", [1, 8])
+@pytest.mark.parametrize("share", [1e-5, 0.1, 0.5, 0.9, 0.99999, 1.0])
+def test_sampling_equals_a_sort(power, share):
+    torch.manual_seed(2)
+    scores = [torch.rand(700_000) ** power, torch.randn(500_000).abs() ** power / 4]
+    k = max(1, int(1_200_000 * share))
+    cut = _between(scores, k)
+    assert (cut.value, cut.below, cut.ties) == _expected(scores, k)
+
+
+def test_sampling_gives_up_on_ties_and_on_a_misleading_sample():
+    assert _between([torch.zeros(9000), torch.rand(1000)], 5000) is None
+    scores = torch.rand(61 * 500)
+    scores[::SAMPLE_STRIDE] += 5  # the sample holds just the large ones
+    assert _between([scores], 10_000) is None
 
 
 def test_neighbouring_floats_are_told_apart():
