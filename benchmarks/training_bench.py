@@ -221,6 +221,8 @@ class _ConcatenatingPruner:
         beta1, beta2 = self._names.prune_config.beta1, self._names.prune_config.beta2
         local = self._step % self._names.interval
         for name, weight in self._weights.items():
+            if weight.grad is None:
+                continue
             sample = (weight * weight.grad).abs().detach()
             if local:
                 self._window[name] = (self._window[name] * local + sample) / (local + 1)

@@ -87,14 +87,16 @@ def verify(
     routes[_ONNX_PRUNED] = _onnx_outputs(onnx_pruned, batches, use_library=False)
     routes[_COMPRESSED] = _onnx_outputs(onnx_compressed, batches, use_library=True)
     routes[_COMPRESSED_STOCK] = _onnx_outputs(onnx_compressed, batches, use_library=False)
-    rows = tuple(
+    rows: tuple[dict[str, Any], ...] = tuple(
         {"pair": f"{REFERENCE} vs {name}", **_difference(reference, outputs, batches)}
         for name, outputs in routes.items()
         if name != REFERENCE
     )
-    metrics = {} if labels is None else {name: _accuracy(out, labels) for name, out in routes.items()}
-    for name, path in (extra_onnx or {}).items() if labels is not None else ():
-        metrics[name] = _accuracy(_onnx_outputs(path, batches, use_library=False), labels)
+    metrics = {}
+    if labels is not None:
+        for name, path in (extra_onnx or {}).items():
+            routes[name] = _onnx_outputs(path, batches, use_library=False)
+        metrics = {name: _accuracy(outputs, labels) for name, outputs in routes.items()}
     passed = all(math.isfinite(row["max_abs"]) and row["max_abs"] <= atol for row in rows)
     return ParityReport(
         rows=rows, metrics=metrics, metric=metric, examples=examples, atol=atol, passed=passed

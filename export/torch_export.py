@@ -216,7 +216,7 @@ def _run(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]") -> Any:
     """The model's output mapping for one batch."""
     try:
         return module(**inputs, return_dict=True)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # ValueError: transformers 5 misses its own inputs first
         raise InputError(
             f"{type(module).__name__} does not take the inputs {sorted(inputs)}: {error}; pass its own input names"
         ) from error
@@ -254,7 +254,7 @@ def _trace_torchscript(
     torch.onnx.export(
         wrapper,
         tuple(inputs.values()),
-        buffer,
+        buffer,  # type: ignore[arg-type]  # torch's own annotation forgets the file objects that it documents
         dynamo=False,
         opset_version=opset,
         input_names=list(inputs),

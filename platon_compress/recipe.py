@@ -210,7 +210,7 @@ def shipped_recipe(name: str) -> Path:
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
-    if not separator or len(parts) < 2:
+    if not separator or not all(parts):
         raise InputError(f"--set {override!r} is not section.key=value; for example --set prune.sparsity=0.8")
     target: Any = raw
     for part in parts[:-1]:

@@ -57,7 +57,8 @@ def test_overrides_reach_nested_keys_and_new_sections():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("sparsity=0.5", r"is not section\.key=value"),
+        ("sparsity=0.5", r"unknown key sparsity; known: kind, model, dense"),
+        ("=0.5", r"is not section\.key=value"),
         ("prune.sparsity", r"is not section\.key=value"),
         ("prune.sparsity.x=1", r"'sparsity' is a plain value"),
         ("prune.sparsity=[", r"the value is no valid YAML"),

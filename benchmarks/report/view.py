@@ -155,7 +155,7 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     load, cores = run.bench.environment.get("load_average"), run.bench.environment.get("cores_logical")
     if load and cores and load[0] > cores:
         yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios, not single times."
-    steps = {run.stage(stage).get("steps") for stage in ("dense", "prune")} - {None}
+    steps = {run.stage(stage)["steps"] for stage in ("dense", "prune") if "steps" in run.stage(stage)}
     if len(steps) > 1:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
 

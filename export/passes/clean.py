@@ -60,7 +60,8 @@ def drop_unused(model: ir.Model) -> None:
 def _bypass_identities(graph: ir.Graph) -> None:
     """Let readers of an Identity take its input. Outputs of the graph keep their own node."""
     for node in tuple(graph):
-        if node.op_type != "Identity" or node.outputs[0].is_graph_output():
+        source = node.inputs[0] if node.op_type == "Identity" else None
+        if source is None or node.outputs[0].is_graph_output():
             continue
-        node.outputs[0].replace_all_uses_with(node.inputs[0])
+        node.outputs[0].replace_all_uses_with(source)
         graph.remove(node, safe=True)

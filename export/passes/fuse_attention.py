@@ -184,10 +184,10 @@ def _assembled(
     result = _merged_result(product, v)
     perms = (q.perm, k_perm, v.perm)
     if perms == (_TO_HEADS,) * 3 and result is not None and None not in merged:
-        sources = [source for source in merged if source is not None]
+        query, key, value = (source for source in merged if source is not None)
         heads = {g.static_dim(operand.value, 2) for operand in (q, k, v)}
         if len(heads) == 1 and None not in heads:
-            return _Attention(*sources, (_UNCHANGED,) * 3, mask, scale, heads.pop(), result)
+            return _Attention(query, key, value, (_UNCHANGED,) * 3, mask, scale, heads.pop(), result)
     return _Attention(q.value, k.value, v.value, perms, mask, scale, None, product)
 
 

@@ -73,10 +73,9 @@ class SplitLayerNorm(Rule):
 
 def _made(node: ir.Node, match: _Norm) -> tuple[ir.Value, ir.Value]:
     if isinstance(match.tokens, int) and isinstance(node.graph, ir.Graph):
-        ones, zeros = (np.full(match.tokens, number, np.float32) for number in (1, 0))
         return (
-            g.add_constant(node.graph, f"ones_{match.tokens}", ones),
-            g.add_constant(node.graph, f"zeros_{match.tokens}", zeros),
+            g.add_constant(node.graph, f"ones_{match.tokens}", np.ones(match.tokens, np.float32)),
+            g.add_constant(node.graph, f"zeros_{match.tokens}", np.zeros(match.tokens, np.float32)),
         )
     length = g.insert_before(node, "Shape", [match.x], {"start": 1, "end": 2})
     ones, zeros = (

@@ -88,7 +88,7 @@ class SwapSparse(Rule):
         key = (*weight.shape, int(np.count_nonzero(weight)))
         equal = [n for n in self._by_size.get(key, ()) if np.array_equal(_dense(self._csr[n]), weight)]
         named = [n for n in equal if n.removesuffix(".weight") == module]
-        return (named or equal or [None])[0]
+        return next(iter(named or equal), None)
 
 
 def _weight(node: ir.Node) -> np.ndarray | None:
