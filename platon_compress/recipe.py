@@ -109,6 +109,14 @@ class PlanSection(_Section):
     force: Literal["dense", "structured", "csr"] | None = None
 
 
+class ExportSection(_Section):
+    """How the ONNX files are written; see `platon_compress.export.config.ExportConfig`."""
+
+    opset: int = 18
+    exporter: Literal["torchscript", "dynamo"] = "torchscript"
+    remove_padding: bool = False
+
+
 class VerifySection(_Section):
     """The parity check: absolute tolerance on the outputs, and how many examples."""
 
@@ -140,6 +148,7 @@ class Recipe(_Section):
     train: TrainSection = TrainSection()
     prune: PruneSection | None = None
     plan: PlanSection = PlanSection()
+    export: ExportSection = ExportSection()
     verify: VerifySection = VerifySection()
     bench: BenchSection = BenchSection()
 

@@ -168,19 +168,26 @@ def _convert(work: Workspace) -> dict[str, Any]:
 
 def _export(work: Workspace) -> dict[str, Any]:
     from platon_compress.export import export_onnx
+    from platon_compress.export.config import ExportConfig
     from platon_compress.export.int8 import quantize_int8
 
+    section = work.recipe.export
+    config = ExportConfig(opset=section.opset, exporter=section.exporter)
     inputs = example_inputs(work.checkpoint)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
     with work.folder.new_folder(work.folder.onnx) as folder:
         for name, model in models.items():
-            results[name] = export_onnx(model, folder / f"{name}.onnx", inputs).to_dict()
+            # Padding removal is for the file that ships; dense and pruned stay what users have today.
+            chosen = replace(config, remove_padding=section.remove_padding and name == "compressed")
+            results[name] = export_onnx(model, folder / f"{name}.onnx", inputs, chosen).to_dict()
         quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx")
         _save_config(work.checkpoint, folder)
     for name, result in results.items():
         result["path"] = f"onnx/{name}.onnx"
         work.reporter.say(f"  {work.folder.onnx / name}.onnx  {result['size_bytes'] / 1e6:.2f} MB")
+        for skipped, reason in result["skipped"]:
+            work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
     return results
 
 
