@@ -20,8 +20,6 @@ from platon_compress.benchmarks.environment import describe_environment
 from platon_compress.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from platon_compress.pruning import Pruner
 
 __all__ = ["TrainingBenchConfig", "TrainingBenchReport", "main", "run_training_bench"]
@@ -199,7 +197,7 @@ class _ConcatenatingPruner:
     """The authors' way, in our words: new tensors for every average, one long vector of scores, a k-th value of
     it at every mask."""
 
-    def __init__(self, weights: "dict[str, torch.Tensor]", names: _Names) -> None:
+    def __init__(self, weights: dict[str, Any], names: _Names) -> None:
         import torch
 
         self._weights, self._names = weights, names
