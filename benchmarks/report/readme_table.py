@@ -33,6 +33,9 @@ _MODEL_HEAD = (
     "compressed, ms",
     "vs dense",
     "vs dense int8",
+    "file vs dense",
+    "accuracy dense",
+    "accuracy compressed",
 )
 _PEER_HEAD = (
     "model",
@@ -121,7 +124,23 @@ def _model_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             setting.label,
             *(format_milliseconds(seconds) for seconds in times),
             *(format_ratio(ratio) for ratio in ratios),
+            _size_ratio(report),
+            *(_accuracy(entry, name) for name in ("dense", "compressed")),
         )
+
+
+def _size_ratio(report: BenchReport) -> str:
+    sizes = [
+        report.variants[name].size for name in ("compressed", report.baseline) if name in report.variants
+    ]
+    ours, dense = sizes if len(sizes) == 2 else (None, None)
+    return f"{ours.disk_bytes / dense.disk_bytes:.2f}x" if ours and dense else "-"
+
+
+def _accuracy(entry: Mapping[str, Any], name: str) -> str:
+    """In percent with its standard error."""
+    metric = entry.get("accuracy", {}).get(name)
+    return f"{metric['accuracy']:.1%} ± {metric['standard_error']:.1%}" if metric else "not measured"
 
 
 def _peer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,74 @@
+"""Keeps a finished run's measurement as a committed result, with its accuracy beside the times.
+
+python -P -m platon_compress.benchmarks.keep_run runs/demo demo "ViT on digits (demo)" benchmarks/results
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from platon_compress.benchmarks.result_files import save_result
+from platon_compress.errors import InputError, PlatonError, first_line
+
+__all__ = ["keep_run", "main"]
+
+_ROUTES = {"dense": "dense", "dense_int8": "dense_int8", "compressed": "onnx_compressed"}
+
+
+def keep_run(run: str | Path, name: str, title: str, folder: str | Path) -> Path:
+    """Write `folder/name.json` from a run's benchmark.json, parity.json and state.json.
+
+    Raises InputError when the run is unfinished, CheckFailedError when it was measured from a changed checkout.
+    """
+    path = Path(run)
+    bench, state = _read(path / "benchmark.json"), _read(path / "state.json")
+    stages = state.get("stages", {})
+    if "report" not in stages:
+        raise InputError(f"{path} is no finished run; run it to its report first")
+    trained = "prune" in stages
+    report = {**bench, "accuracy": _accuracy(_read(path / "parity.json")), "steps": _steps(stages)}
+    return save_result(
+        folder,
+        name,
+        report,
+        title=title,
+        masks="trained" if trained else "given",
+        sparsity=stages["bake"]["result"]["sparsity"],
+        verdict=stages["report"]["result"]["verdict"],
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above; exit status as everywhere."""
+    if len(arguments) != 4:
+        sys.stderr.write("usage: keep_run RUN_FOLDER NAME TITLE RESULTS_FOLDER\n")
+        return 2
+    try:
+        sys.stdout.write(f"{keep_run(*arguments)}\n")
+    except PlatonError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _accuracy(parity: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Variant to {"accuracy", "standard_error"}; empty where the run had no labelled examples."""
+    metrics = parity.get("metrics", {})
+    return {name: metrics[route] for name, route in _ROUTES.items() if route in metrics}
+
+
+def _steps(stages: Mapping[str, Any]) -> int | None:
+    return stages["prune"]["result"]["steps"] if "prune" in stages else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; finish the run first") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""Keeping a run as a committed result."""
+
+import json
+
+import pytest
+
+from platon_compress.benchmarks.keep_run import keep_run, main
+from platon_compress.errors import CheckFailedError, InputError
+
+
+def _run(folder, *, dirty=False, stages=None):
+    done = {
+        "bake": {"result": {"sparsity": 0.9}},
+        "prune": {"result": {"steps": 540}},
+        "report": {"result": {"verdict": "Verdict: yes: faster."}},
+    }
+    files = {
+        "benchmark.json": {"environment": {"git": {"dirty": dirty}}, "variants": {}},
+        "state.json": {"stages": done if stages is None else stages},
+        "parity.json": {
+            "metrics": {
+                "onnx_compressed": {"accuracy": 0.9, "standard_error": 0.01},
+                "dense": {"accuracy": 1},
+            }
+        },
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    return folder
+
+
+def test_a_result_holds_accuracy_steps_and_verdict(tmp_path):
+    kept = json.loads(keep_run(_run(tmp_path), "demo", "Demo", tmp_path / "results").read_text())
+    assert kept["accuracy"]["compressed"] == {"accuracy": 0.9, "standard_error": 0.01}
+    assert (kept["steps"], kept["sparsity"], kept["masks"]) == (540, 0.9, "trained")
+    assert kept["verdict"] == "Verdict: yes: faster."
+
+
+def test_what_is_not_worth_keeping_is_refused(tmp_path, capsys):
+    with pytest.raises(CheckFailedError, match="measured from a checkout with local changes"):
+        keep_run(_run(tmp_path, dirty=True), "demo", "Demo", tmp_path / "results")
+    with pytest.raises(InputError, match="is no finished run"):
+        keep_run(_run(tmp_path, stages={}), "demo", "Demo", tmp_path / "results")
+    assert main([str(tmp_path / "none"), "demo", "Demo", str(tmp_path / "results")]) == 2
+    assert "finish the run first" in capsys.readouterr().err
+    assert main(["too", "few"]) == 2
+    assert not (tmp_path / "results").exists()
