@@ -18,6 +18,16 @@ from platon_compress.tasks.models import Checkpoint, build_model
 from platon_compress.tasks.tables import Rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
+TINY_VIT = {
+    "model_type": "vit",
+    "image_size": 8,
+    "patch_size": 4,
+    "num_channels": 1,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 
 
 @pytest.fixture
@@ -92,17 +102,7 @@ def test_synthetic_texts_have_mixed_lengths_and_run(text_checkpoint):
 
 
 def test_images_are_scaled_to_the_models_range():
-    config = {
-        "model_type": "vit",
-        "image_size": 8,
-        "patch_size": 4,
-        "num_channels": 1,
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    checkpoint = build_model(config, "image-classification", ["a", "b"], seed=1)
+    checkpoint = build_model(TINY_VIT, "image-classification", ["a", "b"], seed=1)
     images = np.stack([np.zeros((8, 8, 1), np.uint8), np.full((8, 8, 1), 255, np.uint8)])
     examples = encode(Rows(images, ["a", "b"]), checkpoint, ["a", "b"], 8)
     assert [float(examples[i]["pixel_values"].mean()) for i in (0, 1)] == pytest.approx([-1, 1])
@@ -111,17 +111,7 @@ def test_images_are_scaled_to_the_models_range():
 
 
 def test_the_same_seed_builds_the_same_model():
-    config = {
-        "model_type": "vit",
-        "image_size": 8,
-        "patch_size": 4,
-        "num_channels": 1,
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-    }
-    one, two = (build_model(config, "image-classification", ["a", "b"], seed=5).model for _ in range(2))
+    one, two = (build_model(TINY_VIT, "image-classification", ["a", "b"], seed=5).model for _ in range(2))
     assert all(
         torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
     )
