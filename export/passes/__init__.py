@@ -9,6 +9,8 @@ from platon_compress.export.passes._rule import PassReport, Rule, apply_rule
 from platon_compress.export.passes.clean import clean, drop_unused, infer_shapes, tidy
 from platon_compress.export.passes.fold_activation import FoldActivation
 from platon_compress.export.passes.fold_bias import FoldBias
+from platon_compress.export.passes.fold_norm import FoldNorm
+from platon_compress.export.passes.fold_residual import FoldResidual
 from platon_compress.export.passes.fold_sizes import FoldSizes
 from platon_compress.export.passes.fuse_attention import FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
@@ -29,6 +31,8 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     FoldSizes,
     SwapLastAxes,
     FuseAttention,
+    FoldResidual,
+    FoldNorm,
     SplitLayerNorm,
     KeepPanels,
     SharePacked,
@@ -49,7 +53,7 @@ def rewrite_graph(
     reports = []
     for make in GRAPH_PASSES:
         rule = make()
-        if unpad and make is SplitLayerNorm:  # norms are still one node each, attention is already
+        if unpad and make is FoldResidual:  # norms are still one node each, attention is already
             reports.append(remove_padding(model))
         if rule.name in skip:
             continue

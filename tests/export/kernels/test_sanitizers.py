@@ -20,6 +20,7 @@ def test_kernels_are_clean(tmp_path, sanitizers):
     sources = [path for path in sorted(SOURCES.glob("*.cpp")) if path.name not in NOT_IN_DRIVER]
     driver = tmp_path / "driver"
     flags = ["-std=c++17", "-O1", "-g", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all", "-pthread"]
+    flags.append(f"-I{SOURCES}")
     here = Path(__file__).with_name("sanitizer_driver.cpp")
     built = subprocess.run(
         [COMPILER, *flags, *map(str, sources), str(here), "-o", str(driver)],
