@@ -1,8 +1,9 @@
 """Naive references and small models that the tests compare fast paths with. Not part of the public surface."""
 
+import math
 from typing import Any
 
-__all__ = ["NaivePlaton", "tiny_transformer"]
+__all__ = ["NaivePlaton", "naive_distillation_loss", "tiny_transformer"]
 
 
 def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
@@ -138,3 +139,21 @@ class NaivePlaton:
             weight[gone[: weight.size].reshape(weight.shape)] = 0
             gone = gone[weight.size :]
         return threshold
+
+
+def naive_distillation_loss(
+    student: Any, teacher: Any, labels: Any, *, weight: float, temperature: float
+) -> float:
+    """The distillation loss of logits [batch, classes] in float64 and plain loops, cross entropy as hard loss."""
+    total = 0.0
+    for ours, theirs, label in zip(student.tolist(), teacher.tolist(), labels.tolist(), strict=True):
+        hard = -math.log(_softmax(ours, 1.0)[label])
+        p, q = _softmax(theirs, temperature), _softmax(ours, temperature)
+        soft = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        total += (1 - weight) * hard + weight * temperature**2 * soft
+    return total / len(student)
+
+
+def _softmax(logits: list[float], temperature: float) -> list[float]:
+    powers = [math.exp(value / temperature) for value in logits]
+    return [power / sum(powers) for power in powers]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import CheckFailedError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.plan_view import layer_rows
+from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
 from platon_compress.tasks.models import Checkpoint
@@ -37,12 +38,17 @@ def _data(work: Workspace) -> dict[str, Any]:
 
     classes = work.labels
     steps = total_steps(len(work.training), work.recipe.train)
-    # Wrong targets or an impossible schedule must end the run here, not after the dense training.
-    shown = preview(work.fresh_checkpoint().model, prune_config(work.prune, steps))
+    # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
+    # dense training.
+    student = work.fresh_checkpoint()
+    shown = preview(student.model, prune_config(work.prune, steps))
+    check_teacher(work.recipe, classes, student)
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{len(classes)} classes, {steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
+    if work.recipe.distill is not None:
+        work.reporter.say(f"  {spoken_distillation(work.recipe.distill)}")
     return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
 
 
@@ -69,6 +75,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.work(f"{stage}-checkpoints")
+    teacher = teacher_of(work, stage, checkpoint)
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             checkpoint,
@@ -76,6 +83,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             work.validation,
             settings,
             pruning=prune_config(work.prune, steps) if stage == "prune" else None,
+            teacher=teacher,
             freeze=work.recipe.model.freeze,
             work_folder=checkpoints,
             progress=progress,
@@ -92,7 +100,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     work.reporter.say(
         f"  accuracy {result.value:.2%} +- {error:.2%} (standard error) after {result.steps} steps"
     )
-    return result.to_dict()
+    return {**result.to_dict(), **({} if teacher is None else {"distillation": teacher.to_dict()})}
 
 
 def _bake(work: Workspace) -> dict[str, Any]:

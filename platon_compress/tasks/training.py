@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from platon_compress.pruning import PruneConfig
     from platon_compress.recipe import PruneSection, TrainSection
+    from platon_compress.tasks.distillation import Teacher
 
 __all__ = ["Progress", "TrainResult", "accuracy", "prune_config", "standard_error", "total_steps", "train"]
 
@@ -92,17 +94,18 @@ def train(
     settings: "TrainSection",
     *,
     pruning: "PruneConfig | None" = None,
+    teacher: "Teacher | None" = None,
     freeze: tuple[str, ...] = (),
     work_folder: Path,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train `checkpoint.model` in place for the recipe's steps, pruning on the way if asked to.
+    """Train `checkpoint.model` in place for the recipe's steps, pruning and learning from `teacher` if asked to.
 
     The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
     was killed goes on from the last complete checkpoint in `work_folder`.
     Raises InputError when `freeze` names no parameter.
     """
-    from transformers import Trainer, set_seed
+    from transformers import set_seed
 
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
 
@@ -111,7 +114,7 @@ def train(
     _freeze(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
-    trainer = Trainer(
+    trainer = _trainer_class(teacher)(
         model=checkpoint.model,
         args=_arguments(settings, steps, work_folder),
         train_dataset=training,
@@ -164,7 +167,19 @@ def _freeze(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
             parameter.requires_grad_(False)
 
 
+def _trainer_class(teacher: "Teacher | None") -> Callable[..., Any]:
+    """The Trainer, or one that also listens to the teacher."""
+    from transformers import Trainer
+
+    if teacher is None:
+        return Trainer
+    from platon_compress.tasks.distillation import DistillingTrainer
+
+    return partial(DistillingTrainer, teacher=teacher)
+
+
 def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
+    import torch
     from transformers import TrainingArguments
 
     interval = max(1, steps // settings.evaluations)
@@ -179,6 +194,9 @@ def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
         warmup_steps=round(settings.warmup_ratio * steps),
         max_grad_norm=settings.max_grad_norm,
         lr_scheduler_type="linear",
+        bf16=settings.bf16,
+        # The Trainer takes bf16 without a GPU only when told that there is none.
+        use_cpu=settings.bf16 and not torch.cuda.is_available(),
         seed=settings.seed,
         eval_strategy="steps",
         eval_steps=interval,
