@@ -29,6 +29,7 @@ def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
         "deberta-v3": ("DebertaV2", "SequenceClassification", {**deberta, **v3}),
         "deit": ("DeiT", "ImageClassification", image),
         "dinov2": ("Dinov2", "ImageClassification", dino),
+        "dinov2-swiglu": ("Dinov2", "ImageClassification", {**dino, "use_swiglu_ffn": True}),
         "dinov2-registers": ("Dinov2WithRegisters", "ImageClassification", dino),
         "distilbert": ("DistilBert", "SequenceClassification", distil),
         "electra": ("Electra", "SequenceClassification", text),
