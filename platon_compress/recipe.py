@@ -113,7 +113,11 @@ class DistillSection(_Section):
 
 
 class PruneSection(_Section):
-    """PLATON's settings; names and values as in `PruneConfig`, warm-ups and freeze as fractions of all steps."""
+    """PLATON's settings; names and values as in `PruneConfig`, warm-ups and freeze as fractions of all steps.
+
+    `per_millisecond` divides the scores by the measured cost of a weight of the layer, from `plan.cost_table` or
+    measured before the training (`plan.calibrate: false`: from the table that ships).
+    """
 
     sparsity: float
     granularity: str = "element"
@@ -124,6 +128,8 @@ class PruneSection(_Section):
     initial_warmup: float = Field(default=0.1, ge=0, le=1)
     final_warmup: float = Field(default=0.3, ge=0, le=1)
     freeze: float = Field(default=0, ge=0, le=1)
+    rewind_to: float | None = None
+    per_millisecond: bool = False
     schedule: str = "cubic"
     scope: str = "global"
     max_layer_sparsity: float | None = None

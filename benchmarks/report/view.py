@@ -159,6 +159,8 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     if len(steps) > 1:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
     yield from _distillation_note(run)
+    if run.stage("prune").get("per_millisecond"):
+        yield "Weights were ranked by score per measured millisecond of their layer, not by score alone."
 
 
 def _distillation_note(run: RunData) -> Iterator[str]:

@@ -132,12 +132,12 @@ class Workspace:
 
         return convert(self.baked, self.plan)
 
-    def sequence_length(self) -> int:
-        """Tokens per example that the plan is made for."""
+    def sequence_length(self, config: Any = None) -> int:
+        """Tokens per example that the plan is made for, by the model's `config`; default: the baked model's."""
         if self.recipe.plan.tokens is not None:
             return self.recipe.plan.tokens
-        config: Any = self.checkpoint.model.config
-        if self.checkpoint.modality == "image":
+        config = self.checkpoint.model.config if config is None else config
+        if "image" in self.recipe.model.task:
             side, patch = np.max(config.image_size), np.max(config.patch_size)
             return int((side // patch) ** 2 + 1)
         return min(self.recipe.data.max_length if self.recipe.data else 128, 128)

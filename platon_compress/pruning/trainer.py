@@ -73,7 +73,8 @@ class PlatonCallback(TrainerCallback):
                 f"total_steps {self.config.total_steps} exceeds the Trainer's {state.max_steps} steps, so the "
                 "sparsity would not be reached; leave total_steps out"
             )
-        self._pruner = Pruner(kwargs["model"], self.config.resolved(state.max_steps))
+        config = self.config.resolved(state.max_steps)
+        self._pruner = Pruner(kwargs["model"], config, lr_scheduler=kwargs.get("lr_scheduler"))
         self._best_is_final = False
         if self.resume_from is not None:
             load_pruner(self._pruner, self.resume_from)

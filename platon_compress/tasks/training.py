@@ -63,8 +63,10 @@ def total_steps(examples: int, settings: "TrainSection") -> int:
     return max(1, round(per_epoch * settings.epochs))
 
 
-def prune_config(section: "PruneSection", steps: int) -> "PruneConfig":
-    """The `PruneConfig` of a recipe for a run of `steps` steps.
+def prune_config(
+    section: "PruneSection", steps: int, costs: Mapping[str, float] | None = None
+) -> "PruneConfig":
+    """The `PruneConfig` of a recipe for a run of `steps` steps, with its measured `costs` if they are known yet.
 
     Where the recipe leaves `mask_interval` open it is 10, the authors' value, or less where the EMAs
     would remember more than a fifth of the cubic phase (a short run would rank noise).
@@ -76,13 +78,17 @@ def prune_config(section: "PruneSection", steps: int) -> "PruneConfig":
     if interval is None:
         memory = (steps - initial - final) / 5
         interval = max(1, min(10, int(memory * (1 - max(section.beta1, section.beta2)))))
-    same = section.model_dump(exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval"})
+    same = section.model_dump(
+        exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval", "per_millisecond"}
+    )
     return PruneConfig(
         total_steps=steps,
         initial_warmup_steps=initial,
         final_warmup_steps=final,
         freeze_steps=round(section.freeze * steps),
         mask_interval=interval,
+        # Empty costs let the settings be checked before anything is measured.
+        weight_costs=(costs or {}) if section.per_millisecond else None,
         **same,
     )
 

@@ -107,25 +107,55 @@ def test_overflow_reported_by_the_optimizer_is_skipped(tmp_path):
     assert (callback.pruner.steps, callback.pruner.skipped_steps) == (_STEPS + 1, 1)
 
 
-@pytest.mark.parametrize("stop", [5, 8, 13])
-def test_resume_is_bit_identical(tmp_path, stop):
-    """Also from the middle of a window (5, 13) and inside the final phase (13)."""
+@pytest.mark.parametrize(
+    ("stop", "settings"),
+    [(5, {}), (8, {}), (13, {}), *((stop, {"freeze_steps": 4, "rewind_to": 0.25}) for stop in (9, 12, 14))],
+)
+def test_resume_is_bit_identical(tmp_path, stop, settings):
+    """Also from the middle of a window (5, 9, 13), inside the final phase (13), at and after a rewind (12, 14)."""
     whole = _trainer(tmp_path / "whole")
-    first = PlatonCallback(_config()).attach(whole)
+    first = PlatonCallback(_config(**settings)).attach(whole)
     whole.train()
     part = _trainer(tmp_path / "part", save_strategy="steps", save_steps=stop, save_total_limit=1)
     part.add_callback(_Stop(stop))
-    PlatonCallback(_config()).attach(part)
+    PlatonCallback(_config(**settings)).attach(part)
     part.train()
     folder = latest_complete_checkpoint(tmp_path / "part")
     assert folder == tmp_path / "part" / f"checkpoint-{stop}"
     resumed = _trainer(tmp_path / "part", seed=9)
-    second = PlatonCallback(_config(), resume_from=folder).attach(resumed)
+    second = PlatonCallback(_config(**settings), resume_from=folder).attach(resumed)
     resumed.train(resume_from_checkpoint=str(folder))
     for (name, a), b in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b), name
     masks = first.pruner.masks()
     assert all(torch.equal(mask, masks[name]) for name, mask in second.pruner.masks().items())
+    rates = [row["learning_rate"] for row in whole.state.log_history if "loss" in row]
+    assert rates[stop:] == [row["learning_rate"] for row in resumed.state.log_history if "loss" in row][stop:]
+
+
+def test_the_learning_rate_goes_back_when_the_mask_freezes(tmp_path):
+    """16 steps of linear decay from 1e-3, the last 4 frozen: from step 13 on, the rates of steps 5, 8, 11, 14."""
+    trainer = _trainer(tmp_path)
+    PlatonCallback(_config(freeze_steps=4, rewind_to=0.25)).attach(trainer)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    # The Trainer logs the rate of the step that has just been taken.
+    taken = [1 - step / 16 for step in (*range(12), 4, 7, 10, 13)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [1e-3 * share for share in taken], rel=1e-6
+    )
+
+
+def test_a_schedule_that_cannot_be_rewound(tmp_path):
+    trainer = _trainer(
+        tmp_path, evaluate=True, eval_strategy="steps", eval_steps=4, lr_scheduler_type="reduce_lr_on_plateau",
+        metric_for_best_model="score",
+    )  # fmt: skip
+    PlatonCallback(_config(freeze_steps=4, rewind_to=0.25)).attach(trainer)
+    with pytest.raises(
+        InputError, match=r"rewind_to 0.25 rewinds a learning-rate schedule .* got ReduceLROnPl"
+    ):
+        trainer.train()
 
 
 class _Stop(TrainerCallback):
