@@ -4,13 +4,13 @@ Everything is found from modules and shapes. Module paths are never assumed: the
 families, and between transformers 4.57 and 5.x for the same family.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
-__all__ = ["Coupling", "clean_name", "find_blocks", "find_couplings", "unwrap_model"]
+__all__ = ["Coupling", "clean_name", "common_prefix", "find_blocks", "find_couplings", "unwrap_model"]
 
 _QUERY = ("query", "q_lin", "q_proj", "query_proj", "q")
 _KEY = ("key", "k_lin", "k_proj", "key_proj", "k")
@@ -55,6 +55,16 @@ def clean_name(name: str) -> str:
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]
     return ".".join(part for part in parts if part != "_orig_mod")
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """The dotted path that all names share, with its last dot; never a whole name."""
+    shared = []
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join([*shared, ""])
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation
 from platon_compress.pipeline.workspace import fresh_checkpoint, labels_of, rows_of
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.training import prune_config, total_steps
+from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps
 
 __all__ = ["describe_run"]
 
@@ -25,15 +25,16 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     labels = labels_of(recipe, training, validation)
     steps = total_steps(len(training), recipe.train)
     student = fresh_checkpoint(recipe, labels)
+    freeze_parameters(student, recipe.model.freeze)
     shown = preview(student.model, prune_config(recipe.prune, steps))
     check_teacher(recipe, labels, student)
     reporter.say(shown.to_text())
-    reporter.say(
-        f"{len(training)} training and {len(validation)} validation examples, {len(labels)} classes: "
-        f"{steps} steps dense, then {steps} steps with pruning"
-    )
+    reporter.say(f"{len(training)} training and {len(validation)} validation examples, {len(labels)} classes")
+    reporter.say(f"{steps} steps dense, then {steps} steps with pruning")
     if recipe.distill is not None:
         reporter.say(spoken_distillation(recipe.distill))
+    if recipe.prune.per_millisecond:
+        reporter.say("weights are ranked by score per measured millisecond of their layer")
     return {
         "train": len(training),
         "validation": len(validation),

@@ -9,12 +9,19 @@ from typing import Any
 from platon_compress.errors import CheckFailedError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
-from platon_compress.pipeline.plan_view import layer_rows
+from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.training import evaluate, prune_config, standard_error, total_steps, train
+from platon_compress.tasks.training import (
+    evaluate,
+    freeze_parameters,
+    prune_config,
+    standard_error,
+    total_steps,
+    train,
+)
 
 __all__ = ["STAGES", "TRAINING_STAGES", "Stage"]
 
@@ -39,6 +46,7 @@ def _data(work: Workspace) -> dict[str, Any]:
     # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
     # dense training.
     student = work.fresh_checkpoint()
+    freeze_parameters(student, work.recipe.model.freeze)
     shown = preview(student.model, prune_config(work.prune, steps))
     check_teacher(work.recipe, classes, student)
     work.reporter.say(
@@ -134,9 +142,7 @@ def _plan(work: Workspace) -> dict[str, Any]:
 
     planned = plan(work.baked, measured_plan_config(work))
     work.folder.write_json("plan.json", planned.to_dict())
-    work.reporter.table(
-        "Form per layer", ("weight", "density", "form", "expected", "reason"), layer_rows(planned)
-    )
+    show_plan(planned, work.reporter)
     return {"counts": planned.counts()}
 
 

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from platon_compress.recipe import PruneSection, TrainSection
     from platon_compress.tasks.distillation import Teacher
 
-__all__ = ["Progress", "TrainResult", "accuracy", "prune_config", "standard_error", "total_steps", "train"]
+__all__ = [
+    "Progress",
+    "TrainResult",
+    "accuracy",
+    "evaluate",
+    "freeze_parameters",
+    "prune_config",
+    "standard_error",
+    "total_steps",
+    "train",
+]
 
 Progress = Callable[[int, int, str], None]
 _LOGGED = {"loss": "loss", "eval_accuracy": "accuracy"}
@@ -117,7 +127,7 @@ def train(
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
-    _freeze(checkpoint, freeze)
+    freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
     trainer = _trainer_class(teacher)(
@@ -162,7 +172,11 @@ def accuracy(logits: Any, labels: np.ndarray) -> float:
     return float((np.asarray(scores).argmax(-1) == labels).mean())
 
 
-def _freeze(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
+def freeze_parameters(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
+    """Leave every parameter whose name contains one of `names` as it is.
+
+    Raises InputError when a name is part of no parameter's.
+    """
     for name in names:
         found = [p for key, p in checkpoint.model.named_parameters() if name in key]
         if not found:
