@@ -143,8 +143,10 @@ class PlatonCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Warns when the model that is left is not as sparse as the config asks."""
-        del args, control, kwargs
+        """Follows the Trainer back to the best model; warns when what is left is not as sparse as the config asks."""
+        del control, kwargs
+        if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            self._go_back_to(Path(state.best_model_checkpoint))
         achieved = self.pruner.count_zeros() / self.pruner.size
         if achieved < self.config.sparsity - 1 / self.pruner.size:
             _log.warning(
@@ -154,6 +156,18 @@ class PlatonCallback(TrainerCallback):
                 self.config.sparsity,
                 state.global_step,
                 self.pruner.schedule.total,
+            )
+
+    def _go_back_to(self, best: Path) -> None:
+        """The Trainer has loaded older weights: their masks belong to them, not the last step's."""
+        if (best / STATE_FILE).is_file():
+            load_pruner(self.pruner, best)
+        else:
+            _log.warning(
+                "the best model was loaded from %s, which holds no pruner state: the pruner's masks are those of "
+                "step %d; bake the model with masks=None",
+                best,
+                self.pruner.steps,
             )
 
     def in_final_phase(self, state: TrainerState) -> bool:
