@@ -31,17 +31,25 @@ class PlatonCallback(TrainerCallback):
         trainer.train()
         baked = bake(trainer.model, callback.pruner.masks())
 
-    `total_steps` comes from the Trainer. Sparsity, threshold and churn join the Trainer's logs. The pruner's
-    state is written into every checkpoint before the Trainer writes its own part; to resume, pass the same
-    folder twice: `PlatonCallback(config, resume_from=folder)` and `trainer.train(resume_from_checkpoint=folder)`.
+    `total_steps` comes from the Trainer. Sparsity, threshold and churn join the Trainer's logs, with `log_layers`
+    the sparsity of every parameter too (`layer_sparsity/NAME`). The pruner's state is written into every
+    checkpoint before the Trainer writes its own part; to resume, pass the same folder twice:
+    `PlatonCallback(config, resume_from=folder)` and `trainer.train(resume_from_checkpoint=folder)`.
 
     `attach` is better than `callbacks=[...]`: it goes before the reporters, so that TensorBoard and W&B see the
     figures, and it keeps early stopping from ending the run before the final phase. With
     `load_best_model_at_end` only checkpoints of the final phase, the ones at full sparsity, are candidates.
     """
 
-    def __init__(self, config: PruneConfig, *, resume_from: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: PruneConfig,
+        *,
+        resume_from: str | os.PathLike[str] | None = None,
+        log_layers: bool = False,
+    ) -> None:
         self.config = config
+        self.log_layers = log_layers
         self.resume_from = None if resume_from is None else Path(resume_from)
         self._pruner: Pruner | None = None
         self._last: StepReport | None = None
@@ -182,15 +190,17 @@ class PlatonCallback(TrainerCallback):
         """Between two masks pruned weights drift, so the counts are those right after the last mask."""
         figures = {"sparsity": last.sparsity, "achieved_sparsity": 0.0}
         if (mask := self._last_mask) is not None and mask.threshold is not None:
-            layers = self.pruner.layer_sparsity().values()
+            layers = self.pruner.layer_sparsity()
             figures |= {
                 "achieved_sparsity": mask.achieved_sparsity,
                 "threshold": mask.threshold,
                 "mask_churn": mask.mask_churn,
                 "regrown": mask.regrown,
-                "layer_sparsity_min": min(layers),
-                "layer_sparsity_max": max(layers),
+                "layer_sparsity_min": min(layers.values()),
+                "layer_sparsity_max": max(layers.values()),
             }
+            if self.log_layers:
+                figures |= {f"layer_sparsity/{name}": share for name, share in layers.items()}
         return {**figures, "skipped_steps": float(self.pruner.skipped_steps)}
 
 

@@ -50,7 +50,7 @@ def _scalars(folder):
 def test_the_figures_of_every_step_reach_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
     trainer = _trainer(tmp_path)
-    PlatonCallback(PruneConfig(sparsity=0.8, mask_interval=2)).attach(trainer)
+    callback = PlatonCallback(PruneConfig(sparsity=0.8, mask_interval=2), log_layers=True).attach(trainer)
     trainer.train()
     scalars = _scalars(tmp_path)
     assert [step for step, _ in scalars["train/sparsity"]] == list(range(1, _STEPS + 1))
@@ -61,3 +61,5 @@ def test_the_figures_of_every_step_reach_tensorboard(tmp_path, monkeypatch):
     assert all(value > 0 for _, value in scalars["train/threshold"])
     for name in ("mask_churn", "regrown", "layer_sparsity_min", "layer_sparsity_max", "skipped_steps"):
         assert f"train/{name}" in scalars
+    for name, share in callback.pruner.layer_sparsity().items():
+        assert scalars[f"train/layer_sparsity/{name}"][-1] == (_STEPS, pytest.approx(share))
