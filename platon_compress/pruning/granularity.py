@@ -85,7 +85,8 @@ class ElementMasks(Masks):
     """Rankings of single weights; ties fall in ranking order until the count is reached exactly.
 
     `partition` maps each name to the ranking it takes part in; by default there is one for all. Each ranking
-    loses the same share of its weights. `bound` caps the share that a single weight loses.
+    loses the same share of its weights. `bound` caps the share that a single weight loses. `costs` divide the
+    scores of a name, see `platon_compress.pruning.costs`.
     """
 
     def __init__(
@@ -95,9 +96,11 @@ class ElementMasks(Masks):
         scratch: Scratch,
         partition: Mapping[str, str] | None = None,
         bound: float | None = None,
+        costs: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(weights, importance, scratch)
         self._bound = bound
+        self._costs = costs or {}
         self._rankings: dict[str, list[str]] = {}
         for name in weights:
             self._rankings.setdefault(partition[name] if partition else "", []).append(name)
@@ -140,12 +143,18 @@ class ElementMasks(Masks):
             free = tuple(name for name in free if name not in over)
 
     def _count_below(self, name: str, value: float) -> int:
-        return sum(int(count_true(score <= value)) for score in self._importance.scores(name))
+        return sum(int(count_true(score <= value)) for score in self._scores(name))
+
+    def _scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
+        """The scores to rank by, per second of run time where costs are known."""
+        cost = self._costs.get(name)
+        for score in self._importance.scores(name, stride):
+            yield score if cost is None else score.div_(cost)
 
     def _cut(self, names: tuple[str, ...], count: int) -> Cut:
         size = sum(self._weights[name].numel() for name in names)
         if self.device.type == "cpu" and size > _SAMPLED:
-            sample = (p for name in names for p in self._importance.scores(name, SAMPLE_STRIDE))
+            sample = (p for name in names for p in self._scores(name, SAMPLE_STRIDE))
             cut = select_between(lambda: self._pieces(names), sample, count, size, self._scratch)
             if cut is not None:
                 return cut
@@ -162,7 +171,7 @@ class ElementMasks(Masks):
         beyond = torch.gt if spare == cut.ties else torch.ge
         spare = 0 if spare == cut.ties else spare
         for name in names:
-            pieces = zip(self._importance.scores(name), chunks(flat(self.kept[name])), strict=True)
+            pieces = zip(self._scores(name), chunks(flat(self.kept[name])), strict=True)
             for score, (kept,) in pieces:
                 new = beyond(score, cut.value, out=self._scratch.get("kept", score, torch.bool))
                 spare -= _drop_first(new, score, cut.value, spare)
@@ -186,7 +195,7 @@ class ElementMasks(Masks):
     def _pieces(self, names: tuple[str, ...]) -> Iterator[Tensor]:
         """Every score once; small weights share a piece, since a piece costs a histogram of 2^16 counts."""
         pack, filled = self._scratch.room("pack", _PACK, self.device), 0
-        for piece in (piece for name in names for piece in self._importance.scores(name)):
+        for piece in (piece for name in names for piece in self._scores(name)):
             if len(piece) > _SMALL:
                 yield piece
                 continue
@@ -292,12 +301,12 @@ class GroupMasks(Masks):
         for name in self._names(coupling):
             scores = torch.cat([piece.double() for piece in self._importance.scores(name)])
             view = _by_unit(scores.view(self._weights[name].shape), name, coupling)
-            total += view.sum(dim=(1, 2)).cpu()
+            total += view.sum(dim=tuple(range(1, view.ndim))).cpu()
         return total
 
     def _write(self, coupling: Coupling, units: Tensor) -> None:
         for view in self._views(coupling, self.kept):
-            view.copy_(units.to(view.device)[:, None, None].expand_as(view))
+            view.copy_(units.to(view.device).view(-1, *[1] * (view.ndim - 1)).expand_as(view))
 
     def _views(self, coupling: Coupling, tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
         for name in self._names(coupling):
@@ -314,11 +323,11 @@ def coupled_names(coupling: Coupling) -> list[str]:
 
 
 def _by_unit(tensor: Tensor, name: str, coupling: Coupling) -> Tensor:
-    """A view [units, unit_size, rest] of a coupled parameter, or [units, rest, unit_size] of the consumer."""
+    """A view [units, stacks, unit_size, rest] of a coupled parameter, or [units, rest, unit_size] of the consumer."""
     if name == f"{coupling.consumer}.weight":
         rows = tensor.shape[0]
         return tensor.view(rows, coupling.units, coupling.unit_size).permute(1, 0, 2)
-    return tensor.view(coupling.units, coupling.unit_size, -1)
+    return tensor.view(coupling.stacks, coupling.units, coupling.unit_size, -1).transpose(0, 1)
 
 
 def _drop_first(kept: Tensor, score: Tensor, value: float, spare: int) -> int:
