@@ -50,7 +50,10 @@ class _Mask:
 
 @dataclass(frozen=True)
 class _Attention:
-    """perms: how Q, K and V must be transposed first (nothing to do when heads are merged)."""
+    """perms: how Q, K and V must be transposed first (nothing to do when heads are merged).
+
+    features: heads times size of the result when heads are merged; the graph may not say it (a Reshape to -1).
+    """
 
     q: ir.Value
     k: ir.Value
@@ -59,6 +62,7 @@ class _Attention:
     mask: _Mask | None
     scale: float
     heads: int | None
+    features: int | None
     result: ir.Value
 
 
@@ -104,7 +108,10 @@ class FuseAttention(Rule):
             inputs.append(_mask_for(end, match.mask, inputs[0], query_axis))
         if end.graph is not None:
             end.graph.opset_imports[""] = max(end.graph.opset_imports[""], ATTENTION_OPSET)
-        g.substitute(match.result, g.insert_before(end, "Attention", inputs, attributes))
+        fused = g.insert_before(end, "Attention", inputs, attributes)
+        if match.features is not None:
+            fused.shape = ir.Shape([*(match.q.shape or (None, None))[:2], match.features])
+        g.substitute(match.result, fused)
 
 
 def _product_with_values(softmax: ir.Node) -> ir.Node | None:
@@ -187,8 +194,11 @@ def _assembled(
         query, key, value = (source for source in merged if source is not None)
         heads = {g.static_dim(operand.value, 2) for operand in (q, k, v)}
         if len(heads) == 1 and None not in heads:
-            return _Attention(query, key, value, (_UNCHANGED,) * 3, mask, scale, heads.pop(), result)
-    return _Attention(q.value, k.value, v.value, perms, mask, scale, None, product)
+            features = g.static_dim(value, 2)
+            return _Attention(
+                query, key, value, (_UNCHANGED,) * 3, mask, scale, heads.pop(), features, result
+            )
+    return _Attention(q.value, k.value, v.value, perms, mask, scale, None, None, product)
 
 
 def _merged(operand: _Operand) -> ir.Value | None:
