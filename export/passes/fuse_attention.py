@@ -106,11 +106,11 @@ class FuseAttention(Rule):
         query_axis = 1 if match.heads is not None else 2
         if match.mask is not None:
             inputs.append(_mask_for(end, match.mask, inputs[0], query_axis))
-        if end.graph is not None:
-            end.graph.opset_imports[""] = max(end.graph.opset_imports[""], ATTENTION_OPSET)
         fused = g.insert_before(end, "Attention", inputs, attributes)
         if match.features is not None:
             fused.shape = ir.Shape([*(match.q.shape or (None, None))[:2], match.features])
+        if end.graph is not None:
+            end.graph.opset_imports[""] = max(end.graph.opset_imports[""], ATTENTION_OPSET)
         g.substitute(match.result, fused)
 
 
@@ -138,10 +138,25 @@ def _split_mask(scores: ir.Value | None) -> tuple[ir.Value | None, _Mask | None]
         return (scores, None) if mask is None else (node.inputs[own], _Mask(mask))
     condition, kept, other = node.inputs
     if condition is not None and _is_never(other):
-        return kept, _Mask(condition, (0.0, _HIDDEN))
+        return kept, _Mask(_unexpanded(condition, kept), (0.0, _HIDDEN))
     if condition is not None and _is_never(kept):
-        return other, _Mask(condition, (_HIDDEN, 0.0))
+        return other, _Mask(_unexpanded(condition, other), (_HIDDEN, 0.0))
     return scores, None
+
+
+def _unexpanded(condition: ir.Value, scores: ir.Value | None) -> ir.Value:
+    """The condition before it was spread to the shape of the scores, which Where does by itself.
+
+    Whoever keeps the Expand computes all scores a second time, for nothing but their shape.
+    """
+    cast = g.produced_by(condition, "Cast")
+    source = condition if cast is None else cast.inputs[0]
+    expand = g.produced_by(source, "Expand")
+    shape = None if expand is None else g.produced_by(expand.inputs[1], "Shape")
+    if expand is None or shape is None or shape.attributes or shape.inputs[0] is not scores:
+        return condition
+    inner = expand.inputs[0]
+    return inner if inner is not None and inner.dtype == ir.DataType.BOOL else condition
 
 
 def _is_never(value: ir.Value | None) -> bool:
