@@ -54,11 +54,8 @@ class FoldNorm(Rule):
                 return Refusal(f"{user.op_type} reads the norm too")
         if not readers or (residuals and not bias.any()):
             return None
-        if not residuals and any(linear.shared for linear in readers):
-            return Refusal("a weight behind the norm is used elsewhere too")
-        if bias.any() and any(linear.adder is None for linear in (*readers, *residuals)):
-            return Refusal("a layer beside the norm has no bias to take the norm's")
-        return _Fold(tuple(readers), tuple(residuals))
+        reason = _obstacle(readers, residuals, bias)
+        return Refusal(reason) if reason else _Fold(tuple(readers), tuple(residuals))
 
     def rewrite(self, node: ir.Node, match: _Fold) -> None:
         """Change weights and biases; the norm keeps ones and zeros."""
@@ -85,3 +82,12 @@ def _bias(node: ir.Node) -> np.ndarray | None:
         return g.constant(node.inputs[2])
     scale = g.constant(node.inputs[1])
     return None if scale is None else np.zeros_like(scale)
+
+
+def _obstacle(readers: list[Linear], residuals: list[Linear], bias: np.ndarray) -> str | None:
+    """Why the layers cannot take what the norm would give them."""
+    if not residuals and any(linear.shared for linear in readers):
+        return "a weight behind the norm is used elsewhere too"
+    if bias.any() and any(linear.adder is None for linear in (*readers, *residuals)):
+        return "a layer beside the norm has no bias to take the norm's"
+    return None
