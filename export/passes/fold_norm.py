@@ -44,6 +44,8 @@ class FoldNorm(Rule):
             return Refusal("the norm is an output of the graph")
         readers, residuals = [], []
         for user, index in result.uses():
+            if user.op_type == "Shape":  # the shape stays
+                continue
             linear = linear_after(user, index)
             behind = linear_behind(g.other_input(user, result)) if user.op_type == "Add" else None
             if linear is not None:
