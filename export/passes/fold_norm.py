@@ -1,4 +1,12 @@
-"""SparseLinear + LayerNormalization -> SparseLinear with norm, once the layer's residual is folded."""
+"""The scale and the bias of a LayerNormalization move into the linear layers that read it.
+
+With n the normalised token: W (g * n + b) + c = (W diag(g)) n + (W b + c), and in front of a residual sum
+(g * n + b) + (V x + d) = g * n + (V x + (d + b)). Scaling a column keeps its zeros.
+
+Rules: [linear] when only linear layers with a constant weight and bias read the norm, scale and bias move;
+[residual] when sums with the result of such a layer read it too, the bias moves and the scale stays.
+Weights that other nodes share stay as they are.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,81 +15,81 @@ import numpy as np
 import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
+from platon_compress.export.passes._linear import Linear, linear_after, linear_behind
 from platon_compress.export.passes._rule import Refusal, Rule
-from platon_compress.export.sparse_linear import EPILOGUE_VERSION, Input, is_sparse_linear, require_version
 
 __all__ = ["FoldNorm"]
 
 
 @dataclass(frozen=True)
-class _Norm:
-    layer: ir.Node
-    scale: ir.Value
-    shift: ir.Value | None
-    epsilon: float
+class _Fold:
+    """readers: layers that multiply the norm. residuals: layers whose result is added to it."""
+
+    readers: tuple[Linear, ...]
+    residuals: tuple[Linear, ...]
 
 
 class FoldNorm(Rule):
-    """A norm over the last axis joins the layer in front of it.
-
-    Post-norm blocks (BERT) read the norm only; pre-norm blocks (ViT) read the sum too, as a second output.
-    """
+    """Start at a LayerNormalization over features; its readers take what they can."""
 
     name = "fold_norm"
     anchors: ClassVar = frozenset({"LayerNormalization"})
 
-    def check(self, node: ir.Node) -> _Norm | Refusal | None:
-        """The layer, and the norm's constant weights."""
-        x = node.inputs[0]
-        layer = g.produced_by(x, "SparseLinear")
-        if x is None or layer is None or not is_sparse_linear(layer) or len(layer.outputs) > 1:
+    def check(self, node: ir.Node) -> _Fold | Refusal | None:
+        """All readers must be layers whose weights may change, or residual sums with such a layer."""
+        result, scale, bias = node.outputs[0], g.constant(node.inputs[1]), _bias(node)
+        if scale is None or bias is None or scale.ndim != 1 or bias.shape != scale.shape:
             return None
-        scale, shift = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-        reason = _refusal(node, x, layer, (scale, shift))
-        if reason or scale is None:
-            return Refusal(reason or "it has no scale")
-        return _Norm(layer, scale, shift, g.attribute(node, "epsilon", 1e-5))
+        if result.is_graph_output() or any(output.uses() for output in node.outputs[1:]):
+            return Refusal("the norm is an output of the graph")
+        readers, residuals = [], []
+        for user, index in result.uses():
+            if user.op_type == "Shape":  # the shape stays
+                continue
+            linear = linear_after(user, index)
+            behind = linear_behind(g.other_input(user, result)) if user.op_type == "Add" else None
+            if linear is not None:
+                readers.append(linear)
+            elif behind is not None:
+                residuals.append(behind)
+            else:
+                return Refusal(f"{user.op_type} reads the norm too")
+        if not readers or (residuals and not bias.any()):
+            return None
+        reason = _obstacle(readers, residuals, bias)
+        return Refusal(reason) if reason else _Fold(tuple(readers), tuple(residuals))
 
-    def rewrite(self, node: ir.Node, match: _Norm) -> None:
-        """The layer's first output becomes the norm, the second one the sum where others read it."""
-        layer, total = match.layer, match.layer.outputs[0]
-        if g.single_use(total) is None:
-            layer.resize_outputs(2)
-            kept = layer.outputs[1]
-            kept.name, kept.shape, kept.type = f"{total.name}_sum", total.shape, total.type
-            for user, place in tuple(total.uses()):
-                if user is not node:
-                    user.replace_input_with(place, kept)
-        layer.resize_inputs(Input.SHIFT + 1)
-        layer.replace_input_with(Input.SCALE, match.scale)
-        layer.replace_input_with(Input.SHIFT, match.shift or _zeros(layer))
-        layer.attributes["epsilon"] = ir.AttrFloat32("epsilon", match.epsilon)
-        require_version(layer, EPILOGUE_VERSION)
-        g.substitute(node.outputs[0], total)
+    def rewrite(self, node: ir.Node, match: _Fold) -> None:
+        """Change weights and biases; the norm keeps ones and zeros."""
+        scale, bias = (np.asarray(array, np.float64) for array in (g.constant(node.inputs[1]), _bias(node)))
+        for linear in match.readers:
+            if linear.adder is not None:
+                linear.add_to_bias(linear.times(bias))
+            if not match.residuals:
+                linear.scale_inputs(scale)
+        for linear in match.residuals:
+            linear.add_to_bias(bias)
+        graph = node.graph
+        if not isinstance(graph, ir.Graph):
+            raise TypeError("norms can only be folded in the main graph")
+        if not match.residuals:
+            ones = g.add_constant(graph, f"ones_of_norm_{scale.size}", np.ones(scale.size, np.float32))
+            node.replace_input_with(1, ones)
+        node.resize_inputs(2)
 
 
-def _refusal(node: ir.Node, x: ir.Value, layer: ir.Node, weights: tuple[ir.Value | None, ...]) -> str | None:
-    features = ir.Shape([layer.attributes["out_features"].as_int()])
-    if x.is_graph_output():
-        return "the sum in front of the norm leaves the graph"
-    if len(layer.inputs) > Input.SCALE or layer.attributes["activation"].as_string():
-        return "the layer has a norm or an activation already"
-    if any(output.uses() for output in node.outputs[1:]):
-        return "the norm's statistics are read"
-    if g.attribute(node, "axis", -1) not in (-1, (g.rank(x) or 0) - 1):
-        return "it normalises over more than the last axis"
-    if not all(value is None or _is_vector(value, features) for value in weights):
-        return "its scale or bias is not one constant per feature"
+def _bias(node: ir.Node) -> np.ndarray | None:
+    """The norm's constant bias, zeros when it has none, None when it is computed at run time."""
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        return g.constant(node.inputs[2])
+    scale = g.constant(node.inputs[1])
+    return None if scale is None else np.zeros_like(scale)
+
+
+def _obstacle(readers: list[Linear], residuals: list[Linear], bias: np.ndarray) -> str | None:
+    """Why the layers cannot take what the norm would give them."""
+    if not residuals and any(linear.shared for linear in readers):
+        return "a weight behind the norm is used elsewhere too"
+    if bias.any() and any(linear.adder is None for linear in (*readers, *residuals)):
+        return "a layer beside the norm has no bias to take the norm's"
     return None
-
-
-def _is_vector(value: ir.Value, shape: ir.Shape) -> bool:
-    array = g.constant(value)
-    return array is not None and array.dtype == np.float32 and value.shape == shape
-
-
-def _zeros(layer: ir.Node) -> ir.Value:
-    graph, features = layer.graph, layer.attributes["out_features"].as_int()
-    if not isinstance(graph, ir.Graph):
-        raise TypeError("a norm can only be folded in the main graph")
-    return g.add_constant(graph, f"zeros_{features}", np.zeros(features, np.float32))

@@ -36,7 +36,9 @@ def test_kernels_are_clean(tmp_path, sanitizers):
 
 @pytest.mark.sanitizer
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
-@pytest.mark.skipif("ORT_INCLUDE_DIR" not in os.environ, reason="ORT_INCLUDE_DIR names no official header")
+@pytest.mark.skipif(
+    "ORT_INCLUDE_DIR" not in os.environ, reason="ORT_INCLUDE_DIR names no official header; see .ci/ort-header"
+)
 def test_our_header_equals_the_official_one():
     command = [
         COMPILER,

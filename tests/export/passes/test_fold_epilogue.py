@@ -10,8 +10,8 @@ from platon_compress.export import session_options
 from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
-from platon_compress.export.passes.fold_norm import FoldNorm
 from platon_compress.export.passes.fold_residual import FoldResidual
+from platon_compress.export.passes.fuse_norm import FuseNorm
 from platon_compress.export.passes.keep_panels import KeepPanels
 from platon_compress.export.passes.share_packed import SharePacked
 from platon_compress.export.sparse_linear import attach_functions
@@ -32,7 +32,7 @@ _PRE = f"""
   i = {_NORM} (x, g, h)\n p = MatMul (i, a)\n o = Add (p, v)\n s = Add (x, o)\n n = {_NORM} (s, g)
   f = MatMul (n, b)\n r = Relu (f)\n q = MatMul (r, c)\n t = Add (q, s)\n m = {_NORM} (t, g, h)
   k = MatMul (m, d)\n y = Add (k, t)\n"""
-_RULES = (FoldResidual, FoldNorm, KeepPanels, SharePacked)
+_RULES = (FoldResidual, FuseNorm, KeepPanels, SharePacked)
 
 
 def _sparse(body, kind="float[N, T, 16]"):
@@ -43,7 +43,8 @@ def _sparse(body, kind="float[N, T, 16]"):
     proto.graph.initializer.extend(onnx.numpy_helper.from_array(arrays[n], n) for n in used)
     model = clean(ir.from_proto(proto))
     swap_sparse_weights(
-        model, {f"{n}.weight": CsrWeight.from_dense(_WEIGHTS[n].T) for n in used if n in _WEIGHTS}
+        model,
+        {f"{n}.weight": CsrWeight.from_dense(_WEIGHTS[n].T) for n in used if n in _WEIGHTS},
     )
     return model
 
@@ -75,10 +76,23 @@ def test_same_numbers_with_and_without_the_library(tokens, body):
 
 def test_counts():
     post, pre = _sparse(_POST), _sparse(_PRE)
-    assert _counts(post) == {"fold_residual": 2, "fold_norm": 2, "keep_panels": 2, "share_packed": 0}
+    assert _counts(post) == {
+        "fold_residual": 2,
+        "fuse_norm": 2,
+        "keep_panels": 2,
+        "share_packed": 0,
+    }
     assert [node.op_type for node in post.graph] == ["SparseLinear"] * 3
-    assert _counts(pre) == {"fold_residual": 3, "fold_norm": 2, "keep_panels": 3, "share_packed": 0}
-    assert [node.op_type for node in pre.graph] == ["LayerNormalization", *["SparseLinear"] * 4]
+    assert _counts(pre) == {
+        "fold_residual": 3,
+        "fuse_norm": 2,
+        "keep_panels": 3,
+        "share_packed": 0,
+    }
+    assert [node.op_type for node in pre.graph] == [
+        "LayerNormalization",
+        *["SparseLinear"] * 4,
+    ]
     assert [len(node.outputs) for node in pre.graph if node.op_type == "SparseLinear"] == [2, 1, 2, 1]
 
 
@@ -111,13 +125,19 @@ def test_other_sums_stay(body, reason):
     ("body", "reason"),
     [
         (f"p = MatMul (x, a)\n r = Relu (p)\n y = {_NORM} (r, g, h)\n", "activation"),
-        ("p = MatMul (x, a)\n y = LayerNormalization <axis = 1> (p, g, h)\n", "more than the last axis"),
-        (f"p = MatMul (x, a)\n n, m = {_NORM} (p, g, h)\n y = Add (n, m)\n", "statistics"),
+        (
+            "p = MatMul (x, a)\n y = LayerNormalization <axis = 1> (p, g, h)\n",
+            "more than the last axis",
+        ),
+        (
+            f"p = MatMul (x, a)\n n, m = {_NORM} (p, g, h)\n y = Add (n, m)\n",
+            "statistics",
+        ),
     ],
     ids=["activation", "axis", "statistics"],
 )
 def test_other_norms_stay(body, reason):
     model = _sparse(body)
-    report = apply_rule(FoldNorm(), model.graph)
+    report = apply_rule(FuseNorm(), model.graph)
     assert report.applied == 0
     assert [reason in text for _, text in report.refusals] == [True]
