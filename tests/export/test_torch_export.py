@@ -92,7 +92,7 @@ def test_dense_and_sparse_graphs_match_torch(family, tmp_path):
     assert sparse.size_bytes == sparse.path.stat().st_size < dense.size_bytes
     for result in (dense, sparse):
         assert _operators(result.path).count("Attention") == 2
-        assert "Softmax" not in _operators(result.path) or relative_positions
+        assert "Softmax" not in _operators(result.path)
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])
