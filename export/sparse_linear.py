@@ -2,14 +2,15 @@
 
 Y = norm(S), S = act(X W^T + bias) + residual, W a row-major CSR matrix [out_features, in_features]
 
-inputs      X float32 [..., in]; values float32 [nnz]; columns uint16 [nnz] when in <= 65536, else int32;
+inputs      X float32 [..., in]; values float32 or float16 [nnz]; columns uint16 [nnz] when in <= 65536, else int32;
             row_starts int32 [out + 1]; optional: bias float32 [out]; residual float32 [..., out];
             scale and shift float32 [out] of a layer norm over the last axis
 outputs     Y float32 [..., out]; optional: S, what goes into the norm
 attributes  in_features, out_features, activation ("", "gelu", "gelu_tanh", "relu"), format_version;
             format_version 2 adds input_layout and output_layout ("tokens", "panels"): how activations lie in
             memory between our own nodes, under the same shape. `platon::PackTokens` turns tokens into panels.
-            format_version 3 adds residual, scale, shift, S, epsilon, residual_layout and sum_layout.
+            format_version 3 allows float16 values and adds residual, scale, shift, S, epsilon, residual_layout
+            and sum_layout.
 
 A file also carries the operator as model-local functions in standard operators. ONNX Runtime with our
 library takes the native kernel; without it, the same runtime inlines the function and folds the constant
@@ -82,11 +83,12 @@ _DENSE_WEIGHT = """
   row_offsets = Mul (rows, in_size)
   columns64 = Cast <to = 7> (columns)
   positions = Add (row_offsets, columns64)
+  values32 = Cast <to = 1> (values)
   out_shape = Reshape (out_size, second)
   in_shape = Reshape (in_size, second)
   size = Mul (out_shape, in_shape)
   zeros = ConstantOfShape <value = float[1] {0.0}> (size)
-  flat = ScatterElements <axis = 0> (zeros, positions, values)
+  flat = ScatterElements <axis = 0> (zeros, positions, values32)
   shape = Concat <axis = 0> (out_shape, in_shape)
   weight = Reshape (flat, shape)
   weight_t = Transpose <perm = [1, 0]> (weight)

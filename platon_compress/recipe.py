@@ -138,6 +138,12 @@ class PruneSection(_Section):
     ignore: tuple[str, ...] = ()
 
 
+class BakeSection(_Section):
+    """How masks become zeros. `values: float16` rounds the weights that stay, so that the file stores two bytes each."""
+
+    values: Literal["float32", "float16"] = "float32"
+
+
 class PlanSection(_Section):
     """The deployment the plan is made for: tokens per example, examples per batch, threads, device."""
 
@@ -189,6 +195,7 @@ class Recipe(_Section):
     train: TrainSection = TrainSection()
     prune: PruneSection | None = None
     distill: DistillSection | None = None
+    bake: BakeSection = BakeSection()
     plan: PlanSection = PlanSection()
     export: ExportSection = ExportSection()
     verify: VerifySection = VerifySection()

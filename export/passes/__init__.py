@@ -16,6 +16,7 @@ from platon_compress.export.passes.fold_sizes import FoldSizes
 from platon_compress.export.passes.fuse_attention import FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
 from platon_compress.export.passes.fuse_norm import FuseNorm
+from platon_compress.export.passes.halve_values import HalveValues
 from platon_compress.export.passes.keep_panels import KeepPanels
 from platon_compress.export.passes.pass_sizes import pass_sizes
 from platon_compress.export.passes.remove_padding import remove_padding
@@ -49,6 +50,7 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     ShareSizes,
     KeepPanels,
     SharePacked,
+    HalveValues,
 )
 
 

@@ -122,7 +122,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
 
     checkpoint = work.pruned()
     target = work.prune.sparsity if work.trains else None
-    baked = bake(checkpoint.model, work.masks(), target_sparsity=target)
+    baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
         "format": "zeros",

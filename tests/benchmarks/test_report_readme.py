@@ -124,6 +124,6 @@ def test_random_masks_have_a_table_of_their_own(tmp_path):
         {path.stem: json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))}
     )
     assert "| model, random masks | setting | dense, ms | 80% | 90% |" in lines
-    cell = "2.00x (2.00–2.00) / 1.50x (1.50–1.50)"
+    cell = "2.00x (2.00–2.00) / 1.50x (1.50–1.50)"  # noqa: RUF001
     assert f"| BERT | batch 1, 128 tokens | 20.0 | {cell} | {cell} |" in lines
     assert "accuracy dense" not in lines

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "export.h"
+#include "half.h"
 #include "linear.h"
 #include "ort_abi.h"
 
@@ -21,7 +22,7 @@ using ort::Api;
 enum Input : size_t { kX, kValues, kColumns, kRowStarts, kBias, kResidual, kScale, kShift, kInputCount };
 constexpr const char* kInputNames[] = {"X", "values", "columns", "row_starts", "bias", "residual", "scale", "shift"};
 enum Output : size_t { kY, kSum, kOutputCount };
-// 1: activations token by token; 2: adds input_layout and output_layout; 3: adds residual, scale, shift and sum
+// 1: activations token by token; 2: adds input_layout and output_layout; 3: adds residual, scale, shift and sum; float16 values
 constexpr int64_t kFormatVersion = 3;
 
 // An OrtStatus on its way through our own code.
@@ -160,6 +161,13 @@ std::vector<float> constant_vector(const Api& api, const ort::KernelInfo* info, 
   return std::vector<float>(data, data + length);
 }
 
+std::vector<float> widen(const Tensor& halves) {
+  std::vector<float> values(static_cast<size_t>(halves.length(kValues, ort::kFloat16)));
+  const uint16_t* data = static_cast<const uint16_t*>(halves.data);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = half_to_float(data[i]);
+  return values;
+}
+
 LinearSpec linear_spec(const Api& api, const ort::KernelInfo* info, int64_t out_features, int64_t version) {
   LinearSpec spec;
   spec.bias = constant_vector(api, info, kBias, out_features);
@@ -224,8 +232,9 @@ class OrtKernel {
     const Tensor row_starts = required_constant(api, info, kRowStarts);
     const bool wide = columns.type == ort::kInt32;
     CsrView csr{};
-    csr.values = static_cast<const float*>(values.data);
-    csr.value_count = values.length(kValues, ort::kFloat);
+    const std::vector<float> widened = values.type == ort::kFloat16 ? widen(values) : std::vector<float>();
+    csr.value_count = values.length(kValues, values.type == ort::kFloat16 ? ort::kFloat16 : ort::kFloat);
+    csr.values = values.type == ort::kFloat16 ? widened.data() : static_cast<const float*>(values.data);
     csr.columns = columns.data;
     csr.column_count = columns.length(kColumns, wide ? ort::kInt32 : ort::kUint16);
     csr.wide_columns = wide;
@@ -320,7 +329,7 @@ ort::CustomOp make_op() {
   op.version = ort::kApiVersion;
   op.get_execution_provider = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
   op.get_input_type = [](const ort::CustomOp*, size_t index) {
-    return index == kColumns ? ort::kUndefined : index == kRowStarts ? ort::kInt32 : ort::kFloat;
+    return index == kValues || index == kColumns ? ort::kUndefined : index == kRowStarts ? ort::kInt32 : ort::kFloat;
   };
   op.get_output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
   op.get_output_count = [](const ort::CustomOp*) -> size_t { return 1; };
