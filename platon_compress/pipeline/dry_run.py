@@ -27,12 +27,13 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     student = fresh_checkpoint(recipe, labels)
     freeze_parameters(student, recipe.model.freeze)
     shown = preview(student.model, prune_config(recipe.prune, steps))
-    check_teacher(recipe, labels, student)
+    teacher_bytes = check_teacher(recipe, labels, student)
     reporter.say(shown.to_text())
     reporter.say(f"{len(training)} training and {len(validation)} validation examples, {len(labels)} classes")
     reporter.say(f"{steps} steps dense, then {steps} steps with pruning")
     if recipe.distill is not None:
         reporter.say(spoken_distillation(recipe.distill))
+        reporter.say(f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more")
     if recipe.prune.per_millisecond:
         reporter.say("weights are ranked by score per measured millisecond of their layer")
     return {
@@ -41,5 +42,6 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "classes": labels,
         "steps": steps,
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
+        "teacher_bytes": teacher_bytes,
         "pruning": shown.to_dict(),
     }

@@ -33,13 +33,19 @@ def given_teacher(recipe: Recipe) -> Checkpoint | None:
         raise InputError(f"distill.teacher: {error}") from error
 
 
-def check_teacher(recipe: Recipe, labels: Sequence[str], student: Checkpoint) -> None:
-    """Raise InputError, before any training, where the recipe's teacher does not fit the student."""
+def check_teacher(recipe: Recipe, labels: Sequence[str], student: Checkpoint) -> int:
+    """Bytes of the teacher's weights, 0 without distillation; the own baseline is as large as the student.
+
+    Raises InputError, before any training, where the recipe's teacher does not fit the student.
+    """
+    if recipe.distill is None:
+        return 0
     from platon_compress.tasks.distillation import make_teacher
 
     given = given_teacher(recipe)
-    if given is not None and recipe.distill is not None:
+    if given is not None:
         make_teacher(given, str(recipe.distill.teacher), recipe.distill, labels, student)
+    return sum(p.numel() * p.element_size() for p in (given or student).model.parameters())
 
 
 def teacher_of(work: "Workspace", stage: str, student: Checkpoint) -> "Teacher | None":

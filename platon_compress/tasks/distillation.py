@@ -8,6 +8,7 @@
 every step: nothing of it is stored, and it draws no random numbers.
 """
 
+import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +124,8 @@ class DistillingTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         settings = self._teacher.settings
         outputs = model(**inputs, **({"output_hidden_states": True} if settings.hidden else {}))
-        with self.accelerator.autocast():
+        half = self.args.bf16 or self.args.fp16
+        with self.accelerator.autocast() if half else contextlib.nullcontext():
             logits, states = self._teacher.answer(inputs)
         loss = settings.share * answer_loss(outputs.logits, logits, settings.temperature)
         if settings.share < 1:

@@ -68,7 +68,8 @@ def _write(folder, recipe):
 def test_the_dry_run_names_the_teacher(unlabelled, tmp_path, capsys):
     path = _write(tmp_path, unlabelled)
     assert main(["run", path, "-o", str(tmp_path / "run"), "--dry-run"]) == 0
-    line = capsys.readouterr().out.strip().splitlines()[-1]
+    line, memory = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert memory == "the teacher's weights take 0.1 MiB more"
     assert line.startswith(f"distillation from {tmp_path / 'teacher'}: no labels: all of the loss")
     assert not (tmp_path / "run").exists()
 
