@@ -39,17 +39,17 @@ class Linear:
         """W v, float64 [out]; v is [in]."""
         if not self.sparse:
             return np.asarray(g.constant(self.product.inputs[1]), np.float64).T @ vector
-        values, columns, row_starts = (g.constant(value) for value in self.product.inputs[1:4])
+        values, columns, row_starts = (_array(value) for value in self.product.inputs[1:4])
         rows = np.repeat(np.arange(len(row_starts) - 1), np.diff(row_starts))
         return np.bincount(rows, values.astype(np.float64) * vector[columns], minlength=len(row_starts) - 1)
 
     def scale_inputs(self, scale: np.ndarray) -> None:
         """W <- W diag(scale), in place; scale is [in]. The layer must be sparse and its weight not shared."""
-        self._multiply_weight(scale[g.constant(self.product.inputs[2])])
+        self._multiply_weight(scale[_array(self.product.inputs[2])])
 
     def scale_outputs(self, scale: np.ndarray) -> None:
         """W <- diag(scale) W and c <- scale * c; scale is [out]. The same conditions."""
-        self._multiply_weight(np.repeat(scale, np.diff(g.constant(self.product.inputs[3]))))
+        self._multiply_weight(np.repeat(scale, np.diff(_array(self.product.inputs[3]))))
         if self.adder is not None:
             bias = np.asarray(g.constant(self.adder.inputs[self.bias_index]), np.float64)
             self.add_to_bias(bias * (scale - 1))
@@ -72,6 +72,13 @@ class Linear:
         name = f"{old.name}+{len(graph.initializers)}"
         new = g.add_constant(graph, name, (array + vector).astype(np.float32))
         self.adder.replace_input_with(self.bias_index, new)
+
+
+def _array(value: ir.Value | None) -> np.ndarray:
+    array = g.constant(value)
+    if array is None:
+        raise TypeError("the arrays of a linear layer must be constants")
+    return array
 
 
 def linear_after(user: ir.Node, index: int) -> Linear | None:
