@@ -43,6 +43,7 @@ def disentangled_attention_for_export(model: "torch.nn.Module") -> Iterator[int]
 
 def _layers(model: "torch.nn.Module") -> Iterator[tuple[Any, "torch.Tensor"]]:
     """(attention module, position embeddings [R, hidden]) of each layer."""
+    encoder: Any
     for encoder in model.modules():
         if type(encoder).__name__ != "DebertaV2Encoder" or not getattr(encoder, "relative_attention", False):
             continue

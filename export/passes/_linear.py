@@ -25,6 +25,11 @@ class Linear:
         return (self.adder or self.product).outputs[0]
 
     @property
+    def sparse(self) -> bool:
+        """Whether the product is the sparse operator."""
+        return is_sparse_linear(self.product)
+
+    @property
     def shared(self) -> bool:
         """Whether another node reads the same weight."""
         weight = self.product.inputs[1]
@@ -32,9 +37,9 @@ class Linear:
 
     def times(self, vector: np.ndarray) -> np.ndarray:
         """W v, float64 [out]; v is [in]."""
-        if not is_sparse_linear(self.product):
+        if not self.sparse:
             return np.asarray(g.constant(self.product.inputs[1]), np.float64).T @ vector
-        values, columns, row_starts = (g.constant(value) for value in self.product.inputs[1:4])
+        values, columns, row_starts = (_array(value) for value in self.product.inputs[1:4])
         rows = np.repeat(np.arange(len(row_starts) - 1), np.diff(row_starts))
         return np.bincount(
             rows,
@@ -43,16 +48,12 @@ class Linear:
         )
 
     def scale_inputs(self, scale: np.ndarray) -> None:
-        """W <- W diag(scale), in place; scale is [in]. The weight must not be shared."""
-        sparse = is_sparse_linear(self.product)
-        self._multiply_weight(scale[g.constant(self.product.inputs[2])] if sparse else scale[:, None])
+        """W <- W diag(scale), in place; scale is [in]. The layer must be sparse and its weight not shared."""
+        self._multiply_weight(scale[_array(self.product.inputs[2])])
 
     def scale_outputs(self, scale: np.ndarray) -> None:
-        """W <- diag(scale) W and c <- scale * c; scale is [out]. The weight must not be shared."""
-        if is_sparse_linear(self.product):
-            self._multiply_weight(np.repeat(scale, np.diff(g.constant(self.product.inputs[3]))))
-        else:
-            self._multiply_weight(scale[None, :])
+        """W <- diag(scale) W and c <- scale * c; scale is [out]. The same conditions."""
+        self._multiply_weight(np.repeat(scale, np.diff(_array(self.product.inputs[3]))))
         if self.adder is not None:
             bias = np.asarray(g.constant(self.adder.inputs[self.bias_index]), np.float64)
             self.add_to_bias(bias * (scale - 1))
@@ -75,6 +76,13 @@ class Linear:
         name = f"{old.name}+{len(graph.initializers)}"
         new = g.add_constant(graph, name, (array + vector).astype(np.float32))
         self.adder.replace_input_with(self.bias_index, new)
+
+
+def _array(value: ir.Value | None) -> np.ndarray:
+    array = g.constant(value)
+    if array is None:
+        raise TypeError("the arrays of a linear layer must be constants")
+    return array
 
 
 def linear_after(user: ir.Node, index: int) -> Linear | None:

@@ -1,6 +1,6 @@
-"""A constant factor per feature behind a linear layer (LayerScale) moves into its rows and its bias.
+"""A constant factor per feature behind a sparse layer (LayerScale) moves into its rows and its bias.
 
-s * (W x + c) = (diag(s) W) x + s * c. Scaling a row keeps its zeros.
+s * (W x + c) = (diag(s) W) x + s * c. Dense layers stay as they are, see `fold_norm`.
 """
 
 from typing import ClassVar
@@ -27,6 +27,8 @@ class FoldLayerScale(Rule):
             scale, linear = g.constant(node.inputs[index]), linear_behind(node.inputs[1 - index])
             if scale is None or linear is None or scale.shape != (g.static_dim(linear.result, -1),):
                 continue
+            if not linear.sparse:
+                return None
             if linear.shared:
                 return Refusal("the layer's weight is used elsewhere too")
             return linear, np.asarray(scale, np.float64)

@@ -3,9 +3,11 @@
 With n the normalised token: W (g * n + b) + c = (W diag(g)) n + (W b + c), and in front of a residual sum
 (g * n + b) + (V x + d) = g * n + (V x + (d + b)). Scaling a column keeps its zeros.
 
-Rules: [linear] when only linear layers with a constant weight and bias read the norm, scale and bias move;
-[residual] when sums with the result of such a layer read it too, the bias moves and the scale stays.
-Weights that other nodes share stay as they are.
+Rules: [bias] the bias moves when only linear layers with constants and sums with the result of such layers read the
+norm; [scale] the scale moves too when sparse layers alone read it and their weights have no other reader.
+Dense weights stay as they are: scaled columns widen the range of a tensor, and dynamic int8 quantisation has one step
+for all of it. Measured on a pretrained ViT-S/14: relative error of the int8 file 0.13, with scaled columns 0.25, with
+scaled rows (LayerScale) as well 0.35.
 """
 
 from dataclasses import dataclass
@@ -23,10 +25,11 @@ __all__ = ["FoldNorm"]
 
 @dataclass(frozen=True)
 class _Fold:
-    """readers: layers that multiply the norm. residuals: layers whose result is added to it."""
+    """readers: layers that multiply the norm. residuals: layers whose result is added to it. scale: whether it moves."""
 
     readers: tuple[Linear, ...]
     residuals: tuple[Linear, ...]
+    scale: bool
 
 
 class FoldNorm(Rule):
@@ -54,10 +57,12 @@ class FoldNorm(Rule):
                 residuals.append(behind)
             else:
                 return Refusal(f"{user.op_type} reads the norm too")
-        if not readers or (residuals and not bias.any()):
+        moves = not residuals and all(linear.sparse and not linear.shared for linear in readers)
+        if not readers or not (moves or bias.any()):
             return None
-        reason = _obstacle(readers, residuals, bias)
-        return Refusal(reason) if reason else _Fold(tuple(readers), tuple(residuals))
+        if bias.any() and any(linear.adder is None for linear in (*readers, *residuals)):
+            return Refusal("a layer beside the norm has no bias to take the norm's")
+        return _Fold(tuple(readers), tuple(residuals), moves)
 
     def rewrite(self, node: ir.Node, match: _Fold) -> None:
         """Change weights and biases; the norm keeps ones and zeros."""
@@ -65,14 +70,14 @@ class FoldNorm(Rule):
         for linear in match.readers:
             if linear.adder is not None:
                 linear.add_to_bias(linear.times(bias))
-            if not match.residuals:
+            if match.scale:
                 linear.scale_inputs(scale)
         for linear in match.residuals:
             linear.add_to_bias(bias)
         graph = node.graph
         if not isinstance(graph, ir.Graph):
             raise TypeError("norms can only be folded in the main graph")
-        if not match.residuals:
+        if match.scale:
             ones = g.add_constant(graph, f"ones_of_norm_{scale.size}", np.ones(scale.size, np.float32))
             node.replace_input_with(1, ones)
         node.resize_inputs(2)
@@ -84,12 +89,3 @@ def _bias(node: ir.Node) -> np.ndarray | None:
         return g.constant(node.inputs[2])
     scale = g.constant(node.inputs[1])
     return None if scale is None else np.zeros_like(scale)
-
-
-def _obstacle(readers: list[Linear], residuals: list[Linear], bias: np.ndarray) -> str | None:
-    """Why the layers cannot take what the norm would give them."""
-    if not residuals and any(linear.shared for linear in readers):
-        return "a weight behind the norm is used elsewhere too"
-    if bias.any() and any(linear.adder is None for linear in (*readers, *residuals)):
-        return "a layer beside the norm has no bias to take the norm's"
-    return None

@@ -39,10 +39,10 @@ def pass_sizes(graph: ir.Graph) -> int:
         if source is None or source.shape is None or len(source.shape) != 3:
             continue
         result = node.outputs[0]
+        if result.is_graph_output():  # its axes have the names that the user knows
+            continue
         sizes = ir.Shape([*source.shape[:2], _features(node)])
-        if (
-            result.shape != sizes and not result.is_graph_output()
-        ):  # callers know outputs by their axes' names
+        if result.shape != sizes:
             result.shape, result.type = sizes, result.type or source.type
             changed += 1
     return changed
