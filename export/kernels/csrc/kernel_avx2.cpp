@@ -54,40 +54,48 @@ inline void pack_tile(const float* x, int64_t x_stride, int rows, int stride, fl
 }
 
 void pack(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out) {
+  const int stride = panel.stride();
   for (int group = 0; group < panel.width; ++group) {
-    const int offset = panel.offset(group);
+    const int offset = group * kLanes;
     const int rows = panel.tokens - offset < kLanes ? panel.tokens - offset : kLanes;
     const float* source = x + offset * x_stride;
     float* target = out + offset;
     int64_t column = 0;
     if (rows == kLanes)
       for (; column + 8 <= columns; column += 8)
-        pack_tile(source + column, x_stride, 8, panel.stride, target + column * panel.stride);
+        pack_tile(source + column, x_stride, 8, stride, target + column * stride);
     else
       for (; column + 8 <= columns; column += 8)
-        pack_tile(source + column, x_stride, rows, panel.stride, target + column * panel.stride);
+        pack_tile(source + column, x_stride, rows, stride, target + column * stride);
     for (; column < columns; ++column)
       for (int t = 0; t < kLanes; ++t)
-        target[column * panel.stride + t] = t < rows ? source[t * x_stride + column] : 0.0f;
+        target[column * stride + t] = t < rows ? source[t * x_stride + column] : 0.0f;
   }
 }
 
-// A block of the panel's columns: where it starts, where its last group starts, and bytes from column to column.
-struct PanelBlock {
-  const char *x, *last;
-  uint64_t stride_bytes;
-};
+// The lanes that hold tokens in the panel's last group.
+inline __m256i last_lanes(const Panel& panel) {
+  const int valid = panel.tokens - (panel.width - 1) * kLanes;
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(valid), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+void pad(const float* x, const Panel& panel, int64_t columns, float* out) {
+  const __m256i mask = last_lanes(panel);
+  const int last = (panel.width - 1) * kLanes;
+  for (int64_t column = 0; column < columns; ++column, x += panel.tokens, out += panel.stride()) {
+    for (int t = 0; t < last; t += kLanes) _mm256_storeu_ps(out + t, _mm256_loadu_ps(x + t));
+    _mm256_storeu_ps(out + last, _mm256_maskload_ps(x + last, mask));
+  }
+}
 
 inline __m256 load(const char* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
 
-// kWhole: the stride is kWidth whole groups, a shift instead of a multiplication (2 to 3 % of the time).
-template <bool kWhole, int kWidth>
-inline void add_nonzero(const float* value, const uint8_t* offset, const PanelBlock& panel, __m256 sum[kWidth]) {
+template <int kWidth>
+inline void add_nonzero(const float* value, const uint8_t* offset, const char* panel, __m256 sum[kWidth]) {
   const __m256 weight = _mm256_broadcast_ss(value);
-  const uint64_t column = *offset * (kWhole ? uint64_t{kWidth * kLanes * sizeof(float)} : panel.stride_bytes);
+  const char* column = panel + *offset * uint64_t{kWidth * kLanes * sizeof(float)};
 #pragma GCC unroll 8
-  for (int w = 0; w + 1 < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, load(panel.x + column + w * 32), sum[w]);
-  sum[kWidth - 1] = _mm256_fmadd_ps(weight, load(panel.last + column), sum[kWidth - 1]);
+  for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, load(column + w * 32), sum[w]);
 }
 
 // Narrow panels sum in several chains, because each FMA waits four cycles for the one before it.
@@ -95,10 +103,9 @@ constexpr int chains(int width) { return width == 1 ? 4 : width <= 3 ? 2 : 1; }
 
 // `count` runs of kLength non-zeros each (kLength 0: `length` of them, any number). With kFirst the sums start with
 // the bias instead of what is in `acc`.
-template <bool kFirst, bool kWhole, int kWidth, int kLength>
+template <bool kFirst, int kWidth, int kLength>
 void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* offsets, const float* values,
-                   const PanelBlock& block, const float* bias, float* acc) {
-  const PanelBlock panel = block;
+                   const char* panel, const float* bias, float* acc) {
   constexpr int kChains = chains(kWidth), kUnroll = 4;
   const int step = kLength ? kLength : length;
   for (int i = 0; i < count; ++i, offsets += step, values += step) {
@@ -113,15 +120,15 @@ void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* o
       for (int w = 0; w < kWidth; ++w) sum[c][w] = _mm256_setzero_ps();
     if constexpr (kLength > 0) {
 #pragma GCC unroll 16
-      for (int j = 0; j < kLength; ++j) add_nonzero<kWhole, kWidth>(values + j, offsets + j, panel, sum[j % kChains]);
+      for (int j = 0; j < kLength; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[j % kChains]);
     } else {
       int j = 0;
       for (; j + kUnroll <= length; j += kUnroll) {
 #pragma GCC unroll 4
         for (int u = 0; u < kUnroll; ++u)
-          add_nonzero<kWhole, kWidth>(values + j + u, offsets + j + u, panel, sum[u % kChains]);
+          add_nonzero<kWidth>(values + j + u, offsets + j + u, panel, sum[u % kChains]);
       }
-      for (; j < length; ++j) add_nonzero<kWhole, kWidth>(values + j, offsets + j, panel, sum[0]);
+      for (; j < length; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[0]);
     }
     constexpr int kUsed = kLength == 0 || kLength > kChains ? kChains : kLength;
 #pragma GCC unroll 8
@@ -133,43 +140,36 @@ void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* o
   }
 }
 
-using RunKernel = void (*)(int, int, const uint16_t*, const uint8_t*, const float*, const PanelBlock&, const float*,
-                           float*);
+using RunKernel = void (*)(int, int, const uint16_t*, const uint8_t*, const float*, const char*, const float*, float*);
 
 template <bool kFirst, int kWidth, int kLength = kUnrolledLength>
 constexpr void fill(RunKernel* table) {
-  table[kLength] = multiply_runs<kFirst, true, kWidth, kLength>;
+  table[kLength] = multiply_runs<kFirst, kWidth, kLength>;
   if constexpr (kLength > 0) fill<kFirst, kWidth, kLength - 1>(table);
 }
 
 struct RunKernels {
-  RunKernel whole[2][kMaxWidth + 1][kUnrolledLength + 1] = {};
-  RunKernel odd[2][kMaxWidth + 1] = {};  // at most one panel of a call: no straight-line code for these
+  RunKernel table[2][kMaxWidth + 1][kUnrolledLength + 1] = {};
   constexpr RunKernels() { fill_widths<1>(); }
   template <int kWidth>
   constexpr void fill_widths() {
-    fill<false, kWidth>(whole[0][kWidth]);
-    fill<true, kWidth>(whole[1][kWidth]);
-    odd[0][kWidth] = multiply_runs<false, false, kWidth, 0>;
-    odd[1][kWidth] = multiply_runs<true, false, kWidth, 0>;
+    fill<false, kWidth>(table[0][kWidth]);
+    fill<true, kWidth>(table[1][kWidth]);
     if constexpr (kWidth < kMaxWidth) fill_widths<kWidth + 1>();
   }
 };
 constexpr RunKernels run_kernels;  // constant data: nothing here runs when the library is loaded
 
 void multiply(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc) {
-  const RunKernel* table = run_kernels.whole[first][panel.width];
-  const RunKernel odd = panel.stride == panel.width * kLanes ? nullptr : run_kernels.odd[first][panel.width];
-  const PanelBlock columns{reinterpret_cast<const char*>(x), reinterpret_cast<const char*>(x + panel.last),
-                           static_cast<uint64_t>(panel.stride) * sizeof(float)};
+  const RunKernel* table = run_kernels.table[first][panel.width];
   const uint16_t* rows = block.rows;
   const uint8_t* offsets = block.offsets;
   const float* values = block.values;
   for (int g = 0; g < block.group_count; ++g) {
     const int length = block.groups[g].length;
     const int count = block.groups[g].count;
-    const RunKernel kernel = odd ? odd : table[length <= kUnrolledLength ? length : 0];
-    kernel(length, count, rows, offsets, values, columns, bias, acc);
+    const RunKernel kernel = table[length <= kUnrolledLength ? length : 0];
+    kernel(length, count, rows, offsets, values, reinterpret_cast<const char*>(x), bias, acc);
     rows += count;
     offsets += static_cast<int64_t>(length) * count;
     values += static_cast<int64_t>(length) * count;
@@ -230,9 +230,9 @@ inline __m256 activate(__m256 x) {
 // At most kTileRows rows, all tokens of the panel.
 template <Activation kActivation>
 void finish_tile(const float* acc, int rows, const Panel& panel, float* out, int64_t out_stride) {
-  const int lanes = panel.width * kLanes;
+  const int lanes = panel.stride();
   for (int group = 0; group < panel.width; ++group) {
-    const int offset = panel.offset(group);
+    const int offset = group * kLanes;
     const int valid = panel.tokens - offset < kLanes ? panel.tokens - offset : kLanes;
     const float* source = acc + group * kLanes;
     float* target = out + offset * out_stride;
@@ -256,7 +256,7 @@ void finish_tile(const float* acc, int rows, const Panel& panel, float* out, int
 
 template <Activation kActivation>
 void finish_as(const float* acc, int rows, const Panel& panel, float* out, int64_t out_stride) {
-  const int lanes = panel.width * kLanes;
+  const int lanes = panel.stride();
   for (int row = 0; row < rows; row += kTileRows)
     finish_tile<kActivation>(acc + row * lanes, rows - row < kTileRows ? rows - row : kTileRows, panel, out + row,
                              out_stride);
@@ -264,9 +264,12 @@ void finish_as(const float* acc, int rows, const Panel& panel, float* out, int64
 
 template <Activation kActivation>
 void finish_panel_as(const float* acc, int rows, const Panel& panel, float* out) {
-  for (int row = 0; row < rows; ++row, out += panel.stride)
-    for (int group = 0; group < panel.width; ++group, acc += kLanes)
-      _mm256_storeu_ps(out + panel.offset(group), activate<kActivation>(_mm256_loadu_ps(acc)));
+  const __m256i mask = last_lanes(panel);
+  const int last = (panel.width - 1) * kLanes;
+  for (int row = 0; row < rows; ++row, acc += panel.stride(), out += panel.tokens) {
+    for (int t = 0; t < last; t += kLanes) _mm256_storeu_ps(out + t, activate<kActivation>(_mm256_loadu_ps(acc + t)));
+    _mm256_maskstore_ps(out + last, mask, activate<kActivation>(_mm256_loadu_ps(acc + last)));
+  }
 }
 
 void finish(const float* acc, int rows, const Panel& panel, Activation activation, float* out, int64_t out_stride) {
@@ -295,10 +298,14 @@ void finish_panel(const float* acc, int rows, const Panel& panel, Activation act
   }
 }
 
-void add(const float* x, int rows, const Panel& panel, float* acc) {
-  for (int row = 0; row < rows; ++row, x += panel.stride)
-    for (int group = 0; group < panel.width; ++group, acc += kLanes)
-      _mm256_storeu_ps(acc, _mm256_add_ps(_mm256_loadu_ps(acc), _mm256_loadu_ps(x + panel.offset(group))));
+void add(const float* x, int64_t x_stride, int rows, const Panel& panel, float* acc) {
+  const __m256i mask = last_lanes(panel);
+  const int last = (panel.width - 1) * kLanes;
+  for (int row = 0; row < rows; ++row, x += x_stride, acc += panel.stride()) {
+    for (int t = 0; t < last; t += kLanes)
+      _mm256_storeu_ps(acc + t, _mm256_add_ps(_mm256_loadu_ps(acc + t), _mm256_loadu_ps(x + t)));
+    _mm256_storeu_ps(acc + last, _mm256_add_ps(_mm256_loadu_ps(acc + last), _mm256_maskload_ps(x + last, mask)));
+  }
 }
 
 constexpr int64_t kSumRows = 64;  // summed on their own first: the rounding error grows with 64 + features / 64
@@ -393,7 +400,7 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels avx2_kernels = {"avx2", supported, pack,     multiply,  finish,                     finish_panel,
+const Kernels avx2_kernels = {"avx2", supported, pack,     pad,       multiply,                   finish, finish_panel,
                               add,    normalize, burn_fma, burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
 
 }  // namespace platon

@@ -9,15 +9,21 @@ namespace {
 bool supported() { return true; }
 
 void pack(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out) {
-  for (int64_t column = 0; column < columns; ++column) {
-    float* row = out + column * panel.stride;
-    for (int t = 0; t < panel.tokens; ++t) row[t] = x[t * x_stride + column];
-    for (int t = panel.tokens; t < panel.stride; ++t) row[t] = 0.0f;
+  for (int64_t column = 0; column < columns; ++column, out += panel.stride()) {
+    for (int t = 0; t < panel.tokens; ++t) out[t] = x[t * x_stride + column];
+    for (int t = panel.tokens; t < panel.stride(); ++t) out[t] = 0.0f;
+  }
+}
+
+void pad(const float* x, const Panel& panel, int64_t columns, float* out) {
+  for (int64_t column = 0; column < columns; ++column, x += panel.tokens, out += panel.stride()) {
+    for (int t = 0; t < panel.tokens; ++t) out[t] = x[t];
+    for (int t = panel.tokens; t < panel.stride(); ++t) out[t] = 0.0f;
   }
 }
 
 void multiply(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc) {
-  const int lanes = panel.width * kLanes;
+  const int lanes = panel.stride();
   const uint16_t* rows = block.rows;
   const uint8_t* offsets = block.offsets;
   const float* values = block.values;
@@ -29,10 +35,7 @@ void multiply(const Block& block, const Panel& panel, bool first, const float* b
         for (int t = 0; t < lanes; ++t) out[t] = bias ? bias[*rows] : 0.0f;
       ++rows;
       for (int j = 0; j < length; ++j)
-        for (int group = 0; group < panel.width; ++group) {
-          const float* in = x + offsets[j] * panel.stride + panel.offset(group);
-          for (int t = 0; t < kLanes; ++t) out[group * kLanes + t] += values[j] * in[t];
-        }
+        for (int t = 0; t < lanes; ++t) out[t] += values[j] * x[offsets[j] * lanes + t];
     }
   }
 }
@@ -52,30 +55,24 @@ float activate(float x, Activation activation) {
 }
 
 void finish(const float* acc, int rows, const Panel& panel, Activation activation, float* out, int64_t out_stride) {
-  const int lanes = panel.width * kLanes;
-  for (int group = 0; group < panel.width; ++group)
-    for (int t = 0; t < kLanes && panel.offset(group) + t < panel.tokens; ++t)
-      for (int row = 0; row < rows; ++row)
-        out[(panel.offset(group) + t) * out_stride + row] = activate(acc[row * lanes + group * kLanes + t], activation);
+  for (int t = 0; t < panel.tokens; ++t)
+    for (int row = 0; row < rows; ++row)
+      out[t * out_stride + row] = activate(acc[row * panel.stride() + t], activation);
 }
 
 void finish_panel(const float* acc, int rows, const Panel& panel, Activation activation, float* out) {
-  const int lanes = panel.width * kLanes;
-  for (int row = 0; row < rows; ++row)
-    for (int group = 0; group < panel.width; ++group)
-      for (int t = 0; t < kLanes; ++t)
-        out[row * panel.stride + panel.offset(group) + t] = activate(acc[row * lanes + group * kLanes + t], activation);
+  for (int row = 0; row < rows; ++row, acc += panel.stride(), out += panel.tokens)
+    for (int t = 0; t < panel.tokens; ++t) out[t] = activate(acc[t], activation);
 }
 
-void add(const float* x, int rows, const Panel& panel, float* acc) {
-  for (int row = 0; row < rows; ++row, x += panel.stride)
-    for (int group = 0; group < panel.width; ++group)
-      for (int t = 0; t < kLanes; ++t) *acc++ += x[panel.offset(group) + t];
+void add(const float* x, int64_t x_stride, int rows, const Panel& panel, float* acc) {
+  for (int row = 0; row < rows; ++row, x += x_stride, acc += panel.stride())
+    for (int t = 0; t < panel.tokens; ++t) acc[t] += x[t];
 }
 
 void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
                const float* shift) {
-  const int lanes = panel.width * kLanes;
+  const int lanes = panel.stride();
   for (int t = 0; t < lanes; ++t) {
     double sum = 0.0, squares = 0.0;
     for (int64_t i = 0; i < features; ++i) sum += acc[i * lanes + t];
@@ -115,7 +112,7 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar", supported, pack,     multiply,  finish,         finish_panel,
-                                add,      normalize, burn_fma, burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
+const Kernels scalar_kernels = {"scalar", supported, pack,      pad,      multiply,  finish,         finish_panel,
+                                add,      normalize, burn_fma,  burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
 
 }  // namespace platon

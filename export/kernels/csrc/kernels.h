@@ -30,29 +30,31 @@ struct Block {
   const float* values;     // one per non-zero
 };
 
-// Up to kMaxWidth * kLanes tokens, feature-major: panel[column][stride]. Group g holds the kLanes tokens from
-// offset(g) on. Either the tokens are padded to whole groups (stride = width * kLanes, zeros behind the last token),
-// or nothing is padded (stride = tokens >= kLanes) and the last group overlaps the one before it.
+// Up to kMaxWidth * kLanes tokens, feature-major: panel[column][stride()], zeros behind the last token. Between layers
+// (Layout::kPanels) the same panel lies as [column][tokens], without them.
 struct Panel {
-  int tokens, width, stride, last;
-  int offset(int group) const { return group + 1 < width ? group * kLanes : last; }
+  int tokens, width;
+  int stride() const { return width * kLanes; }
+  bool whole() const { return tokens == stride(); }
 };
 
 struct Kernels {
   const char* name;
   bool (*supported)();
-  // x[tokens][x_stride] -> out[columns][panel.stride]
+  // x[tokens][x_stride] -> out[columns][panel.stride()]
   void (*pack)(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out);
+  // x[columns][panel.tokens] -> out[columns][panel.stride()]
+  void (*pad)(const float* x, const Panel& panel, int64_t columns, float* out);
   // acc += block * x, where `x` is the panel's data from the block's first column on. The first block of a chunk
   // starts the sums instead: with bias[row], or 0 where bias is null.
   void (*multiply)(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc);
   // out[token][out_stride] = activation(acc[row][token])
   void (*finish)(const float* acc, int rows, const Panel& panel, Activation activation, float* out,
                  int64_t out_stride);
-  // out[row][panel.stride] = activation(acc[row][token]), for a panel without padding
+  // out[row][panel.tokens] = activation(acc[row][token])
   void (*finish_panel)(const float* acc, int rows, const Panel& panel, Activation activation, float* out);
-  // acc += x[row][panel.stride], for the panel's tokens; padding behind them may hold anything afterwards
-  void (*add)(const float* x, int rows, const Panel& panel, float* acc);
+  // acc[row][token] += x[row][x_stride]
+  void (*add)(const float* x, int64_t x_stride, int rows, const Panel& panel, float* acc);
   // Each token of acc[features][width * kLanes] to mean 0 and variance 1 over the features (biased variance plus
   // epsilon, as ONNX LayerNormalization), times scale[feature], plus shift[feature].
   void (*normalize)(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,

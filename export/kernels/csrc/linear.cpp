@@ -37,7 +37,8 @@ struct Call {
   const LinearData& data;
   const Panels panels;
   const bool in_panels;  // layouts say tokens or panels; false: too few tokens for panels
-  float* packed;         // null where x lies in panels already
+  float* packed;         // x in padded panels, from the panel first_packed on; those before are read where they are
+  const int64_t first_packed;
   float* sums;           // accumulators of the whole output where more follows than an activation, else null
   std::vector<PanelProgress> progress;
   std::atomic<bool> out_of_memory{false};
@@ -48,25 +49,31 @@ struct Call {
 int64_t tile_count(int64_t features) { return (features + kTileColumns - 1) / kTileColumns; }
 
 // `x` and `out` begin with the panel's first token and its first column.
-void pack_tile(const Kernels& kernels, const float* x, int64_t features, const Panel& panel, int64_t tile, float* out) {
-  const int64_t column = tile * kTileColumns;
-  kernels.pack(x + column, features, panel, std::min(kTileColumns, features - column), out + column * panel.stride);
+void pack_tile(const Call& call, const float* x, const Panel& panel, int64_t tile, float* out) {
+  const int64_t in = call.weights.in_features(), column = tile * kTileColumns;
+  const int64_t columns = std::min(kTileColumns, in - column);
+  if (call.panel_layout(call.spec.input))
+    call.kernels.pad(x + column * panel.tokens, panel, columns, out + column * panel.stride());
+  else
+    call.kernels.pack(x + column, in, panel, columns, out + column * panel.stride());
 }
 
 // The panel's data, packed by this thread and others. Waiting threads wait only for tiles that a running thread has
 // taken, so this cannot deadlock however few threads there are.
 const float* packed_panel(Call& call, int64_t index) {
-  const int64_t in = call.weights.in_features(), start = call.panels.first_token(index) * in;
-  if (!call.packed) return call.data.x + start;
+  const int64_t in = call.weights.in_features();
+  const float* x = call.data.x + call.panels.first_token(index) * in;
+  if (index < call.first_packed) return x;
+  float* packed = call.packed + (call.panels.first_token(index) - call.panels.first_token(call.first_packed)) * in;
   PanelProgress& progress = call.progress[index];
   const int64_t tiles = tile_count(in);
   for (int64_t tile; (tile = progress.taken.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
-    pack_tile(call.kernels, call.data.x + start, in, call.panels[index], tile, call.packed + start);
+    pack_tile(call, x, call.panels[index], tile, packed);
     progress.done.fetch_add(1, std::memory_order_release);
   }
   for (int spins = 0; progress.done.load(std::memory_order_acquire) < tiles; ++spins)
     if (spins > 1000) std::this_thread::yield();
-  return call.packed + start;
+  return packed;
 }
 
 // One row chunk times one panel.
@@ -81,7 +88,7 @@ void write(const Call& call, const Item& item, const float* acc, Layout layout, 
   const int64_t features = call.weights.out_features();
   out += call.panels.first_token(item.index) * features;
   if (call.panel_layout(layout))
-    call.kernels.finish_panel(acc, item.rows, item.panel, call.spec.activation, out + item.first_row * item.panel.stride);
+    call.kernels.finish_panel(acc, item.rows, item.panel, call.spec.activation, out + item.first_row * item.panel.tokens);
   else
     call.kernels.finish(acc, item.rows, item.panel, call.spec.activation, out + item.first_row, features);
 }
@@ -90,11 +97,12 @@ void add_residual(const Call& call, const Item& item, float* acc) {
   const int64_t features = call.weights.out_features();
   const float* residual = call.data.residual + call.panels.first_token(item.index) * features;
   if (call.panel_layout(call.spec.residual)) {
-    call.kernels.add(residual + item.first_row * item.panel.stride, item.rows, item.panel, acc);
+    const int64_t tokens = item.panel.tokens;
+    call.kernels.add(residual + item.first_row * tokens, tokens, item.rows, item.panel, acc);
   } else {
-    const Scratch packed(static_cast<size_t>(item.rows) * item.panel.width * kLanes);
+    const Scratch packed(static_cast<size_t>(item.rows) * item.panel.stride());
     call.kernels.pack(residual + item.first_row, features, item.panel, item.rows, packed.data());
-    call.kernels.add(packed.data(), item.rows, item.panel, acc);
+    call.kernels.add(packed.data(), item.panel.stride(), item.rows, item.panel, acc);
   }
 }
 
@@ -119,7 +127,7 @@ void multiply_item(void* data, size_t number) {
   const int64_t chunk = static_cast<int64_t>(number) / call.panels.count();
   const int64_t index = static_cast<int64_t>(number) % call.panels.count();
   const Item item{call.panels[index], index, weights.first_row(chunk), weights.rows(chunk)};
-  const size_t lanes = static_cast<size_t>(item.panel.width) * kLanes;
+  const size_t lanes = static_cast<size_t>(item.panel.stride());
   const float* bias = call.data.bias ? call.data.bias : call.spec.bias.empty() ? nullptr : call.spec.bias.data();
   if (bias) bias += item.first_row;
   try {
@@ -129,7 +137,7 @@ void multiply_item(void* data, size_t number) {
                                  item.first_row * static_cast<int64_t>(lanes)
                            : own.data();
     weights.each_block(chunk, [&](int64_t column, const Block& block, bool first) {
-      call.kernels.multiply(block, item.panel, first, bias, x + column * item.panel.stride, acc);
+      call.kernels.multiply(block, item.panel, first, bias, x + column * item.panel.stride(), acc);
     });
     if (call.sums)
       finish_sums(call, item, acc);
@@ -149,11 +157,18 @@ struct PackCall {
 };
 
 void pack_item(void* data, size_t item) {
-  const PackCall& call = *static_cast<PackCall*>(data);
-  const int64_t tiles = tile_count(call.features), panel = static_cast<int64_t>(item) / tiles;
-  const int64_t start = call.panels.first_token(panel) * call.features;
-  pack_tile(call.kernels, call.x + start, call.features, call.panels[panel], static_cast<int64_t>(item) % tiles,
-            call.out + start);
+  PackCall& call = *static_cast<PackCall*>(data);
+  const int64_t tiles = tile_count(call.features), index = static_cast<int64_t>(item) / tiles;
+  const int64_t start = call.panels.first_token(index) * call.features;
+  const int64_t column = static_cast<int64_t>(item) % tiles * kTileColumns;
+  const int64_t columns = std::min(kTileColumns, call.features - column);
+  const Panel panel = call.panels[index];
+  const float* x = call.x + start + column;
+  float* out = call.out + start + column * panel.tokens;
+  if (panel.whole()) return call.kernels.pack(x, call.features, panel, columns, out);
+  float padded[kTileColumns * kMaxWidth * kLanes];
+  call.kernels.pack(x, call.features, panel, columns, padded);
+  call.kernels.finish_panel(padded, static_cast<int>(columns), panel, Activation::kNone, out);
 }
 
 }  // namespace
@@ -184,21 +199,16 @@ Activation parse_activation(const std::string& name) {
   throw InputError("activation must be one of '', 'gelu', 'gelu_tanh', 'relu', got '" + name.substr(0, 40) + "'");
 }
 
-Panels::Panels(int64_t tokens, bool padded)
-    : tokens_(tokens),
-      groups_((tokens + kLanes - 1) / kLanes),
-      count_((groups_ + kMaxWidth - 1) / kMaxWidth),
-      padded_(padded) {}
+Panels::Panels(int64_t tokens)
+    : tokens_(tokens), groups_((tokens + kLanes - 1) / kLanes), count_((groups_ + kMaxWidth - 1) / kMaxWidth) {}
 
 int64_t Panels::first_group(int64_t panel) const {
   return panel * (groups_ / count_) + std::min(panel, groups_ % count_);
 }
 
 Panel Panels::operator[](int64_t panel) const {
-  const int width = static_cast<int>(first_group(panel + 1) - first_group(panel)), whole = width * kLanes;
-  const int tokens = static_cast<int>(std::min<int64_t>(tokens_ - first_token(panel), whole));
-  const int stride = padded_ ? whole : tokens;
-  return {tokens, width, stride, stride - kLanes};
+  const int width = static_cast<int>(first_group(panel + 1) - first_group(panel));
+  return {static_cast<int>(std::min<int64_t>(tokens_ - first_token(panel), width * kLanes)), width};
 }
 
 void pack_tokens(const Kernels& kernels, const float* x, int64_t tokens, int64_t features, float* out,
@@ -208,7 +218,7 @@ void pack_tokens(const Kernels& kernels, const float* x, int64_t tokens, int64_t
     std::copy(x, x + tokens * features, out);
     return;
   }
-  PackCall call{kernels, Panels(tokens, false), x, features, out};
+  PackCall call{kernels, Panels(tokens), x, features, out};
   parallel_for(pool, pack_item, static_cast<size_t>(call.panels.count() * tile_count(features)), &call);
 }
 
@@ -233,16 +243,18 @@ void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelF
   if (data.residual && spec_.activation != Activation::kNone)
     throw InputError("a residual cannot be added behind an activation");
   const bool in_panels = tokens >= kLanes;
-  const auto panel_layout = [&](Layout layout) { return in_panels && layout == Layout::kPanels; };
-  const bool unpadded = panel_layout(spec_.input) || panel_layout(spec_.output) ||
-                        (data.residual && panel_layout(spec_.residual)) || (data.sum && panel_layout(spec_.sum));
-  const Panels panels(tokens, !unpadded);
+  const Panels panels(tokens);
   const size_t lanes = static_cast<size_t>(panels.groups()) * kLanes;
-  const Scratch packed(panel_layout(spec_.input) ? 0 : lanes * weights_.in_features());
+  // Of panels only the last one may need padding; tokens are packed, all of them.
+  const int64_t last = panels.count() - 1;
+  const int64_t ready = panels[last].whole() ? panels.count() : last;
+  const int64_t first_packed = in_panels && spec_.input == Layout::kPanels ? ready : 0;
+  const size_t packed_lanes = lanes - static_cast<size_t>(first_packed > last ? lanes : panels.first_token(first_packed));
+  const Scratch packed(packed_lanes * weights_.in_features());
   const bool more = data.residual || data.sum || !spec_.scale.empty();
   const Scratch sums(more ? lanes * weights_.out_features() : 0);
-  Call call{kernels,   weights_,      spec_,       data, panels, in_panels, panel_layout(spec_.input) ? nullptr : packed.data(),
-            more ? sums.data() : nullptr, std::vector<PanelProgress>(panels.count())};
+  Call call{kernels,   weights_,      spec_,        data,        panels,
+            in_panels, packed.data(), first_packed, sums.data(), std::vector<PanelProgress>(panels.count())};
   parallel_for(pool, multiply_item, static_cast<size_t>(panels.count() * weights_.chunk_count()), &call);
   if (call.out_of_memory) throw std::bad_alloc();
 }
