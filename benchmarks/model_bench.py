@@ -6,7 +6,7 @@ The result's schema is in benchmarks/bench_report.py.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -89,7 +89,7 @@ def run_benchmark(
     folder, config = Path(onnx_dir), config or BenchConfig()
     # The same explicit number for everybody: left open, each engine would choose its own.
     config = replace(config, threads=config.threads or usable_cores())
-    found = _find(folder)
+    found = _find(folder, config.variants)
     baseline = "dense" if "dense" in found else "pruned"
     environment = describe_environment(threads=config.threads)
     with _int8(found, baseline) as (paths, missing):
@@ -123,8 +123,12 @@ def run_benchmark(
     )
 
 
-def _find(folder: Path) -> dict[str, Path]:
-    found = {name: folder / file for name, file in VARIANTS.items() if (folder / file).is_file()}
+def _find(folder: Path, wanted: Collection[str] | None) -> dict[str, Path]:
+    found = {
+        name: folder / file
+        for name, file in VARIANTS.items()
+        if (wanted is None or name in wanted) and (folder / file).is_file()
+    }
     if "compressed" not in found or not {"dense", "pruned"} & found.keys():
         present = ", ".join(path.name for path in found.values()) or "none of the files"
         raise InputError(

@@ -48,7 +48,7 @@ def benchmark_padding(
     threads: int | None = None,
     runs: int = 20,
     warmup: int = 2,
-    pause_seconds: float = 0.03,
+    pause_seconds: float = 0.005,
 ) -> dict[str, Any]:
     """Time every file, padded and bucketed. Ratios compare with the first file, padded.
 

@@ -175,7 +175,9 @@ def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.
             batch=(batch,),
             tokens=(tokens or 1,),
             runs=_rounds(options.runs, batch, tokens),
+            warmup=3,
             cold_runs=0,
+            variants=("dense", "dense_int8", "compressed"),
             threads=options.threads,
         )
         report = run_benchmark(folder, config)

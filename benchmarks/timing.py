@@ -5,7 +5,9 @@ every side is called once per round (A B C A B C ...), and ratios are taken with
 Idle worker threads of one ONNX Runtime session spin for up to 100 ms after each run and would steal the cores from
 the next side: every measured session is told to stop that when a run ends (`stop_spinning`). With spinning left on
 and pauses of 30 ms, BERT-base at 90 % zeros came out 25 % too slow beside its dense side. Other engines have no such
-switch; the pause between two calls is for them.
+switch, so the comparison with them pauses 30 ms before each call. Between our own sessions 5 ms are enough, and longer
+idle times measure something else: MiniLM, 64 tokens, 80 % zeros, was 2.3x as fast as dense with pauses of 5 ms and 1.8x
+with 30 ms: on that virtual machine either side takes about 5 ms longer once the cores have been idle.
 """
 
 import gc
@@ -73,7 +75,7 @@ def measure_interleaved(
     *,
     runs: int = 50,
     warmup: int = 5,
-    pause_seconds: float = 0.03,
+    pause_seconds: float = 0.005,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Call every side once per round; the raw times in seconds, `runs` of them per side, in round order.
