@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, count_true
+from platon_compress.pruning.arrays import Scratch, count_true, local
 from platon_compress.pruning.granularity import Masks, Ranking
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.threshold import select_smallest
@@ -32,25 +32,32 @@ class BlockMasks(Masks):
                     f"granularity {self.pattern!r} does not divide {name} of shape {tuple(weight.shape)} in "
                     f"dimension {self.axis}; leave it out with `ignore` or prune single weights"
                 )
+            if self.axis == 0 and any(row % 4 for row in self.shards.boundaries(weight)):
+                raise InputError(
+                    f"granularity {self.pattern!r} needs shards of whole blocks: {self.shards.ranks} ranks cut {name} "
+                    f"of {weight.shape[0]} rows at row {self.shards.boundaries(weight)[0]}, no multiple of 4; "
+                    "use another number of ranks, leave it out with `ignore` or prune single weights"
+                )
 
     def rank(self, count: int) -> Ranking:
         """Masks the units with the smallest scores; ties fall by position."""
         wanted = -(-count // self.unit)
-        cut = select_smallest(self._all_units, wanted, self._scratch, signed=self._importance.signed)
-        spare, flipped, regrown = wanted - cut.below, 0, 0
-        for name in self._weights:
+        signed, reduce = self._importance.signed, self.shards.add_up
+        cut = select_smallest(self._all_units, wanted, self._scratch, signed=signed, reduce=reduce)
+        ties = [count_true(units == cut.value) for units in self._all_units()]
+        quotas = self.shards.tie_quotas(ties, wanted - cut.below)
+        flipped = regrown = 0
+        for name, quota in zip(self._weights, quotas, strict=True):
             scores = self._scores(name)
             units = self._units(scores)
             gone = units < cut.value
-            ties = torch.nonzero(units == cut.value).view(-1)[:spare]
-            gone[ties] = True
-            spare -= len(ties)
+            gone[torch.nonzero(units == cut.value).view(-1)[:quota]] = True
             new = self._expand(scores, gone)
             changed = new ^ self.kept[name]
             flipped += int(count_true(changed))
             regrown += int(count_true(changed & new))
             self.kept[name].copy_(new)
-        return Ranking(cut.value, flipped, regrown)
+        return Ranking(cut.value, *self.shards.sums([flipped, regrown]))
 
     def _all_units(self) -> Iterator[Tensor]:
         for name in self._weights:
@@ -58,7 +65,7 @@ class BlockMasks(Masks):
 
     def _scores(self, name: str) -> Tensor:
         pieces = [piece.clone() for piece in self._importance.scores(name)]
-        return torch.cat(pieces).view(self._weights[name].shape)
+        return torch.cat(pieces).view(local(self._weights[name]).shape)
 
     def _units(self, scores: Tensor) -> Tensor:
         """Flat float32 scores of the units."""

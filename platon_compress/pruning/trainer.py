@@ -67,7 +67,8 @@ class PlatonCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Builds the pruner, or restores it."""
-        del args, control
+        del control
+        _refuse_fsdp(args, kwargs["model"])
         if self.config.total_steps is not None and self.config.total_steps > state.max_steps:
             raise InputError(
                 f"total_steps {self.config.total_steps} exceeds the Trainer's {state.max_steps} steps, so the "
@@ -203,6 +204,16 @@ class _StopGuard(TrainerCallback):
                 state.global_step,
                 self._owner.pruner.schedule.total - self._owner.pruner.schedule.final + 1,
             )
+
+
+def _refuse_fsdp(args: TrainingArguments, model: Any) -> None:
+    """The Trainer's FSDP saves and resumes in ways that the pruner's state does not follow yet."""
+    sharded = any(hasattr(parameter, "to_local") for parameter in model.parameters())
+    if sharded or getattr(args, "fsdp", None):
+        raise InputError(
+            f"the Trainer runs with FSDP (fsdp={getattr(args, 'fsdp', None)!r}), PlatonCallback does not; train with "
+            "DistributedDataParallel, or use fully_shard and Pruner in a training loop of your own"
+        )
 
 
 def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:

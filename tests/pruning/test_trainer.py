@@ -268,3 +268,25 @@ def test_disk_state_survives_a_crash_while_writing(tmp_path, monkeypatch):
     assert [item.name for item in path.parent.iterdir()] == ["pruner.safetensors"]
     load_pruner(callback.pruner, tmp_path / "state")
     shutil.rmtree(tmp_path / "state")
+
+
+def test_fsdp_is_refused(tmp_path):
+    from torch import distributed
+    from torch.distributed.fsdp import fully_shard
+
+    trainer = _trainer(tmp_path)
+    callback = PlatonCallback(_config())
+    trainer.args.fsdp = "full_shard"  # as launched with --fsdp
+    with pytest.raises(
+        InputError, match=r"the Trainer runs with FSDP \(fsdp='full_shard'\), PlatonCallback does"
+    ):
+        callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=trainer.model)
+    trainer.args.fsdp = []
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        callback.attach(trainer)
+        fully_shard(trainer.model)
+        with pytest.raises(InputError, match="use fully_shard and Pruner in a training loop of your own"):
+            trainer.train()
+    finally:
+        distributed.destroy_process_group()
