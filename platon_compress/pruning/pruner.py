@@ -114,7 +114,8 @@ class Pruner:
         """One step of scoring and, when the schedule says so, masking.
 
         `skipped`: the optimiser did not step (loss-scale overflow); the step counts, its gradients do not.
-        Gradients that are not finite are recognised here and treated the same way.
+        Gradients that are not finite are recognised here and treated the same way. An overflow elsewhere in the
+        model is not: with a GradScaler pass `skipped=scaler.get_scale() < scale_before_update`.
         Raises InputError when no prunable parameter has a gradient.
         """
         self._step += 1

@@ -1,6 +1,7 @@
 """The Hugging Face Trainer drives the pruner through a callback."""
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class PlatonCallback(TrainerCallback):
         self._last: StepReport | None = None
         self._last_mask: StepReport | None = None
         self._best_is_final = False
+        self._scale = math.inf
 
     @property
     def pruner(self) -> Pruner:
@@ -83,6 +85,7 @@ class PlatonCallback(TrainerCallback):
                 f"the Trainer is at step {state.global_step}, the pruner at step {self._pruner.steps}; resume "
                 "both from one folder: PlatonCallback(config, resume_from=F) and train(resume_from_checkpoint=F)"
             )
+        self._scale = _loss_scale(kwargs.get("optimizer"))
         if kwargs.get("optimizer") is not None:
             self._pruner.check_optimizer(kwargs["optimizer"])
 
@@ -91,8 +94,7 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Scores and masks; gradients are unscaled and clipped here, and not yet cleared."""
         del args, state, control
-        skipped = bool(getattr(kwargs.get("optimizer"), "step_was_skipped", False))
-        self._last = self.pruner.step(skipped=skipped)
+        self._last = self.pruner.step(skipped=self._was_skipped(kwargs.get("optimizer")))
         if self._last.masked:
             self._last_mask = self._last
 
@@ -164,6 +166,12 @@ class PlatonCallback(TrainerCallback):
         if control.should_save and state.is_world_process_zero:
             save_pruner(self.pruner, _checkpoint_folder(args, state))
 
+    def _was_skipped(self, optimizer: Any) -> bool:
+        """Whether the loss overflowed. A fused optimizer skips inside its kernel, where accelerate does not see it,
+        and then leaves the gradients scaled; that the scale came down shows it."""
+        before, self._scale = self._scale, _loss_scale(optimizer)
+        return bool(getattr(optimizer, "step_was_skipped", False)) or self._scale < before
+
     def _figures(self, last: StepReport) -> dict[str, float]:
         """Between two masks pruned weights drift, so the counts are those right after the last mask."""
         figures = {"sparsity": last.sparsity, "achieved_sparsity": 0.0}
@@ -204,6 +212,12 @@ class _StopGuard(TrainerCallback):
                 state.global_step,
                 self._owner.pruner.schedule.total - self._owner.pruner.schedule.final + 1,
             )
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """The scale of the GradScaler inside accelerate's optimizer; infinite without one."""
+    scaler = getattr(optimizer, "scaler", None)
+    return math.inf if scaler is None else float(scaler.get_scale())
 
 
 def _refuse_fsdp(args: TrainingArguments, model: Any) -> None:
