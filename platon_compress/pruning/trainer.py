@@ -18,6 +18,7 @@ from transformers import (
 from platon_compress.errors import InputError
 from platon_compress.pruning.checkpoint import STATE_FILE, load_pruner, save_pruner
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.finished import FinishedRun
 from platon_compress.pruning.pruner import Pruner, StepReport
 
 __all__ = ["PlatonCallback"]
@@ -49,6 +50,7 @@ class PlatonCallback(TrainerCallback):
         self._last_mask: StepReport | None = None
         self._best_is_final = False
         self._scale = math.inf
+        self._finished: FinishedRun | None = None
 
     @property
     def pruner(self) -> Pruner:
@@ -85,6 +87,7 @@ class PlatonCallback(TrainerCallback):
                 f"the Trainer is at step {state.global_step}, the pruner at step {self._pruner.steps}; resume "
                 "both from one folder: PlatonCallback(config, resume_from=F) and train(resume_from_checkpoint=F)"
             )
+        self._finished = FinishedRun.of(kwargs["model"], state)
         self._scale = _loss_scale(kwargs.get("optimizer"))
         if kwargs.get("optimizer") is not None:
             self._pruner.check_optimizer(kwargs["optimizer"])
@@ -94,6 +97,8 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Scores and masks; gradients are unscaled and clipped here, and not yet cleared."""
         del args, state, control
+        if self._finished is not None:
+            return
         self._last = self.pruner.step(skipped=self._was_skipped(kwargs.get("optimizer")))
         if self._last.masked:
             self._last_mask = self._last
@@ -103,6 +108,8 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Opens the race for the best model when the final phase begins; saves with the Trainer."""
         del kwargs
+        if self._finished is not None:
+            self._finished.undo(state, control)
         if self.in_final_phase(state) and not self._best_is_final:
             if not self.pruner.schedule.is_final(state.global_step - 1):  # not a resume within the phase
                 state.best_metric = state.best_model_checkpoint = state.best_global_step = None
@@ -114,6 +121,8 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Saves with the Trainer."""
         del kwargs
+        if self._finished is not None:
+            self._finished.undo(state, control)
         self._save(args, state, control)
 
     def on_save(

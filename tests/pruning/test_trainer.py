@@ -128,6 +128,26 @@ def test_resume_is_bit_identical(tmp_path, stop):
     assert all(torch.equal(mask, masks[name]) for name, mask in second.pruner.masks().items())
 
 
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+def test_resume_of_a_finished_run_changes_nothing(tmp_path, strategy, caplog):
+    """The Trainer itself would take one more step, and save it."""
+    whole = _trainer(tmp_path, save_strategy=strategy, save_steps=8)
+    PlatonCallback(_config()).attach(whole)
+    whole.train()
+    folder = latest_complete_checkpoint(tmp_path)
+    assert folder.name == f"checkpoint-{_STEPS}"
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    again = _trainer(tmp_path, seed=9, save_strategy=strategy, save_steps=8)
+    callback = PlatonCallback(_config(), resume_from=folder).attach(again)
+    again.train(resume_from_checkpoint=str(folder))
+    assert again.state.global_step == callback.pruner.steps == _STEPS
+    assert "step 16 is the last of this run; nothing is left to train" in caplog.text
+    for (name, a), b in zip(whole.model.named_parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert files == {path: path.read_bytes() for path in folder.iterdir()}
+    assert not (tmp_path / f"checkpoint-{_STEPS + 1}").exists()
+
+
 class _Stop(TrainerCallback):
     def __init__(self, step):
         self.step = step
