@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, count_true, local
+from platon_compress.pruning.arrays import CHUNK, Scratch, count_true
 from platon_compress.pruning.granularity import Masks, Ranking
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.threshold import select_smallest
@@ -48,7 +48,7 @@ class BlockMasks(Masks):
         quotas = self.shards.tie_quotas(ties, wanted - cut.below)
         flipped = regrown = 0
         for name, quota in zip(self._weights, quotas, strict=True):
-            scores = self._scores(name)
+            scores = self._whole_scores(name)
             units = self._units(scores)
             gone = units < cut.value
             gone[torch.nonzero(units == cut.value).view(-1)[:quota]] = True
@@ -61,11 +61,7 @@ class BlockMasks(Masks):
 
     def _all_units(self) -> Iterator[Tensor]:
         for name in self._weights:
-            yield self._units(self._scores(name))
-
-    def _scores(self, name: str) -> Tensor:
-        pieces = [piece.clone() for piece in self._importance.scores(name)]
-        return torch.cat(pieces).view(local(self._weights[name]).shape)
+            yield self._units(self._whole_scores(name))
 
     def _units(self, scores: Tensor) -> Tensor:
         """Flat float32 scores of the units."""
@@ -96,7 +92,11 @@ class TwoOfFourMasks(BlockMasks):
         return torch.minimum(low, other).add_(second)
 
     def _expand(self, scores: Tensor, gone: Tensor) -> Tensor:
-        lowest = torch.argsort(scores.view(-1, 4), dim=1, stable=True)[:, :2]
         new = torch.ones(gone.numel(), 4, dtype=torch.bool, device=scores.device)
-        new.scatter_(1, lowest, ~gone[:, None].expand(-1, 2))
+        at_once = CHUNK // 32  # argsort gives int64: small pieces keep the memory low
+        for fours, part, go in zip(
+            scores.view(-1, 4).split(at_once), new.split(at_once), gone.split(at_once), strict=True
+        ):
+            lowest = torch.argsort(fours, dim=1, stable=True)[:, :2]
+            part.scatter_(1, lowest, ~go[:, None].expand(-1, 2))
         return new.view(scores.shape)

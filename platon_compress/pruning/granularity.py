@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, chunks, count_true, flat, local
+from platon_compress.pruning.arrays import CHUNK, Scratch, chunks, count_true, flat, local
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.shards import Shards
@@ -81,6 +81,15 @@ class Masks:
                 _zero_out(w, kept)
                 zeros = zeros + self._zeros_in(w)  # while the piece is in the cache
         return self.shards.sums([zeros])[0]
+
+    def _whole_scores(self, name: str) -> Tensor:
+        """The scores of one weight in its shape here, in a buffer that the next call reuses."""
+        weight = local(self._weights[name])
+        whole, filled = self._scratch.room("whole", weight.numel(), self.device), 0
+        for piece in self._importance.scores(name):
+            whole[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return whole.view(weight.shape)
 
     def _zeros_in(self, weight: Tensor) -> Tensor | int:
         """A conversion to bool costs a third of a comparison with 0 here, and takes every dtype."""
@@ -304,12 +313,16 @@ class GroupMasks(Masks):
         """float64 [units], on the host."""
         total = torch.zeros(coupling.units, dtype=torch.float64, device=self.device)
         for name in self._names(coupling):
-            scores = torch.cat([piece.double() for piece in self._importance.scores(name)])
-            scores = scores.view(local(self._weights[name]).shape)
-            if _is_consumer(name, coupling):
-                total += scores.view(len(scores), coupling.units, coupling.unit_size).sum(dim=(0, 2))
-            else:
-                total.index_add_(0, self._row_units(name, coupling), scores.view(len(scores), -1).sum(1))
+            scores = self._whole_scores(name)
+            width = scores.shape[1:].numel()
+            rows_at_once = max(1, CHUNK // 8 // width)  # float64: small pieces keep the memory low
+            owners = self._row_units(name, coupling).split(rows_at_once)
+            for rows, owner in zip(scores.split(rows_at_once), owners, strict=True):
+                if _is_consumer(name, coupling):
+                    columns = rows.double().sum(0)
+                    total += columns.view(coupling.units, coupling.unit_size).sum(1)
+                else:
+                    total.index_add_(0, owner, rows.double().view(-1, width).sum(1))
         return self.shards.add_up(total).cpu()
 
     def _write(self, coupling: Coupling, units: Tensor) -> tuple[int, int]:
