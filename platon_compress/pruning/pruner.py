@@ -274,7 +274,7 @@ class Pruner:
 def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
     """The selected parameters that are trained; with groups, only those that belong to one.
 
-    Raises InputError when named targets are frozen, nothing is trained, or the model is wrapped by FSDP1.
+    Raises InputError when named targets are frozen, nothing is trained or there at all, or the model is wrapped by FSDP1.
     """
     _refuse_fsdp1(model)
     chosen = select(model, targets=config.targets, ignore=config.ignore, include_biases=config.include_biases)
@@ -287,6 +287,12 @@ def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.P
     if frozen:
         _log.warning("%d frozen parameters are not pruned, first %s", len(frozen), frozen[0])
     trained = {name: p for name, p in chosen.items() if name not in frozen}
+    if not any(p.numel() for p in trained.values()):
+        name, shape = next((name, tuple(p.shape)) for name, p in trained.items())
+        raise InputError(
+            f"the {len(trained)} parameters to prune hold 0 weights, first {name!r} of shape {shape}; name others "
+            "with `targets`"
+        )
     if config.granularity not in _KINDS:
         return trained
     coupled = {name for c in _couplings(model, config, trained) for name in coupled_names(c)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TENSOR_FIELDS", "check_state", "pack_record", "pack_state", "state_tensors"]
 
+_log = logging.getLogger(__name__)
 TENSOR_FIELDS = ("sensitivity_ema", "uncertainty_ema", "window", "masks")
 
 
@@ -54,13 +56,28 @@ def pack_record(pruner: Pruner) -> dict[str, Any]:
 
 
 def check_state(pruner: Pruner, state: Mapping[str, Any]) -> None:
-    """Raises InputError, naming the first difference, when `state` is not of this model and config."""
+    """Raises InputError, naming the first difference, when `state` is not of this model and config.
+
+    Another transformers major is only warned of: where it renamed modules, the names differ already.
+    """
     needed = ("step", "counters", "config", *TENSOR_FIELDS)
     if missing := [key for key in needed if key not in state]:
         raise InputError(f"the pruner state lacks {missing[0]!r}; give the result of Pruner.state_dict()")
+    counters = pack_record(pruner)["counters"]
+    if missing := [key for key in counters if key not in state["counters"]]:
+        raise InputError(
+            f"the counters of the pruner state lack {missing[0]!r}; it is damaged or of another version, so take "
+            "another checkpoint"
+        )
     _check_config(pruner.config.to_dict(), state["config"])
     for field in TENSOR_FIELDS:
         _check_names(pruner, state, field)
+    if (saved := state.get("transformers_major")) != (here := transformers_major()):
+        _log.warning(
+            "the pruner state was saved with transformers %s, here is %s; names and shapes agree, so it is taken",
+            saved,
+            here,
+        )
 
 
 def transformers_major() -> int | None:

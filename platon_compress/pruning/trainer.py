@@ -102,6 +102,8 @@ class PlatonCallback(TrainerCallback):
         self._last = self.pruner.step(skipped=self._was_skipped(kwargs.get("optimizer")))
         if self._last.masked:
             self._last_mask = self._last
+            if kwargs.get("optimizer") is not None:
+                self.pruner.check_optimizer(kwargs["optimizer"])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

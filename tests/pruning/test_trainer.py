@@ -256,6 +256,25 @@ def test_early_stopping_waits_for_the_final_phase(tmp_path, caplog):
     assert trainer.state.global_step == 16
 
 
+class _Rebuild(TrainerCallback):
+    """What code does that replaces parameters and lets the optimizer follow, but not the pruner."""
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        if state.global_step == 8:
+            group = optimizer.param_groups[0]
+            group["params"] = [torch.nn.Parameter(p.detach().clone()) for p in group["params"]]
+
+
+def test_an_optimizer_rebuilt_in_mid_run_is_noticed(tmp_path, caplog):
+    trainer = _trainer(tmp_path)
+    trainer.add_callback(_Rebuild())
+    PlatonCallback(_config()).attach(trainer)
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    text = "the optimizer does not hold 12 of 12 pruned parameters, first bert.encoder.layer.0.attention"
+    assert caplog.text.count(text) == 1
+
+
 def test_ending_early_is_said_loudly(tmp_path, caplog):
     trainer = _trainer(tmp_path)
     trainer.add_callback(_Stop(6))
