@@ -9,7 +9,7 @@ from platon_compress.errors import InputError
 from platon_compress.pruning.arrays import CHUNK, Scratch, count_true
 from platon_compress.pruning.granularity import Masks, Ranking
 from platon_compress.pruning.importance import Importance
-from platon_compress.pruning.threshold import select_smallest
+from platon_compress.pruning.threshold import Cut, select_smallest
 
 __all__ = ["BlockMasks", "TwoOfFourMasks"]
 
@@ -44,8 +44,7 @@ class BlockMasks(Masks):
         wanted = -(-count // self.unit)
         signed, reduce = self._importance.signed, self.shards.add_up
         cut = select_smallest(self._all_units, wanted, self._scratch, signed=signed, reduce=reduce)
-        ties = [count_true(units == cut.value) for units in self._all_units()]
-        quotas = self.shards.tie_quotas(ties, wanted - cut.below)
+        quotas = self._quotas_of(cut, wanted - cut.below)
         flipped = regrown = 0
         for name, quota in zip(self._weights, quotas, strict=True):
             scores = self._whole_scores(name)
@@ -58,6 +57,13 @@ class BlockMasks(Masks):
             regrown += int(count_true(changed & new))
             self.kept[name].copy_(new)
         return Ranking(cut.value, *self.shards.sums([flipped, regrown]))
+
+    def _quotas_of(self, cut: Cut, spare: int) -> list[int]:
+        """How many ties of each weight go here; costs a pass only when not all of them do."""
+        if spare == cut.ties:
+            return [spare] * len(self._weights)
+        ties = [count_true(units == cut.value) for units in self._all_units()]
+        return self.shards.tie_quotas(ties, spare)
 
     def _all_units(self) -> Iterator[Tensor]:
         for name in self._weights:

@@ -330,6 +330,7 @@ def test_state_of_another_transformers_major(caplog):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_nothing_to_prune():
     empty = nn.ModuleList([nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 0)) for _ in range(2)])
     with pytest.raises(
@@ -337,7 +338,9 @@ def test_nothing_to_prune():
         match=r"the 4 parameters to prune hold 0 weights, first '0.0.weight' of shape \(4, 0\); na",
     ):
         Pruner(empty, _config())
-    with pytest.raises(InputError, match=r"no parameter to prune is left after targets='0.0.fc1' and ignore="):
+    with pytest.raises(
+        InputError, match=r"no parameter to prune is left after targets='0.0.fc1' and ignore="
+    ):
         Pruner(_net(), _config(targets="0.0.fc1", ignore="0.0.fc1"))
 
 

@@ -88,6 +88,7 @@ def test_state_of_another_model_names_whole_shapes(one_rank, tmp_path):
         load_pruner(Pruner(other, _config()), tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:FSDP is switching to use")
 def test_fsdp1_is_refused(one_rank):
     from torch.distributed.fsdp import FullyShardedDataParallel
 
