@@ -116,23 +116,27 @@ def _finish(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def _newest(folder):
+    """The highest step of which there is a checkpoint, complete or not."""
+    return max((int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*")), default=0)
+
+
 def _worker(folder):
     torch.set_num_threads(1)
-    begin = time.perf_counter()
     assert _finish(_fork(folder / "whole")) == 0
-    length = time.perf_counter() - begin
     for seed in range(_SEEDS):
-        moments, killed = random.Random(seed), []
-        for _ in range(_KILLS):
-            child = _fork(folder / f"seed-{seed}")
-            time.sleep(moments.uniform(0.1, 0.8) * length)
+        moments, own, left = random.Random(seed), folder / f"seed-{seed}", []
+        for step in sorted(moments.sample(range(0, _STEPS - 10, _SAVE), _KILLS)):
+            child = _fork(own)
+            while _newest(own) < step:
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, 0.06))  # about four steps and a save
             os.kill(child, signal.SIGKILL)
-            if _finish(child) == 0:
-                break
-            last = latest_complete_checkpoint(folder / f"seed-{seed}")
-            killed.append(last.name if last else "none yet")
-        assert _finish(_fork(folder / f"seed-{seed}")) == 0
-        sys.stdout.write(f"seed {seed}: killed, left {', '.join(killed)}\n")
+            assert _finish(child) == -signal.SIGKILL
+            last = latest_complete_checkpoint(own)
+            left.append(last.name if last else "none yet")
+        assert _finish(_fork(own)) == 0
+        sys.stdout.write(f"seed {seed}: killed, left {', '.join(left)}\n")
     for index, place in enumerate(_PLACES):
         assert _finish(_fork(folder / f"place-{index}", place)) == -signal.SIGKILL, place
         last = latest_complete_checkpoint(folder / f"place-{index}")
