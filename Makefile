@@ -25,7 +25,7 @@ test: lint types
 	$(VENV)/bin/pytest -q
 
 marked: $(STAMP)
-	$(VENV)/bin/pytest -q -m "train or sanitizer or browser or multiprocess or install"
+	$(VENV)/bin/pytest -q -m "train or sanitizer or browser or multiprocess or install or dynamo"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -228,7 +228,7 @@ def _rounded(seconds: float) -> float:
 
 
 def _runner(path: Path, x: np.ndarray, threads: int, *, sparse: bool) -> Callable[[], object]:
-    session = open_session(path, threads=threads, use_library=sparse)
+    session = open_session(path, threads=threads, use_library=sparse, stop_spinning=True)
     return lambda: session.run(None, {"X": x})
 
 

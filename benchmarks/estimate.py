@@ -257,7 +257,7 @@ def _time(
 
 
 def _runner(path: Path, feed: Mapping[str, Any], threads: int) -> Callable[[], object]:
-    session = open_session(path, threads=threads)
+    session = open_session(path, threads=threads, stop_spinning=True)
     taken = {value.name: feed[value.name] for value in session.get_inputs()}
     return lambda: session.run(None, taken)
 

@@ -27,14 +27,16 @@ def keep_run(run: str | Path, name: str, title: str, folder: str | Path) -> Path
     stages = state.get("stages", {})
     if "report" not in stages:
         raise InputError(f"{path} is no finished run; run it to its report first")
-    trained = "prune" in stages
+    masks = "given"
+    if "prune" in stages:
+        masks = "trained, distilled" if stages["prune"]["result"].get("distillation") else "trained"
     report = {**bench, "accuracy": _accuracy(_read(path / "parity.json")), "steps": _steps(stages)}
     return save_result(
         folder,
         name,
         report,
         title=title,
-        masks="trained" if trained else "given",
+        masks=masks,
         sparsity=stages["bake"]["result"]["sparsity"],
         verdict=stages["report"]["result"]["verdict"],
     )

@@ -1,163 +1,190 @@
-"""The memory a pruner takes, measured from outside: peak resident sizes of processes with and without one.
+"""Memory and load time of whole processes: one that serves a model, and several side by side.
 
-Each process builds a BERT encoder with gradients and then does one of: nothing; every kind of pruning step; the
-same and a save of the pruner's state. The operating system tells the peak after each has ended.
+    python -P -m platon_compress.benchmarks.memory_bench BASELINE CANDIDATE... [--workers 4] [--tokens 128] [--json]
 
-    python -m platon_compress.benchmarks.memory_bench benchmarks/results/memory.json
+Everything is read from outside (/proc), for whole processes, Python and ONNX Runtime included: peak = the highest
+resident memory since the process began; workers = the sum of proportional sets (shared pages counted once) while all
+of them are loaded and have run once. Linux only.
 """
 
+import argparse
+import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO
 
-from platon_compress.benchmarks.environment import describe_environment
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.benchmarks.sessions import describe_inputs, make_inputs, open_on, read_config
+from platon_compress.errors import InputError, PlatonError
 
-__all__ = ["MemoryBenchConfig", "MemoryBenchReport", "main", "run_memory_bench"]
-
-Work = Literal["bare", "steps", "save"]
+__all__ = ["ProcessMemory", "main", "measure_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryBenchConfig:
-    """A BERT encoder of the given size, and what is pruned in it."""
+class ProcessMemory:
+    """One file. load_seconds: median over all processes started alone, `repeats` of them."""
 
-    hidden: int = 768
-    layers: int = 12
-    heads: int = 12
-    inner: int = 3072
-    granularity: str = "element"
-    sparsity: float = 0.9
-    mask_interval: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "layers", "heads", "inner", "mask_interval"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be >= 1, got {getattr(self, name)}; correct the setting")
+    path: str
+    peak_bytes: int
+    resident_bytes: int
+    workers: int
+    workers_bytes: int
+    load_seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class MemoryBenchReport:
-    """Peak resident bytes of whole processes; `weights` counts the prunable ones."""
-
-    config: MemoryBenchConfig
-    weights: int
-    bare_peak_bytes: int
-    steps_peak_bytes: int
-    save_peak_bytes: int
-    environment: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def state_bytes(self) -> int:
-        """Three float32 per weight."""
-        return 12 * self.weights
-
-    @property
-    def bytes_per_weight(self) -> float:
-        """All that the pruner added at its peak: states, masks and transients."""
-        return (self.steps_peak_bytes - self.bare_peak_bytes) / self.weights
-
-    @property
-    def transient_share(self) -> float:
-        """What pruning steps took beyond 13 bytes per weight, as a share of the states."""
-        return (self.bytes_per_weight - 13) / 12
-
-    @property
-    def save_share(self) -> float:
-        """What a save took beyond 13 bytes per weight, as a share of the states."""
-        return ((self.save_peak_bytes - self.bare_peak_bytes) / self.weights - 13) / 12
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able, with the derived figures."""
-        derived = ("state_bytes", "bytes_per_weight", "transient_share", "save_share")
-        return {"version": 1, **asdict(self), **{name: getattr(self, name) for name in derived}}
+def measure_memory(
+    path: str | Path,
+    *,
+    batch: int = 1,
+    tokens: int = 128,
+    threads: int | None = 1,
+    workers: int = 4,
+    repeats: int = 3,
+) -> ProcessMemory:
+    """Start `repeats` processes one after the other, then `workers` at once. Raises InputError when one fails."""
+    if workers < 1 or repeats < 1:
+        raise InputError(f"workers and repeats must be >= 1, got {workers} and {repeats}")
+    request = json.dumps(
+        {"path": str(Path(path).resolve()), "batch": batch, "tokens": tokens, "threads": threads}
+    )
+    loads, peaks, residents = [], [], []
+    for _ in range(repeats):
+        with _processes(1, request) as (alone,):
+            loads.append(alone.load_seconds)
+            peaks.append(_status_bytes(alone.pid, "VmHWM"))
+            residents.append(_status_bytes(alone.pid, "VmRSS"))
+    with _processes(workers, request) as together:
+        workers_bytes = sum(_proportional_bytes(process.pid) for process in together)
+    return ProcessMemory(
+        path=str(path),
+        peak_bytes=int(statistics.median(peaks)),
+        resident_bytes=int(statistics.median(residents)),
+        workers=workers,
+        workers_bytes=workers_bytes,
+        load_seconds=statistics.median(loads),
+    )
 
 
-def run_memory_bench(config: MemoryBenchConfig | None = None) -> MemoryBenchReport:
-    """Starts the three processes one after the other; needs torch, transformers and 22 bytes per weight."""
-    config = config or MemoryBenchConfig()
-    peaks, weights = {}, 0
-    for work in get_args(Work):
-        peaks[f"{work}_peak_bytes"], weights = _peak(config, work)
-    return MemoryBenchReport(config=config, weights=weights, environment=describe_environment(), **peaks)
+@dataclass(frozen=True)
+class _Loaded:
+    pid: int
+    load_seconds: float
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the report of the default config as JSON to the path given."""
-    paths = sys.argv[1:] if arguments is None else list(arguments)
-    if len(paths) != 1:
-        raise InputError(
-            f"give one output path, got {len(paths)}; for example benchmarks/results/memory.json"
+@contextlib.contextmanager
+def _processes(count: int, request: str) -> Iterator[list[_Loaded]]:
+    """`count` processes that have loaded the model and run it once; they end with the context."""
+    command = [sys.executable, "-P", "-m", "platon_compress.benchmarks.memory_bench", "--serve", request]
+    children: list[subprocess.Popen[str]] = []
+    try:
+        for _ in range(count):
+            children.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+            )
+        yield [_Loaded(child.pid, _ready(child)) for child in children]
+    finally:
+        for child in children:
+            with contextlib.suppress(BrokenPipeError):
+                child.communicate()
+
+
+def _ready(child: subprocess.Popen[str]) -> float:
+    """The load time that a child reports once it is ready."""
+    line = _stream(child.stdout).readline()
+    if not line:
+        lines = _stream(child.stderr).read().strip().splitlines() or [f"exit status {child.wait()}"]
+        raise InputError(f"a fresh process could not load and run the model ({lines[-1][:300]})")
+    return float(line)
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    if stream is None:
+        raise TypeError("the child was started without this stream")
+    return stream
+
+
+def _status_bytes(pid: int, key: str) -> int:
+    return _kilobytes(Path(f"/proc/{pid}/status"), key)
+
+
+def _proportional_bytes(pid: int) -> int:
+    return _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+
+
+def _kilobytes(path: Path, key: str) -> int:
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"memory is read from {path}, which this system does not have") from error
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def _serve(request: str) -> None:
+    """Child: load, run once, say so, wait until the parent closes the pipe."""
+    import time
+
+    import platon_compress.export.session  # noqa: F401  # imports are not the model's load time
+
+    settings = json.loads(request)
+    path = Path(settings["path"])
+    start = time.perf_counter()
+    session = open_on(path, threads=settings["threads"])
+    load_seconds = time.perf_counter() - start
+    feed = make_inputs(
+        describe_inputs(session),
+        batch=settings["batch"],
+        tokens=settings["tokens"],
+        config=read_config(path.parent),
+    )
+    session.run(None, feed)
+    sys.stdout.write(f"{load_seconds}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+def _lines(results: Sequence[ProcessMemory]) -> Iterator[str]:
+    base = results[0]
+    for result in results:
+        yield (
+            f"{os.path.basename(result.path)}: peak {result.peak_bytes / 1e6:.0f} MB "
+            f"({result.peak_bytes / base.peak_bytes:.2f}), resident {result.resident_bytes / 1e6:.0f} MB "
+            f"({result.resident_bytes / base.resident_bytes:.2f}), {result.workers} workers "
+            f"{result.workers_bytes / 1e6:.0f} MB ({result.workers_bytes / base.workers_bytes:.2f}), "
+            f"load {result.load_seconds:.2f} s ({result.load_seconds / base.load_seconds:.2f})"
         )
-    report = run_memory_bench()
-    Path(paths[0]).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above."""
+    parser = argparse.ArgumentParser(prog="memory_bench")
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    if options.serve is not None:
+        _serve(options.serve)
+        return 0
+    sizes = {key: getattr(options, key) for key in ("workers", "batch", "tokens", "threads")}
+    try:
+        results = [measure_memory(path, **sizes) for path in options.files]
+    except PlatonError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    text = json.dumps([asdict(r) for r in results], indent=1) if options.json else "\n".join(_lines(results))
+    sys.stdout.write(f"{text}\n")
     return 0
 
 
-def _peak(config: MemoryBenchConfig, work: Work) -> tuple[int, int]:
-    """Peak resident bytes of a process that does the work, and the prunable weights it found."""
-    code = "from platon_compress.benchmarks import memory_bench; memory_bench._child()"
-    command = [sys.executable, "-P", "-c", code, json.dumps(asdict(config)), work]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)  # unlike getrusage, of this child alone
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise CheckFailedError(
-            f"the {work!r} process of the memory benchmark ended with {process.returncode}"
-        )
-    return usage.ru_maxrss * 1024, int(output.split()[-1])
-
-
-def _child() -> None:
-    import torch
-
-    from platon_compress.pruning import PruneConfig, Pruner, save_pruner
-    from platon_compress.pruning.pruner import prunable_parameters
-
-    config, work = MemoryBenchConfig(**json.loads(sys.argv[1])), sys.argv[2]
-    model = _model(config)
-    settings = PruneConfig(
-        sparsity=config.sparsity,
-        total_steps=8 * config.mask_interval,
-        initial_warmup_steps=0,
-        final_warmup_steps=2 * config.mask_interval,
-        mask_interval=config.mask_interval,
-        granularity=config.granularity,  # type: ignore[arg-type]
-    )
-    weights = sum(p.numel() for p in prunable_parameters(model, settings).values())
-    for parameter in model.parameters():
-        parameter.grad = torch.randn_like(parameter)
-    if work != "bare":
-        pruner = Pruner(model, settings)
-        for _ in range(8 * config.mask_interval):
-            pruner.step()
-        if work == "save":
-            with tempfile.TemporaryDirectory() as folder:
-                save_pruner(pruner, folder)
-    sys.stdout.write(f"{weights}\n")
-
-
-def _model(config: MemoryBenchConfig) -> Any:
-    import transformers
-
-    settings = transformers.BertConfig(
-        hidden_size=config.hidden,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        intermediate_size=config.inner,
-        vocab_size=1000,
-        max_position_embeddings=16,
-    )
-    return transformers.BertForSequenceClassification(settings)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -80,7 +80,7 @@ def _pass_over(
     path: str | Path, batches: Sequence[Mapping[str, np.ndarray]], threads: int | None
 ) -> Callable[[], object]:
     """A call that runs every batch once."""
-    session = open_session(path, threads=threads)
+    session = open_session(path, threads=threads, stop_spinning=True)
     names = [value.name for value in session.get_inputs()]
     feeds = [{name: batch[name] for name in names} for batch in batches]
     return lambda: [session.run(None, feed) for feed in feeds]

@@ -45,7 +45,7 @@ def open_on(path: str | Path, *, threads: int | None = None, device: str = "cpu"
     wanted = _PROVIDERS[device]
     _require_device(onnxruntime, device, wanted[0])
     try:
-        session = open_session(path, threads=threads, providers=list(wanted))
+        session = open_session(path, threads=threads, providers=list(wanted), stop_spinning=True)
     except PlatonError:
         raise
     except Exception as error:  # onnxruntime raises pybind classes without a common base

@@ -74,15 +74,22 @@ TARGETS = {
 }
 
 
-def export_random(target: TargetModel, sparsity: float, folder: Path, *, threads: int | None = None) -> Path:
-    """dense.onnx, pruned.onnx, compressed.onnx and config.json in `folder`; kept when they are there already."""
-    if (folder / "config.json").is_file():
+def export_random(
+    target: TargetModel, sparsity: float, folder: Path, *, threads: int | None = None, pruned: bool = False
+) -> Path:
+    """dense, dense-int8, compressed and config.json in `folder`, what is there already stays.
+
+    `pruned`: also pruned.onnx, the zeros in a dense graph, which other sparse engines read.
+    """
+    wanted = ["dense.onnx", "dense-int8.onnx", "compressed.onnx", *(["pruned.onnx"] if pruned else [])]
+    if (folder / "config.json").is_file() and all((folder / name).is_file() for name in wanted):
         return folder
     import torch
     import transformers
 
     from platon_compress import PlanConfig, bake, convert, plan
     from platon_compress.export import export_onnx
+    from platon_compress.export.int8 import quantize_int8
     from platon_compress.planning import Form
     from platon_compress.selection import select
 
@@ -94,12 +101,19 @@ def export_random(target: TargetModel, sparsity: float, folder: Path, *, threads
     inputs = _example_inputs(config)
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx(model, folder / "dense.onnx", inputs)
+    quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx")
     baked = bake(model, {name: torch.rand_like(p) >= sparsity for name, p in select(model).items()})
-    export_onnx(baked.model, folder / "pruned.onnx", inputs)
+    if pruned:
+        export_onnx(baked.model, folder / "pruned.onnx", inputs)
     forced = plan(baked, PlanConfig(tokens=128, threads=threads, force=Form.CSR))
     export_onnx(convert(baked, forced), folder / "compressed.onnx", inputs)
     config.save_pretrained(folder)
     return folder
+
+
+def _rounds(runs: int, batch: int, tokens: int | None) -> int:
+    """Fewer rounds of long inputs, never below 12: all cells in minutes."""
+    return max(12, min(runs, runs * 128 // max(1, batch * (tokens or 1))))
 
 
 def target_lines(target: TargetModel, sparsity: float, report: BenchReport) -> Iterator[str]:
@@ -152,19 +166,42 @@ def _target(name: str) -> TargetModel:
 
 def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.Namespace) -> None:
     stem = f"{name}-random-{round(100 * sparsity)}"
-    folder = export_random(target, sparsity, options.onnx / stem, threads=options.threads)
-    for batch, tokens in _by_batch(target).items():
-        config = BenchConfig(batch=(batch,), tokens=tokens, runs=options.runs, threads=options.threads)
+    folder = export_random(
+        target, sparsity, options.onnx / stem, threads=options.threads, pruned=bool(options.peers)
+    )
+    for batch, tokens in target.cells:
+        label = f"{stem}-batch{batch}" + (f"-tokens{tokens}" if tokens else "")
+        config = BenchConfig(
+            batch=(batch,),
+            tokens=(tokens or 1,),
+            runs=_rounds(options.runs, batch, tokens),
+            cold_runs=0,
+            threads=options.threads,
+        )
         report = run_benchmark(folder, config)
-        _save(f"{stem}-batch{batch}", report.to_dict(), target, sparsity, options)
+        _save(label, report.to_dict(), target, sparsity, options)
         for line in target_lines(target, sparsity, report):
             sys.stdout.write(line + "\n")
-        if options.peers:
-            peers = PeerConfig(batch=(batch,), tokens=tokens, threads=options.threads)
-            compared = run_peer_benchmark(folder, peers)
-            _save(f"{stem}-batch{batch}-peers", compared.to_dict(), target, sparsity, options)
-            sys.stdout.write("".join(f"{target.title}, {line}\n" for line in compared.lines()))
         sys.stdout.flush()
+    if options.peers:
+        _measure_peers(target, stem, sparsity, folder, options)
+
+
+def _measure_peers(
+    target: TargetModel, stem: str, sparsity: float, folder: Path, options: argparse.Namespace
+) -> None:
+    """The model's first cell against every engine that is installed."""
+    batch, tokens = next(iter(target.cells))
+    config = PeerConfig(
+        batch=(batch,),
+        tokens=(tokens or 1,),
+        threads=options.threads,
+        runs=_rounds(options.runs, batch, tokens),
+    )
+    compared = run_peer_benchmark(folder, config)
+    _save(f"{stem}-peers", compared.to_dict(), target, sparsity, options)
+    sys.stdout.write("".join(f"{target.title}, {sparsity:.0%}: {line}\n" for line in compared.lines()))
+    sys.stdout.flush()
 
 
 def _save(
@@ -179,14 +216,6 @@ def _save(
         sparsity=sparsity,
         allow_changed_tree=options.allow_changed_tree,
     )
-
-
-def _by_batch(target: TargetModel) -> dict[int, tuple[int, ...]]:
-    """Batch to its token counts; image models have none, and any number stands for it."""
-    grouped: dict[int, list[int]] = {}
-    for batch, tokens in target.cells:
-        grouped.setdefault(batch, []).append(tokens or 1)
-    return {batch: tuple(tokens) for batch, tokens in grouped.items()}
 
 
 def _example_inputs(config: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.export.config import ExportConfig
+from platon_compress.export.deberta import disentangled_attention_for_export
 from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.passes import PassReport, clean, rewrite_graph, swap_sparse_weights
 from platon_compress.export.sparse_linear import attach_functions
@@ -134,7 +135,9 @@ def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config:
     """Run PyTorch's exporter quietly, with eager attention, and name what it left unnamed."""
     import torch
 
-    with _exportable(module), torch.no_grad():
+    with _exportable(module), torch.no_grad(), contextlib.ExitStack() as stack:
+        if config.graph_passes:
+            stack.enter_context(disentangled_attention_for_export(module))
         outputs, axes = _probe(module, inputs)
         wrapper = _flat_outputs(module, tuple(inputs), outputs)
         export = _trace_dynamo if config.exporter == "dynamo" else _trace_torchscript

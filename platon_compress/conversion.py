@@ -115,11 +115,12 @@ def _check_members(coupling: Coupling, kept: tuple[int, ...], layers: Mapping[st
 
 def _shrink(model: nn.Module, coupling: Coupling, kept: tuple[int, ...]) -> RemovedUnits:
     features = unit_features(kept, coupling.unit_size)
+    rows = unit_features(kept, coupling.unit_size, units=coupling.units, stacks=coupling.stacks)
     if coupling.kind == "heads":
         attention = attention_of(model, coupling)
         set_heads(attention, before=coupling.units, after=len(kept), head_size=coupling.unit_size)
     for path in coupling.producers:
-        model.set_submodule(path, without_rows(_linear(model, path), features))
+        model.set_submodule(path, without_rows(_linear(model, path), rows))
     consumer = without_columns(_linear(model, coupling.consumer), features)
     model.set_submodule(coupling.consumer, consumer)
     return RemovedUnits(group=coupling.name, kind=coupling.kind, before=coupling.units, after=len(kept))

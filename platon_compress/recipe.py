@@ -74,11 +74,50 @@ class TrainSection(_Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     evaluations: int = Field(default=6, ge=1)
+    bf16: bool = False
     seed: int = Field(default=1, ge=0)
 
 
+class DistillSection(_Section):
+    """Learning from a teacher while pruning; see `platon_compress.tasks.distillation` for the loss.
+
+    teacher: a fine-tuned model (folder, hub id or `package:NAME`); without it, the run's own dense baseline.
+    weight: share of the teacher's answers in the loss, the labels have the rest. Default: one half; all of it
+        without labels.
+    temperature: softens both sides' answers.
+    hidden: factor of the layer-wise error of the hidden states; 0 leaves them out.
+    labels: False reads the training texts without a label column; then the teacher must be given, and the
+        baseline learns from it too, for there is nothing else to learn from.
+    """
+
+    teacher: str | None = None
+    weight: float | None = Field(default=None, ge=0, le=1)
+    temperature: float = Field(default=2.0, gt=0)
+    hidden: float = Field(default=0.0, ge=0)
+    labels: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DistillSection":
+        if not self.labels and self.teacher is None:
+            raise ValueError("without labels there is no baseline to learn from; name a fine-tuned teacher")
+        if not self.labels and self.weight not in (None, 1):
+            raise ValueError(f"weight is {self.weight}, but without labels it is 1; leave it out")
+        if self.weight == 0 and self.hidden == 0:
+            raise ValueError("weight and hidden are both 0, so nothing is learnt; raise one of them")
+        return self
+
+    @property
+    def share(self) -> float:
+        """`weight` with its default filled in."""
+        return self.weight if self.weight is not None else (0.5 if self.labels else 1.0)
+
+
 class PruneSection(_Section):
-    """PLATON's settings; names and values as in `PruneConfig`, warm-ups and freeze as fractions of all steps."""
+    """PLATON's settings; names and values as in `PruneConfig`, warm-ups and freeze as fractions of all steps.
+
+    `per_millisecond` divides the scores by the measured cost of a weight of the layer, from `plan.cost_table` or
+    measured before the training (`plan.calibrate: false`: from the table that ships).
+    """
 
     sparsity: float
     granularity: str = "element"
@@ -89,12 +128,20 @@ class PruneSection(_Section):
     initial_warmup: float = Field(default=0.1, ge=0, le=1)
     final_warmup: float = Field(default=0.3, ge=0, le=1)
     freeze: float = Field(default=0, ge=0, le=1)
+    rewind_to: float | None = None
+    per_millisecond: bool = False
     schedule: str = "cubic"
     scope: str = "global"
     max_layer_sparsity: float | None = None
     group_multiple: int | None = None
     targets: tuple[str, ...] | None = None
     ignore: tuple[str, ...] = ()
+
+
+class BakeSection(_Section):
+    """How masks become zeros. `values: float16` rounds the weights that stay, so that the file stores two bytes each."""
+
+    values: Literal["float32", "float16"] = "float32"
 
 
 class PlanSection(_Section):
@@ -147,15 +194,24 @@ class Recipe(_Section):
     data: DataSection | None = None
     train: TrainSection = TrainSection()
     prune: PruneSection | None = None
+    distill: DistillSection | None = None
+    bake: BakeSection = BakeSection()
     plan: PlanSection = PlanSection()
     export: ExportSection = ExportSection()
     verify: VerifySection = VerifySection()
     bench: BenchSection = BenchSection()
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the training rows carry labels."""
+        return self.distill is None or self.distill.labels
+
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":
         data = self.data
         if self.kind == "compress":
+            if self.distill is not None:
+                raise ValueError("compress trains nothing, so it cannot distill; leave the section out")
             if data is not None and (data.validation is None) == (data.dataset is None):
                 raise ValueError("give data.validation or data.dataset")
             return self
@@ -165,6 +221,8 @@ class Recipe(_Section):
             raise ValueError(f"model.task is {self.model.task!r}; use one of {', '.join(TRAINABLE_TASKS)}")
         if (data.train is not None and data.validation is not None) == (data.dataset is not None):
             raise ValueError("give data.train with data.validation, or data.dataset")
+        if not self.has_labels and self.model.task != "text-classification":
+            raise ValueError(f"distill.labels false reads texts, but model.task is {self.model.task!r}")
         return self
 
 

@@ -4,18 +4,21 @@ Everything is found from modules and shapes. Module paths are never assumed: the
 families, and between transformers 4.57 and 5.x for the same family.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
-__all__ = ["Coupling", "clean_name", "find_blocks", "find_couplings", "unwrap_model"]
+__all__ = ["Coupling", "clean_name", "common_prefix", "find_blocks", "find_couplings", "unwrap_model"]
 
 _QUERY = ("query", "q_lin", "q_proj", "query_proj", "q")
 _KEY = ("key", "k_lin", "k_proj", "key_proj", "k")
 _VALUE = ("value", "v_lin", "v_proj", "value_proj", "v")
 _POSITION = ("pos_key_proj", "pos_query_proj")  # DeBERTa: per-head projections of the relative positions
+# Fused linears whose rows are whole projections one after the other; elsewhere the heads may be interleaved.
+_FUSED_QKV = "Wqkv"  # ModernBERT
+_FUSED_GATES = ("Wi", "weights_in")  # ModernBERT; DINOv2 with SwiGLU in transformers 4.57
 _HEAD_COUNT = ("num_attention_heads", "n_heads", "num_heads")
 _WRAPPERS = ("module", "_orig_mod")  # DistributedDataParallel, torch.compile
 
@@ -27,6 +30,9 @@ class Coupling:
     `producers` are paths of linear modules whose output rows belong to the units, `consumer` the path of the
     one whose input columns do. Unit `u` owns the slice `[u * unit_size, (u + 1) * unit_size)` of each. A unit
     whose producer rows and consumer columns are all zero can be removed without changing the model's output.
+
+    A fused producer stacks several projections, each with all units: `stacks` is 3 for query, key and value in
+    one linear, 2 for gate and up in one; unit `u` then owns that slice of every stack.
     """
 
     kind: Literal["heads", "neurons"]
@@ -35,6 +41,7 @@ class Coupling:
     consumer: str
     units: int
     unit_size: int
+    stacks: int = 1
 
     @property
     def name(self) -> str:
@@ -48,6 +55,16 @@ def clean_name(name: str) -> str:
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]
     return ".".join(part for part in parts if part != "_orig_mod")
+
+
+def common_prefix(names: Sequence[str]) -> str:
+    """The dotted path that all names share, with its last dot; never a whole name."""
+    shared = []
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    return ".".join([*shared, ""])
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
@@ -73,8 +90,8 @@ def find_blocks(model: nn.Module) -> tuple[str, ...]:
 def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
     """Heads and neurons of every block, in model order; heads first within a block.
 
-    Not reported, because no equal slice of rows belongs to a unit: fused QKV and fused gate-and-up linears
-    (ModernBERT), grouped-query attention, and blocks in which the pairing of linears is ambiguous.
+    Not reported, because no equal slice of rows belongs to a unit: fused linears of unknown layout,
+    grouped-query attention, and blocks in which the pairing of linears is ambiguous.
     """
     root = unwrap_model(model)
     found: list[Coupling] = []
@@ -82,11 +99,13 @@ def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
         linears = _linears(root.get_submodule(block), block)
         heads = list(_head_couplings(root, block, linears))
         taken = {path for coupling in heads for path in (*coupling.producers, coupling.consumer)}
-        taken |= {
-            path for path in linears if path.rpartition(".")[2] in (*_QUERY, *_KEY, *_VALUE, *_POSITION)
-        }
+        attention = (*_QUERY, *_KEY, *_VALUE, *_POSITION, _FUSED_QKV)
+        taken |= {path for path in linears if path.rpartition(".")[2] in attention}
         rest = {path: linear for path, linear in linears.items() if path not in taken}
-        found += [*heads, *_neuron_couplings(block, rest)]
+        gated = list(_gated_couplings(block, rest))
+        taken = {path for coupling in gated for path in (*coupling.producers, coupling.consumer)}
+        rest = {path: linear for path, linear in rest.items() if path not in taken}
+        found += [*heads, *gated, *_neuron_couplings(block, rest)]
     return tuple(found)
 
 
@@ -130,6 +149,8 @@ def _head_couplings(root: nn.Module, block: str, linears: dict[str, nn.Linear]) 
         inner = {path.rpartition(".")[2]: path for path in linears if path.rpartition(".")[0] == parent}
         projections = [_first(inner, names) for names in (_QUERY, _KEY, _VALUE)]
         heads = _head_count(root, parent)
+        if heads is not None and _FUSED_QKV in inner:
+            yield from _fused_heads(block, linears, inner[_FUSED_QKV], heads)
         if None in projections or heads is None:
             continue
         producers = tuple(p for p in projections if p) + tuple(inner[n] for n in _POSITION if n in inner)
@@ -138,6 +159,31 @@ def _head_couplings(root: nn.Module, block: str, linears: dict[str, nn.Linear]) 
         if consumer is None or len(widths) != 1 or min(widths) % heads:
             continue
         yield Coupling("heads", block, producers, consumer, heads, min(widths) // heads)
+
+
+def _fused_heads(block: str, linears: dict[str, nn.Linear], fused: str, heads: int) -> Iterator[Coupling]:
+    width, odd = divmod(linears[fused].out_features, 3)
+    near = [p for p in linears if p.rpartition(".")[0] == fused.rpartition(".")[0] and p != fused]
+    consumers = [path for path in near if linears[path].in_features == width]
+    if not odd and len(consumers) == 1 and width % heads == 0:
+        yield Coupling("heads", block, (fused,), consumers[0], heads, width // heads, stacks=3)
+
+
+def _gated_couplings(block: str, linears: dict[str, nn.Linear]) -> Iterator[Coupling]:
+    """Gate and up in one linear of twice the width, with the only linear beside it that reads half of it."""
+    for path, linear in linears.items():
+        if path.rpartition(".")[2] not in _FUSED_GATES:
+            continue
+        near = [p for p in linears if p.rpartition(".")[0] == path.rpartition(".")[0] and p != path]
+        consumers = [
+            p
+            for p in near
+            if 2 * linears[p].in_features == linear.out_features
+            and linears[p].out_features == linear.in_features
+        ]
+        if len(consumers) == 1:
+            units = linear.out_features // 2
+            yield Coupling("neurons", block, (path,), consumers[0], units, 1, stacks=2)
 
 
 def _first(inner: dict[str, str], names: tuple[str, ...]) -> str | None:

@@ -1,8 +1,9 @@
 """Naive references and small models that the tests compare fast paths with. Not part of the public surface."""
 
+import math
 from typing import Any
 
-__all__ = ["NaivePlaton", "tiny_transformer"]
+__all__ = ["NaivePlaton", "naive_distillation_loss", "tiny_transformer"]
 
 
 def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
@@ -28,6 +29,7 @@ def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
         "deberta-v3": ("DebertaV2", "SequenceClassification", {**deberta, **v3}),
         "deit": ("DeiT", "ImageClassification", image),
         "dinov2": ("Dinov2", "ImageClassification", dino),
+        "dinov2-swiglu": ("Dinov2", "ImageClassification", {**dino, "use_swiglu_ffn": True}),
         "dinov2-registers": ("Dinov2WithRegisters", "ImageClassification", dino),
         "distilbert": ("DistilBert", "SequenceClassification", distil),
         "electra": ("Electra", "SequenceClassification", text),
@@ -138,3 +140,21 @@ class NaivePlaton:
             weight[gone[: weight.size].reshape(weight.shape)] = 0
             gone = gone[weight.size :]
         return threshold
+
+
+def naive_distillation_loss(
+    student: Any, teacher: Any, labels: Any, *, weight: float, temperature: float
+) -> float:
+    """The distillation loss of logits [batch, classes] in float64 and plain loops, cross entropy as hard loss."""
+    total = 0.0
+    for ours, theirs, label in zip(student.tolist(), teacher.tolist(), labels.tolist(), strict=True):
+        hard = -math.log(_softmax(ours, 1.0)[label])
+        p, q = _softmax(theirs, temperature), _softmax(ours, temperature)
+        soft = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        total += (1 - weight) * hard + weight * temperature**2 * soft
+    return total / len(student)
+
+
+def _softmax(logits: list[float], temperature: float) -> list[float]:
+    powers = [math.exp(value / temperature) for value in logits]
+    return [power / sum(powers) for power in powers]

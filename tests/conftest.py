@@ -10,6 +10,12 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.fixture(autouse=True)
+def _own_precision(monkeypatch):
+    """The Trainer writes its precision into the environment, and the next one of the process would take it over."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
     """The development data beside the checkout; tests that need it skip where it is missing."""

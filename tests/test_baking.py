@@ -213,3 +213,24 @@ class TestPlainStateDict:
         state = {"w_orig": torch.ones(2, 2), "w_mask": torch.ones(2)}
         with pytest.raises(InputError, match=r"w_mask has shape \[2\], but w_orig has \[2, 2\]; save"):
             plain_state_dict(state)
+
+
+def test_values_are_rounded_to_float16():
+    model = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(8, 8) for _ in range(2)])})
+    masks = {f"layers.{i}.weight": torch.rand(8, 8) > 0.5 for i in range(2)}
+    before = {name: model.get_parameter(name).detach().clone() for name in masks}
+    bias = model["layers"][0].bias.detach().clone()
+    bake(model, masks, values="float16")
+    for name, mask in masks.items():
+        assert torch.equal(model.get_parameter(name), before[name].half().float() * mask)
+    assert torch.equal(model["layers"][0].bias, bias)
+
+
+def test_values_beyond_float16_are_refused():
+    model = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        model.weight[0, 0] = 1e5
+    with pytest.raises(InputError, match="weight holds values above 65504, which float16 lacks"):
+        bake(model, {"weight": torch.ones(4, 4, dtype=torch.bool)}, values="float16")
+    with pytest.raises(InputError, match="values must be one of float32, float16, got 'int8'"):
+        bake(model, {"weight": torch.ones(4, 4, dtype=torch.bool)}, values="int8")

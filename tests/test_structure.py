@@ -35,11 +35,15 @@ _FAMILIES = {
     "vit": (transformers.ViTConfig(**_IMAGE), "ViTForImageClassification", 2),
     "deit": (transformers.DeiTConfig(**_IMAGE), "DeiTForImageClassification", 2),
     "dinov2": (transformers.Dinov2Config(**_DINO), "Dinov2ForImageClassification", 2),
-    # Fused QKV and fused gate-and-up: blocks are found, couplings are not reported.
+    "dinov2-swiglu": (
+        transformers.Dinov2Config(**_DINO, use_swiglu_ffn=True),
+        "Dinov2ForImageClassification",
+        2,
+    ),
     "modernbert": (
         transformers.ModernBertConfig(**_TEXT, pad_token_id=0, cls_token_id=1, sep_token_id=2),
         "ModernBertForSequenceClassification",
-        0,
+        2,
     ),
 }
 
@@ -74,23 +78,27 @@ def test_couplings_have_matching_shapes(family):
     model, _, per_block = _build(family)
     couplings = find_couplings(model)
     assert len(couplings) == 2 * per_block
-    assert [c.kind for c in couplings] == ["heads", "neurons"][: per_block or 2] * per_block
+    assert [c.kind for c in couplings] == ["heads", "neurons"] * 2
     assert len({c.name for c in couplings}) == len(couplings)
     for coupling in couplings:
         width = coupling.units * coupling.unit_size
-        assert all(model.get_submodule(p).out_features == width for p in coupling.producers)
+        rows = coupling.stacks * width
+        assert all(model.get_submodule(p).out_features == rows for p in coupling.producers)
+        assert coupling.stacks == 1 or len(coupling.producers) == 1
         assert model.get_submodule(coupling.consumer).in_features == width
 
 
-@pytest.mark.parametrize("family", [name for name, entry in _FAMILIES.items() if entry[2]])
+@pytest.mark.parametrize("family", _FAMILIES)
 def test_unit_slices_carry_the_same_signal(family):
     """Zeroing a unit in the last producer (value, FFN in) equals zeroing its columns in the consumer."""
     model, inputs, _ = _build(family)
     for coupling in find_couplings(model):
-        rows = slice((coupling.units - 1) * coupling.unit_size, coupling.units * coupling.unit_size)
-        value = coupling.producers[2 if coupling.kind == "heads" else -1]
+        columns = slice((coupling.units - 1) * coupling.unit_size, coupling.units * coupling.unit_size)
+        before = (coupling.stacks - 1) * coupling.units * coupling.unit_size
+        rows = slice(before + columns.start, before + columns.stop)
+        value = coupling.producers[-1 if coupling.kind == "neurons" or coupling.stacks > 1 else 2]
         by_rows = _output_with(model, inputs, value, (rows,))
-        by_columns = _output_with(model, inputs, coupling.consumer, (slice(None), rows))
+        by_columns = _output_with(model, inputs, coupling.consumer, (slice(None), columns))
         torch.testing.assert_close(by_rows, by_columns, atol=1e-6, rtol=1e-5)
         assert not torch.allclose(by_rows, model(**inputs).logits, atol=1e-7, rtol=0)
 
@@ -113,6 +121,20 @@ class _Gated(nn.Module):
         super().__init__()
         self.gate_proj, self.up_proj = nn.Linear(width, inner), nn.Linear(width, inner)
         self.down_proj = nn.Linear(inner, width)
+
+
+class _Fused(nn.Module):
+    """Rows of `query_key_value` may be interleaved by head, so only known names are taken apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads = 2
+        self.query_key_value, self.dense = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.gate_up, self.down = nn.Linear(8, 32), nn.Linear(16, 8)
+
+
+def test_fused_linears_of_unknown_layout_are_left_out():
+    assert find_couplings(nn.Sequential(nn.ModuleList([_Fused(), _Fused()]))) == ()
 
 
 def test_gated_ffn_has_two_producers():

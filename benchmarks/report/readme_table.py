@@ -15,6 +15,7 @@ from typing import Any
 
 from platon_compress.benchmarks.bench_report import BenchReport
 from platon_compress.benchmarks.peer_bench import OURS
+from platon_compress.benchmarks.report.engine_table import engine_rows
 from platon_compress.benchmarks.report.tables import format_milliseconds, format_ratio
 from platon_compress.benchmarks.report.writing import escape_markdown
 from platon_compress.benchmarks.result_files import read_results
@@ -48,6 +49,11 @@ _PEER_HEAD = (
     "says",
 )
 
+_ENGINE_NOTE = (
+    "Every linear layer of the blocks as CSR; each cell: against dense / against dense int8. Random masks and weights "
+    "say nothing about accuracy."
+)
+
 
 def update_readme(readme: str | Path, results: str | Path, *, check: bool = False) -> bool:
     """Whether the README changed (or, with `check`, would change).
@@ -70,20 +76,25 @@ def update_readme(readme: str | Path, results: str | Path, *, check: bool = Fals
 
 def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The tables of all results; results of other kinds (kernels, training, cost) have none here."""
-    models = {name: entry for name, entry in results.items() if "variants" in entry}
+    measured = [entry for entry in results.values() if "variants" in entry]
+    models = [entry for entry in measured if entry.get("masks") != "random"]
+    engine = [entry for entry in measured if entry.get("masks") == "random"]
     peers = {name: entry for name, entry in results.items() if entry.get("kind") == "peers"}
     parts = []
     if models:
-        parts.append(_table(_MODEL_HEAD, 4, [row for e in models.values() for row in _model_rows(e)]))
+        parts.append(_table(_MODEL_HEAD, 4, [row for e in models for row in _model_rows(e)]))
+    if engine:
+        head, rows = engine_rows(engine)
+        parts += [_table(head, 2, rows), f"{_ENGINE_NOTE}\n"]
     if peers:
         parts.append(_table(_PEER_HEAD, 4, [row for e in peers.values() for row in _peer_rows(e)]))
         parts += [f"- {escape_markdown(line)}\n" for line in _missing(peers)]
-    machines = dict.fromkeys(_machine(entry) for entry in (*models.values(), *peers.values()))
+    machines = dict.fromkeys(_machine(entry) for entry in (*measured, *peers.values()))
     if not machines:
         return "\nNo results yet.\n\n"
     notes = "Above 1 compressed is faster; in brackets the 95 % interval of the median of the pairs."
-    measured = f"Measured on {escape_markdown('; '.join(machines))}. {notes}\n"
-    return "\n" + "\n".join([*parts, measured]) + "\n"
+    where = f"Measured on {escape_markdown('; '.join(machines))}. {notes}\n"
+    return "\n" + "\n".join([*parts, where]) + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:

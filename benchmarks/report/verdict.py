@@ -14,8 +14,9 @@ Rules, in this order:
    two standard errors, nor by more than NOTABLE_DROP when the examples are too few to tell; not slower than
    int8 anywhere. Anything else is "mixed", and names what is against it.
 
-The line always holds sparsity, speed against dense at each setting (the first and the range beyond four),
-against int8, size ratio on disk and of the encoder, and the metric's difference with its standard error.
+The line always holds sparsity, distillation where the pruned model had it, speed against dense at each setting
+(the first and the range beyond four), against int8, size ratio on disk and of the encoder, and the metric's
+difference with its standard error.
 """
 
 from collections.abc import Iterable
@@ -124,7 +125,8 @@ def _facts(run: RunData) -> list[str]:
 
 
 def _sparsity_fact(run: RunData) -> str:
-    return f"{run.sparsity:.1%} sparse" if run.sparsity is not None else ""
+    taught = ", trained with distillation" if run.stage("prune").get("distillation") else ""
+    return f"{run.sparsity:.1%} sparse{taught}" if run.sparsity is not None else ""
 
 
 def _speed_fact(run: RunData) -> str:

@@ -158,6 +158,26 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     steps = {run.stage(stage)["steps"] for stage in ("dense", "prune") if "steps" in run.stage(stage)}
     if len(steps) > 1:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
+    yield from _distillation_note(run)
+    if run.stage("prune").get("per_millisecond"):
+        yield "Weights were ranked by score per measured millisecond of their layer, not by score alone."
+
+
+def _distillation_note(run: RunData) -> Iterator[str]:
+    """The pruned model may have had a help that the dense one had not: a reader must know."""
+    pruned, dense = (run.stage(stage).get("distillation") for stage in ("prune", "dense"))
+    if pruned is None:
+        return
+    hidden = f", hidden states with factor {pruned['hidden']:g}" if pruned["hidden"] else ""
+    baseline = (
+        "the dense model was trained on the labels alone, without distillation"
+        if dense is None
+        else "there were no labels, so the dense model learnt from the same teacher for the same steps"
+    )
+    yield (
+        f"The pruned model was trained with distillation from {pruned['teacher']} ({pruned['weight']:.0%} of the "
+        f"loss, temperature {pruned['temperature']:g}{hidden}); {baseline}."
+    )
 
 
 def _spoken_counts(counts: Mapping[str, int]) -> str:
@@ -192,6 +212,8 @@ def _subtitle(run: RunData) -> str:
     what = (
         "compressed from a sparse checkpoint" if kind == "compress" else "pruned with PLATON and compressed"
     )
+    if run.stage("prune").get("distillation"):
+        what = "pruned with PLATON and distillation and compressed"
     return f"{_task(run) or 'model'}, {what} for ONNX Runtime"
 
 

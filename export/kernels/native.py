@@ -1,7 +1,7 @@
 """The kernels without ONNX Runtime, through the library's plain C entry points (tests, benchmarks, calibration)."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -38,16 +38,40 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_selected_kernel": (_TEXT, [*_ERROR]),
     "platon_linear_create": (
         _POINTER,
-        [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, *_ARRAY, _TEXT, _INT, _INT, *_ERROR],
+        [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, _POINTER, *_ERROR],
     ),
     "platon_linear_destroy": (None, [_POINTER]),
     "platon_linear_packed_bytes": (_LONG, [_POINTER]),
     "platon_pool_create": (_POINTER, [_INT]),
     "platon_pool_destroy": (None, [_POINTER]),
-    "platon_linear_run": (_INT, [_POINTER, _TEXT, *_ARRAY, _POINTER, _POINTER, *_ERROR]),
+    "platon_linear_run": (_INT, [_POINTER, _TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_pack_tokens": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
     "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
+
+
+class _Spec(ctypes.Structure):
+    """PlatonSpec of csrc/abi.h."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("bias", "scale", "shift")),
+        *((f"{name}_length", _LONG) for name in ("bias", "scale", "shift")),
+        ("activation", _TEXT),
+        *((f"{side}_panels", _INT) for side in ("input", "output", "residual", "sum")),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+class _Data(ctypes.Structure):
+    """PlatonData of csrc/abi.h."""
+
+    _fields_ = (
+        ("x", _POINTER),
+        ("tokens", _LONG),
+        ("out", _POINTER),
+        ("residual", _POINTER),
+        ("sum", _POINTER),
+    )
 
 
 @cache
@@ -133,10 +157,11 @@ def pack_tokens(x: npt.NDArray[np.float32], pool: NativePool, *, kernel: str) ->
 
 
 class NativeLinear:
-    """One packed layer: `activation(x W^T + bias)`, W [out_features, in_features] as CSR arrays.
+    """One packed layer: `norm(activation(x W^T + bias) + residual)`, W [out_features, in_features] as CSR arrays.
 
-    `input_panels`, `output_panels`: activations lie as :func:`pack_tokens` lays them, under the same shape.
-    The arrays are copied. InputError, with the library's own line, when they are inconsistent.
+    scale, shift: float32 [out_features] of a layer norm with `epsilon`; both or none. `panels` names the sides
+    ("input", "output", "residual", "sum") whose activations lie as :func:`pack_tokens` lays them, under the same
+    shape. The arrays are copied. InputError, with the library's own line, when they are inconsistent.
     """
 
     def __init__(
@@ -149,21 +174,28 @@ class NativeLinear:
         out_features: int,
         bias: npt.NDArray[np.float32] | None = None,
         activation: str = "",
-        input_panels: bool = False,
-        output_panels: bool = False,
+        scale: npt.NDArray[np.float32] | None = None,
+        shift: npt.NDArray[np.float32] | None = None,
+        epsilon: float = 0.0,
+        panels: Collection[str] = (),
     ) -> None:
         if columns.dtype not in (np.uint16, np.int32):
             raise InputError(f"columns must be uint16 or int32, got {columns.dtype}")
         arrays = [np.ascontiguousarray(values, np.float32), np.ascontiguousarray(columns)]
         starts = np.ascontiguousarray(row_starts, np.int32)
-        offset = np.ascontiguousarray(bias, np.float32) if bias is not None else None
+        spec = _Spec(activation=activation.encode(), epsilon=epsilon)
+        vectors = {"bias": bias, "scale": scale, "shift": shift}
+        held = {name: np.ascontiguousarray(v, np.float32) for name, v in vectors.items() if v is not None}
+        for name, vector in held.items():
+            setattr(spec, name, vector.ctypes.data)
+            setattr(spec, f"{name}_length", vector.size)
+        for side in panels:
+            setattr(spec, f"{side}_panels", 1)
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         self.in_features, self.out_features = in_features, out_features
         self._handle = _library().platon_linear_create(
             arrays[0].ctypes.data, arrays[0].size, arrays[1].ctypes.data, arrays[1].size, columns.dtype.itemsize,
-            starts.ctypes.data, starts.size, in_features, out_features,
-            offset.ctypes.data if offset is not None else None, offset.size if offset is not None else 0,
-            activation.encode(), int(input_panels), int(output_panels), error, _ERROR_BYTES,
+            starts.ctypes.data, starts.size, in_features, out_features, ctypes.byref(spec), error, _ERROR_BYTES,
         )  # fmt: skip
         if not self._handle:
             raise InputError(error.value.decode())
@@ -180,27 +212,27 @@ class NativeLinear:
         *,
         kernel: str,
         out: npt.NDArray[np.float32] | None = None,
+        residual: npt.NDArray[np.float32] | None = None,
+        sums: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]:
-        """`x` [tokens, in_features] float32, C order -> [tokens, out_features], written into `out` if given."""
-        if x.ndim != 2 or x.shape[1] != self.in_features or x.dtype != np.float32 or not x.flags.c_contiguous:
-            raise InputError(
-                f"x must be float32 [tokens, {self.in_features}] in C order, got {x.dtype} {x.shape}"
-            )
-        if out is None:
-            out = np.empty((x.shape[0], self.out_features), np.float32)
-        elif (
-            out.shape != (x.shape[0], self.out_features)
-            or out.dtype != np.float32
-            or not out.flags.c_contiguous
-        ):
-            raise InputError(
-                f"out must be float32 {(x.shape[0], self.out_features)}, got {out.dtype} {out.shape}"
-            )
+        """`x` [tokens, in_features] float32, C order -> [tokens, out_features], written into `out` if given.
+
+        `residual` [tokens, out_features] is added before the norm; `sums`, of the same shape, gets what went in.
+        """
+        shape = (x.shape[0], self.out_features)
+        _require(x, "x", (x.shape[0], self.in_features))
+        out = np.empty(shape, np.float32) if out is None else out
+        given = {"out": out, "residual": residual, "sum": sums}
+        for name, array in given.items():
+            if array is not None:
+                _require(array, name, shape)
+        data = _Data(x=x.ctypes.data, tokens=x.shape[0])
+        for name, array in given.items():
+            setattr(data, name, None if array is None else array.ctypes.data)
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         done = _library().platon_linear_run(
-            self._handle, kernel.encode(), x.ctypes.data, x.shape[0], out.ctypes.data, pool.handle,
-            error, _ERROR_BYTES,
-        )  # fmt: skip
+            self._handle, kernel.encode(), ctypes.byref(data), pool.handle, error, _ERROR_BYTES
+        )
         if not done:
             raise InputError(error.value.decode())
         return out
@@ -214,3 +246,8 @@ class NativeLinear:
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self.close()
+
+
+def _require(array: npt.NDArray[np.float32], name: str, shape: tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+        raise InputError(f"{name} must be float32 {shape} in C order, got {array.dtype} {array.shape}")

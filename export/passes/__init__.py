@@ -9,18 +9,31 @@ from platon_compress.export.passes._rule import PassReport, Rule, apply_rule
 from platon_compress.export.passes.clean import clean, drop_unused, infer_shapes, tidy
 from platon_compress.export.passes.fold_activation import FoldActivation
 from platon_compress.export.passes.fold_bias import FoldBias
+from platon_compress.export.passes.fold_layer_scale import FoldLayerScale
+from platon_compress.export.passes.fold_norm import FoldNorm
+from platon_compress.export.passes.fold_residual import FoldResidual
 from platon_compress.export.passes.fold_sizes import FoldSizes
 from platon_compress.export.passes.fuse_attention import FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
+from platon_compress.export.passes.fuse_norm import FuseNorm
+from platon_compress.export.passes.halve_values import HalveValues
 from platon_compress.export.passes.keep_panels import KeepPanels
+from platon_compress.export.passes.pass_sizes import pass_sizes
 from platon_compress.export.passes.remove_padding import remove_padding
 from platon_compress.export.passes.share_packed import SharePacked
+from platon_compress.export.passes.share_sizes import ShareSizes
 from platon_compress.export.passes.split_layer_norm import SplitLayerNorm
 from platon_compress.export.passes.static_reshape import StaticReshape
 from platon_compress.export.passes.swap_last_axes import SwapLastAxes
 from platon_compress.export.passes.swap_sparse import SwapSparse
 
-__all__ = ["GRAPH_PASSES", "PassReport", "clean", "rewrite_graph", "swap_sparse_weights"]
+__all__ = [
+    "GRAPH_PASSES",
+    "PassReport",
+    "clean",
+    "rewrite_graph",
+    "swap_sparse_weights",
+]
 
 # In order of application. Each entry measured faster, or made a later one possible.
 GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
@@ -29,9 +42,15 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     FoldSizes,
     SwapLastAxes,
     FuseAttention,
+    FoldLayerScale,
+    FoldResidual,
+    FuseNorm,
+    FoldNorm,
     SplitLayerNorm,
+    ShareSizes,
     KeepPanels,
     SharePacked,
+    HalveValues,
 )
 
 
@@ -39,6 +58,7 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
 _REFRESH_AFTER: dict[Callable[[], Rule], Callable[[ir.Model], object]] = {
     StaticReshape: infer_shapes,
     FoldSizes: clean,
+    FuseAttention: lambda model: pass_sizes(model.graph),
 }
 
 
@@ -49,7 +69,7 @@ def rewrite_graph(
     reports = []
     for make in GRAPH_PASSES:
         rule = make()
-        if unpad and make is SplitLayerNorm:  # norms are still one node each, attention is already
+        if unpad and make is FoldResidual:  # norms are still one node each, attention is already
             reports.append(remove_padding(model))
         if rule.name in skip:
             continue

@@ -12,6 +12,9 @@ __all__ = ["clean", "drop_unused", "infer_shapes", "tidy"]
 
 # Folded results above this many bytes would make the file grow (position tables, expanded masks).
 _FOLD_LIMIT_BYTES = 256 * 1024
+# Constants up to this many elements are merged when equal: shapes and scalars, so that nodes reading them compare
+# equal too. Weights are not hashed.
+_MERGED_CONSTANTS = 16
 
 
 @contextmanager
@@ -40,7 +43,8 @@ def clean(model: ir.Model) -> ir.Model:
 
 
 def tidy(model: ir.Model) -> None:
-    """Merge equal nodes and drop what nothing reads, in place."""
+    """Merge equal small constants and equal nodes, and drop what nothing reads, in place."""
+    ir_passes.DeduplicateInitializersPass(size_limit=_MERGED_CONSTANTS)(model)
     ir_passes.CommonSubexpressionEliminationPass()(model)
     drop_unused(model)
 

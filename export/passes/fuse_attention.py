@@ -50,7 +50,10 @@ class _Mask:
 
 @dataclass(frozen=True)
 class _Attention:
-    """perms: how Q, K and V must be transposed first (nothing to do when heads are merged)."""
+    """perms: how Q, K and V must be transposed first (nothing to do when heads are merged).
+
+    features: heads times size of the result when heads are merged; the graph may not say it (a Reshape to -1).
+    """
 
     q: ir.Value
     k: ir.Value
@@ -59,6 +62,7 @@ class _Attention:
     mask: _Mask | None
     scale: float
     heads: int | None
+    features: int | None
     result: ir.Value
 
 
@@ -102,9 +106,12 @@ class FuseAttention(Rule):
         query_axis = 1 if match.heads is not None else 2
         if match.mask is not None:
             inputs.append(_mask_for(end, match.mask, inputs[0], query_axis))
+        fused = g.insert_before(end, "Attention", inputs, attributes)
+        if match.features is not None:
+            fused.shape = ir.Shape([*(match.q.shape or (None, None))[:2], match.features])
         if end.graph is not None:
             end.graph.opset_imports[""] = max(end.graph.opset_imports[""], ATTENTION_OPSET)
-        g.substitute(match.result, g.insert_before(end, "Attention", inputs, attributes))
+        g.substitute(match.result, fused)
 
 
 def _product_with_values(softmax: ir.Node) -> ir.Node | None:
@@ -131,10 +138,25 @@ def _split_mask(scores: ir.Value | None) -> tuple[ir.Value | None, _Mask | None]
         return (scores, None) if mask is None else (node.inputs[own], _Mask(mask))
     condition, kept, other = node.inputs
     if condition is not None and _is_never(other):
-        return kept, _Mask(condition, (0.0, _HIDDEN))
+        return kept, _Mask(_unexpanded(condition, kept), (0.0, _HIDDEN))
     if condition is not None and _is_never(kept):
-        return other, _Mask(condition, (_HIDDEN, 0.0))
+        return other, _Mask(_unexpanded(condition, other), (_HIDDEN, 0.0))
     return scores, None
+
+
+def _unexpanded(condition: ir.Value, scores: ir.Value | None) -> ir.Value:
+    """The condition before it was spread to the shape of the scores, which Where does by itself.
+
+    Whoever keeps the Expand computes all scores a second time, for nothing but their shape.
+    """
+    cast = g.produced_by(condition, "Cast")
+    source = condition if cast is None else cast.inputs[0]
+    expand = g.produced_by(source, "Expand")
+    shape = None if expand is None else g.produced_by(expand.inputs[1], "Shape")
+    if expand is None or shape is None or shape.attributes or shape.inputs[0] is not scores:
+        return condition
+    inner = expand.inputs[0]
+    return inner if inner is not None and inner.dtype == ir.DataType.BOOL else condition
 
 
 def _is_never(value: ir.Value | None) -> bool:
@@ -187,8 +209,11 @@ def _assembled(
         query, key, value = (source for source in merged if source is not None)
         heads = {g.static_dim(operand.value, 2) for operand in (q, k, v)}
         if len(heads) == 1 and None not in heads:
-            return _Attention(query, key, value, (_UNCHANGED,) * 3, mask, scale, heads.pop(), result)
-    return _Attention(q.value, k.value, v.value, perms, mask, scale, None, product)
+            features = g.static_dim(value, 2)
+            return _Attention(
+                query, key, value, (_UNCHANGED,) * 3, mask, scale, heads.pop(), features, result
+            )
+    return _Attention(q.value, k.value, v.value, perms, mask, scale, None, None, product)
 
 
 def _merged(operand: _Operand) -> ir.Value | None:

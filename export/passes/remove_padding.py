@@ -28,7 +28,7 @@ def remove_padding(model: ir.Model) -> PassReport:
     """Rewrite `model` in place; `applied` counts the operators that run on valid tokens only afterwards."""
     graph = model.graph
     mask = next((value for value in graph.inputs if value.name == _MASK), None)
-    start = next((n for n in graph if n.op_type == "LayerNormalization" and g.rank(n.outputs[0]) == 3), None)
+    start = next((n for n in graph if n.op_type == "LayerNormalization" and _is_hidden(n.outputs[0])), None)
     if mask is None or start is None:
         return PassReport(
             _NAME, 0, ((_NAME, "there is no attention_mask, or no norm behind embeddings to start at"),)
@@ -62,7 +62,7 @@ class _Packing:
         for node in nodes[nodes.index(self._start) + 1 :]:
             if not any(value in self._packed for value in node.inputs if value is not None):
                 continue
-            if node.op_type == "Attention" and g.attribute(node, "q_num_heads", 0):
+            if node.op_type == "Attention" and _is_hidden(node.outputs[0]):
                 self._unpack_inputs(node)
                 self._pack(node.outputs[0], self._after(node))
             elif self._alone(node):
@@ -97,7 +97,9 @@ class _Packing:
 
     def _pack(self, value: ir.Value, anchor: ir.Node) -> None:
         """Gather the valid tokens of [batch, tokens, features]."""
-        features = g.static_dim(value, -1) or 0
+        features = g.static_dim(value, -1)
+        if features is None:
+            raise TypeError("hidden states to pack must have a known size")
         rows = g.insert_before(anchor, "Reshape", [value, self._const(f"rows_{features}", [-1, features])])
         valid = g.insert_before(anchor, "Gather", [rows, self._valid], {"axis": 0})
         packed = g.insert_before(anchor, "Unsqueeze", [valid, self._const("axes_0", [0])])
@@ -143,6 +145,11 @@ class _Packing:
 
     def _const(self, name: str, content: int | list[int]) -> ir.Value:
         return g.add_constant(self._graph, f"padding_{name}", np.array(content, np.int64))
+
+
+def _is_hidden(value: ir.Value) -> bool:
+    """Whether `value` is known to be [batch, tokens, features] with a known number of features."""
+    return g.rank(value) == 3 and g.static_dim(value, 2) is not None
 
 
 def _per_feature(value: ir.Value | None) -> bool:

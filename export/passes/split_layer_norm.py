@@ -41,6 +41,7 @@ class SplitLayerNorm(Rule):
         """Only the plain form over the last of three axes, with constant weights."""
         x, scale = node.inputs[0], node.inputs[1]
         bias = node.inputs[2] if len(node.inputs) > 2 else None
+        bias = None if bias is not None and _is_all(bias, 0) else bias
         if x is None or scale is None or g.rank(x) != 3:
             return Refusal("the input is not known to be [batch, tokens, features]")
         if g.attribute(node, "axis", -1) not in (-1, 2) or any(output.uses() for output in node.outputs[1:]):
@@ -52,11 +53,12 @@ class SplitLayerNorm(Rule):
         return _Norm(x, scale, bias, g.attribute(node, "epsilon", 1e-5), tokens)
 
     def rewrite(self, node: ir.Node, match: _Norm) -> None:
-        """Three nodes in place of one; the vectors of ones and zeros are shared."""
+        """Up to three nodes in place of one; the vectors of ones and zeros are shared."""
         ones, zeros = self._unit_vectors(node, match)
         attributes = {"epsilon": match.epsilon}
         value = g.insert_before(node, "InstanceNormalization", [match.x, ones, zeros], attributes)
-        value = g.insert_before(node, "Mul", [value, match.scale])
+        if not _is_all(match.scale, 1):
+            value = g.insert_before(node, "Mul", [value, match.scale])
         if match.bias is not None:
             value = g.insert_before(node, "Add", [value, match.bias])
         g.substitute(node.outputs[0], value)
@@ -69,6 +71,12 @@ class SplitLayerNorm(Rule):
         if match.tokens is not None:
             self._vectors[match.tokens] = vectors
         return vectors
+
+
+def _is_all(value: ir.Value, number: float) -> bool:
+    """Whether a constant does nothing: the layers behind the norm have taken it, or the model has none."""
+    array = g.constant(value)
+    return array is not None and bool(np.all(array == number))
 
 
 def _made(node: ir.Node, match: _Norm) -> tuple[ir.Value, ir.Value]:

@@ -14,8 +14,10 @@ _KNOWN = frozenset(
     [f"{family}{kind}" for family in _BERT_LIKE for kind in ("SelfAttention", "SdpaSelfAttention")]
     + [f"{family}{kind}" for family in _VIT_LIKE for kind in ("SelfAttention", "Attention")]
     + ["MultiHeadSelfAttention", "DistilBertSdpaAttention", "DistilBertSelfAttention"]
-    + ["DisentangledSelfAttention"]
+    + ["DisentangledSelfAttention", "ModernBertAttention"]
 )
+# Its forward pass in transformers 5.x keeps no head count: it divides the width by the size of a head.
+_COUNTLESS = ("ModernBertAttention",)
 _HEADS = ("num_attention_heads", "n_heads", "num_heads")
 _WIDTHS = ("all_head_size", "dim")
 
@@ -25,7 +27,8 @@ def head_refusal(attention: nn.Module, heads: int) -> str | None:
     kind = type(attention)
     if kind.__name__ not in _KNOWN or not kind.__module__.startswith("transformers."):
         return f"the attention class {kind.__name__} is not among those known to work with fewer heads"
-    if not any(getattr(attention, name, None) == heads for name in _HEADS):
+    counts = [getattr(attention, name) for name in _HEADS if hasattr(attention, name)]
+    if heads not in counts and (counts or kind.__name__ not in _COUNTLESS):
         return f"{kind.__name__} has no attribute that says it has {heads} heads"
     return None
 

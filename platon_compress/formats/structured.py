@@ -10,10 +10,14 @@ from platon_compress.errors import InputError
 __all__ = ["unit_features", "without_columns", "without_rows"]
 
 
-def unit_features(kept: Sequence[int], unit_size: int) -> torch.Tensor:
-    """Feature numbers int64 [len(kept) * unit_size] of the kept units; unit u holds [u * size, (u + 1) * size)."""
+def unit_features(kept: Sequence[int], unit_size: int, *, units: int = 0, stacks: int = 1) -> torch.Tensor:
+    """Feature numbers int64 [stacks * len(kept) * unit_size] of the kept units.
+
+    Unit u holds [u * size, (u + 1) * size) of every stack; a stack has `units` of them.
+    """
     starts = torch.tensor(list(kept), dtype=torch.int64) * unit_size
-    return (starts[:, None] + torch.arange(unit_size)[None, :]).reshape(-1)
+    one = (starts[:, None] + torch.arange(unit_size)[None, :]).reshape(-1)
+    return (torch.arange(stacks)[:, None] * units * unit_size + one[None, :]).reshape(-1)
 
 
 def without_rows(linear: nn.Linear, kept: torch.Tensor) -> nn.Linear:

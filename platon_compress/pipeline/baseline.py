@@ -22,7 +22,9 @@ def baseline_of(source: Path, recipe: Recipe) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"dense: {source} holds no run (no recipe.yaml); name the folder of an earlier run")
     earlier = load_recipe(path)
-    for section in _SECTIONS:
+    # Without labels the baseline was taught as well; with them it does not depend on the teacher.
+    taught = ("distill",) if not (earlier.has_labels and recipe.has_labels) else ()
+    for section in (*_SECTIONS, *taught):
         if getattr(earlier, section) != getattr(recipe, section):
             raise InputError(
                 f"dense: {source} was trained with another {section} section; leave `dense` away to train the baseline anew"

@@ -1,14 +1,13 @@
-"""What a run would do, without doing it: steps, selected weights, schedule, memory, files."""
+"""What a run would do, without doing it: steps, selected weights, schedule, memory, teacher."""
 
 from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.teaching import check_teacher, spoken_distillation
+from platon_compress.pipeline.workspace import fresh_checkpoint, labels_of, rows_of
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data import class_names
-from platon_compress.tasks.models import build_model, load_checkpoint
-from platon_compress.tasks.tables import read_split
-from platon_compress.tasks.training import prune_config, total_steps
+from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps
 
 __all__ = ["describe_run"]
 
@@ -22,36 +21,27 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
 
     if recipe.data is None or recipe.prune is None:
         raise InputError("a dry run needs a recipe with data and prune")
-    modality = "text" if recipe.model.task == "text-classification" else "image"
-    rows = {
-        split: read_split(recipe.data, split, modality, recipe.train.seed)
-        for split in ("train", "validation")
-    }
-    labels = class_names(rows["train"])
-    steps = total_steps(len(rows["train"]), recipe.train)
-    shown = preview(_model(recipe, labels), prune_config(recipe.prune, steps))
+    training, validation = rows_of(recipe, "train"), rows_of(recipe, "validation")
+    labels = labels_of(recipe, training, validation)
+    steps = total_steps(len(training), recipe.train)
+    student = fresh_checkpoint(recipe, labels)
+    freeze_parameters(student, recipe.model.freeze)
+    shown = preview(student.model, prune_config(recipe.prune, steps))
+    teacher_bytes = check_teacher(recipe, labels, student)
     reporter.say(shown.to_text())
-    reporter.say(
-        f"{len(rows['train'])} training and {len(rows['validation'])} validation examples, {len(labels)} classes: "
-        f"{steps} steps dense, then {steps} steps with pruning"
-    )
+    reporter.say(f"{len(training)} training and {len(validation)} validation examples, {len(labels)} classes")
+    reporter.say(f"{steps} steps dense, then {steps} steps with pruning")
+    if recipe.distill is not None:
+        reporter.say(spoken_distillation(recipe.distill))
+        reporter.say(f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more")
+    if recipe.prune.per_millisecond:
+        reporter.say("weights are ranked by score per measured millisecond of their layer")
     return {
-        "train": len(rows["train"]),
-        "validation": len(rows["validation"]),
+        "train": len(training),
+        "validation": len(validation),
         "classes": labels,
         "steps": steps,
+        "distill": None if recipe.distill is None else recipe.distill.model_dump(),
+        "teacher_bytes": teacher_bytes,
         "pruning": shown.to_dict(),
     }
-
-
-def _model(recipe: Recipe, labels: list[str]) -> Any:
-    section = recipe.model
-    if section.config is not None:
-        return build_model(section.config, section.task, labels, recipe.train.seed).model
-    return load_checkpoint(
-        str(section.name),
-        section.task,
-        labels=labels,
-        trust_remote_code=section.trust_remote_code,
-        cache_dir=section.cache_dir,
-    ).model

@@ -31,6 +31,11 @@ class Reporter:
         self._bars = Console(stderr=True)
         self._shows_bars = self._bars.is_terminal and not quiet
 
+    @property
+    def width(self) -> int:
+        """Characters in a line of the terminal; a wide one where lines go to a file."""
+        return self._lines.width
+
     def heading(self, number: int, total: int, text: str) -> None:
         """The start of a stage."""
         self._lines.print(f"[bold cyan]\\[{number}/{total}][/] [bold]{escape(text)}[/]")

@@ -4,18 +4,24 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from platon_compress.errors import CheckFailedError
 from platon_compress.pipeline.baseline import baseline_of
-from platon_compress.pipeline.plan_view import layer_rows
+from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
+from platon_compress.pipeline.plan_view import show_plan
+from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.training import evaluate, prune_config, standard_error, total_steps, train
-
-if TYPE_CHECKING:
-    from platon_compress.planning import PlanConfig
+from platon_compress.tasks.training import (
+    evaluate,
+    freeze_parameters,
+    prune_config,
+    standard_error,
+    total_steps,
+    train,
+)
 
 __all__ = ["STAGES", "TRAINING_STAGES", "Stage"]
 
@@ -37,12 +43,18 @@ def _data(work: Workspace) -> dict[str, Any]:
 
     classes = work.labels
     steps = total_steps(len(work.training), work.recipe.train)
-    # Wrong targets or an impossible schedule must end the run here, not after the dense training.
-    shown = preview(work.fresh_checkpoint().model, prune_config(work.prune, steps))
+    # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
+    # dense training.
+    student = work.fresh_checkpoint()
+    freeze_parameters(student, work.recipe.model.freeze)
+    shown = preview(student.model, prune_config(work.prune, steps))
+    check_teacher(work.recipe, classes, student)
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{len(classes)} classes, {steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
+    if work.recipe.distill is not None:
+        work.reporter.say(f"  {spoken_distillation(work.recipe.distill)}")
     return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
 
 
@@ -59,7 +71,12 @@ def _dense(work: Workspace) -> dict[str, Any]:
 
 def _prune(work: Workspace) -> dict[str, Any]:
     result = _train(work, "prune")
-    return {**result, "sparsity_target": work.prune.sparsity, "granularity": work.prune.granularity}
+    return {
+        **result,
+        "sparsity_target": work.prune.sparsity,
+        "granularity": work.prune.granularity,
+        "per_millisecond": work.prune.per_millisecond,
+    }
 
 
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
@@ -69,13 +86,18 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.work(f"{stage}-checkpoints")
+    teacher = teacher_of(work, stage, checkpoint)
+    pruning = None
+    if stage == "prune":
+        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint.model))
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             checkpoint,
             work.training,
             work.validation,
             settings,
-            pruning=prune_config(work.prune, steps) if stage == "prune" else None,
+            pruning=pruning,
+            teacher=teacher,
             freeze=work.recipe.model.freeze,
             work_folder=checkpoints,
             progress=progress,
@@ -92,7 +114,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     work.reporter.say(
         f"  accuracy {result.value:.2%} +- {error:.2%} (standard error) after {result.steps} steps"
     )
-    return result.to_dict()
+    return {**result.to_dict(), **({} if teacher is None else {"distillation": teacher.to_dict()})}
 
 
 def _bake(work: Workspace) -> dict[str, Any]:
@@ -100,7 +122,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
 
     checkpoint = work.pruned()
     target = work.prune.sparsity if work.trains else None
-    baked = bake(checkpoint.model, work.masks(), target_sparsity=target)
+    baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
         "format": "zeros",
@@ -116,46 +138,12 @@ def _bake(work: Workspace) -> dict[str, Any]:
 
 
 def _plan(work: Workspace) -> dict[str, Any]:
-    from platon_compress.planning import Form, PlanConfig, plan
+    from platon_compress.planning import plan
 
-    section = work.recipe.plan
-    config = PlanConfig(
-        tokens=work.sequence_length(),
-        batch=section.batch,
-        threads=section.threads,
-        device=section.device,
-        cost_table=Path(section.cost_table) if section.cost_table else None,
-        force=Form(section.force) if section.force else None,
-    )
-    if section.calibrate and section.cost_table is None and section.device == "cpu":
-        config = replace(config, cost_table=_calibrate(work, config))
-    planned = plan(work.baked, config)
+    planned = plan(work.baked, measured_plan_config(work))
     work.folder.write_json("plan.json", planned.to_dict())
-    work.reporter.table(
-        "Form per layer", ("weight", "density", "form", "expected", "reason"), layer_rows(planned)
-    )
+    show_plan(planned, work.reporter)
     return {"counts": planned.counts()}
-
-
-def _calibrate(work: Workspace, config: "PlanConfig") -> Path:
-    """A cost table measured now, for this model's own shapes."""
-    from platon_compress.benchmarks.calibrate import calibrate, calibration_scope
-
-    scope = calibration_scope(work.baked, config)
-    with work.reporter.progress("  calibrating") as progress:
-        table = calibrate(
-            scope.shapes,
-            scope.densities,
-            scope.tokens,
-            scope.threads,
-            progress=lambda done, total: progress(done, total, "dense against CSR"),
-        )
-    if table["unsettled_cells"]:
-        work.reporter.warn(
-            f"{table['unsettled_cells']} of {len(table['rows'])} layer timings did not settle: the machine is busy; "
-            "run `platon-compress plan` again when it is quiet"
-        )
-    return work.folder.write_json("cost_table.json", table)
 
 
 def _convert(work: Workspace) -> dict[str, Any]:

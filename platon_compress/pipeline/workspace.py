@@ -8,6 +8,7 @@ import numpy as np
 from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.teaching import given_teacher
 from platon_compress.recipe import DataSection, PruneSection, Recipe
 from platon_compress.tasks.data import Examples, class_names, encode, known_class_names
 from platon_compress.tasks.models import Checkpoint, build_model, load_checkpoint, load_sparse_checkpoint
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from platon_compress.conversion import CompressedModel
     from platon_compress.planning import Plan
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "fresh_checkpoint", "labels_of", "rows_of"]
 
 
 class Workspace:
@@ -37,9 +38,7 @@ class Workspace:
     @property
     def data(self) -> DataSection:
         """The recipe's data section. Raises InputError when it has none."""
-        if self.recipe.data is None:
-            raise InputError("this run has no data; name some with --data")
-        return self.recipe.data
+        return _data_of(self.recipe)
 
     @property
     def prune(self) -> PruneSection:
@@ -62,7 +61,7 @@ class Workspace:
     def labels(self) -> list[str]:
         """Class names; their order is the model's output order."""
         if self.trains:
-            return class_names(self.training_rows)
+            return labels_of(self.recipe, self.training_rows, self.validation_rows)
         return known_class_names(self.validation_rows, self.checkpoint)
 
     @cached_property
@@ -77,14 +76,7 @@ class Workspace:
 
     def fresh_checkpoint(self) -> Checkpoint:
         """The model as it is before any training; every call gives the same weights."""
-        import torch
-
-        section = self.recipe.model
-        if section.config is not None:
-            return build_model(section.config, section.task, self.labels, self.recipe.train.seed)
-        # A new classification head draws from torch's generator.
-        torch.manual_seed(self.recipe.train.seed)
-        return self._load(str(section.name), labels=self.labels)
+        return fresh_checkpoint(self.recipe, self.labels)
 
     @cached_property
     def dense(self) -> Checkpoint:
@@ -140,12 +132,12 @@ class Workspace:
 
         return convert(self.baked, self.plan)
 
-    def sequence_length(self) -> int:
-        """Tokens per example that the plan is made for."""
+    def sequence_length(self, config: Any = None) -> int:
+        """Tokens per example that the plan is made for, by the model's `config`; default: the baked model's."""
         if self.recipe.plan.tokens is not None:
             return self.recipe.plan.tokens
-        config: Any = self.checkpoint.model.config
-        if self.checkpoint.modality == "image":
+        config = self.checkpoint.model.config if config is None else config
+        if "image" in self.recipe.model.task:
             side, patch = np.max(config.image_size), np.max(config.patch_size)
             return int((side // patch) ** 2 + 1)
         return min(self.recipe.data.max_length if self.recipe.data else 128, 128)
@@ -160,15 +152,52 @@ class Workspace:
         return self.checkpoint if self.folder.is_done("bake") else self.fresh_checkpoint()
 
     def _rows(self, split: str) -> Rows:
-        modality = "text" if self.recipe.model.task == "text-classification" else "image"
-        return read_split(self.data, split, modality, self.recipe.train.seed)
+        return rows_of(self.recipe, split)
 
-    def _load(self, name: str, labels: list[str] | None = None) -> Checkpoint:
-        section = self.recipe.model
-        return load_checkpoint(
-            name,
-            section.task,
-            labels=labels,
-            trust_remote_code=section.trust_remote_code,
-            cache_dir=section.cache_dir,
-        )
+    def _load(self, name: str) -> Checkpoint:
+        return _load(self.recipe, name)
+
+
+def rows_of(recipe: Recipe, split: str) -> Rows:
+    """The raw rows of "train" or "validation"; only training rows may lack labels."""
+    modality = "text" if recipe.model.task == "text-classification" else "image"
+    labelled = recipe.has_labels or split != "train"
+    return read_split(_data_of(recipe), split, modality, recipe.train.seed, labelled=labelled)
+
+
+def labels_of(recipe: Recipe, training: Rows, validation: Rows) -> list[str]:
+    """Class names in the order of the model's outputs: the training labels', or the given teacher's."""
+    if recipe.has_labels:
+        return class_names(training)
+    teacher = given_teacher(recipe)
+    assert teacher is not None  # noqa: S101 - a recipe without labels names its teacher
+    return known_class_names(validation, teacher)
+
+
+def _data_of(recipe: Recipe) -> DataSection:
+    if recipe.data is None:
+        raise InputError("this run has no data; name some with --data")
+    return recipe.data
+
+
+def fresh_checkpoint(recipe: Recipe, labels: list[str]) -> Checkpoint:
+    """The recipe's model before any training; every call gives the same weights."""
+    import torch
+
+    section = recipe.model
+    if section.config is not None:
+        return build_model(section.config, section.task, labels, recipe.train.seed)
+    # A new classification head draws from torch's generator.
+    torch.manual_seed(recipe.train.seed)
+    return _load(recipe, str(section.name), labels)
+
+
+def _load(recipe: Recipe, name: str, labels: list[str] | None = None) -> Checkpoint:
+    section = recipe.model
+    return load_checkpoint(
+        name,
+        section.task,
+        labels=labels,
+        trust_remote_code=section.trust_remote_code,
+        cache_dir=section.cache_dir,
+    )

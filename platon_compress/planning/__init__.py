@@ -3,5 +3,6 @@
 from platon_compress.planning.config import Form, PlanConfig
 from platon_compress.planning.cost import CostTable
 from platon_compress.planning.planner import LayerPlan, Plan, plan
+from platon_compress.planning.weight_costs import weight_costs
 
-__all__ = ["CostTable", "Form", "LayerPlan", "Plan", "PlanConfig", "plan"]
+__all__ = ["CostTable", "Form", "LayerPlan", "Plan", "PlanConfig", "plan", "weight_costs"]

@@ -138,6 +138,29 @@ class CostTable:
         found = self.estimate(out_features, in_features, density, tokens, threads)
         return None if found is None else found.speedup
 
+    def seconds_per_weight(
+        self, out_features: int, in_features: int, density: float, tokens: int, threads: int
+    ) -> float | None:
+        """CSR seconds that one weight fewer saves, averaged over the densities that pruning passes through.
+
+        (t(high) - t(low)) / ((high - low) * out * in), t the CSR seconds of the nearest cell, scaled as in rule
+        4, high its largest measured density and low the measured one at or above `density`, at most the next
+        below high. With a single density t / (density * out * in). None where the table knows nothing near
+        enough, or measured no saving.
+        """
+        cell = self._nearest((out_features, in_features, tokens, threads))
+        if cell is None:
+            return None
+        rows = self._cells[cell]
+        high, below = rows[-1], rows[:-1]
+        low = next((row for row in below if row.density >= density), below[-1] if below else None)
+        seconds, share = high.csr_seconds, high.density
+        if low is not None:
+            seconds, share = seconds - low.csr_seconds, share - low.density
+        # Per weight only the tokens differ between the cell and the question.
+        cost = seconds / (share * cell[0] * cell[1]) * tokens / cell[2]
+        return cost if cost > 0 else None
+
     def missing_isa(self) -> str | None:
         """The instruction set of the shipped table when this machine lacks it, else None.
 

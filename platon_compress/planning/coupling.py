@@ -24,7 +24,7 @@ __all__ = ["NEURON_MULTIPLE", "UnitPlan", "attention_of", "plan_units", "removab
 # Measured (benchmarks/results/rounding.json): per neuron, dense ONNX Runtime takes up to 3 % longer for odd counts,
 # and gains nothing measurable from 16 or 32 over 8.
 NEURON_MULTIPLE = 8
-_VALUE_PRODUCER = 2  # producers of heads are (query, key, value, ...)
+_VALUE_PRODUCER = 2  # producers of heads, or stacks of a fused one, are (query, key, value, ...)
 _ACTIVATIONS = ("intermediate_act_fn", "activation", "activation_fn", "act", "act_fn", "hidden_act")
 
 
@@ -51,7 +51,11 @@ def removable_units(model: nn.Module, coupling: Coupling) -> torch.Tensor:
     by_unit = (coupling.units, coupling.unit_size)
     consumer = model.get_parameter(f"{coupling.consumer}.weight")
     columns_zero = torch.eq(consumer, 0).all(dim=0).view(by_unit).all(dim=1)
-    silent = [_rows_zero(model, path).view(by_unit).all(dim=1) for path in coupling.producers]
+    silent = [
+        stack
+        for path in coupling.producers
+        for stack in _rows_zero(model, path).view(coupling.stacks, *by_unit).all(dim=2)
+    ]
     if coupling.kind == "heads":
         return columns_zero | silent[_VALUE_PRODUCER]
     if not _zero_activation_is_zero(model.get_submodule(coupling.block), model, coupling):

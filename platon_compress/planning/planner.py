@@ -157,7 +157,11 @@ def _weights(baked: BakedModel, *, shrink: bool) -> list[_Weight]:
 def _weight(name: str, weight: torch.Tensor, units: UnitPlan | None, *, is_consumer: bool) -> _Weight:
     final = weight
     if units is not None and units.kept is not None:
-        features = unit_features(units.kept, units.coupling.unit_size).to(weight.device)
+        coupling = units.coupling
+        stacks = 1 if is_consumer else coupling.stacks
+        features = unit_features(units.kept, coupling.unit_size, units=coupling.units, stacks=stacks).to(
+            weight.device
+        )
         final = weight.index_select(1 if is_consumer else 0, features)
     return _Weight(
         name=name,

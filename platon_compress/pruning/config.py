@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from platon_compress.errors import InputError
+from platon_compress.pruning.costs import check_costs
 
 __all__ = ["Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
 
@@ -35,6 +36,10 @@ class PruneConfig:
     scope: one ranking for all ("global"), one per weight ("layer"), or one per role in the block ("type").
     max_layer_sparsity: no single weight loses more than this share (global scope).
     freeze_steps: the mask stays as it is during this many steps at the end.
+    weight_costs: seconds per weight by the shape "OUTxIN" of its layer; scores are then ranked per second, see
+        `platon_compress.pruning.costs`.
+    rewind_to: when the mask freezes, the learning rate goes back to where its schedule was at this fraction of
+        the run and runs from there to its end; see `platon_compress.pruning.rewind`.
 
     Raises InputError on a value out of range and on a schedule that cannot prune.
     """
@@ -57,6 +62,8 @@ class PruneConfig:
     scope: Scope = "global"
     max_layer_sparsity: float | None = None
     freeze_steps: int = 0
+    rewind_to: float | None = None
+    weight_costs: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         for field in ("targets", "ignore"):
@@ -156,6 +163,22 @@ class PruneConfig:
                 "set granularity='element' or leave them out"
             )
         self._check_bound()
+        self._check_weight_costs()
+
+    def _check_weight_costs(self) -> None:
+        if self.weight_costs is None:
+            return
+        check_costs(self.weight_costs)
+        fixed: dict[str, Any] = {"granularity": "element", "scope": "global", "reference_compat": False}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise InputError(
+                    f"weight_costs go with {name}={value!r}, got {getattr(self, name)!r}; drop one of the two"
+                )
+        if self.criterion == "movement":
+            raise InputError(
+                "weight_costs need scores of one sign, those of criterion 'movement' have two; take another one"
+            )
 
     def _check_reference(self) -> None:
         fixed = {"granularity": "element", "criterion": "platon", "schedule": "cubic", "scope": "global"}
@@ -180,6 +203,22 @@ class PruneConfig:
                 f"{self.sparsity} and 1, got scope {self.scope!r}; correct it or leave it out"
             )
 
+    def _check_rewind(self, total: int) -> None:
+        back_to = self.rewind_to
+        if back_to is None:
+            return
+        if isinstance(back_to, bool) or not isinstance(back_to, int | float) or back_to < 0:
+            raise InputError(f"rewind_to must be a fraction of the run, got {back_to!r}; 0.5 is its middle")
+        if not self.freeze_steps:
+            raise InputError(
+                f"rewind_to {back_to} rewinds when the mask freezes, but freeze_steps is 0; set freeze_steps"
+            )
+        if round(back_to * total) >= total - self.freeze_steps:
+            raise InputError(
+                f"rewind_to {back_to} of total_steps {total} lies not before the frozen steps, which begin at "
+                f"{total - self.freeze_steps}; lower rewind_to or freeze_steps"
+            )
+
     def _check_schedule(self, total: int) -> None:
         initial, final = self._warmups(total)
         if self.mask_interval > total:
@@ -198,6 +237,7 @@ class PruneConfig:
                 f"freeze_steps {self.freeze_steps} exceeds final_warmup_steps {final}, so the sparsity would "
                 "never be reached; freeze at most the final phase"
             )
+        self._check_rewind(total)
         if final == 0 and total % self.mask_interval:
             raise InputError(
                 f"final_warmup_steps 0 and total_steps {total}, no multiple of mask_interval "

@@ -101,7 +101,8 @@ class ElementMasks(Masks):
     """Rankings of single weights; ties fall in ranking order until the count is reached exactly.
 
     `partition` maps each name to the ranking it takes part in; by default there is one for all. Each ranking
-    loses the same share of its weights. `bound` caps the share that a single weight loses.
+    loses the same share of its weights. `bound` caps the share that a single weight loses. `costs` divide the
+    scores of a name, see `platon_compress.pruning.costs`.
     """
 
     def __init__(
@@ -111,9 +112,11 @@ class ElementMasks(Masks):
         scratch: Scratch,
         partition: Mapping[str, str] | None = None,
         bound: float | None = None,
+        costs: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(weights, importance, scratch)
         self._bound = bound
+        self._costs = costs or {}
         self._rankings: dict[str, list[str]] = {}
         for name in weights:
             self._rankings.setdefault(partition[name] if partition else "", []).append(name)
@@ -155,12 +158,18 @@ class ElementMasks(Masks):
 
     def _count(self, name: str, compare: Callable[[Tensor, float], Tensor], value: float) -> int:
         """Scores on this rank that are (torch.le, torch.eq) the value."""
-        return sum(int(count_true(compare(score, value))) for score in self._importance.scores(name))
+        return sum(int(count_true(compare(score, value))) for score in self._scores(name))
+
+    def _scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
+        """The scores to rank by, per second of run time where costs are known."""
+        cost = self._costs.get(name)
+        for score in self._importance.scores(name, stride):
+            yield score if cost is None else score.div_(cost)
 
     def _cut(self, names: tuple[str, ...], count: int) -> Cut:
         size = sum(self._weights[name].numel() for name in names)
         if self.device.type == "cpu" and size > _SAMPLED and not self.shards.active:
-            sample = (p for name in names for p in self._importance.scores(name, SAMPLE_STRIDE))
+            sample = (p for name in names for p in self._scores(name, SAMPLE_STRIDE))
             cut = select_between(lambda: self._pieces(names), sample, count, size, self._scratch)
             if cut is not None:
                 return cut
@@ -182,7 +191,7 @@ class ElementMasks(Masks):
         beyond = torch.gt if spare == cut.ties else torch.ge
         quotas = self._quotas(names, cut, 0 if spare == cut.ties else spare)
         for name, quota in zip(names, quotas, strict=True):
-            pieces = zip(self._importance.scores(name), chunks(flat(self.kept[name])), strict=True)
+            pieces = zip(self._scores(name), chunks(flat(self.kept[name])), strict=True)
             for score, (kept,) in pieces:
                 new = beyond(score, cut.value, out=self._scratch.get("kept", score, torch.bool))
                 quota -= _drop_first(new, score, cut.value, quota)  # noqa: PLW2901 - what is left of it
@@ -212,7 +221,7 @@ class ElementMasks(Masks):
     def _pieces(self, names: tuple[str, ...]) -> Iterator[Tensor]:
         """Every score once; small weights share a piece, since a piece costs a histogram of 2^16 counts."""
         pack, filled = self._scratch.room("pack", _PACK, self.device), 0
-        for piece in (piece for name in names for piece in self._importance.scores(name)):
+        for piece in (piece for name in names for piece in self._scores(name)):
             if len(piece) > _SMALL:
                 yield piece
                 continue
@@ -342,8 +351,9 @@ class GroupMasks(Masks):
         return flipped, regrown
 
     def _row_units(self, name: str, coupling: Coupling) -> Tensor:
-        """int64: the unit to which each row that lies here belongs."""
-        return torch.arange(*self.shards.rows(self._weights[name]), device=self.device) // coupling.unit_size
+        """int64: the unit to which each row that lies here belongs; a fused producer repeats them per stack."""
+        rows = torch.arange(*self.shards.rows(self._weights[name]), device=self.device)
+        return rows // coupling.unit_size % coupling.units
 
     def _names(self, coupling: Coupling) -> Iterator[str]:
         return (name for name in coupled_names(coupling) if name in self._weights)

@@ -12,6 +12,7 @@ from platon_compress.errors import InputError
 from platon_compress.pruning.arrays import Scratch, local
 from platon_compress.pruning.blocks import BlockMasks, TwoOfFourMasks
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.costs import relative_costs
 from platon_compress.pruning.granularity import (
     ElementMasks,
     GroupMasks,
@@ -20,6 +21,7 @@ from platon_compress.pruning.granularity import (
     coupled_names,
 )
 from platon_compress.pruning.importance import Importance, build_importance
+from platon_compress.pruning.rewind import rewind_schedule
 from platon_compress.pruning.schedule import Schedule
 from platon_compress.pruning.shards import Shards
 from platon_compress.pruning.state import check_state, pack_state, state_tensors
@@ -68,15 +70,16 @@ class Pruner:
     The score takes the weight after the optimiser's step with the gradient from before it, so a pruned weight
     whose optimiser pushes it back can return. Gradients must be unscaled and averaged over accumulation.
     Holds three float32 arrays and one bool mask per prunable weight. Build it after moving, wrapping or sharding
-    the model. Raises InputError on settings that do not fit the model.
+    the model. `lr_scheduler` is needed for `rewind_to` only. Raises InputError on settings that do not fit the model.
 
     Parameters that `fully_shard` has sharded are scored and masked where their rows lie; the ranks agree on one
     threshold by adding up counts. Every rank must then make the same calls.
     """
 
-    def __init__(self, model: nn.Module, config: PruneConfig) -> None:
+    def __init__(self, model: nn.Module, config: PruneConfig, *, lr_scheduler: object = None) -> None:
         self.config = config.resolved()
         self.schedule = Schedule.of(config)
+        rewind_schedule(lr_scheduler, self.config)
         self._weights = prunable_parameters(model, self.config)
         scratch = self._scratch = Scratch()
         self._importance = build_importance(self._weights, self.config, scratch)
@@ -337,7 +340,12 @@ def _masks(
     if config.reference_compat:
         return ReferenceMasks(weights, importance, scratch)
     return ElementMasks(
-        weights, importance, scratch, _partition(model, weights, config.scope), config.max_layer_sparsity
+        weights,
+        importance,
+        scratch,
+        _partition(model, weights, config.scope),
+        config.max_layer_sparsity,
+        relative_costs(weights, config.weight_costs),
     )
 
 

@@ -33,17 +33,25 @@ class PlatonCallback(TrainerCallback):
         trainer.train()
         baked = bake(trainer.model, callback.pruner.masks())
 
-    `total_steps` comes from the Trainer. Sparsity, threshold and churn join the Trainer's logs. The pruner's
-    state is written into every checkpoint before the Trainer writes its own part; to resume, pass the same
-    folder twice: `PlatonCallback(config, resume_from=folder)` and `trainer.train(resume_from_checkpoint=folder)`.
+    `total_steps` comes from the Trainer. Sparsity, threshold and churn join the Trainer's logs, with `log_layers`
+    the sparsity of every parameter too (`layer_sparsity/NAME`). The pruner's state is written into every
+    checkpoint before the Trainer writes its own part; to resume, pass the same folder twice:
+    `PlatonCallback(config, resume_from=folder)` and `trainer.train(resume_from_checkpoint=folder)`.
 
     `attach` is better than `callbacks=[...]`: it goes before the reporters, so that TensorBoard and W&B see the
     figures, and it keeps early stopping from ending the run before the final phase. With
     `load_best_model_at_end` only checkpoints of the final phase, the ones at full sparsity, are candidates.
     """
 
-    def __init__(self, config: PruneConfig, *, resume_from: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        config: PruneConfig,
+        *,
+        resume_from: str | os.PathLike[str] | None = None,
+        log_layers: bool = False,
+    ) -> None:
         self.config = config
+        self.log_layers = log_layers
         self.resume_from = None if resume_from is None else Path(resume_from)
         self._pruner: Pruner | None = None
         self._last: StepReport | None = None
@@ -78,8 +86,9 @@ class PlatonCallback(TrainerCallback):
                 f"total_steps {self.config.total_steps} exceeds the Trainer's {state.max_steps} steps, so the "
                 "sparsity would not be reached; leave total_steps out"
             )
-        self._pruner = Pruner(kwargs["model"], self.config.resolved(state.max_steps))
-        self._best_is_final = False
+        config = self.config.resolved(state.max_steps)
+        self._pruner = Pruner(kwargs["model"], config, lr_scheduler=kwargs.get("lr_scheduler"))
+        self._best_is_final = self.in_final_phase(state)  # a resume within the phase keeps the best so far
         if self.resume_from is not None:
             load_pruner(self._pruner, self.resume_from)
         if self._pruner.steps != state.global_step:
@@ -113,8 +122,7 @@ class PlatonCallback(TrainerCallback):
         if self._finished is not None:
             self._finished.undo(state, control)
         if self.in_final_phase(state) and not self._best_is_final:
-            if not self.pruner.schedule.is_final(state.global_step - 1):  # not a resume within the phase
-                state.best_metric = state.best_model_checkpoint = state.best_global_step = None
+            state.best_metric = state.best_model_checkpoint = state.best_global_step = None
             self._best_is_final = True
         self._save(args, state, control)
 
@@ -156,8 +164,10 @@ class PlatonCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Warns when the model that is left is not as sparse as the config asks."""
-        del args, control, kwargs
+        """Follows the Trainer back to the best model; warns when what is left is not as sparse as the config asks."""
+        del control, kwargs
+        if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            self._go_back_to(Path(state.best_model_checkpoint))
         achieved = self.pruner.count_zeros() / self.pruner.size
         if achieved < self.config.sparsity - 1 / self.pruner.size:
             _log.warning(
@@ -167,6 +177,18 @@ class PlatonCallback(TrainerCallback):
                 self.config.sparsity,
                 state.global_step,
                 self.pruner.schedule.total,
+            )
+
+    def _go_back_to(self, best: Path) -> None:
+        """The Trainer has loaded older weights: their masks belong to them, not the last step's."""
+        if (best / STATE_FILE).is_file():
+            load_pruner(self.pruner, best)
+        else:
+            _log.warning(
+                "the best model was loaded from %s, which holds no pruner state: the pruner's masks are those of "
+                "step %d; bake the model with masks=None",
+                best,
+                self.pruner.steps,
             )
 
     def in_final_phase(self, state: TrainerState) -> bool:
@@ -187,15 +209,17 @@ class PlatonCallback(TrainerCallback):
         """Between two masks pruned weights drift, so the counts are those right after the last mask."""
         figures = {"sparsity": last.sparsity, "achieved_sparsity": 0.0}
         if (mask := self._last_mask) is not None and mask.threshold is not None:
-            layers = self.pruner.layer_sparsity().values()
+            layers = self.pruner.layer_sparsity()
             figures |= {
                 "achieved_sparsity": mask.achieved_sparsity,
                 "threshold": mask.threshold,
                 "mask_churn": mask.mask_churn,
                 "regrown": mask.regrown,
-                "layer_sparsity_min": min(layers),
-                "layer_sparsity_max": max(layers),
+                "layer_sparsity_min": min(layers.values()),
+                "layer_sparsity_max": max(layers.values()),
             }
+            if self.log_layers:
+                figures |= {f"layer_sparsity/{name}": share for name, share in layers.items()}
         return {**figures, "skipped_steps": float(self.pruner.skipped_steps)}
 
 

@@ -8,10 +8,30 @@ from torch import Tensor, nn
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.structure import clean_name, unwrap_model
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "memory_warning"]
 
 _log = logging.getLogger(__name__)
 _SLACK = 0.01  # achieved sparsity this far below the schedule is worth a warning
+
+
+def memory_warning(config: PruneConfig) -> str | None:
+    """A line when the averages remember more steps than a fifth of the phase in which the sparsity rises.
+
+    They remember about mask_interval / (1 - beta) steps; a ranking that lags so far behind is noise.
+    """
+    total, initial, final = config.total_steps, config.initial_warmup_steps, config.final_warmup_steps
+    if total is None or initial is None or final is None or not config.sparsity:
+        return None
+    rising, slowest = total - initial - final, 1 - max(config.beta1, config.beta2)
+    remembered = config.mask_interval / slowest
+    if remembered <= rising / 5:
+        return None
+    fit = max(1, int(rising / 5 * slowest))
+    return (
+        f"the averages remember {remembered:.0f} steps (mask_interval {config.mask_interval}, betas "
+        f"{config.beta1} and {config.beta2}), more than a fifth of the {rising} steps in which the "
+        f"sparsity rises; set mask_interval to {fit}"
+    ) + (" or less, and lower the betas" if fit == 1 else " or lower the betas")
 
 
 class Watch:
@@ -24,24 +44,9 @@ class Watch:
         self._lost: set[str] = set()
 
     def memory(self, config: PruneConfig) -> None:
-        """The averages remember more steps than a fifth of the phase in which the sparsity rises.
-
-        They remember about mask_interval / (1 - beta) steps; a ranking that lags so far behind is noise.
-        """
-        total, initial, final = config.total_steps, config.initial_warmup_steps, config.final_warmup_steps
-        if total is None or initial is None or final is None or not config.sparsity:
-            return
-        rising, slowest = total - initial - final, 1 - max(config.beta1, config.beta2)
-        remembered = config.mask_interval / slowest
-        if remembered > rising / 5:
-            fit = max(1, int(rising / 5 * slowest))
-            self._say(
-                "memory",
-                f"the averages remember {remembered:.0f} steps (mask_interval {config.mask_interval}, betas "
-                f"{config.beta1} and {config.beta2}), more than a fifth of the {rising} steps in which the "
-                f"sparsity rises; set mask_interval to {fit}"
-                + (" or less, and lower the betas" if fit == 1 else " or lower the betas"),
-            )
+        """The averages remember too long, see `memory_warning`."""
+        if warning := memory_warning(config):
+            self._say("memory", warning)
 
     def sparsity(self, wanted: float, achieved: float) -> None:
         """A mask was applied and yet there are too few zeros."""

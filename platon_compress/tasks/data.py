@@ -23,16 +23,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded examples; indexing gives the features of one with its class number under `labels`."""
+    """Encoded examples; indexing gives the features of one with its class number under `labels`.
+
+    Examples of unlabelled rows have an empty `labels`, and their features come alone.
+    """
 
     features: Sequence[Mapping[str, Any]]
     labels: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.features)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.features[index], "labels": int(self.labels[index])}
+        label = {"labels": int(self.labels[index])} if len(self.labels) else {}
+        return {**self.features[index], **label}
 
 
 def class_names(rows: Rows) -> list[str]:

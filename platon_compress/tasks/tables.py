@@ -22,44 +22,50 @@ _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 @dataclass(frozen=True)
 class Rows:
-    """Raw examples of one split: `inputs` are texts, pairs of texts, or uint8 images; `labels` are strings."""
+    """Raw examples of one split: `inputs` are texts, pairs of texts, or uint8 images; `labels` are strings.
+
+    Unlabelled rows have no `labels` at all.
+    """
 
     inputs: Sequence[Any]
-    labels: Sequence[str]
+    labels: Sequence[str] = ()
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs)
 
     def slice(self, rows: int | None, seed: int) -> "Rows":
         """A random subset of `rows` rows in their first order; all rows when there are not more."""
         if rows is None or rows >= len(self):
             return self
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:rows])
-        return Rows([self.inputs[i] for i in chosen], [self.labels[i] for i in chosen])
+        return Rows(
+            [self.inputs[i] for i in chosen], [self.labels[i] for i in chosen] if len(self.labels) else ()
+        )
 
 
-def read_split(data: "DataSection", split: str, modality: str, seed: int) -> Rows:
+def read_split(data: "DataSection", split: str, modality: str, seed: int, *, labelled: bool = True) -> Rows:
     """The rows of `split` ("train" or "validation") that a recipe's data section names.
 
+    Texts that are not `labelled` need no label column, and one that is there is not read.
     Raises InputError, in one line, for a missing file, an unknown column or labels that are no classes.
     """
     if data.dataset == "builtin:digits":
         rows = _digits(split, modality)
     elif data.dataset is not None:
-        rows = _hub_rows(data, split, modality)
+        rows = _hub_rows(data, split, modality, labelled)
     else:
-        rows = read_rows(Path(str(getattr(data, split))), data, split, modality)
+        rows = read_rows(Path(str(getattr(data, split))), data, split, modality, labelled=labelled)
     if not len(rows):
         raise InputError(f"the {split} data holds no rows; give a file with at least one example per class")
     return rows.slice(data.train_rows if split == "train" else data.validation_rows, seed)
 
 
-def read_rows(path: Path, data: "DataSection", split: str, modality: str) -> Rows:
+def read_rows(path: Path, data: "DataSection", split: str, modality: str, *, labelled: bool = True) -> Rows:
     """The rows of one file or image folder."""
     if not path.exists():
         raise InputError(f"data.{split} {str(path)!r} does not exist; give the path of a file or folder")
     if modality == "text":
-        return _text_rows(_read_table(path, split), data, f"{split} file {path.name}")
+        return _text_rows(_read_table(path, split), data, f"{split} file {path.name}", labelled)
     if path.is_dir():
         return _image_folder(path)
     if path.suffix == ".npz":
@@ -95,9 +101,9 @@ def _read_table(path: Path, split: str) -> "pd.DataFrame":
         ) from error
 
 
-def _text_rows(table: "pd.DataFrame", data: "DataSection", where: str) -> Rows:
+def _text_rows(table: "pd.DataFrame", data: "DataSection", where: str, labelled: bool) -> Rows:
     texts = _column(table, data.text, "data.text", where)
-    labels = _label_strings(_column(table, data.label, "data.label", where), where)
+    labels = _label_strings(_column(table, data.label, "data.label", where), where) if labelled else []
     if data.text_pair is None:
         return Rows([str(t) for t in texts], labels)
     pairs = _column(table, data.text_pair, "data.text_pair", where)
@@ -126,7 +132,7 @@ def _label_strings(labels: Sequence[Any], where: str) -> list[str]:
     return [str(int(v)) if isinstance(v, float | np.floating) else str(v) for v in labels]
 
 
-def _hub_rows(data: "DataSection", split: str, modality: str) -> Rows:
+def _hub_rows(data: "DataSection", split: str, modality: str, labelled: bool) -> Rows:
     try:
         import datasets
     except ImportError as error:
@@ -151,9 +157,9 @@ def _hub_rows(data: "DataSection", split: str, modality: str) -> Rows:
         labels = _dataset_column(table, data.label, "data.label", where)
         return Rows(images, [names[v] if names else str(v) for v in labels])
     frame = table.to_pandas()
-    if names:
+    if names and labelled:
         frame[data.label] = [names[v] for v in frame[data.label]]
-    return _text_rows(frame, data, where)
+    return _text_rows(frame, data, where, labelled)
 
 
 def _dataset_column(table: Any, name: str, key: str, where: str) -> Any:

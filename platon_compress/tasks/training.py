@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,19 @@ if TYPE_CHECKING:
 
     from platon_compress.pruning import PruneConfig
     from platon_compress.recipe import PruneSection, TrainSection
+    from platon_compress.tasks.distillation import Teacher
 
-__all__ = ["Progress", "TrainResult", "accuracy", "prune_config", "standard_error", "total_steps", "train"]
+__all__ = [
+    "Progress",
+    "TrainResult",
+    "accuracy",
+    "evaluate",
+    "freeze_parameters",
+    "prune_config",
+    "standard_error",
+    "total_steps",
+    "train",
+]
 
 Progress = Callable[[int, int, str], None]
 _LOGGED = {"loss": "loss", "eval_accuracy": "accuracy"}
@@ -61,8 +73,10 @@ def total_steps(examples: int, settings: "TrainSection") -> int:
     return max(1, round(per_epoch * settings.epochs))
 
 
-def prune_config(section: "PruneSection", steps: int) -> "PruneConfig":
-    """The `PruneConfig` of a recipe for a run of `steps` steps.
+def prune_config(
+    section: "PruneSection", steps: int, costs: Mapping[str, float] | None = None
+) -> "PruneConfig":
+    """The `PruneConfig` of a recipe for a run of `steps` steps, with its measured `costs` if they are known yet.
 
     Where the recipe leaves `mask_interval` open it is 10, the authors' value, or less where the EMAs
     would remember more than a fifth of the cubic phase (a short run would rank noise).
@@ -74,13 +88,17 @@ def prune_config(section: "PruneSection", steps: int) -> "PruneConfig":
     if interval is None:
         memory = (steps - initial - final) / 5
         interval = max(1, min(10, int(memory * (1 - max(section.beta1, section.beta2)))))
-    same = section.model_dump(exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval"})
+    same = section.model_dump(
+        exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval", "per_millisecond"}
+    )
     return PruneConfig(
         total_steps=steps,
         initial_warmup_steps=initial,
         final_warmup_steps=final,
         freeze_steps=round(section.freeze * steps),
         mask_interval=interval,
+        # Empty costs let the settings be checked before anything is measured.
+        weight_costs=(costs or {}) if section.per_millisecond else None,
         **same,
     )
 
@@ -92,26 +110,27 @@ def train(
     settings: "TrainSection",
     *,
     pruning: "PruneConfig | None" = None,
+    teacher: "Teacher | None" = None,
     freeze: tuple[str, ...] = (),
     work_folder: Path,
     progress: Progress | None = None,
 ) -> TrainResult:
-    """Train `checkpoint.model` in place for the recipe's steps, pruning on the way if asked to.
+    """Train `checkpoint.model` in place for the recipe's steps, pruning and learning from `teacher` if asked to.
 
     The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
     was killed goes on from the last complete checkpoint in `work_folder`.
     Raises InputError when `freeze` names no parameter.
     """
-    from transformers import Trainer, set_seed
+    from transformers import set_seed
 
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
-    _freeze(checkpoint, freeze)
+    freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
-    trainer = Trainer(
+    trainer = _trainer_class(teacher)(
         model=checkpoint.model,
         args=_arguments(settings, steps, work_folder),
         train_dataset=training,
@@ -153,7 +172,11 @@ def accuracy(logits: Any, labels: np.ndarray) -> float:
     return float((np.asarray(scores).argmax(-1) == labels).mean())
 
 
-def _freeze(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
+def freeze_parameters(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
+    """Leave every parameter whose name contains one of `names` as it is.
+
+    Raises InputError when a name is part of no parameter's.
+    """
     for name in names:
         found = [p for key, p in checkpoint.model.named_parameters() if name in key]
         if not found:
@@ -164,7 +187,19 @@ def _freeze(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
             parameter.requires_grad_(False)
 
 
+def _trainer_class(teacher: "Teacher | None") -> Callable[..., Any]:
+    """The Trainer, or one that also listens to the teacher."""
+    from transformers import Trainer
+
+    if teacher is None:
+        return Trainer
+    from platon_compress.tasks.distillation import DistillingTrainer
+
+    return partial(DistillingTrainer, teacher=teacher)
+
+
 def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
+    import torch
     from transformers import TrainingArguments
 
     interval = max(1, steps // settings.evaluations)
@@ -179,6 +214,9 @@ def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
         warmup_steps=round(settings.warmup_ratio * steps),
         max_grad_norm=settings.max_grad_norm,
         lr_scheduler_type="linear",
+        bf16=settings.bf16,
+        # The Trainer takes bf16 without a GPU only when told that there is none.
+        use_cpu=settings.bf16 and not torch.cuda.is_available(),
         seed=settings.seed,
         eval_strategy="steps",
         eval_steps=interval,

@@ -36,6 +36,15 @@ def test_a_result_holds_accuracy_steps_and_verdict(tmp_path):
     assert kept["verdict"] == "Verdict: yes: faster."
 
 
+def test_a_distilled_model_is_called_one(tmp_path):
+    run = _run(tmp_path)
+    state = json.loads((run / "state.json").read_text())
+    state["stages"]["prune"]["result"]["distillation"] = {"teacher": "the dense baseline"}
+    (run / "state.json").write_text(json.dumps(state))
+    kept = json.loads(keep_run(run, "demo", "Demo", tmp_path / "results").read_text())
+    assert kept["masks"] == "trained, distilled"
+
+
 def test_what_is_not_worth_keeping_is_refused(tmp_path, capsys):
     with pytest.raises(CheckFailedError, match="measured from a checkout with local changes"):
         keep_run(_run(tmp_path, dirty=True), "demo", "Demo", tmp_path / "results")

@@ -1,49 +1,45 @@
-"""Memory of the pruner as the operating system sees it, in processes with and without one."""
+"""Memory of whole processes, read from outside."""
 
 import json
 
+import numpy as np
+import onnx
 import pytest
 
-from platon_compress.benchmarks import memory_bench
-from platon_compress.benchmarks.memory_bench import MemoryBenchConfig, MemoryBenchReport, run_memory_bench
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.benchmarks.memory_bench import main, measure_memory
+from platon_compress.errors import InputError
+
+
+def _model(path, megabytes):
+    """y = x W with a weight of the given size."""
+    weight = np.ones((256, megabytes * 1024), np.float32)
+    kinds = f"(float[B, 256] x) => (float[B, {weight.shape[1]}] y)"
+    text = f'<ir_version: 10, opset_import: ["" : 18]> g {kinds} {{ y = MatMul (x, w) }}'
+    proto = onnx.parser.parse_model(text)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(proto, path)
+    return path
 
 
 @pytest.mark.multiprocess
-def test_three_floats_a_byte_and_little_else():
-    """14 million weights: the buffers of a fixed size weigh more than at full size, so the limits are wide.
-
-    Another float32 per weight would add 0.33 to either share, a copy of the state at a save 1.08.
-    """
-    report = run_memory_bench(MemoryBenchConfig(layers=2))
-    assert report.weights == 2 * (4 * 768**2 + 2 * 768 * 3072)
-    assert -0.02 < report.transient_share < 0.3
-    assert report.save_share < 0.3
-    row = json.loads(json.dumps(report.to_dict()))
-    assert row["bytes_per_weight"] == pytest.approx(13 + 12 * row["transient_share"])
-
-
-def test_shares_are_of_the_states():
-    report = MemoryBenchReport(
-        config=MemoryBenchConfig(),
-        weights=100,
-        bare_peak_bytes=1000,
-        steps_peak_bytes=2420,
-        save_peak_bytes=3500,
-    )
-    assert report.state_bytes == 1200
-    assert report.transient_share == pytest.approx(0.1)
-    assert report.save_share == pytest.approx(1.0)
-
-
-def test_bad_settings(tmp_path):
-    with pytest.raises(InputError, match="layers must be >= 1, got 0; correct the setting"):
-        MemoryBenchConfig(layers=0)
-    with pytest.raises(InputError, match="give one output path, got 0"):
-        memory_bench.main([])
+def test_more_weights_and_more_workers_take_more_memory(tmp_path, capsys):
+    small, large = _model(tmp_path / "small.onnx", 4), _model(tmp_path / "large.onnx", 64)
+    assert main([str(small), str(large), "--workers", "2", "--json"]) == 0
+    light, heavy = json.loads(capsys.readouterr().out)
+    assert heavy["peak_bytes"] - light["peak_bytes"] > 50e6
+    assert heavy["resident_bytes"] - light["resident_bytes"] > 50e6
+    assert heavy["workers_bytes"] - light["workers_bytes"] > 2 * 50e6
+    assert heavy["load_seconds"] > light["load_seconds"] > 0
 
 
 @pytest.mark.multiprocess
-def test_a_process_that_fails_is_an_error():
-    with pytest.raises(CheckFailedError, match="the 'bare' process of the memory benchmark ended with 1"):
-        run_memory_bench(MemoryBenchConfig(layers=1, heads=7))
+def test_a_file_that_does_not_load_is_one_line(tmp_path, capsys):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    assert main([str(broken), "--workers", "1"]) == 2
+    assert "a fresh process could not load and run the model" in capsys.readouterr().err
+
+
+def test_refuses_no_workers(tmp_path):
+    with pytest.raises(InputError, match="workers and repeats must be >= 1, got 0 and 3"):
+        measure_memory(tmp_path / "m.onnx", workers=0)

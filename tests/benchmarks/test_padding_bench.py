@@ -1,18 +1,12 @@
 """Batches of real lengths, and the comparison of padded, bucketed and unpadded runs."""
 
 import pytest
-import transformers
 
 from platon_compress.benchmarks.padding_bench import benchmark_padding, padded_batches
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx
 from platon_compress.export.config import ExportConfig
 from platon_compress.testing import tiny_transformer
-
-_TF5 = pytest.mark.skipif(
-    int(transformers.__version__.split(".")[0]) >= 5,
-    reason="padding removal does not fit the graphs of transformers 5 yet; the export refuses them",
-)
 
 
 def test_batches_are_padded_to_their_longest():
@@ -23,7 +17,6 @@ def test_batches_are_padded_to_their_longest():
     assert [batch["input_ids"].shape for batch in bucketed] == [(2, 3), (2, 7), (1, 9)]
 
 
-@_TF5
 def test_sides_and_ratios(tmp_path):
     model, inputs = tiny_transformer("bert")
     files = {

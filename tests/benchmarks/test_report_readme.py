@@ -115,3 +115,15 @@ def test_readme_without_markers_is_refused(tmp_path, results, capsys):
 
 def test_reports_are_json(results):
     assert json.loads((results / "b.json").read_text())["kind"] == "peers"
+
+
+def test_random_masks_have_a_table_of_their_own(tmp_path):
+    for name, sparsity in (("x", 0.9), ("y", 0.8)):
+        save_result(tmp_path, name, model_report(), title="BERT", masks="random", sparsity=sparsity)
+    lines = results_markdown(
+        {path.stem: json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))}
+    )
+    assert "| model, random masks | setting | dense, ms | 80% | 90% |" in lines
+    cell = "2.00x (2.00–2.00) / 1.50x (1.50–1.50)"  # noqa: RUF001
+    assert f"| BERT | batch 1, 128 tokens | 20.0 | {cell} | {cell} |" in lines
+    assert "accuracy dense" not in lines

@@ -39,7 +39,7 @@ def test_measures_prints_and_keeps_results(tmp_path, capsys):
     assert lines[0].startswith("Tiny, batch 1, 4 tokens, 90%: ")
     assert lines[0].endswith("goal 1000000000.0x: floor reached")
     assert lines[1].endswith(": below the floor")
-    names = ["tiny-random-90-batch1.json", "tiny-random-90-batch2.json"]
+    names = ["tiny-random-90-batch1-tokens4.json", "tiny-random-90-batch2-tokens4.json"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == names
     content = json.loads((tmp_path / "results" / names[0]).read_text())
     assert (content["title"], content["masks"], content["sparsity"]) == ("Tiny", "random", 0.9)
@@ -65,3 +65,15 @@ def test_lines_need_a_ratio():
         baseline = "dense"
 
     assert list(target_lines(TINY, 0.9, Report())) == []
+
+
+def test_long_inputs_get_fewer_rounds():
+    assert [
+        target_bench._rounds(50, *cell) for cell in ((1, 16), (1, 128), (1, 384), (8, 128), (1, None))
+    ] == [
+        50,
+        50,
+        16,
+        12,
+        50,
+    ]

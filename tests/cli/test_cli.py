@@ -72,7 +72,9 @@ def test_the_numbers_of_a_run_agree(finished):
     assert state["convert"]["result"]["csr_weights"] == 12
     compressed = onnx.load(finished / "onnx" / "compressed.onnx")
     onnx.checker.check_model(compressed, full_check=True)
-    assert sum(n.domain == "platon" for n in compressed.graph.node) == 12
+    operators = [node.op_type for node in compressed.graph.node if node.domain == "platon"]
+    # All of Q and K is zero after so few steps: in each of the two blocks the graph computes one product for both.
+    assert (operators.count("SparseLinear"), operators.count("PackTokens")) == (12 - 2, 1)
     parity = json.loads((finished / "parity.json").read_text())
     assert parity["passed"]
     assert parity["examples"] >= 64

@@ -54,6 +54,32 @@ def test_groups_shrink_the_model_and_stay_exact(recipe_path, tmp_path, granulari
     assert any(layer["form"] == "structured" for layer in plan["layers"])
 
 
+def test_ranking_per_millisecond_uses_the_cost_table(recipe_path, tmp_path):
+    out = tmp_path / "run"
+    assert main(["prune", recipe_path, "-o", str(out), "--set", "prune.per_millisecond=true"]) == 0
+    costs = json.loads((out / "weight_costs.json").read_text())
+    assert sorted(costs) == ["256x64", "64x256", "64x64"]
+    assert all(0 < cost < 1e-6 for cost in costs.values())
+    result = json.loads((out / "state.json").read_text())["stages"]["prune"]["result"]
+    assert result["per_millisecond"] is True
+    masks = load_file(out / "stages" / "prune" / "masks.safetensors")
+    zeros = sum(int((~mask.astype(bool)).sum()) for mask in masks.values())
+    assert zeros == int(0.6 * sum(mask.size for mask in masks.values()))
+
+
+def test_a_recipe_freezes_and_rewinds(recipe_path, tmp_path, capsys):
+    wrong = ["--set", "prune.rewind_to=0.5"]
+    assert main(["prune", recipe_path, "-o", str(tmp_path / "x"), *wrong]) == 2
+    assert "rewind_to 0.5 rewinds when the mask freezes, but freeze_steps is 0" in capsys.readouterr().err
+    arguments = [*wrong, "--set", "prune.freeze=0.25"]
+    assert main(["prune", recipe_path, "-o", str(tmp_path / "run"), *arguments]) == 0
+    history = json.loads((tmp_path / "run" / "state.json").read_text())["stages"]["prune"]["result"][
+        "history"
+    ]
+    churn = {row["step"]: row["mask_churn"] for row in history if "mask_churn" in row}
+    assert [churn[step] for step in churn if step > 49] == [churn[49]] * 15  # the last mask's, of 64 steps
+
+
 def _command(recipe_path, out):
     return [sys.executable, "-m", "platon_compress", "prune", recipe_path, "-o", str(out)]
 

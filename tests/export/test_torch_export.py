@@ -82,13 +82,17 @@ def test_dense_and_sparse_graphs_match_torch(family, tmp_path):
     assert _worst(model, open_session(dense.path, use_library=False), batches) < 2e-5
     assert _worst(model, open_session(sparse.path, use_library=False), batches) < 2e-5
     assert _worst(model, open_session(sparse.path), batches) < 2e-5
-    assert not sparse.skipped
-    assert _operators(sparse.path).count("SparseLinear") == len(sparse.sparse_nodes) >= len(compressed.csr)
+    # DeBERTa-v2's own position projections are constants of the graph by then.
+    assert all(".pos_" in name for name, _ in sparse.skipped)
+    assert (
+        _operators(sparse.path).count("SparseLinear")
+        == len(sparse.sparse_nodes)
+        >= len(compressed.csr) - len(sparse.skipped)
+    )
     assert sparse.size_bytes == sparse.path.stat().st_size < dense.size_bytes
-    relative_positions = family.startswith("deberta")  # their scores are more than one product
     for result in (dense, sparse):
-        assert _operators(result.path).count("Attention") == (0 if relative_positions else 2)
-        assert "Softmax" not in _operators(result.path) or relative_positions
+        assert _operators(result.path).count("Attention") == 2
+        assert "Softmax" not in _operators(result.path)
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])

@@ -31,6 +31,15 @@ from platon_compress.pruning import PruneConfig
         ({"granularity": "head", "scope": "layer"}, "scope and max_layer_sparsity rank single weights"),
         ({"max_layer_sparsity": 0.5}, "max_layer_sparsity 0.5 goes with .* between sparsity 0.9 and 1"),
         ({"total_steps": 100, "freeze_steps": 31}, "freeze_steps 31 exceeds final_warmup_steps 30"),
+        ({"total_steps": 100, "rewind_to": 0.5}, "rewinds when the mask freezes, but freeze_steps is 0"),
+        (
+            {"total_steps": 100, "freeze_steps": 20, "rewind_to": "x"},
+            "must be a fraction of the run, got 'x'",
+        ),
+        (
+            {"total_steps": 100, "freeze_steps": 20, "rewind_to": 0.8},
+            "rewind_to 0.8 of total_steps 100 lies not before the frozen steps, which begin at 80",
+        ),
         ({"total_steps": 5, "mask_interval": 10}, "mask_interval 10 exceeds total_steps 5"),
         (
             {"total_steps": 100, "initial_warmup_steps": 50, "final_warmup_steps": 50},

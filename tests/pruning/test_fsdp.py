@@ -16,6 +16,7 @@ pytestmark = pytest.mark.multiprocess
 _STEPS, _STOP = 24, 13
 _ODD = ("re:.*fc[12]", "re:.*narrow")  # their rows or columns are no multiples of 4
 _CUT = (*_ODD, "re:.*(query|key|value)")  # nor are those of half of 12 rows
+_COSTS = {"12x16": 3e-11, "16x12": 1e-11, "25x16": 2e-11, "16x25": 4e-11, "1x16": 9e-11}
 _CASES = {
     "global": {},
     "layer": {"scope": "layer"},
@@ -23,6 +24,10 @@ _CASES = {
     "bound": {"max_layer_sparsity": 0.8},
     "ties": {},
     "ties-layer": {"scope": "layer"},
+    "costs": {"weight_costs": _COSTS},
+    "costs-bound": {"weight_costs": _COSTS, "max_layer_sparsity": 0.8},
+    "costs-ties": {"weight_costs": _COSTS, "sparsity": 0.7},
+    "frozen": {"freeze_steps": 5},
     "biases": {"include_biases": True},
     "movement": {"criterion": "movement"},
     "magnitude": {"criterion": "magnitude"},
@@ -34,6 +39,8 @@ _CASES = {
     "2:4-ties": {"granularity": "2:4", "sparsity": 0.5, "ignore": _ODD},
     "head": {"granularity": "head", "sparsity": 0.5},
     "neuron": {"granularity": "neuron", "group_multiple": 2, "include_biases": True},
+    "fused-head": {"granularity": "head", "sparsity": 0.5, "include_biases": True},
+    "fused-neuron": {"granularity": "neuron", "group_multiple": 2, "include_biases": True},
 }
 
 
@@ -64,9 +71,19 @@ class _Block(nn.Module):
         return x + self.fc2(torch.relu(self.fc1(x))) * self.narrow(x)
 
 
-def _core():
+def _core(name=""):
+    """`fused`: ModernBERT, where two ranks cut query, key and value in one linear within a head of the keys."""
     torch.manual_seed(0)
-    return nn.Sequential(_Block(), _Block())
+    if "fused" not in name:
+        return nn.Sequential(_Block(), _Block())
+    from transformers import ModernBertConfig, ModernBertModel
+
+    config = ModernBertConfig(
+        hidden_size=12, num_attention_heads=3, intermediate_size=25, num_hidden_layers=2, vocab_size=40,
+        attention_bias=True, mlp_bias=True, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1,
+        sep_token_id=2,
+    )  # fmt: skip
+    return ModernBertModel(config)
 
 
 def _config(**settings):
@@ -141,11 +158,11 @@ def _case(name, model):
     )
 
 
-def _sharded():
+def _sharded(name=""):
     from torch.distributed.fsdp import fully_shard
 
-    model = _core()
-    for block in model:
+    model = _core(name)
+    for block in getattr(model, "layers", model):
         fully_shard(block)
     fully_shard(model)
     return model
@@ -174,7 +191,7 @@ def _worker(folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
     rank = distributed.get_rank()
-    found = {name: _case(name, _sharded()) for name in _CASES}
+    found = {name: _case(name, _sharded(name)) for name in _CASES}
     extras = {
         "odd_blocks": _refusal(granularity="4x1", model=_sharded(), ignore=_ODD),
         "columns": _refusal(model=_by_columns()),
@@ -303,7 +320,7 @@ def _assert_equal(one, two):
 @pytest.mark.parametrize("name", _CASES)
 def test_equal_gradients_give_the_masks_of_one_process(found, name):
     """Masks, averages, windows, weights and reports."""
-    one = _case(name, _core())
+    one = _case(name, _core(name))
     assert any(report[4] for report in one[1]["reports"])
     _assert_equal(one, found[1][name])
 

@@ -1,6 +1,5 @@
 """The callback inside a real Trainer, on a tiny classifier."""
 
-import json
 import logging
 import shutil
 
@@ -8,7 +7,7 @@ import pytest
 import torch
 import transformers
 from torch.utils.data import Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from platon_compress.errors import InputError
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
@@ -107,45 +106,76 @@ def test_overflow_reported_by_the_optimizer_is_skipped(tmp_path):
     assert (callback.pruner.steps, callback.pruner.skipped_steps) == (_STEPS + 1, 1)
 
 
-@pytest.mark.parametrize("stop", [5, 8, 13])
-def test_resume_is_bit_identical(tmp_path, stop):
-    """Also from the middle of a window (5, 13) and inside the final phase (13)."""
+@pytest.mark.parametrize(
+    ("stop", "settings"),
+    [(5, {}), (8, {}), (13, {}), *((stop, {"freeze_steps": 4, "rewind_to": 0.25}) for stop in (9, 12, 14))],
+)
+def test_resume_is_bit_identical(tmp_path, stop, settings):
+    """Also from the middle of a window (5, 9, 13), inside the final phase (13), at and after a rewind (12, 14)."""
     whole = _trainer(tmp_path / "whole")
-    first = PlatonCallback(_config()).attach(whole)
+    first = PlatonCallback(_config(**settings)).attach(whole)
     whole.train()
     part = _trainer(tmp_path / "part", save_strategy="steps", save_steps=stop, save_total_limit=1)
     part.add_callback(_Stop(stop))
-    PlatonCallback(_config()).attach(part)
+    PlatonCallback(_config(**settings)).attach(part)
     part.train()
     folder = latest_complete_checkpoint(tmp_path / "part")
     assert folder == tmp_path / "part" / f"checkpoint-{stop}"
     resumed = _trainer(tmp_path / "part", seed=9)
-    second = PlatonCallback(_config(), resume_from=folder).attach(resumed)
+    second = PlatonCallback(_config(**settings), resume_from=folder).attach(resumed)
     resumed.train(resume_from_checkpoint=str(folder))
     for (name, a), b in zip(whole.model.named_parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(a, b), name
     masks = first.pruner.masks()
     assert all(torch.equal(mask, masks[name]) for name, mask in second.pruner.masks().items())
+    rates = [row["learning_rate"] for row in whole.state.log_history if "loss" in row]
+    assert rates[stop:] == [row["learning_rate"] for row in resumed.state.log_history if "loss" in row][stop:]
 
 
+def test_the_learning_rate_goes_back_when_the_mask_freezes(tmp_path):
+    """16 steps of linear decay from 1e-3, the last 4 frozen: from step 13 on, the rates of steps 5, 8, 11, 14."""
+    trainer = _trainer(tmp_path)
+    PlatonCallback(_config(freeze_steps=4, rewind_to=0.25)).attach(trainer)
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    # The Trainer logs the rate of the step that has just been taken.
+    taken = [1 - step / 16 for step in (*range(12), 4, 7, 10, 13)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [1e-3 * share for share in taken], rel=1e-6
+    )
+
+
+def test_a_schedule_that_cannot_be_rewound(tmp_path):
+    trainer = _trainer(
+        tmp_path, evaluate=True, eval_strategy="steps", eval_steps=4, lr_scheduler_type="reduce_lr_on_plateau",
+        metric_for_best_model="score",
+    )  # fmt: skip
+    PlatonCallback(_config(freeze_steps=4, rewind_to=0.25)).attach(trainer)
+    with pytest.raises(
+        InputError, match=r"rewind_to 0.25 rewinds a learning-rate schedule .* got ReduceLROnPl"
+    ):
+        trainer.train()
+
+
+@pytest.mark.parametrize("steps", [14, 16])
 @pytest.mark.parametrize("strategy", ["steps", "epoch"])
-def test_resume_of_a_finished_run_changes_nothing(tmp_path, strategy, caplog):
-    """The Trainer itself would take one more step, and save it."""
-    whole = _trainer(tmp_path, save_strategy=strategy, save_steps=8)
+def test_resume_of_a_finished_run_changes_nothing(tmp_path, strategy, steps, caplog):
+    """Where the last step ends no epoch (14), the Trainer itself would take one more, and save it."""
+    whole = _trainer(tmp_path, max_steps=steps, save_strategy=strategy, save_steps=8)
     PlatonCallback(_config()).attach(whole)
     whole.train()
     folder = latest_complete_checkpoint(tmp_path)
-    assert folder.name == f"checkpoint-{_STEPS}"
+    assert folder.name == f"checkpoint-{steps}"
     files = {path: path.read_bytes() for path in folder.iterdir()}
-    again = _trainer(tmp_path, seed=9, save_strategy=strategy, save_steps=8)
+    again = _trainer(tmp_path, seed=9, max_steps=steps, save_strategy=strategy, save_steps=8)
     callback = PlatonCallback(_config(), resume_from=folder).attach(again)
     again.train(resume_from_checkpoint=str(folder))
-    assert again.state.global_step == callback.pruner.steps == _STEPS
-    assert "step 16 is the last of this run; nothing is left to train" in caplog.text
+    assert again.state.global_step == callback.pruner.steps == steps
+    assert f"step {steps} is the last of this run; nothing is left to train" in caplog.text
     for (name, a), b in zip(whole.model.named_parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b), name
     assert files == {path: path.read_bytes() for path in folder.iterdir()}
-    assert not (tmp_path / f"checkpoint-{_STEPS + 1}").exists()
+    assert not (tmp_path / f"checkpoint-{steps + 1}").exists()
 
 
 class _Stop(TrainerCallback):
@@ -220,40 +250,6 @@ def test_config_longer_than_the_training(tmp_path):
 def test_pruner_before_training():
     with pytest.raises(InputError, match="PlatonCallback has no pruner yet"):
         _ = PlatonCallback(_config()).pruner
-
-
-def test_best_model_comes_from_the_final_phase(tmp_path):
-    """The metric is best at the start, when the model is dense; that checkpoint must not win."""
-    trainer = _trainer(
-        tmp_path, evaluate=True, save_strategy="steps", save_steps=2, eval_strategy="steps", eval_steps=2,
-        load_best_model_at_end=True, metric_for_best_model="worst", greater_is_better=True,
-    )  # fmt: skip
-    trainer.compute_metrics = lambda output: {"worst": float(100 - trainer.state.global_step)}
-    callback = PlatonCallback(_config()).attach(trainer)
-    trainer.train()
-    best = json.loads((tmp_path / "checkpoint-16" / "trainer_state.json").read_text())[
-        "best_model_checkpoint"
-    ]
-    assert best.endswith("checkpoint-14")  # the final phase starts at step 13
-    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
-
-
-def test_early_stopping_waits_for_the_final_phase(tmp_path, caplog):
-    trainer = _trainer(
-        tmp_path, evaluate=True, save_strategy="steps", save_steps=2, eval_strategy="steps", eval_steps=2,
-        load_best_model_at_end=True, metric_for_best_model="worst", greater_is_better=True,
-    )  # fmt: skip
-    trainer.compute_metrics = lambda output: {"worst": float(100 - trainer.state.global_step)}
-    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=1))
-    callback = PlatonCallback(_config()).attach(trainer)
-    with caplog.at_level(logging.WARNING):
-        trainer.train()
-    assert (
-        "early stopping at step 4 is refused: the model is not at its final sparsity before step 13"
-        in caplog.text
-    )
-    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
-    assert trainer.state.global_step == 16
 
 
 class _Rebuild(TrainerCallback):

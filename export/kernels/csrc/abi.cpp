@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "abi.h"
 #include "export.h"
 #include "linear.h"
 
@@ -84,6 +85,21 @@ bool reported(char* error, size_t error_size, Body&& body) noexcept {
   return false;
 }
 
+LinearSpec linear_spec(const PlatonSpec& spec) {
+  const auto layout = [](int panels) { return panels ? Layout::kPanels : Layout::kTokens; };
+  LinearSpec result;
+  result.bias.assign(spec.bias, spec.bias + spec.bias_length);
+  result.scale.assign(spec.scale, spec.scale + spec.scale_length);
+  result.shift.assign(spec.shift, spec.shift + spec.shift_length);
+  result.activation = parse_activation(spec.activation);
+  result.input = layout(spec.input_panels);
+  result.output = layout(spec.output_panels);
+  result.residual = layout(spec.residual_panels);
+  result.sum = layout(spec.sum_panels);
+  result.epsilon = spec.epsilon;
+  return result;
+}
+
 }  // namespace
 }  // namespace platon
 
@@ -109,19 +125,16 @@ PLATON_EXPORT const char* platon_selected_kernel(char* error, size_t error_size)
   return name;
 }
 
-// column_bytes: 2 (uint16) or 4 (int32). bias_length 0: no bias. Null with the reason in `error` on bad input.
+// column_bytes: 2 (uint16) or 4 (int32). Null with the reason in `error` on bad input.
 PLATON_EXPORT void* platon_linear_create(const float* values, int64_t value_count, const void* columns,
                                          int64_t column_count, int column_bytes, const int32_t* row_starts,
                                          int64_t row_start_count, int64_t in_features, int64_t out_features,
-                                         const float* bias, int64_t bias_length, const char* activation,
-                                         int input_panels, int output_panels, char* error, size_t error_size) {
+                                         const PlatonSpec* spec, char* error, size_t error_size) {
   SparseLinear* linear = nullptr;
   platon::reported(error, error_size, [&] {
     const platon::CsrView csr{values,     value_count,     columns,     column_count, column_bytes == 4,
                               row_starts, row_start_count, in_features, out_features};
-    linear = new SparseLinear(csr, std::vector<float>(bias, bias + bias_length), platon::parse_activation(activation),
-                              input_panels ? platon::Layout::kPanels : platon::Layout::kTokens,
-                              output_panels ? platon::Layout::kPanels : platon::Layout::kTokens);
+    linear = new SparseLinear(csr, platon::linear_spec(*spec));
   });
   return linear;
 }
@@ -140,12 +153,12 @@ PLATON_EXPORT void* platon_pool_create(int threads) {
 
 PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPool*>(pool); }
 
-// out[tokens][out_features] from x[tokens][in_features]; 0 with the reason in `error` on failure.
-PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const float* x, int64_t tokens,
-                                    float* out, void* pool, char* error, size_t error_size) {
+// 0 with the reason in `error` on failure.
+PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const PlatonData* data, void* pool,
+                                    char* error, size_t error_size) {
   return platon::reported(error, error_size, [&] {
-    static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), x, tokens, nullptr, out,
-                                                  ThreadPool::run, pool);
+    const platon::LinearData given{data->x, data->tokens, data->out, nullptr, data->residual, data->sum};
+    static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), given, ThreadPool::run, pool);
   });
 }
 

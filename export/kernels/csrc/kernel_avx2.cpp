@@ -295,6 +295,72 @@ void finish_panel(const float* acc, int rows, const Panel& panel, Activation act
   }
 }
 
+void add(const float* x, int rows, const Panel& panel, float* acc) {
+  for (int row = 0; row < rows; ++row, x += panel.stride)
+    for (int group = 0; group < panel.width; ++group, acc += kLanes)
+      _mm256_storeu_ps(acc, _mm256_add_ps(_mm256_loadu_ps(acc), _mm256_loadu_ps(x + panel.offset(group))));
+}
+
+constexpr int64_t kSumRows = 64;  // summed on their own first: the rounding error grows with 64 + features / 64
+
+// sum[w] of term(row, w) over all features, in blocks.
+template <int kWidth, class Term>
+inline void sum_features(int64_t features, __m256 sum[kWidth], const Term& term) {
+#pragma GCC unroll 8
+  for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_setzero_ps();
+  for (int64_t first = 0; first < features; first += kSumRows) {
+    const int64_t end = first + kSumRows < features ? first + kSumRows : features;
+    __m256 part[kWidth];
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) part[w] = _mm256_setzero_ps();
+    for (int64_t row = first; row < end; ++row)
+#pragma GCC unroll 8
+      for (int w = 0; w < kWidth; ++w) part[w] = term(row, w, part[w]);
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_add_ps(sum[w], part[w]);
+  }
+}
+
+// The two-pass form: the variance of values far from zero stays exact.
+template <int kWidth>
+void normalize_width(float* acc, int64_t features, float epsilon, const float* scale, const float* shift) {
+  constexpr int kStride = kWidth * kLanes;
+  const __m256 count = _mm256_set1_ps(static_cast<float>(features));
+  __m256 mean[kWidth], factor[kWidth];
+  sum_features<kWidth>(features, mean, [acc](int64_t row, int w, __m256 sum) {
+    return _mm256_add_ps(sum, _mm256_loadu_ps(acc + row * kStride + w * kLanes));
+  });
+#pragma GCC unroll 8
+  for (int w = 0; w < kWidth; ++w) mean[w] = _mm256_div_ps(mean[w], count);
+  sum_features<kWidth>(features, factor, [acc, &mean](int64_t row, int w, __m256 sum) {
+    const __m256 distance = _mm256_sub_ps(_mm256_loadu_ps(acc + row * kStride + w * kLanes), mean[w]);
+    return _mm256_fmadd_ps(distance, distance, sum);
+  });
+#pragma GCC unroll 8
+  for (int w = 0; w < kWidth; ++w) {
+    const __m256 variance = _mm256_add_ps(_mm256_div_ps(factor[w], count), _mm256_set1_ps(epsilon));
+    factor[w] = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(variance));
+  }
+  for (int64_t row = 0; row < features; ++row, acc += kStride) {
+    const __m256 weight = _mm256_broadcast_ss(scale + row), offset = _mm256_broadcast_ss(shift + row);
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) {
+      const __m256 unit = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(acc + w * kLanes), mean[w]), factor[w]);
+      _mm256_storeu_ps(acc + w * kLanes, _mm256_fmadd_ps(unit, weight, offset));
+    }
+  }
+}
+
+using NormalizeKernel = void (*)(float*, int64_t, float, const float*, const float*);
+constexpr NormalizeKernel kNormalizeKernels[kMaxWidth + 1] = {
+    nullptr,           normalize_width<1>, normalize_width<2>, normalize_width<3>, normalize_width<4>,
+    normalize_width<5>, normalize_width<6>, normalize_width<7>, normalize_width<8>};
+
+void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
+               const float* shift) {
+  kNormalizeKernels[panel.width](acc, features, epsilon, scale, shift);
+}
+
 constexpr int kBurnRegisters = 12;  // enough independent sums to hide the latency of an FMA
 constexpr int kBurnLoads = 16;
 
@@ -327,8 +393,8 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels avx2_kernels = {"avx2",       supported, pack,      multiply, finish,
-                              finish_panel, burn_fma,  burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
+const Kernels avx2_kernels = {"avx2", supported, pack,     multiply,  finish,                     finish_panel,
+                              add,    normalize, burn_fma, burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
 
 }  // namespace platon
 

@@ -67,6 +67,31 @@ void finish_panel(const float* acc, int rows, const Panel& panel, Activation act
         out[row * panel.stride + panel.offset(group) + t] = activate(acc[row * lanes + group * kLanes + t], activation);
 }
 
+void add(const float* x, int rows, const Panel& panel, float* acc) {
+  for (int row = 0; row < rows; ++row, x += panel.stride)
+    for (int group = 0; group < panel.width; ++group)
+      for (int t = 0; t < kLanes; ++t) *acc++ += x[panel.offset(group) + t];
+}
+
+void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
+               const float* shift) {
+  const int lanes = panel.width * kLanes;
+  for (int t = 0; t < lanes; ++t) {
+    double sum = 0.0, squares = 0.0;
+    for (int64_t i = 0; i < features; ++i) sum += acc[i * lanes + t];
+    const double mean = sum / static_cast<double>(features);
+    for (int64_t i = 0; i < features; ++i) {
+      const double distance = acc[i * lanes + t] - mean;
+      squares += distance * distance;
+    }
+    const double factor = 1.0 / std::sqrt(squares / static_cast<double>(features) + epsilon);
+    for (int64_t i = 0; i < features; ++i) {
+      float& value = acc[i * lanes + t];
+      value = static_cast<float>((value - mean) * factor) * scale[i] + shift[i];
+    }
+  }
+}
+
 constexpr int kBurnTerms = 8;
 
 void burn_fma(int64_t rounds) {
@@ -90,7 +115,7 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar",     supported, pack,      multiply,        finish,
-                                finish_panel, burn_fma,  burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
+const Kernels scalar_kernels = {"scalar", supported, pack,     multiply,  finish,         finish_panel,
+                                add,      normalize, burn_fma, burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
 
 }  // namespace platon

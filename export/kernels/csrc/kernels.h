@@ -51,6 +51,12 @@ struct Kernels {
                  int64_t out_stride);
   // out[row][panel.stride] = activation(acc[row][token]), for a panel without padding
   void (*finish_panel)(const float* acc, int rows, const Panel& panel, Activation activation, float* out);
+  // acc += x[row][panel.stride], for the panel's tokens; padding behind them may hold anything afterwards
+  void (*add)(const float* x, int rows, const Panel& panel, float* acc);
+  // Each token of acc[features][width * kLanes] to mean 0 and variance 1 over the features (biased variance plus
+  // epsilon, as ONNX LayerNormalization), times scale[feature], plus shift[feature].
+  void (*normalize)(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
+                    const float* shift);
   // What this processor can do at most with these instructions, for benchmarks: one call does `rounds` rounds of
   // fma_flops floating-point operations on registers, or of load_bytes read from the first-level cache.
   void (*burn_fma)(int64_t rounds);

@@ -23,24 +23,26 @@ std::string kernel_names() {
 
 constexpr int64_t kTileColumns = 64;  // columns that one thread packs at a time
 
-// How far a panel is packed. Whoever needs it first packs tiles; whoever comes meanwhile packs others.
+// How far a panel is packed, and how many of its rows have their sums. Whoever needs a panel first packs tiles;
+// whoever comes meanwhile packs others.
 struct PanelProgress {
-  std::atomic<int64_t> taken{0}, done{0};
+  std::atomic<int64_t> taken{0}, done{0}, rows{0};
 };
 
 // Everything that the work items of one call share.
 struct Call {
   const Kernels& kernels;
   const PackedWeights& weights;
+  const LinearSpec& spec;
+  const LinearData& data;
   const Panels panels;
-  const float* x;
-  const float* bias;
-  const Activation activation;
-  const bool output_panels;
-  float* out;
-  float* packed;  // null where x lies in panels already
+  const bool in_panels;  // layouts say tokens or panels; false: too few tokens for panels
+  float* packed;         // null where x lies in panels already
+  float* sums;           // accumulators of the whole output where more follows than an activation, else null
   std::vector<PanelProgress> progress;
   std::atomic<bool> out_of_memory{false};
+
+  bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
 };
 
 int64_t tile_count(int64_t features) { return (features + kTileColumns - 1) / kTileColumns; }
@@ -55,11 +57,11 @@ void pack_tile(const Kernels& kernels, const float* x, int64_t features, const P
 // taken, so this cannot deadlock however few threads there are.
 const float* packed_panel(Call& call, int64_t index) {
   const int64_t in = call.weights.in_features(), start = call.panels.first_token(index) * in;
-  if (!call.packed) return call.x + start;
+  if (!call.packed) return call.data.x + start;
   PanelProgress& progress = call.progress[index];
   const int64_t tiles = tile_count(in);
   for (int64_t tile; (tile = progress.taken.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
-    pack_tile(call.kernels, call.x + start, in, call.panels[index], tile, call.packed + start);
+    pack_tile(call.kernels, call.data.x + start, in, call.panels[index], tile, call.packed + start);
     progress.done.fetch_add(1, std::memory_order_release);
   }
   for (int spins = 0; progress.done.load(std::memory_order_acquire) < tiles; ++spins)
@@ -67,27 +69,72 @@ const float* packed_panel(Call& call, int64_t index) {
   return call.packed + start;
 }
 
+// One row chunk times one panel.
+struct Item {
+  const Panel panel;
+  const int64_t index, first_row;
+  const int rows;
+};
+
+// Rows of finished accumulators into `out`, the output of the whole layer.
+void write(const Call& call, const Item& item, const float* acc, Layout layout, float* out) {
+  const int64_t features = call.weights.out_features();
+  out += call.panels.first_token(item.index) * features;
+  if (call.panel_layout(layout))
+    call.kernels.finish_panel(acc, item.rows, item.panel, call.spec.activation, out + item.first_row * item.panel.stride);
+  else
+    call.kernels.finish(acc, item.rows, item.panel, call.spec.activation, out + item.first_row, features);
+}
+
+void add_residual(const Call& call, const Item& item, float* acc) {
+  const int64_t features = call.weights.out_features();
+  const float* residual = call.data.residual + call.panels.first_token(item.index) * features;
+  if (call.panel_layout(call.spec.residual)) {
+    call.kernels.add(residual + item.first_row * item.panel.stride, item.rows, item.panel, acc);
+  } else {
+    const Scratch packed(static_cast<size_t>(item.rows) * item.panel.width * kLanes);
+    call.kernels.pack(residual + item.first_row, features, item.panel, item.rows, packed.data());
+    call.kernels.add(packed.data(), item.rows, item.panel, acc);
+  }
+}
+
+// `acc` holds the item's part of call.sums. Whoever brings a panel's last rows normalises the panel.
+void finish_sums(Call& call, const Item& item, float* acc) {
+  const LinearSpec& spec = call.spec;
+  const int64_t features = call.weights.out_features();
+  if (call.data.residual) add_residual(call, item, acc);
+  if (call.data.sum) write(call, item, acc, spec.sum, call.data.sum);
+  if (spec.scale.empty()) return write(call, item, acc, spec.output, call.data.out);
+  if (call.progress[item.index].rows.fetch_add(item.rows, std::memory_order_acq_rel) + item.rows < features) return;
+  float* panel_sums = call.sums + call.panels.first_token(item.index) * features;
+  call.kernels.normalize(panel_sums, features, item.panel, spec.epsilon, spec.scale.data(), spec.shift.data());
+  const Item whole{item.panel, item.index, 0, static_cast<int>(features)};
+  write(call, whole, panel_sums, spec.output, call.data.out);
+}
+
 // Work item: one row chunk times one panel; neighbours in the order share the chunk's weights.
-void multiply_item(void* data, size_t item) {
+void multiply_item(void* data, size_t number) {
   Call& call = *static_cast<Call*>(data);
   const PackedWeights& weights = call.weights;
-  const int64_t chunk = static_cast<int64_t>(item) / call.panels.count();
-  const int64_t index = static_cast<int64_t>(item) % call.panels.count();
-  const int64_t first_row = weights.first_row(chunk), out_features = weights.out_features();
-  const Panel panel = call.panels[index];
-  const int rows = weights.rows(chunk);
-  const float* bias = call.bias ? call.bias + first_row : nullptr;
-  float* out = call.out + call.panels.first_token(index) * out_features;
+  const int64_t chunk = static_cast<int64_t>(number) / call.panels.count();
+  const int64_t index = static_cast<int64_t>(number) % call.panels.count();
+  const Item item{call.panels[index], index, weights.first_row(chunk), weights.rows(chunk)};
+  const size_t lanes = static_cast<size_t>(item.panel.width) * kLanes;
+  const float* bias = call.data.bias ? call.data.bias : call.spec.bias.empty() ? nullptr : call.spec.bias.data();
+  if (bias) bias += item.first_row;
   try {
     const float* x = packed_panel(call, index);
-    const Scratch acc(static_cast<size_t>(rows) * panel.width * kLanes);
+    const Scratch own(call.sums ? 0 : item.rows * lanes);
+    float* acc = call.sums ? call.sums + call.panels.first_token(index) * weights.out_features() +
+                                 item.first_row * static_cast<int64_t>(lanes)
+                           : own.data();
     weights.each_block(chunk, [&](int64_t column, const Block& block, bool first) {
-      call.kernels.multiply(block, panel, first, bias, x + column * panel.stride, acc.data());
+      call.kernels.multiply(block, item.panel, first, bias, x + column * item.panel.stride, acc);
     });
-    if (call.output_panels)
-      call.kernels.finish_panel(acc.data(), rows, panel, call.activation, out + first_row * panel.stride);
+    if (call.sums)
+      finish_sums(call, item, acc);
     else
-      call.kernels.finish(acc.data(), rows, panel, call.activation, out + first_row, out_features);
+      write(call, item, acc, call.spec.output, call.data.out);
   } catch (const std::bad_alloc&) {
     call.out_of_memory = true;
   }
@@ -165,25 +212,37 @@ void pack_tokens(const Kernels& kernels, const float* x, int64_t tokens, int64_t
   parallel_for(pool, pack_item, static_cast<size_t>(call.panels.count() * tile_count(features)), &call);
 }
 
-SparseLinear::SparseLinear(const CsrView& csr, std::vector<float> bias, Activation activation, Layout input,
-                           Layout output)
-    : weights_(csr), bias_(std::move(bias)), activation_(activation), input_(input), output_(output) {
-  if (!bias_.empty() && static_cast<int64_t>(bias_.size()) != csr.out_features)
-    throw InputError("bias must have out_features = " + std::to_string(csr.out_features) + " entries, got " +
-                     std::to_string(bias_.size()));
+SparseLinear::SparseLinear(const CsrView& csr, LinearSpec spec) : weights_(csr), spec_(std::move(spec)) {
+  const auto check = [&](const std::vector<float>& vector, const char* name, bool needed) {
+    if (vector.size() != static_cast<size_t>(csr.out_features) && (needed || !vector.empty()))
+      throw InputError(std::string(name) + " must have out_features = " + std::to_string(csr.out_features) +
+                       " entries, got " + std::to_string(vector.size()));
+  };
+  const bool norm = !spec_.scale.empty() || !spec_.shift.empty();
+  check(spec_.bias, "bias", false);
+  check(spec_.scale, "scale", norm);
+  check(spec_.shift, "shift", norm);
+  if (norm && spec_.activation != Activation::kNone) throw InputError("a norm cannot follow an activation");
+  if (!(spec_.epsilon >= 0.0f && spec_.epsilon <= 1.0f))
+    throw InputError("epsilon must lie in [0, 1], got " + std::to_string(spec_.epsilon));
 }
 
-void SparseLinear::run(const Kernels& kernels, const float* x, int64_t tokens, const float* bias, float* out,
-                       ParallelFor parallel_for, void* pool) const {
+void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const {
+  const int64_t tokens = data.tokens;
   if (tokens <= 0) return;
-  const bool input_panels = input_ == Layout::kPanels && tokens >= kLanes;
-  const bool output_panels = output_ == Layout::kPanels && tokens >= kLanes;
-  const Panels panels(tokens, !input_panels && !output_panels);
-  const int64_t packed_floats = input_panels ? 0 : panels.groups() * kLanes * weights_.in_features();
-  const Scratch packed(static_cast<size_t>(packed_floats));
-  Call call{kernels,     weights_,      panels, x,
-            bias ? bias : this->bias(), activation_, output_panels, out,
-            input_panels ? nullptr : packed.data(),  std::vector<PanelProgress>(panels.count())};
+  if (data.residual && spec_.activation != Activation::kNone)
+    throw InputError("a residual cannot be added behind an activation");
+  const bool in_panels = tokens >= kLanes;
+  const auto panel_layout = [&](Layout layout) { return in_panels && layout == Layout::kPanels; };
+  const bool unpadded = panel_layout(spec_.input) || panel_layout(spec_.output) ||
+                        (data.residual && panel_layout(spec_.residual)) || (data.sum && panel_layout(spec_.sum));
+  const Panels panels(tokens, !unpadded);
+  const size_t lanes = static_cast<size_t>(panels.groups()) * kLanes;
+  const Scratch packed(panel_layout(spec_.input) ? 0 : lanes * weights_.in_features());
+  const bool more = data.residual || data.sum || !spec_.scale.empty();
+  const Scratch sums(more ? lanes * weights_.out_features() : 0);
+  Call call{kernels,   weights_,      spec_,       data, panels, in_panels, panel_layout(spec_.input) ? nullptr : packed.data(),
+            more ? sums.data() : nullptr, std::vector<PanelProgress>(panels.count())};
   parallel_for(pool, multiply_item, static_cast<size_t>(panels.count() * weights_.chunk_count()), &call);
   if (call.out_of_memory) throw std::bad_alloc();
 }

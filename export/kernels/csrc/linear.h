@@ -42,26 +42,39 @@ class Panels {
 void pack_tokens(const Kernels& kernels, const float* x, int64_t tokens, int64_t features, float* out,
                  ParallelFor parallel_for, void* pool);
 
+// What a layer does beside the product: Y = norm(activation(X W^T + bias) + residual).
+struct LinearSpec {
+  std::vector<float> bias;          // empty, or out_features values
+  Activation activation = Activation::kNone;
+  Layout input = Layout::kTokens, output = Layout::kTokens;
+  Layout residual = Layout::kTokens, sum = Layout::kTokens;
+  std::vector<float> scale, shift;  // of the norm over out_features; both empty: no norm
+  float epsilon = 0.0f;
+};
+
+// The activations of one call, each in the layout that the spec names.
+struct LinearData {
+  const float* x;                   // [tokens][in_features]
+  int64_t tokens;
+  float* out;                       // [tokens][out_features]
+  const float* bias = nullptr;      // overrides the stored one
+  const float* residual = nullptr;  // [tokens][out_features]; not together with an activation
+  float* sum = nullptr;             // [tokens][out_features]: gets what goes into the norm
+};
+
 class SparseLinear {
  public:
-  // `bias` is empty or holds out_features values. Throws InputError.
-  SparseLinear(const CsrView& csr, std::vector<float> bias, Activation activation, Layout input = Layout::kTokens,
-               Layout output = Layout::kTokens);
+  SparseLinear(const CsrView& csr, LinearSpec spec);  // throws InputError
 
-  // out[tokens][out_features] = activation(x[tokens][in_features] W^T + bias), both in the layouts of this layer.
-  // `bias` overrides the stored one.
-  // The result does not depend on how parallel_for distributes the work. Throws std::bad_alloc.
-  void run(const Kernels& kernels, const float* x, int64_t tokens, const float* bias, float* out,
-           ParallelFor parallel_for, void* pool) const;
+  // The result does not depend on how parallel_for distributes the work. Throws InputError and std::bad_alloc.
+  void run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const;
 
   const PackedWeights& weights() const { return weights_; }
-  const float* bias() const { return bias_.empty() ? nullptr : bias_.data(); }
+  const LinearSpec& spec() const { return spec_; }
 
  private:
   PackedWeights weights_;
-  std::vector<float> bias_;
-  Activation activation_;
-  Layout input_, output_;
+  LinearSpec spec_;
 };
 
 }  // namespace platon

@@ -21,7 +21,7 @@ struct KernelContext;
 constexpr uint32_t kApiVersion = 17;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kUndefined = 0, kFloat = 1, kUint16 = 4, kInt32 = 6 };
+enum ElementType : int { kUndefined = 0, kFloat = 1, kUint16 = 4, kInt32 = 6, kFloat16 = 10 };
 enum Characteristic : int { kRequired = 0, kOptional = 1 };
 
 enum Slot : size_t {
@@ -35,9 +35,11 @@ enum Slot : size_t {
   kGetDimensions = 62,
   kGetTensorShapeElementCount = 64,
   kGetTensorTypeAndShape = 65,
+  kKernelInfoGetAttributeFloat = 85,
   kKernelInfoGetAttributeInt64 = 86,
   kKernelInfoGetAttributeString = 87,
   kKernelContextGetInputCount = 88,
+  kKernelContextGetOutputCount = 89,
   kKernelContextGetInput = 90,
   kKernelContextGetOutput = 91,
   kReleaseStatus = 93,
@@ -124,6 +126,9 @@ class Api {
   Status* dimensions(const TensorInfo* info, int64_t* dims, size_t count) const {
     return call<Status*(const TensorInfo*, int64_t*, size_t)>(kGetDimensions)(info, dims, count);
   }
+  Status* attribute_float(const KernelInfo* info, const char* name, float* out) const {
+    return call<Status*(const KernelInfo*, const char*, float*)>(kKernelInfoGetAttributeFloat)(info, name, out);
+  }
   Status* attribute_int64(const KernelInfo* info, const char* name, int64_t* out) const {
     return call<Status*(const KernelInfo*, const char*, int64_t*)>(kKernelInfoGetAttributeInt64)(info, name, out);
   }
@@ -140,6 +145,9 @@ class Api {
   }
   Status* input_count(const KernelContext* context, size_t* count) const {
     return call<Status*(const KernelContext*, size_t*)>(kKernelContextGetInputCount)(context, count);
+  }
+  Status* output_count(const KernelContext* context, size_t* count) const {
+    return call<Status*(const KernelContext*, size_t*)>(kKernelContextGetOutputCount)(context, count);
   }
   Status* input(const KernelContext* context, size_t index, const Value** value) const {
     return call<Status*(const KernelContext*, size_t, const Value**)>(kKernelContextGetInput)(context, index, value);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "export.h"
+#include "half.h"
 #include "linear.h"
 #include "ort_abi.h"
 
@@ -18,9 +19,11 @@ namespace {
 
 using ort::Api;
 
-enum Input : size_t { kX, kValues, kColumns, kRowStarts, kBias, kInputCount };
-constexpr const char* kInputNames[] = {"X", "values", "columns", "row_starts", "bias"};
-constexpr int64_t kFormatVersion = 2;  // 1: activations token by token; 2: adds input_layout and output_layout
+enum Input : size_t { kX, kValues, kColumns, kRowStarts, kBias, kResidual, kScale, kShift, kInputCount };
+constexpr const char* kInputNames[] = {"X", "values", "columns", "row_starts", "bias", "residual", "scale", "shift"};
+enum Output : size_t { kY, kSum, kOutputCount };
+// 1: activations token by token; 2: adds input_layout and output_layout; 3: adds residual, scale, shift and sum; float16 values
+constexpr int64_t kFormatVersion = 3;
 
 // An OrtStatus on its way through our own code.
 struct StatusError {
@@ -109,6 +112,15 @@ int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name)
   return value;
 }
 
+float float_attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
+  float value = 0.0f;
+  if (ort::Status* status = api.attribute_float(info, name, &value)) {
+    api.release_status(status);
+    throw InputError(std::string("attribute ") + name + " is missing; export the model again");
+  }
+  return value;
+}
+
 int64_t format_version(const Api& api, const ort::KernelInfo* info) {
   int64_t value = 1;
   if (ort::Status* status = api.attribute_int64(info, "format_version", &value)) api.release_status(status);
@@ -128,25 +140,47 @@ std::string text_attribute(const Api& api, const ort::KernelInfo* info, const ch
   return value.c_str();
 }
 
-Layout layout(const Api& api, const ort::KernelInfo* info, const char* name, int64_t version) {
-  const std::string value = version < 2 ? "" : text_attribute(api, info, name);
+Layout layout(const Api& api, const ort::KernelInfo* info, const char* name, bool known) {
+  const std::string value = known ? text_attribute(api, info, name) : "";
   if (value.empty() || value == "tokens") return Layout::kTokens;
   if (value == "panels") return Layout::kPanels;
   throw InputError(std::string(name) + " must be 'tokens' or 'panels', got '" + value + "'");
 }
 
-std::vector<float> constant_bias(const Api& api, const ort::KernelInfo* info, int64_t out_features) {
+// Empty when the node has no such input, or another node computes it.
+std::vector<float> constant_vector(const Api& api, const ort::KernelInfo* info, Input input, int64_t length) {
   size_t inputs = 0;
   check(api.kernel_input_count(info, &inputs));
-  const ort::Value* value = inputs > kBias ? constant(api, info, kBias) : nullptr;
+  const ort::Value* value = inputs > input ? constant(api, info, input) : nullptr;
   if (!value) return {};
   const Tensor tensor(api, value);
-  const int64_t length = tensor.length(kBias, ort::kFloat);
-  if (length != out_features)
-    throw InputError("bias must have out_features = " + std::to_string(out_features) + " entries, got " +
-                     std::to_string(length));
+  if (tensor.length(input, ort::kFloat) != length)
+    throw InputError(std::string(kInputNames[input]) + " must have out_features = " + std::to_string(length) +
+                     " entries, got " + std::to_string(tensor.shape[0]));
   const float* data = static_cast<const float*>(tensor.data);
   return std::vector<float>(data, data + length);
+}
+
+std::vector<float> widen(const Tensor& halves) {
+  std::vector<float> values(static_cast<size_t>(halves.length(kValues, ort::kFloat16)));
+  const uint16_t* data = static_cast<const uint16_t*>(halves.data);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = half_to_float(data[i]);
+  return values;
+}
+
+LinearSpec linear_spec(const Api& api, const ort::KernelInfo* info, int64_t out_features, int64_t version) {
+  LinearSpec spec;
+  spec.bias = constant_vector(api, info, kBias, out_features);
+  spec.activation = parse_activation(text_attribute(api, info, "activation"));
+  spec.input = layout(api, info, "input_layout", version >= 2);
+  spec.output = layout(api, info, "output_layout", version >= 2);
+  if (version < 3) return spec;
+  spec.residual = layout(api, info, "residual_layout", true);
+  spec.sum = layout(api, info, "sum_layout", true);
+  spec.scale = constant_vector(api, info, kScale, out_features);
+  spec.shift = constant_vector(api, info, kShift, out_features);
+  if (!spec.scale.empty()) spec.epsilon = float_attribute(api, info, "epsilon");
+  return spec;
 }
 
 struct PoolBridge {
@@ -177,9 +211,10 @@ int64_t token_count(const Tensor& x, int64_t features) {
   return tokens;
 }
 
-float* output_data(const Api& api, ort::KernelContext* context, const std::vector<int64_t>& shape) {
+float* output_data(const Api& api, ort::KernelContext* context, Output index, const std::vector<int64_t>& shape) {
   ort::Value* output = nullptr;
-  check(api.output(context, 0, shape.data(), shape.size(), &output));
+  check(api.output(context, index, shape.data(), shape.size(), &output));
+  if (!output) return nullptr;
   void* data = nullptr;
   check(api.tensor_data(output, &data));
   return static_cast<float*>(data);
@@ -191,14 +226,15 @@ class OrtKernel {
     const int64_t version = format_version(api, info);
     if (version < 1 || version > kFormatVersion)
       throw InputError("format_version " + std::to_string(version) +
-                       " is unknown to this library, which reads versions 1 and 2; install a newer platon-compress");
+                       " is unknown to this library, which reads versions 1 to 3; install a newer platon-compress");
     const Tensor values = required_constant(api, info, kValues);
     const Tensor columns = required_constant(api, info, kColumns);
     const Tensor row_starts = required_constant(api, info, kRowStarts);
     const bool wide = columns.type == ort::kInt32;
     CsrView csr{};
-    csr.values = static_cast<const float*>(values.data);
-    csr.value_count = values.length(kValues, ort::kFloat);
+    const std::vector<float> widened = values.type == ort::kFloat16 ? widen(values) : std::vector<float>();
+    csr.value_count = values.length(kValues, values.type == ort::kFloat16 ? ort::kFloat16 : ort::kFloat);
+    csr.values = values.type == ort::kFloat16 ? widened.data() : static_cast<const float*>(values.data);
     csr.columns = columns.data;
     csr.column_count = columns.length(kColumns, wide ? ort::kInt32 : ort::kUint16);
     csr.wide_columns = wide;
@@ -206,10 +242,7 @@ class OrtKernel {
     csr.row_start_count = row_starts.length(kRowStarts, ort::kInt32);
     csr.in_features = attribute(api, info, "in_features");
     csr.out_features = attribute(api, info, "out_features");
-    linear_ = std::make_unique<SparseLinear>(csr, constant_bias(api, info, csr.out_features),
-                                             parse_activation(text_attribute(api, info, "activation")),
-                                             layout(api, info, "input_layout", version),
-                                             layout(api, info, "output_layout", version));
+    linear_ = std::make_unique<SparseLinear>(csr, linear_spec(api, info, csr.out_features, version));
   }
 
   ort::Status* compute(ort::KernelContext* context) noexcept {
@@ -224,19 +257,27 @@ class OrtKernel {
     const int64_t tokens = token_count(x, linear_->weights().in_features());
     std::vector<int64_t> shape = x.shape;
     shape.back() = linear_->weights().out_features();
-    float* out = output_data(api_, context, shape);
+    size_t inputs = 0, outputs = 0;
+    check(api_.input_count(context, &inputs));
+    check(api_.output_count(context, &outputs));
+    LinearData data{static_cast<const float*>(x.data), tokens, output_data(api_, context, kY, shape)};
+    data.bias = run_time_bias(context, inputs);
+    data.residual = residual(context, inputs, shape);
+    if (outputs > kSum) data.sum = output_data(api_, context, kSum, shape);
     PoolBridge bridge{api_, context};
-    linear_->run(kernels_, static_cast<const float*>(x.data), tokens, run_time_bias(context),
-                 out, PoolBridge::run, &bridge);
+    linear_->run(kernels_, data, PoolBridge::run, &bridge);
+  }
+
+  // Null when the node has no such input.
+  const ort::Value* optional(const ort::KernelContext* context, size_t inputs, Input input) const {
+    const ort::Value* value = nullptr;
+    if (inputs > input) check(api_.input(context, input, &value));
+    return value;
   }
 
   // A bias that is not an initializer (another node computes it) is read on every call.
-  const float* run_time_bias(const ort::KernelContext* context) const {
-    if (linear_->bias()) return nullptr;
-    size_t inputs = 0;
-    check(api_.input_count(context, &inputs));
-    const ort::Value* value = nullptr;
-    if (inputs > kBias) check(api_.input(context, kBias, &value));
+  const float* run_time_bias(const ort::KernelContext* context, size_t inputs) const {
+    const ort::Value* value = linear_->spec().bias.empty() ? optional(context, inputs, kBias) : nullptr;
     if (!value) return nullptr;
     const Tensor bias(api_, value);
     const int64_t out = linear_->weights().out_features();
@@ -244,6 +285,15 @@ class OrtKernel {
       throw InputError("bias must have out_features = " + std::to_string(out) + " entries, got " +
                        std::to_string(bias.shape[0]));
     return static_cast<const float*>(bias.data);
+  }
+
+  const float* residual(const ort::KernelContext* context, size_t inputs, const std::vector<int64_t>& shape) const {
+    const ort::Value* value = optional(context, inputs, kResidual);
+    if (!value) return nullptr;
+    const Tensor residual(api_, value);
+    if (residual.type != ort::kFloat || residual.shape != shape)
+      throw InputError("residual must be float32 of the output's shape, got another type or shape");
+    return static_cast<const float*>(residual.data);
   }
 
   Api api_;
@@ -262,7 +312,7 @@ class PackKernel {
       check(api_.input(context, kX, &input));
       const Tensor x(api_, input);
       const int64_t tokens = token_count(x, -1);
-      float* out = output_data(api_, context, x.shape);
+      float* out = output_data(api_, context, kY, x.shape);
       PoolBridge bridge{api_, context};
       pack_tokens(kernels_, static_cast<const float*>(x.data), tokens, x.shape.back(), out, PoolBridge::run, &bridge);
     });
@@ -279,15 +329,16 @@ ort::CustomOp make_op() {
   op.version = ort::kApiVersion;
   op.get_execution_provider = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
   op.get_input_type = [](const ort::CustomOp*, size_t index) {
-    constexpr ort::ElementType types[] = {ort::kFloat, ort::kFloat, ort::kUndefined, ort::kInt32, ort::kFloat};
-    return index < kInputCount ? types[index] : ort::kUndefined;
+    return index == kValues || index == kColumns ? ort::kUndefined : index == kRowStarts ? ort::kInt32 : ort::kFloat;
   };
   op.get_output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
   op.get_output_count = [](const ort::CustomOp*) -> size_t { return 1; };
   op.get_input_characteristic = [](const ort::CustomOp*, size_t index) {
-    return index == kBias ? ort::kOptional : ort::kRequired;
+    return index >= kBias ? ort::kOptional : ort::kRequired;
   };
-  op.get_output_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
+  op.get_output_characteristic = [](const ort::CustomOp*, size_t index) {
+    return index == kY ? ort::kRequired : ort::kOptional;
+  };
   op.get_input_memory_type = [](const ort::CustomOp*, size_t) { return 0; };
   op.get_variadic_input_min_arity = [](const ort::CustomOp*) { return 1; };
   op.get_variadic_input_homogeneity = [](const ort::CustomOp*) { return 1; };
@@ -310,6 +361,7 @@ ort::CustomOp make_sparse_linear() {
   ort::CustomOp op = make_op<OrtKernel>();
   op.get_name = [](const ort::CustomOp*) { return "SparseLinear"; };
   op.get_input_count = [](const ort::CustomOp*) -> size_t { return kInputCount; };
+  op.get_output_count = [](const ort::CustomOp*) -> size_t { return kOutputCount; };
   return op;
 }
 

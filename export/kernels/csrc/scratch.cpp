@@ -37,6 +37,7 @@ FreeList& free_list() {
 
 // The smallest free buffer that fits and is not more than four times too large.
 Scratch::Scratch(size_t floats) {
+  if (floats == 0) return;
   if (floats > std::numeric_limits<size_t>::max() / (2 * sizeof(float))) throw std::bad_alloc();
   FreeList& list = free_list();
   {
@@ -58,6 +59,7 @@ Scratch::Scratch(size_t floats) {
 
 // A full list drops its smallest buffer, or this one: the large ones are the dear ones.
 Scratch::~Scratch() {
+  if (!data_) return;
   float* dropped = nullptr;
   {
     FreeList& list = free_list();

@@ -9,16 +9,18 @@
 #include <string>
 #include <vector>
 
+#include "abi.h"
+
 extern "C" {
 const char* platon_kernel_names();
 int platon_kernel_supported(const char* name);
 void* platon_linear_create(const float*, int64_t, const void*, int64_t, int, const int32_t*, int64_t, int64_t, int64_t,
-                           const float*, int64_t, const char*, int, int, char*, size_t);
+                           const PlatonSpec*, char*, size_t);
 int platon_pack_tokens(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
 void platon_linear_destroy(void*);
 void* platon_pool_create(int threads);
 void platon_pool_destroy(void*);
-int platon_linear_run(const void*, const char*, const float*, int64_t, float*, void*, char*, size_t);
+int platon_linear_run(const void*, const char*, const PlatonData*, void*, char*, size_t);
 int platon_burn(const char* kernels, int kind, int64_t rounds, int threads, void* pool);
 }
 
@@ -46,26 +48,35 @@ Weights random_weights(int out, int in, double density) {
   return w;
 }
 
-void* create(const Weights& w, const std::vector<float>& bias, const char* activation, bool narrow, bool panels = false) {
+PlatonSpec spec_of(const std::vector<float>& bias, const char* activation) {
+  PlatonSpec spec{};
+  spec.bias = bias.data(), spec.bias_length = static_cast<int64_t>(bias.size());
+  spec.activation = activation;
+  return spec;
+}
+
+void* create(const Weights& w, const PlatonSpec& spec, bool narrow) {
   char error[300] = "";
   const std::vector<uint16_t> short_columns(w.columns.begin(), w.columns.end());
   const void* columns = narrow ? static_cast<const void*>(short_columns.data()) : w.columns.data();
   void* linear = platon_linear_create(w.values.data(), static_cast<int64_t>(w.values.size()), columns,
                                       static_cast<int64_t>(w.columns.size()), narrow ? 2 : 4, w.starts.data(),
-                                      static_cast<int64_t>(w.starts.size()), w.in, w.out, bias.data(),
-                                      static_cast<int64_t>(bias.size()), activation, panels, panels, error, sizeof error);
+                                      static_cast<int64_t>(w.starts.size()), w.in, w.out, &spec, error, sizeof error);
   if (!linear && !*error) std::abort();  // a refusal always has a reason
   return linear;
 }
 
 // Heap buffers of exactly the right size, so that one float too far is found.
 std::vector<float> run(const void* linear, const Weights& w, const std::string& kernel, int tokens, void* pool,
-                       const float* source) {
+                       const float* source, bool residual = false, bool sum = false) {
   const std::unique_ptr<float[]> x(new float[static_cast<size_t>(tokens * w.in)]);
   const std::unique_ptr<float[]> y(new float[static_cast<size_t>(tokens * w.out)]);
   std::memcpy(x.get(), source, static_cast<size_t>(tokens * w.in) * sizeof(float));
+  const size_t outputs = static_cast<size_t>(tokens * w.out);
+  const std::unique_ptr<float[]> added(residual ? new float[outputs]() : nullptr), sums(sum ? new float[outputs] : nullptr);
+  const PlatonData data{x.get(), tokens, y.get(), added.get(), sums.get()};
   char error[300];
-  if (!platon_linear_run(linear, kernel.c_str(), x.get(), tokens, y.get(), pool, error, sizeof error)) std::abort();
+  if (!platon_linear_run(linear, kernel.c_str(), &data, pool, error, sizeof error)) std::abort();
   return std::vector<float>(y.get(), y.get() + tokens * w.out);
 }
 
@@ -94,7 +105,7 @@ void valid_weights(const std::vector<std::string>& kernels) {
     for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
     void* pool = platon_pool_create(1 + round % 4);
     for (const char* activation : {"", "gelu", "gelu_tanh", "relu"}) {
-      void* linear = create(w, bias, activation, round % 2 == 0);
+      void* linear = create(w, spec_of(bias, activation), round % 2 == 0);
       if (!linear) std::abort();
       for (const std::string& kernel : kernels) {
         const std::vector<float> y = run(linear, w, kernel, tokens, pool, x.data());
@@ -102,13 +113,24 @@ void valid_weights(const std::vector<std::string>& kernels) {
       }
       platon_linear_destroy(linear);
     }
-    void* between_panels = create(w, bias, "gelu", false, true);
+    PlatonSpec panels = spec_of(bias, "gelu");
+    panels.input_panels = panels.output_panels = 1;
+    void* between_panels = create(w, panels, false);
     std::vector<float> packed(x.size());
     for (const std::string& kernel : kernels) {
       if (!platon_pack_tokens(kernel.c_str(), x.data(), tokens, w.in, packed.data(), pool, nullptr, 0)) std::abort();
       run(between_panels, w, kernel, tokens, pool, packed.data());
     }
     platon_linear_destroy(between_panels);
+    const std::vector<float> ones(static_cast<size_t>(w.out), 1.0f);
+    PlatonSpec norm = spec_of(bias, "");
+    norm.scale = norm.shift = ones.data(), norm.scale_length = norm.shift_length = w.out;
+    norm.epsilon = 1e-5f;
+    norm.residual_panels = round % 2, norm.sum_panels = round / 2 % 2, norm.output_panels = round / 4 % 2;
+    void* with_norm = create(w, norm, false);
+    for (const std::string& kernel : kernels)
+      for (const bool sum : {false, true}) run(with_norm, w, kernel, tokens, pool, x.data(), round % 3, sum);
+    platon_linear_destroy(with_norm);
     platon_pool_destroy(pool);
   }
 }
@@ -145,7 +167,7 @@ int crafted_weights(const std::vector<std::string>& kernels) {
           w.out = below(2) ? w.out + below(2) : int64_t{wild()} * (below(2) ? 1 : 70000);
           break;
       }
-    void* linear = create(w, {}, below(30) ? "" : "unknown", below(2));
+    void* linear = create(w, spec_of({}, below(30) ? "" : "unknown"), below(2));
     if (!linear) continue;
     ++accepted;
     if (w.in < 100000 && w.out < 100000) {

@@ -188,7 +188,7 @@ def test_bad_arguments_are_refused():
         )
     linear = native(np.eye(4, dtype=np.float32))
     with NativePool(1) as pool:
-        with pytest.raises(InputError, match=r"x must be float32 \[tokens, 4\] in C order"):
+        with pytest.raises(InputError, match=r"x must be float32 \(2, 4\) in C order"):
             linear.run(np.ones((2, 3), np.float32), pool, kernel="scalar")
         with pytest.raises(InputError, match=r"out must be float32 \(2, 4\)"):
             linear.run(np.ones((2, 4), np.float32), pool, kernel="scalar", out=np.empty((2, 5), np.float32))
@@ -207,14 +207,98 @@ def test_layers_that_keep_panels_between_them(kernel, tokens):
     with NativePool(2) as pool:
         plain = native(first, bias, "gelu").run(x, pool, kernel=kernel)
         expected = native(second).run(plain, pool, kernel=kernel)
-        between = native(first, bias, "gelu", output_panels=True).run(x, pool, kernel=kernel)
+        between = native(first, bias, "gelu", panels=("output",)).run(x, pool, kernel=kernel)
         packed = pack_tokens(x, pool, kernel=kernel)
-        shared = native(first, bias, "gelu", input_panels=True).run(packed, pool, kernel=kernel)
-        both = native(first, bias, "gelu", input_panels=True, output_panels=True).run(
-            packed, pool, kernel=kernel
-        )
-        result = native(second, input_panels=True).run(between, pool, kernel=kernel)
+        shared = native(first, bias, "gelu", panels=("input",)).run(packed, pool, kernel=kernel)
+        both = native(first, bias, "gelu", panels=("input", "output")).run(packed, pool, kernel=kernel)
+        result = native(second, panels=("input",)).run(between, pool, kernel=kernel)
     np.testing.assert_allclose(shared, plain, atol=1e-5)
     np.testing.assert_allclose(both, between, atol=1e-5)
     np.testing.assert_allclose(result, expected, atol=1e-4)
     assert np.array_equal(pack_tokens(x, NativePool(1), kernel="scalar"), packed)
+
+
+def epilogue_layer(rng, out_features, in_features, panels):
+    """A layer with bias, residual and norm, and what float64 says about (sum, norm)."""
+    dense = random_weight(rng, out_features, in_features, 0.3)
+    bias, scale, shift = (rng.standard_normal(out_features).astype(np.float32) for _ in range(3))
+    layer = native(dense, bias, scale=scale, shift=shift, epsilon=1e-5, panels=panels)
+
+    def reference(x, residual):
+        total = x.astype(np.float64) @ dense.T.astype(np.float64) + bias + residual
+        centred = total - total.mean(1, keepdims=True)
+        return total, centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5) * scale + shift
+
+    return layer, reference
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 31, 64, 65, 130, 197])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "panels", [(), ("residual",), ("input", "residual", "output", "sum"), ("sum",), ("output",)]
+)
+def test_residual_and_norm_behind_the_product(kernel, tokens, threads, panels):
+    rng = np.random.default_rng(tokens)
+    layer, reference = epilogue_layer(rng, 200, 45, panels)
+    x = rng.standard_normal((tokens, 45)).astype(np.float32)
+    residual = 3 * rng.standard_normal((tokens, 200)).astype(np.float32) + 1
+    total, normed = reference(x, residual)
+    with NativePool(threads) as pool:
+
+        def laid(array, side):
+            return pack_tokens(array, pool, kernel=kernel) if side in panels else array
+
+        sums = np.full((tokens, 200), np.nan, np.float32)
+        given = laid(x, "input"), laid(residual, "residual")
+        y = layer.run(given[0], pool, kernel=kernel, residual=given[1], sums=sums)
+        again = layer.run(given[0], pool, kernel=kernel, residual=given[1])
+        expected_sums, expected = (
+            laid(v.astype(np.float32), s) for v, s in ((total, "sum"), (normed, "output"))
+        )
+    np.testing.assert_allclose(sums, expected_sums, atol=2e-5)
+    np.testing.assert_allclose(y, expected, atol=2e-5)
+    np.testing.assert_allclose(again, y, atol=1e-5)  # without the sum
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_norm_of_values_far_from_zero(kernel):
+    rng = np.random.default_rng(5)
+    layer, reference = epilogue_layer(rng, 768, 20, ())
+    x = rng.standard_normal((9, 20)).astype(np.float32)
+    residual = (rng.standard_normal((9, 768)) + 1000).astype(np.float32)
+    with NativePool(2) as pool:
+        y = layer.run(x, pool, kernel=kernel, residual=residual)
+    np.testing.assert_allclose(
+        y, reference(x, residual)[1], atol=2e-3
+    )  # float32 holds the sum to 6e-5 itself
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_equal_norms_for_any_thread_count(kernel):
+    rng = np.random.default_rng(6)
+    layer, _ = epilogue_layer(rng, 1000, 300, ("output",))
+    x = rng.standard_normal((150, 300)).astype(np.float32)
+    residual = rng.standard_normal((150, 1000)).astype(np.float32)
+    results = []
+    for threads in (1, 2, 4):
+        with NativePool(threads) as pool:
+            results.append(layer.run(x, pool, kernel=kernel, residual=residual))
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+def test_impossible_epilogues_are_refused():
+    dense, vector = np.eye(4, dtype=np.float32), np.ones(4, np.float32)
+    with pytest.raises(InputError, match="a norm cannot follow an activation"):
+        native(dense, activation="relu", scale=vector, shift=vector)
+    with pytest.raises(InputError, match="shift must have out_features = 4 entries, got 0"):
+        native(dense, scale=vector)
+    with pytest.raises(InputError, match="scale must have out_features = 4 entries, got 3"):
+        native(dense, scale=vector[:3], shift=vector)
+    with pytest.raises(InputError, match=r"epsilon must lie in \[0, 1\], got nan"):
+        native(dense, epsilon=float("nan"))
+    with (
+        NativePool(1) as pool,
+        pytest.raises(InputError, match="a residual cannot be added behind an activation"),
+    ):
+        native(dense, activation="relu").run(dense, pool, kernel="scalar", residual=dense)

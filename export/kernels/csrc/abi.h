@@ -1,0 +1,24 @@
+// Structures of the plain C entry points in abi.cpp; native.py mirrors them field for field.
+#pragma once
+#include <cstdint>
+
+extern "C" {
+
+// Null pointers with length 0 stand for what a layer does not have. The four flags: that side lies in panels.
+struct PlatonSpec {
+  const float *bias, *scale, *shift;
+  int64_t bias_length, scale_length, shift_length;
+  const char* activation;
+  int input_panels, output_panels, residual_panels, sum_panels;
+  float epsilon;
+};
+
+// `residual` and `sum` may be null.
+struct PlatonData {
+  const float* x;
+  int64_t tokens;
+  float* out;
+  const float* residual;
+  float* sum;
+};
+}

@@ -1,0 +1,98 @@
+"""What the run's layers cost on this machine: for the plan, and for ranking by score per millisecond."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platon_compress.pipeline.workspace import Workspace
+
+if TYPE_CHECKING:
+    from platon_compress.benchmarks.calibrate import CalibrationScope
+    from platon_compress.planning import PlanConfig
+
+__all__ = ["measured_plan_config", "ranking_costs"]
+
+_COSTS = "weight_costs.json"
+
+
+def measured_plan_config(work: Workspace) -> "PlanConfig":
+    """The deployment that the recipe names, with a cost table measured now unless the recipe says otherwise."""
+    from platon_compress.benchmarks.calibrate import calibration_scope
+
+    config = _plan_config(work, work.sequence_length())
+    if not _calibrates(work):
+        return config
+    table = _calibrate(work, calibration_scope(work.baked, config))
+    return replace(config, cost_table=work.folder.write_json("cost_table.json", table))
+
+
+def ranking_costs(work: Workspace, model: Any) -> dict[str, float] | None:
+    """Seconds per weight by shape, where the recipe ranks by them; written down, so that a resumed run has the same.
+
+    Raises InputError when the cost table knows nothing of a shape.
+    """
+    section = work.prune
+    if not section.per_millisecond:
+        return None
+    if (work.folder.path / _COSTS).is_file():
+        return work.folder.read_json(_COSTS)
+    from platon_compress.benchmarks.calibrate import DEFAULT_DENSITIES, CalibrationScope
+    from platon_compress.planning import CostTable, weight_costs
+    from platon_compress.selection import select
+
+    config = _plan_config(work, work.sequence_length(model.config))
+    chosen = select(model, targets=section.targets, ignore=section.ignore).values()
+    shapes = tuple(sorted({(p.shape[0], p.shape[1]) for p in chosen}))
+    if _calibrates(work):
+        scope = CalibrationScope(
+            shapes=shapes,
+            densities=DEFAULT_DENSITIES,
+            tokens=(config.rows,),
+            threads=(config.used_threads,),
+        )
+        table = CostTable.from_dict(_calibrate(work, scope), source="measured now")
+    else:
+        table = CostTable.load(config.cost_table)
+    costs = weight_costs(
+        table, shapes, sparsity=section.sparsity, tokens=config.rows, threads=config.used_threads
+    )
+    work.folder.write_json(_COSTS, costs)
+    return costs
+
+
+def _plan_config(work: Workspace, tokens: int) -> "PlanConfig":
+    from platon_compress.planning import Form, PlanConfig
+
+    section = work.recipe.plan
+    return PlanConfig(
+        tokens=tokens,
+        batch=section.batch,
+        threads=section.threads,
+        device=section.device,
+        cost_table=Path(section.cost_table) if section.cost_table else None,
+        force=Form(section.force) if section.force else None,
+    )
+
+
+def _calibrates(work: Workspace) -> bool:
+    section = work.recipe.plan
+    return section.calibrate and section.cost_table is None and section.device == "cpu"
+
+
+def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
+    from platon_compress.benchmarks.calibrate import calibrate
+
+    with work.reporter.progress("  calibrating") as progress:
+        table = calibrate(
+            scope.shapes,
+            scope.densities,
+            scope.tokens,
+            scope.threads,
+            progress=lambda done, total: progress(done, total, "dense against CSR"),
+        )
+    if table["unsettled_cells"]:
+        work.reporter.warn(
+            f"{table['unsettled_cells']} of {len(table['rows'])} layer timings did not settle: the machine is busy; "
+            "run this stage again when it is quiet"
+        )
+    return table

@@ -1,0 +1,75 @@
+"""Who teaches which training of a run, and how that is said."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from platon_compress.errors import InputError
+from platon_compress.recipe import DistillSection, Recipe
+from platon_compress.tasks.models import Checkpoint, load_sparse_checkpoint
+
+if TYPE_CHECKING:
+    from platon_compress.pipeline.workspace import Workspace
+    from platon_compress.tasks.distillation import Teacher
+
+__all__ = ["check_teacher", "given_teacher", "spoken_distillation", "teacher_of"]
+
+
+def given_teacher(recipe: Recipe) -> Checkpoint | None:
+    """The teacher that the recipe names; None where it names none.
+
+    Raises InputError when it cannot be loaded, or lacks weights of a classifier (it was never fine-tuned).
+    """
+    if recipe.distill is None or recipe.distill.teacher is None:
+        return None
+    section = recipe.model
+    try:
+        return load_sparse_checkpoint(
+            recipe.distill.teacher,
+            section.task,
+            trust_remote_code=section.trust_remote_code,
+            cache_dir=section.cache_dir,
+        )
+    except InputError as error:
+        raise InputError(f"distill.teacher: {error}") from error
+
+
+def check_teacher(recipe: Recipe, labels: Sequence[str], student: Checkpoint) -> int:
+    """Bytes of the teacher's weights, 0 without distillation; the own baseline is as large as the student.
+
+    Raises InputError, before any training, where the recipe's teacher does not fit the student.
+    """
+    if recipe.distill is None:
+        return 0
+    from platon_compress.tasks.distillation import make_teacher
+
+    given = given_teacher(recipe)
+    if given is not None:
+        make_teacher(given, str(recipe.distill.teacher), recipe.distill, labels, student)
+    return sum(p.numel() * p.element_size() for p in (given or student).model.parameters())
+
+
+def teacher_of(work: "Workspace", stage: str, student: Checkpoint) -> "Teacher | None":
+    """The teacher of a training stage ("dense" or "prune"), or None.
+
+    The baseline learns from the labels like any fine-tuned model; only where there are none it is taught too.
+    """
+    section = work.recipe.distill
+    if section is None or (stage == "dense" and section.labels):
+        return None
+    from platon_compress.tasks.distillation import make_teacher
+
+    given = given_teacher(work.recipe)
+    checkpoint, name = (work.dense, "the dense baseline") if given is None else (given, str(section.teacher))
+    return make_teacher(checkpoint, name, section, work.labels, student)
+
+
+def spoken_distillation(section: DistillSection) -> str:
+    """One line for a person."""
+    teacher = section.teacher or "the dense baseline of this run"
+    hidden = f", hidden states with factor {section.hidden:g}" if section.hidden else ""
+    source = (
+        f"{section.share:.0%} of the loss"
+        if section.labels
+        else "no labels: all of the loss, the baseline's too"
+    )
+    return f"distillation from {teacher}: {source}, temperature {section.temperature:g}{hidden}"

@@ -1,0 +1,143 @@
+"""Distillation through the command line: labelled with the own baseline, and on texts without labels."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+import yaml
+
+from platon_compress.cli import main
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
+VIT = {
+    "model_type": "vit", "image_size": 8, "patch_size": 4, "num_channels": 1, "hidden_size": 32,
+    "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+}  # fmt: skip
+PRUNE = {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5}
+REST = {"plan": {"calibrate": False, "force": "csr", "threads": 1}, "bench": {"batch": [1], "runs": 5}}
+
+
+def _bert(folder, kind, **settings):
+    """A tiny model with its tokenizer, saved where a recipe can name it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    torch.manual_seed(len(kind))
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=32, **settings,
+    )  # fmt: skip
+    getattr(transformers, kind)(config).save_pretrained(folder)
+    transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def texts(tmp_path):
+    generator = np.random.default_rng(0)
+    lines = [" ".join(generator.choice(list("abcdefgh"), generator.integers(2, 9))) for _ in range(80)]
+    (tmp_path / "train.csv").write_text("text\n" + "\n".join(lines) + "\n")
+    rows = [f"{line},{'good' if line.count('a') else 'bad'}" for line in lines]
+    (tmp_path / "dev.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    return tmp_path
+
+
+@pytest.fixture
+def unlabelled(texts):
+    teacher = _bert(
+        texts / "teacher", "BertForSequenceClassification", id2label={0: "good", 1: "bad"},
+        label2id={"good": 0, "bad": 1},
+    )  # fmt: skip
+    return {
+        "model": {"name": _bert(texts / "student", "BertModel"), "task": "text-classification"},
+        "data": {"train": str(texts / "train.csv"), "validation": str(texts / "dev.csv"), "max_length": 16},
+        "train": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "evaluations": 2},
+        "prune": PRUNE,
+        "distill": {"teacher": teacher, "labels": False},
+        **REST,
+    }
+
+
+def _write(folder, recipe):
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return str(path)
+
+
+def test_the_dry_run_names_the_teacher(unlabelled, tmp_path, capsys):
+    path = _write(tmp_path, unlabelled)
+    assert main(["run", path, "-o", str(tmp_path / "run"), "--dry-run"]) == 0
+    line, memory = capsys.readouterr().out.strip().splitlines()[-2:]
+    assert memory == "the teacher's weights take 0.1 MiB more"
+    assert line.startswith(f"distillation from {tmp_path / 'teacher'}: no labels: all of the loss")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("distill.teacher=nowhere", "distill.teacher: cannot load the model 'nowhere'"),
+        ("distill.teacher={tmp}/student", "distill.teacher: the checkpoint"),
+        (
+            "distill.teacher=null",
+            "without labels there is no baseline to learn from; name a fine-tuned teacher",
+        ),
+        ("distill.weight=0.5", "weight is 0.5, but without labels it is 1; leave it out"),
+        ("distill.labels=true", "data.label is 'label', but the train file train.csv has no such column"),
+        ("model.task=image-classification", "distill.labels false reads texts, but model.task is"),
+    ],
+)
+def test_mistakes_end_before_any_training(unlabelled, tmp_path, capsys, override, message):
+    path = _write(tmp_path, unlabelled)
+    arguments = ["run", path, "-o", str(tmp_path / "run"), "--set", override.format(tmp=tmp_path)]
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not (tmp_path / "run" / "stages").exists()
+
+
+@pytest.mark.train
+def test_unlabelled_texts_through_to_the_report(unlabelled, tmp_path):
+    out = tmp_path / "run"
+    assert main(["run", _write(tmp_path, unlabelled), "-o", str(out)]) == 0
+    stages = json.loads((out / "state.json").read_text())["stages"]
+    assert stages["data"]["result"]["classes"] == ["good", "bad"]
+    for stage in ("dense", "prune"):
+        assert stages[stage]["result"]["distillation"] == {
+            "teacher": str(tmp_path / "teacher"), "weight": 1.0, "temperature": 2.0, "hidden": 0.0, "labels": False,
+        }  # fmt: skip
+    page = " ".join((out / "report.md").read_text().split())
+    assert "there were no labels, so the dense model learnt from the same teacher for the same steps" in page
+    assert "trained with distillation" in stages["report"]["result"]["verdict"]
+    assert json.loads((out / "parity.json").read_text())["passed"]
+
+
+@pytest.mark.train
+def test_the_own_baseline_teaches(tmp_path, capsys):
+    """The baseline is the one of a run without distillation, so a sweep may share it."""
+    pytest.importorskip("sklearn")
+    recipe = {
+        "model": {"task": "image-classification", "config": VIT},
+        "data": {"dataset": "builtin:digits", "train_rows": 256, "validation_rows": 80},
+        "train": {"epochs": 2, "learning_rate": 1e-3, "evaluations": 2},
+        "prune": PRUNE,
+        **REST,
+    }
+    path = _write(tmp_path, recipe)
+    assert main(["prune", path, "-o", str(tmp_path / "plain")]) == 0
+    taught = ["--set", "distill.hidden=0.1", "--set", f"dense={tmp_path / 'plain'}"]
+    assert main(["run", path, "-o", str(tmp_path / "taught"), *taught]) == 0
+    assert "distillation from the dense baseline of this run: 50% of the loss" in capsys.readouterr().out
+    plain, stages = (
+        json.loads((tmp_path / run / "state.json").read_text())["stages"] for run in ("plain", "taught")
+    )
+    assert plain["dense"]["result"] == stages["dense"]["result"]
+    assert stages["prune"]["result"]["distillation"]["teacher"] == "the dense baseline"
+    losses = [
+        [row["loss"] for row in s["prune"]["result"]["history"] if "loss" in row] for s in (plain, stages)
+    ]
+    assert losses[0] != losses[1]
+    page = " ".join((tmp_path / "taught" / "report.md").read_text().split())
+    assert "the dense model was trained on the labels alone, without distillation" in page

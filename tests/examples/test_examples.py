@@ -1,0 +1,63 @@
+"""The examples run as the README shows them, in processes of their own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def _run(command, folder):
+    pytest.importorskip("sklearn")
+    # Like a user's shell: the package comes from the environment, never from the checkout's folder.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def _numbers(text):
+    return [float(number) for number in re.findall(r"\d+\.\d+(?:e-?\d+)?", text)]
+
+
+@pytest.mark.train
+def test_the_raw_loop(tmp_path):
+    lines = (
+        _run([sys.executable, str(HERE / "raw_loop.py"), "--output", "out"], tmp_path).strip().splitlines()
+    )
+    sparsity, accuracy = _numbers(lines[0])
+    assert sparsity == pytest.approx(0.8, abs=1e-3)
+    assert accuracy > 0.8
+    assert float(lines[1].split()[-1]) < 1e-4
+    assert (tmp_path / "out" / "compressed.onnx").is_file()
+
+
+@pytest.mark.multiprocess
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_accelerate_loop(tmp_path, processes):
+    launch = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no",
+        "--dynamo_backend", "no", "--num_processes", str(processes), "--num_cpu_threads_per_process", "1",
+        "--main_process_port", "0",
+    ]  # fmt: skip
+    arguments = [str(HERE / "accelerate_loop.py"), "--steps", "60", "--output", "out"]
+    lines = _run([*launch, *arguments], tmp_path).strip().splitlines()
+    assert [line.startswith("sparsity 0.800, last loss") for line in lines] == [True]
+    from safetensors.numpy import load_file
+
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    pruned = [
+        w for name, w in weights.items() if "encoder.layer" in name or ".layers." in name if w.ndim == 2
+    ]
+    zeros = sum(int(np.count_nonzero(w == 0)) for w in pruned)
+    assert zeros == int(0.8 * sum(w.size for w in pruned))
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "vit"
+    assert (tmp_path / "out" / "pruner.safetensors").is_file()

@@ -1,0 +1,61 @@
+"""Taking over the baseline of an earlier run: only where it was trained alike."""
+
+import pytest
+import yaml
+
+from platon_compress.errors import InputError
+from platon_compress.pipeline.baseline import baseline_of
+from platon_compress.pipeline.folder import RunFolder
+from platon_compress.recipe import parse_recipe, recipe_digest
+
+RECIPE = {
+    "model": {"name": "some/model", "task": "text-classification"},
+    "data": {"train": "a.tsv", "validation": "b.tsv"},
+    "prune": {"sparsity": 0.9},
+}
+UNLABELLED = {"distill": {"teacher": "t", "labels": False}}
+
+
+def _earlier(folder, recipe):
+    """A run that has finished its dense stage."""
+    parsed = parse_recipe(recipe)
+    run = RunFolder.open(folder, parsed.kind, recipe_digest(parsed))
+    with run.locked():
+        run.write_text("recipe.yaml", yaml.safe_dump(recipe))
+        run.finish("dense", 1.0, {"value": 0.9, "steps": 100})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({}, {"prune": {"sparsity": 0.5}}),
+        ({}, {"distill": {"weight": 0.5}}),
+        ({"distill": {"weight": 0.5}}, {"distill": {"teacher": "t", "temperature": 4}}),
+        (UNLABELLED, {**UNLABELLED, "prune": {"sparsity": 0.5}}),
+    ],
+)
+def test_the_same_training_is_taken_over(tmp_path, before, now):
+    source = _earlier(tmp_path / "run", {**RECIPE, **before})
+    assert baseline_of(source, parse_recipe({**RECIPE, **now})) == {"value": 0.9, "steps": 100}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "section"),
+    [
+        ({}, {"train": {"seed": 2}}, "train"),
+        ({}, UNLABELLED, "distill"),
+        (UNLABELLED, {}, "distill"),
+        (UNLABELLED, {"distill": {"teacher": "other", "labels": False}}, "distill"),
+    ],
+)
+def test_another_training_is_refused(tmp_path, before, now, section):
+    """Without labels the baseline learns from the teacher, so the teacher is part of its training."""
+    source = _earlier(tmp_path / "run", {**RECIPE, **before})
+    with pytest.raises(InputError, match=f"was trained with another {section} section; leave `dense` away"):
+        baseline_of(source, parse_recipe({**RECIPE, **now}))
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(InputError, match=r"holds no run \(no recipe\.yaml\); name the folder of an earlier"):
+        baseline_of(tmp_path, parse_recipe(RECIPE))

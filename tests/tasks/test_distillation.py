@@ -1,0 +1,275 @@
+"""The distillation loss against a naive one, the teacher's checks, and short trainings with it."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    TrainerCallback,
+    ViTConfig,
+)
+from transformers import ViTForImageClassification as ViT
+
+from platon_compress.errors import InputError
+from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
+from platon_compress.recipe import DistillSection, TrainSection
+from platon_compress.tasks.data import Examples, collate, encode
+from platon_compress.tasks.distillation import DistillingTrainer, answer_loss, hidden_loss, make_teacher
+from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.tables import Rows
+from platon_compress.tasks.training import _arguments, train
+from platon_compress.testing import naive_distillation_loss
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
+LABELS = ["bad", "good", "odd"]
+
+
+def _tokenizer(folder, words=WORDS):
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32)
+
+
+def _bert(tokenizer, *, seed, labels=LABELS, dropout=0.1, **sizes):
+    torch.manual_seed(seed)
+    config = BertConfig(
+        **{
+            "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+            "max_position_embeddings": 32, "vocab_size": len(tokenizer), "hidden_dropout_prob": dropout,
+            "attention_probs_dropout_prob": dropout, "id2label": dict(enumerate(labels)), **sizes,
+        }
+    )  # fmt: skip
+    model = BertForSequenceClassification(config).eval()
+    with torch.no_grad():  # answers far enough apart to be worth comparing
+        model.classifier.weight.mul_(30)
+    return Checkpoint(model, tokenizer, "text-classification")
+
+
+def _texts(count, seed=0):
+    generator = np.random.default_rng(seed)
+    return [" ".join(generator.choice(list("abcdefgh"), generator.integers(2, 9))) for _ in range(count)]
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    return _tokenizer(tmp_path)
+
+
+@pytest.fixture
+def examples(tokenizer):
+    texts = _texts(48)
+    rows = Rows(texts, [LABELS[len(text) % 3] for text in texts])
+    return encode(rows, _bert(tokenizer, seed=0), LABELS, 32)
+
+
+def _trainer(student, teacher, training, folder, **settings):
+    values = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "evaluations": 2, **settings}
+    section = TrainSection(**values)
+    return DistillingTrainer(
+        teacher=teacher,
+        model=student.model,
+        args=_arguments(section, 12 // section.gradient_accumulation_steps, folder),
+        train_dataset=training,
+        eval_dataset=training,
+        data_collator=lambda items: collate(items, student.processor),
+    )
+
+
+@pytest.mark.parametrize(("weight", "temperature"), [(0.5, 2.0), (1.0, 1.0), (0.3, 4.0)])
+def test_the_loss_is_the_naive_one(tokenizer, examples, tmp_path, weight, temperature):
+    """Rule: the training loss of a batch against float64 loops, at most 1e-5 relative."""
+    student, teacher = _bert(tokenizer, seed=1, dropout=0.0), _bert(tokenizer, seed=2)
+    settings = DistillSection(weight=weight, temperature=temperature)
+    trainer = _trainer(student, make_teacher(teacher, "t", settings, LABELS, student), examples, tmp_path)
+    batch = collate([examples[i] for i in range(8)], tokenizer)
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    ours, theirs = (c.model.double()(**inputs).logits.detach() for c in (student, teacher))
+    student.model.float().train(), teacher.model.float()
+    loss = trainer.compute_loss(student.model, dict(batch))
+    wanted = naive_distillation_loss(ours, theirs, batch["labels"], weight=weight, temperature=temperature)
+    assert loss.item() == pytest.approx(wanted, rel=1e-5)
+    loss.backward()
+    assert all(p.grad is None for p in teacher.model.parameters())
+
+
+def test_evaluation_keeps_the_plain_loss(tokenizer, examples, tmp_path):
+    student = _bert(tokenizer, seed=1)
+    teacher = make_teacher(_bert(tokenizer, seed=2), "t", DistillSection(), LABELS, student)
+    trainer = _trainer(student, teacher, examples, tmp_path)
+    batch = collate([examples[i] for i in range(48)], tokenizer)
+    plain = float(student.model.eval()(**batch).loss)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(plain, rel=1e-4)
+
+
+def test_padding_has_no_part_in_the_hidden_states(tokenizer):
+    generator = torch.Generator().manual_seed(3)
+    ours, theirs = (
+        tuple(torch.randn(2, 5, 4, generator=generator) for _ in range(3)) for _ in range(2)
+    )  # fmt: skip
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    errors = [
+        float((a[b, p] - c[b, p]).double() @ (a[b, p] - c[b, p]).double()) / 4
+        for a, c in zip(ours, theirs, strict=True)
+        for b in range(2)
+        for p in range(5)
+        if mask[b, p]
+    ]
+    assert float(hidden_loss(ours, theirs, mask)) == pytest.approx(sum(errors) / len(errors), rel=1e-6)
+    everywhere = sum(float((a - c).square().mean()) for a, c in zip(ours, theirs, strict=True)) / 3
+    assert float(hidden_loss(ours, theirs)) == pytest.approx(everywhere, rel=1e-6)
+
+
+def test_half_precision_answers_are_compared_in_single():
+    logits = torch.tensor([[6.0, -6.0, 0.0]], dtype=torch.bfloat16)
+    other = torch.tensor([[5.0, -6.0, 0.0]], dtype=torch.bfloat16)
+    loss = answer_loss(logits, other, 2.0)
+    assert loss.dtype == torch.float32
+    wanted = naive_distillation_loss(logits, other, torch.tensor([0]), weight=1, temperature=2.0)
+    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_classes_are_matched_by_name(tokenizer, examples, tmp_path):
+    student = _bert(tokenizer, seed=1)
+    shuffled = _bert(tokenizer, seed=2, labels=["odd", "bad", "good"])
+    teacher = make_teacher(shuffled, "t", DistillSection(), LABELS, student)
+    assert teacher.columns == (1, 2, 0)
+    batch = collate([examples[i] for i in range(4)], tokenizer)
+    answers, _ = teacher.answer(batch)
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    assert torch.equal(answers, shuffled.model(**inputs).logits[:, [1, 2, 0]])
+    assert not answers.requires_grad
+
+
+def test_teachers_that_do_not_fit_are_refused(tokenizer, tmp_path):
+    student = _bert(tokenizer, seed=1)
+    settings = DistillSection(hidden=1.0)
+    with pytest.raises(InputError, match=r"label 'bad' of the data is none of the model's: x, y, z"):
+        make_teacher(_bert(tokenizer, seed=2, labels=["x", "y", "z"]), "t", settings, LABELS, student)
+    with pytest.raises(InputError, match=r"the teacher 't' knows 4 classes, the data has 3; give a teacher"):
+        make_teacher(_bert(tokenizer, seed=2, labels=[*LABELS, "new"]), "t", settings, LABELS, student)
+    (tmp_path / "other").mkdir()
+    other = _bert(_tokenizer(tmp_path / "other", [*WORDS, "q"]), seed=2)
+    with pytest.raises(InputError, match=r"has another tokenizer than the student, so one batch cannot"):
+        make_teacher(other, "t", settings, LABELS, student)
+    wide = _bert(tokenizer, seed=2, hidden_size=32)
+    with pytest.raises(InputError, match=r"'t' has hidden_size 32, the student 16; set distill\.hidden=0"):
+        make_teacher(wide, "t", settings, LABELS, student)
+    assert make_teacher(wide, "t", DistillSection(), LABELS, student).columns == (0, 1, 2)
+
+
+@pytest.mark.parametrize("hidden", [0.0, 0.5])
+def test_accumulated_batches_give_the_gradient_of_one(tokenizer, examples, tmp_path, hidden):
+    """Rule: two batches of 4 accumulated equal one of 8 in the first step's weights (no dropout, equal lengths)."""
+    ids = torch.randint(5, 13, (48, 6), generator=torch.Generator().manual_seed(0)).tolist()
+    features = [{"input_ids": row, "attention_mask": [1] * 6, "token_type_ids": [0] * 6} for row in ids]
+    same = Examples(features, np.arange(48) % 3)
+    settings = DistillSection(hidden=hidden)
+    weights = []
+    for size, accumulated in ((8, 1), (4, 2)):
+        student = _bert(tokenizer, seed=1, dropout=0.0)
+        teacher = make_teacher(_bert(tokenizer, seed=2), "t", settings, LABELS, student)
+        trainer = _trainer(
+            student, teacher, same, tmp_path, batch_size=size, gradient_accumulation_steps=accumulated
+        )  # fmt: skip
+        norms = []
+        trainer.add_callback(_Norms(norms))
+        trainer.train()
+        weights.append(norms[0])
+    assert weights[0] == pytest.approx(weights[1], rel=1e-4)
+
+
+class _Norms(TrainerCallback):
+    """The norm of the gradient in front of each optimiser step."""
+
+    def __init__(self, norms):
+        self.norms = norms
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        gradients = [p.grad for p in kwargs["model"].parameters() if p.grad is not None]
+        self.norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+
+
+class _Stop(TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_save = control.should_training_stop = state.global_step >= self.step
+
+
+@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 2}, {"bf16": True}])
+def test_resuming_is_bit_identical(tokenizer, examples, tmp_path, settings):
+    """Pruning with a teacher that has dropout modules, killed after step 5 and resumed."""
+
+    def prepared(folder, resume=None, seed=1):
+        student = _bert(tokenizer, seed=1)
+        teacher = make_teacher(_bert(tokenizer, seed=2), "t", DistillSection(hidden=0.1), LABELS, student)
+        teacher.model.train(), teacher.model.eval()
+        torch.manual_seed(seed)
+        trainer = _trainer(student, teacher, examples, folder, **settings)
+        config = PruneConfig(sparsity=0.7, mask_interval=2, initial_warmup_steps=1, final_warmup_steps=1)
+        callback = PlatonCallback(config, resume_from=resume).attach(trainer)
+        return trainer, callback, student
+
+    whole, first, one = prepared(tmp_path / "whole")
+    whole.train()
+    part, _, _ = prepared(tmp_path / "part")
+    part.add_callback(_Stop(5))
+    part.train()
+    folder = latest_complete_checkpoint(tmp_path / "part")
+    assert folder.name == "checkpoint-5"
+    saved = load_file(folder / "model.safetensors")
+    assert saved.keys() == one.model.state_dict().keys()  # nothing of the teacher
+    resumed, second, other = prepared(tmp_path / "part", folder, seed=9)
+    resumed.train(resume_from_checkpoint=str(folder))
+    for (name, a), b in zip(one.model.named_parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    masks = first.pruner.masks()
+    assert all(torch.equal(mask, masks[name]) for name, mask in second.pruner.masks().items())
+
+
+def _agreement(one, other, tokenizer, examples):
+    batch = collate([{k: v for k, v in examples[i].items() if k != "labels"} for i in range(48)], tokenizer)
+    with torch.no_grad():
+        return float(
+            (one.model(**batch).logits.argmax(-1) == other.model(**batch).logits.argmax(-1)).float().mean()
+        )
+
+
+def test_a_student_without_labels_learns_the_teachers_answers(tokenizer, examples, tmp_path):
+    """Real training: the teacher is trained on labels first, the student sees texts alone."""
+    teacher = _bert(tokenizer, seed=2, dropout=0.0)
+    settings = TrainSection(epochs=30, batch_size=8, learning_rate=3e-3, evaluations=1)
+    taught = train(teacher, examples, examples, settings, work_folder=tmp_path / "teacher")
+    assert taught.value > 0.8
+    student = _bert(tokenizer, seed=7)
+    before = _agreement(student, teacher, tokenizer, examples)
+    unlabelled = encode(Rows(_texts(48, seed=5)), student, LABELS, 32)
+    assert "labels" not in unlabelled[0]
+    section = DistillSection(teacher="t", labels=False)
+    made = make_teacher(teacher, "t", section, LABELS, student)
+    frozen = {name: p.clone() for name, p in teacher.model.named_parameters()}
+    result = train(student, unlabelled, examples, settings, teacher=made, work_folder=tmp_path / "student")
+    after = _agreement(student, teacher, tokenizer, examples)
+    assert after > max(before, 0.6)
+    assert result.examples == 48
+    assert not teacher.model.training
+    assert all(torch.equal(p, frozen[name]) for name, p in teacher.model.named_parameters())
+
+
+def test_images_are_taught_too(tmp_path):
+    torch.manual_seed(0)
+    config = ViTConfig(
+        image_size=8, patch_size=4, num_channels=1, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=32, num_labels=3, id2label=dict(enumerate(LABELS)),
+    )  # fmt: skip
+    student, teacher = (Checkpoint(ViT(config).eval(), None, "image-classification") for _ in range(2))
+    pixels = torch.randn(24, 1, 8, 8).numpy()
+    rows = Examples([{"pixel_values": image} for image in pixels], np.arange(24) % 3)
+    made = make_teacher(teacher, "t", DistillSection(hidden=1.0), LABELS, student)
+    settings = TrainSection(epochs=20, batch_size=8, learning_rate=3e-3, evaluations=1)
+    result = train(student, rows, rows, settings, teacher=made, work_folder=tmp_path)
+    losses = [row["loss"] for row in result.history if "loss" in row]
+    assert losses[-1] < 0.8 * losses[0]
