@@ -99,6 +99,7 @@ def bake(
     if values not in VALUE_TYPES:
         raise InputError(f"values must be one of {', '.join(VALUE_TYPES)}, got {values!r}")
     model = unwrap_model(model)
+    _refuse_shards(model)
     _fold_tool_wrappers(model)
     parameters = dict(select(model)) if masks is None else _masked_parameters(model, masks)
     if masks is not None:
@@ -119,6 +120,14 @@ def bake(
         target_sparsity=target_sparsity,
         skipped=skipped,
     )
+
+
+def _refuse_shards(model: nn.Module) -> None:
+    if name := next((n for n, p in model.named_parameters() if hasattr(p, "to_local")), None):
+        raise InputError(
+            f"{name!r} is sharded; gather the weights with torch.distributed.checkpoint.state_dict."
+            "get_model_state_dict into a plain model and bake it with the masks of Pruner.full_masks()"
+        )
 
 
 def plain_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

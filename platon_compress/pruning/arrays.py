@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK", "Scratch", "chunks", "count_true", "flat"]
+__all__ = ["CHUNK", "Scratch", "chunks", "count_true", "flat", "local"]
 
 # 2^20 elements: a temporary stays near the cache, and 3 buffers are 12 MB however large the model is.
 CHUNK = 1 << 20
@@ -37,9 +37,15 @@ class Scratch:
         return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers.values())
 
 
+def local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor (DTensor) that lies here, as a view; any other tensor as it is."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part.detach()
+
+
 def flat(tensor: Tensor) -> Tensor:
-    """The elements in row-major order, as a view where the memory layout allows one."""
-    return tensor.detach().reshape(-1)
+    """The elements that lie here in row-major order, as a view where the memory layout allows one."""
+    return local(tensor).reshape(-1)
 
 
 def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, count_true
+from platon_compress.pruning.arrays import CHUNK, Scratch, count_true
 from platon_compress.pruning.granularity import Masks, Ranking
 from platon_compress.pruning.importance import Importance
-from platon_compress.pruning.threshold import select_smallest
+from platon_compress.pruning.threshold import Cut, select_smallest
 
 __all__ = ["BlockMasks", "TwoOfFourMasks"]
 
@@ -32,33 +32,42 @@ class BlockMasks(Masks):
                     f"granularity {self.pattern!r} does not divide {name} of shape {tuple(weight.shape)} in "
                     f"dimension {self.axis}; leave it out with `ignore` or prune single weights"
                 )
+            if self.axis == 0 and any(row % 4 for row in self.shards.boundaries(weight)):
+                raise InputError(
+                    f"granularity {self.pattern!r} needs shards of whole blocks: {self.shards.ranks} ranks cut {name} "
+                    f"of {weight.shape[0]} rows at row {self.shards.boundaries(weight)[0]}, no multiple of 4; "
+                    "use another number of ranks, leave it out with `ignore` or prune single weights"
+                )
 
     def rank(self, count: int) -> Ranking:
         """Masks the units with the smallest scores; ties fall by position."""
         wanted = -(-count // self.unit)
-        cut = select_smallest(self._all_units, wanted, self._scratch, signed=self._importance.signed)
-        spare, flipped, regrown = wanted - cut.below, 0, 0
-        for name in self._weights:
-            scores = self._scores(name)
+        signed, reduce = self._importance.signed, self.shards.add_up
+        cut = select_smallest(self._all_units, wanted, self._scratch, signed=signed, reduce=reduce)
+        quotas = self._quotas_of(cut, wanted - cut.below)
+        flipped = regrown = 0
+        for name, quota in zip(self._weights, quotas, strict=True):
+            scores = self._whole_scores(name)
             units = self._units(scores)
             gone = units < cut.value
-            ties = torch.nonzero(units == cut.value).view(-1)[:spare]
-            gone[ties] = True
-            spare -= len(ties)
+            gone[torch.nonzero(units == cut.value).view(-1)[:quota]] = True
             new = self._expand(scores, gone)
             changed = new ^ self.kept[name]
             flipped += int(count_true(changed))
             regrown += int(count_true(changed & new))
             self.kept[name].copy_(new)
-        return Ranking(cut.value, flipped, regrown)
+        return Ranking(cut.value, *self.shards.sums([flipped, regrown]))
+
+    def _quotas_of(self, cut: Cut, spare: int) -> list[int]:
+        """How many ties of each weight go here; costs a pass only when not all of them do."""
+        if spare == cut.ties:
+            return [spare] * len(self._weights)
+        ties = [count_true(units == cut.value) for units in self._all_units()]
+        return self.shards.tie_quotas(ties, spare)
 
     def _all_units(self) -> Iterator[Tensor]:
         for name in self._weights:
-            yield self._units(self._scores(name))
-
-    def _scores(self, name: str) -> Tensor:
-        pieces = [piece.clone() for piece in self._importance.scores(name)]
-        return torch.cat(pieces).view(self._weights[name].shape)
+            yield self._units(self._whole_scores(name))
 
     def _units(self, scores: Tensor) -> Tensor:
         """Flat float32 scores of the units."""
@@ -89,7 +98,11 @@ class TwoOfFourMasks(BlockMasks):
         return torch.minimum(low, other).add_(second)
 
     def _expand(self, scores: Tensor, gone: Tensor) -> Tensor:
-        lowest = torch.argsort(scores.view(-1, 4), dim=1, stable=True)[:, :2]
         new = torch.ones(gone.numel(), 4, dtype=torch.bool, device=scores.device)
-        new.scatter_(1, lowest, ~gone[:, None].expand(-1, 2))
+        at_once = CHUNK // 32  # argsort gives int64: small pieces keep the memory low
+        for fours, part, go in zip(
+            scores.view(-1, 4).split(at_once), new.split(at_once), gone.split(at_once), strict=True
+        ):
+            lowest = torch.argsort(fours, dim=1, stable=True)[:, :2]
+            part.scatter_(1, lowest, ~go[:, None].expand(-1, 2))
         return new.view(scores.shape)

@@ -3,48 +3,52 @@
 import json
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.pruner import Pruner
+from platon_compress.pruning.state import TENSOR_FIELDS, pack_record, state_tensors
+from platon_compress.pruning.state_files import STATE_FILE, SavedState, file_name, write_file
 
 __all__ = ["STATE_FILE", "latest_complete_checkpoint", "load_pruner", "save_pruner"]
 
-STATE_FILE = "pruner.safetensors"
-_TENSORS = ("sensitivity_ema", "uncertainty_ema", "window", "masks")
-_RECORD = "platon"  # key of the JSON record in the file's metadata
-
 
 def save_pruner(pruner: Pruner, folder: str | os.PathLike[str]) -> Path:
-    """Writes `pruner.safetensors` into a folder, which is created; a kill leaves the old file or the new one."""
-    from safetensors.torch import save_file
+    """Writes `pruner.safetensors` into a folder, which is created; a kill leaves the old file or the new one.
 
-    path = Path(folder) / STATE_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = pruner.state_dict()
-    tensors = {f"{field}.{name}": t for field in _TENSORS for name, t in state.pop(field).items()}
-    partial = path.with_name(f".{STATE_FILE}.{os.getpid()}")
-    try:
-        save_file(tensors, partial, metadata={_RECORD: json.dumps(state)})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    A pruner of sharded parameters writes one file per rank, so every rank must call it; give each save a folder
+    of its own, or a kill may leave files of two steps.
+    """
+    shards = pruner.shards
+    path = Path(folder) / file_name(shards.rank, shards.ranks)
+    tensors, rows = {}, {}
+    for field, entries in state_tensors(pruner).items():
+        for name, tensor in entries.items():
+            weight = pruner.parameter(name)
+            tensors[f"{field}.{name}"] = tensor
+            rows[f"{field}.{name}"] = (shards.rows(weight)[0], weight.shape[0])
+    write_file(path, tensors, rows if shards.ranks > 1 else {}, pack_record(pruner))
+    _drop_other_sets(path, pruner)
     return path
 
 
 def load_pruner(pruner: Pruner, folder: str | os.PathLike[str]) -> None:
-    """Restores what `save_pruner` wrote. Raises InputError when it is missing, damaged or of another run."""
-    path = Path(folder) / STATE_FILE
-    if not path.is_file():
-        raise InputError(
-            f"{path} is missing, so the pruner cannot go on from there; resume from a checkpoint written with "
-            "PlatonCallback (latest_complete_checkpoint finds one)"
-        )
-    pruner.load_state_dict(_read(path))
+    """Restores what `save_pruner` wrote, on however many ranks.
+
+    Raises InputError when it is missing, damaged or of another run.
+    """
+    saved = SavedState(folder)
+    state: dict[str, Any] = {**saved.record, **{field: {} for field in TENSOR_FIELDS}}
+    names = set(pruner.names)
+    for key in sorted(saved.keys()):
+        field, _, name = key.partition(".")
+        weight = pruner.parameter(name) if name in names else None
+        state.setdefault(field, {})[name] = _rows_here(pruner, saved, key, weight)
+    pruner.load_state_dict(state)
 
 
 def latest_complete_checkpoint(
@@ -66,30 +70,30 @@ def latest_complete_checkpoint(
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    record, tensors = _open(path)
-    state: dict[str, Any] = {**record, **{field: {} for field in _TENSORS}}
-    for key, tensor in tensors.items():
-        field, _, name = key.partition(".")
-        state.setdefault(field, {})[name] = tensor
-    return state
+def _rows_here(pruner: Pruner, saved: SavedState, key: str, weight: Tensor | None) -> Tensor:
+    """This rank's rows of a saved tensor; only its shape when it does not fit, which load_state_dict refuses."""
+    shape = saved.shape(key)
+    if weight is None or shape != tuple(weight.shape):
+        return torch.empty(shape, device="meta")
+    part = saved.read(key, *pruner.shards.rows(weight))
+    return pruner.shards.wrap(weight, part.to(pruner.shards.device))
 
 
-def _open(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})[_RECORD])
-            return record, {key: file.get_tensor(key) for key in file.keys()} if tensors else {}  # noqa: SIM118
-    except (SafetensorError, KeyError, OSError, ValueError) as error:
-        raise InputError(f"{path} is no pruner state ({error}); take another checkpoint") from error
+def _drop_other_sets(path: Path, pruner: Pruner) -> None:
+    """Removes the files of an earlier save in the same folder by another number of ranks."""
+    pruner.shards.barrier()
+    if not pruner.shards.is_first:
+        return
+    own = {file_name(rank, pruner.shards.ranks) for rank in range(pruner.shards.ranks)}
+    for other in path.parent.glob("pruner*.safetensors"):
+        if other.name not in own:
+            other.unlink()
 
 
 def _pruner_step(folder: Path) -> int | None:
     try:
-        return int(_open(folder / STATE_FILE, tensors=False)[0]["step"])
-    except InputError:
+        return int(SavedState(folder).record["step"])
+    except (InputError, KeyError):
         return None
 
 

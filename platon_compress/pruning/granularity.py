@@ -1,16 +1,17 @@
 """Turns scores into masks: single weights, or whole attention heads and FFN neurons."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, chunks, count_true, flat
+from platon_compress.pruning.arrays import CHUNK, Scratch, chunks, count_true, flat, local
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.importance import Importance
+from platon_compress.pruning.shards import Shards
 from platon_compress.pruning.threshold import SAMPLE_STRIDE, Cut, select_between, select_smallest
 from platon_compress.structure import Coupling
 
@@ -31,18 +32,23 @@ class Ranking:
 
 
 class Masks:
-    """One bool per prunable weight, True = kept, and their application to the weights."""
+    """One bool per prunable weight, True = kept, and their application to the weights.
+
+    Of sharded weights a rank keeps the bools of its own rows; `size` and every count are of all ranks together,
+    so all of them must ask.
+    """
 
     def __init__(self, weights: Mapping[str, Tensor], importance: Importance, scratch: Scratch) -> None:
         self._weights = weights
         self._importance = importance
         self._scratch = scratch
+        self.shards = Shards(weights)
         self.kept = {
-            name: torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
+            name: torch.ones(local(weight).shape, dtype=torch.bool, device=local(weight).device)
             for name, weight in weights.items()
         }
         self.size = sum(weight.numel() for weight in weights.values())
-        self.device = next(iter(weights.values())).device
+        self.device = next(iter(self.kept.values())).device
 
     def count(self, sparsity: float) -> int:
         """How many weights a sparsity takes away: floor(size * sparsity)."""
@@ -50,8 +56,8 @@ class Masks:
 
     def count_kept(self) -> dict[str, int]:
         """Weights kept, by parameter."""
-        counts = torch.stack([torch.as_tensor(count_true(mask)) for mask in self.kept.values()])
-        return dict(zip(self.kept, counts.tolist(), strict=True))
+        counts = self.shards.sums([count_true(mask) for mask in self.kept.values()])
+        return dict(zip(self.kept, counts, strict=True))
 
     def rank(self, count: int) -> Ranking:
         """Masks `count` weights, those with the smallest scores."""
@@ -60,20 +66,30 @@ class Masks:
     def count_zeros(self) -> int:
         """Zeros in the weights themselves."""
         pieces = (w for weight in self._weights.values() for (w,) in chunks(flat(weight)))
-        return int(sum((self._zeros_in(w) for w in pieces), start=0))
+        return self.shards.sums([sum((self._zeros_in(w) for w in pieces), start=0)])[0]
 
     def apply(self) -> int:
         """Sets the masked weights to zero; returns how many zeros the weights then hold."""
         zeros: Tensor | int = 0
-        for name, weight in self._weights.items():
+        for name, parameter in self._weights.items():
+            weight = local(parameter)
             if not weight.is_contiguous():
-                weight.detach().masked_fill_(~self.kept[name], 0)
+                weight.masked_fill_(~self.kept[name], 0)
                 zeros = zeros + self._zeros_in(flat(weight))
                 continue
             for w, kept in chunks(flat(weight), flat(self.kept[name])):
                 _zero_out(w, kept)
                 zeros = zeros + self._zeros_in(w)  # while the piece is in the cache
-        return int(zeros)
+        return self.shards.sums([zeros])[0]
+
+    def _whole_scores(self, name: str) -> Tensor:
+        """The scores of one weight in its shape here, in a buffer that the next call reuses."""
+        weight = local(self._weights[name])
+        whole, filled = self._scratch.room("whole", weight.numel(), self.device), 0
+        for piece in self._importance.scores(name):
+            whole[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return whole.view(weight.shape)
 
     def _zeros_in(self, weight: Tensor) -> Tensor | int:
         """A conversion to bool costs a third of a comparison with 0 here, and takes every dtype."""
@@ -111,7 +127,7 @@ class ElementMasks(Masks):
         thresholds = [
             self._rank(names, share, moved) for names, share in self._shares(count).items() if names
         ]
-        flipped, regrown = moved.tolist()
+        flipped, regrown = self.shards.add_up(moved).tolist()
         return Ranking(max(thresholds), flipped, regrown)
 
     def _shares(self, count: int) -> dict[tuple[str, ...], int]:
@@ -132,18 +148,17 @@ class ElementMasks(Masks):
             if not free or not rest:
                 return {**capped, free: rest}
             cut = self._cut(free, rest)
-            over = {
-                name: int(self._weights[name].numel() * self._bound)
-                for name in free
-                if self._count_below(name, cut.value) > int(self._weights[name].numel() * self._bound)
-            }
+            below = self.shards.sums([self._count(name, torch.le, cut.value) for name in free])
+            limits = [int(self._weights[name].numel() * self._bound) for name in free]
+            over = {name: most for name, most, n in zip(free, limits, below, strict=True) if n > most}
             if not over:
                 return {**capped, free: rest}
             capped |= {(name,): limit for name, limit in over.items()}
             free = tuple(name for name in free if name not in over)
 
-    def _count_below(self, name: str, value: float) -> int:
-        return sum(int(count_true(score <= value)) for score in self._scores(name))
+    def _count(self, name: str, compare: Callable[[Tensor, float], Tensor], value: float) -> int:
+        """Scores on this rank that are (torch.le, torch.eq) the value."""
+        return sum(int(count_true(compare(score, value))) for score in self._scores(name))
 
     def _scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """The scores to rank by, per second of run time where costs are known."""
@@ -153,13 +168,18 @@ class ElementMasks(Masks):
 
     def _cut(self, names: tuple[str, ...], count: int) -> Cut:
         size = sum(self._weights[name].numel() for name in names)
-        if self.device.type == "cpu" and size > _SAMPLED:
+        if self.device.type == "cpu" and size > _SAMPLED and not self.shards.active:
             sample = (p for name in names for p in self._scores(name, SAMPLE_STRIDE))
             cut = select_between(lambda: self._pieces(names), sample, count, size, self._scratch)
             if cut is not None:
                 return cut
-        signed = self._importance.signed
-        return select_smallest(lambda: self._pieces(names), count, self._scratch, signed=signed)
+        return select_smallest(
+            lambda: self._pieces(names),
+            count,
+            self._scratch,
+            signed=self._importance.signed,
+            reduce=self.shards.add_up,
+        )
 
     def _rank(self, names: tuple[str, ...], count: int, moved: Tensor) -> float:
         if not count:
@@ -169,14 +189,20 @@ class ElementMasks(Masks):
         cut = self._cut(names, count)
         spare = self._ties_to_mask(cut, count)
         beyond = torch.gt if spare == cut.ties else torch.ge
-        spare = 0 if spare == cut.ties else spare
-        for name in names:
+        quotas = self._quotas(names, cut, 0 if spare == cut.ties else spare)
+        for name, quota in zip(names, quotas, strict=True):
             pieces = zip(self._scores(name), chunks(flat(self.kept[name])), strict=True)
             for score, (kept,) in pieces:
                 new = beyond(score, cut.value, out=self._scratch.get("kept", score, torch.bool))
-                spare -= _drop_first(new, score, cut.value, spare)
+                quota -= _drop_first(new, score, cut.value, quota)  # noqa: PLW2901 - what is left of it
                 self._replace(kept, new, moved)
         return cut.value
+
+    def _quotas(self, names: tuple[str, ...], cut: Cut, spare: int) -> list[int]:
+        """How many ties of each weight go here when `spare` of all do; costs a pass only when some do."""
+        if not spare:
+            return [0] * len(names)
+        return self.shards.tie_quotas([self._count(name, torch.eq, cut.value) for name in names], spare)
 
     def _keep_all(self, name: str, moved: Tensor) -> None:
         for (kept,) in chunks(flat(self.kept[name])):
@@ -204,8 +230,7 @@ class ElementMasks(Masks):
                 filled = 0
             pack[filled : filled + len(piece)] = piece
             filled += len(piece)
-        if filled:
-            yield pack[:filled]
+        yield pack[:filled]  # a rank without rows still counts: none
 
 
 def apportion(count: int, sizes: Sequence[int]) -> list[int]:
@@ -229,7 +254,8 @@ class GroupMasks(Masks):
     """Whole heads or neurons: the score of one is the sum over its rows, columns and selected biases.
 
     Units leave a layer in quanta, so that the number kept is a multiple of `config.kept_multiple`; quanta are
-    ranked globally by their mean score, and the last quantum of a layer always stays.
+    ranked globally by their mean score, and the last quantum of a layer always stays. Sharded weights need not
+    be cut between units: the ranks add up their float64 sums, one reduction per layer.
     """
 
     def __init__(
@@ -249,12 +275,9 @@ class GroupMasks(Masks):
         """Masks the lowest quanta until at least `count` weights are masked."""
         scores = [self._unit_scores(coupling) for coupling in self._couplings]
         kept, threshold = self._choose(scores, count)
-        before = {name: mask.clone() for name, mask in self.kept.items()}
-        for coupling, units in zip(self._couplings, kept, strict=True):
-            self._write(coupling, units)
-        changed = {name: mask ^ before[name] for name, mask in self.kept.items()}
-        regrown = sum(int((changed[name] & mask).sum()) for name, mask in self.kept.items())
-        return Ranking(threshold, sum(int(mask.sum()) for mask in changed.values()), regrown)
+        moved = [self._write(coupling, units) for coupling, units in zip(self._couplings, kept, strict=True)]
+        flipped, regrown = self.shards.sums([sum(column) for column in zip(*moved, strict=True)])
+        return Ranking(threshold, flipped, regrown)
 
     def _choose(self, scores: list[Tensor], count: int) -> tuple[list[Tensor], float]:
         quanta: list[tuple[float, int, Tensor]] = []
@@ -293,24 +316,44 @@ class GroupMasks(Masks):
             )
 
     def _unit_weights(self, coupling: Coupling) -> int:
-        return sum(view.numel() for view in self._views(coupling, self.kept)) // coupling.units
+        return sum(self._weights[name].numel() for name in self._names(coupling)) // coupling.units
 
     def _unit_scores(self, coupling: Coupling) -> Tensor:
         """float64 [units], on the host."""
-        total = torch.zeros(coupling.units, dtype=torch.float64)
+        total = torch.zeros(coupling.units, dtype=torch.float64, device=self.device)
         for name in self._names(coupling):
-            scores = torch.cat([piece.double() for piece in self._importance.scores(name)])
-            view = _by_unit(scores.view(self._weights[name].shape), name, coupling)
-            total += view.sum(dim=tuple(range(1, view.ndim))).cpu()
-        return total
+            scores = self._whole_scores(name)
+            width = scores.shape[1:].numel()
+            rows_at_once = max(1, CHUNK // 8 // width)  # float64: small pieces keep the memory low
+            owners = self._row_units(name, coupling).split(rows_at_once)
+            for rows, owner in zip(scores.split(rows_at_once), owners, strict=True):
+                if _is_consumer(name, coupling):
+                    columns = rows.double().sum(0)
+                    total += columns.view(coupling.units, coupling.unit_size).sum(1)
+                else:
+                    total.index_add_(0, owner, rows.double().view(-1, width).sum(1))
+        return self.shards.add_up(total).cpu()
 
-    def _write(self, coupling: Coupling, units: Tensor) -> None:
-        for view in self._views(coupling, self.kept):
-            view.copy_(units.to(view.device).view(-1, *[1] * (view.ndim - 1)).expand_as(view))
-
-    def _views(self, coupling: Coupling, tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    def _write(self, coupling: Coupling, units: Tensor) -> tuple[int, int]:
+        """Takes over which units stay; returns how many weights flipped and regrew on this rank."""
+        units, flipped, regrown = units.to(self.device), 0, 0
         for name in self._names(coupling):
-            yield _by_unit(tensors[name], name, coupling)
+            mask = self.kept[name]
+            if _is_consumer(name, coupling):
+                new = units.repeat_interleave(coupling.unit_size).expand_as(mask)
+            else:
+                rows = units[self._row_units(name, coupling)]
+                new = rows.view(-1, *[1] * (mask.ndim - 1)).expand_as(mask)
+            changed = new ^ mask
+            flipped += int(count_true(changed))
+            regrown += int(count_true(changed.logical_and_(new)))
+            mask.copy_(new)
+        return flipped, regrown
+
+    def _row_units(self, name: str, coupling: Coupling) -> Tensor:
+        """int64: the unit to which each row that lies here belongs; a fused producer repeats them per stack."""
+        rows = torch.arange(*self.shards.rows(self._weights[name]), device=self.device)
+        return rows // coupling.unit_size % coupling.units
 
     def _names(self, coupling: Coupling) -> Iterator[str]:
         return (name for name in coupled_names(coupling) if name in self._weights)
@@ -322,12 +365,9 @@ def coupled_names(coupling: Coupling) -> list[str]:
     return [*producers, f"{coupling.consumer}.weight"]
 
 
-def _by_unit(tensor: Tensor, name: str, coupling: Coupling) -> Tensor:
-    """A view [units, stacks, unit_size, rest] of a coupled parameter, or [units, rest, unit_size] of the consumer."""
-    if name == f"{coupling.consumer}.weight":
-        rows = tensor.shape[0]
-        return tensor.view(rows, coupling.units, coupling.unit_size).permute(1, 0, 2)
-    return tensor.view(coupling.stacks, coupling.units, coupling.unit_size, -1).transpose(0, 1)
+def _is_consumer(name: str, coupling: Coupling) -> bool:
+    """Whether the units are columns of this parameter, not rows."""
+    return name == f"{coupling.consumer}.weight"
 
 
 def _drop_first(kept: Tensor, score: Tensor, value: float, spare: int) -> int:

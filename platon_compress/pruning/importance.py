@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from platon_compress.pruning.arrays import Scratch, chunks, flat
+from platon_compress.pruning.arrays import Scratch, chunks, flat, local
 from platon_compress.pruning.config import PruneConfig
 
 __all__ = ["STATE_FIELDS", "Importance", "build_importance"]
@@ -212,6 +212,6 @@ def build_importance(weights: Mapping[str, Tensor], config: PruneConfig, scratch
 
 def _zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
-        name: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+        name: torch.zeros(local(weight).shape, dtype=torch.float32, device=local(weight).device)
         for name, weight in weights.items()
     }

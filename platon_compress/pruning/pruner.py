@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch
+from platon_compress.pruning.arrays import Scratch, local
 from platon_compress.pruning.blocks import BlockMasks, TwoOfFourMasks
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.costs import relative_costs
@@ -20,10 +20,11 @@ from platon_compress.pruning.granularity import (
     ReferenceMasks,
     coupled_names,
 )
-from platon_compress.pruning.importance import STATE_FIELDS, Importance, build_importance
+from platon_compress.pruning.importance import Importance, build_importance
 from platon_compress.pruning.rewind import rewind_schedule
 from platon_compress.pruning.schedule import Schedule
-from platon_compress.pruning.state import check_state, pack_state
+from platon_compress.pruning.shards import Shards
+from platon_compress.pruning.state import check_state, pack_state, state_tensors
 from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
 from platon_compress.structure import find_blocks, find_couplings, unwrap_model
@@ -68,8 +69,11 @@ class Pruner:
 
     The score takes the weight after the optimiser's step with the gradient from before it, so a pruned weight
     whose optimiser pushes it back can return. Gradients must be unscaled and averaged over accumulation.
-    Holds three float32 arrays and one bool mask per prunable weight. Build it after moving or wrapping the
-    model. `lr_scheduler` is needed for `rewind_to` only. Raises InputError on settings that do not fit the model.
+    Holds three float32 arrays and one bool mask per prunable weight. Build it after moving, wrapping or sharding
+    the model. `lr_scheduler` is needed for `rewind_to` only. Raises InputError on settings that do not fit the model.
+
+    Parameters that `fully_shard` has sharded are scored and masked where their rows lie; the ranks agree on one
+    threshold by adding up counts. Every rank must then make the same calls.
     """
 
     def __init__(self, model: nn.Module, config: PruneConfig, *, lr_scheduler: object = None) -> None:
@@ -99,6 +103,11 @@ class Pruner:
         return self._step
 
     @property
+    def shards(self) -> Shards:
+        """Which rows of the prunable weights lie on this rank."""
+        return self._masks.shards
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of the prunable parameters in ranking order."""
         return tuple(self._weights)
@@ -108,13 +117,13 @@ class Pruner:
         """One step of scoring and, when the schedule says so, masking.
 
         `skipped`: the optimiser did not step (loss-scale overflow); the step counts, its gradients do not.
-        Gradients that are not finite are recognised here and treated the same way.
+        Gradients that are not finite are recognised here and treated the same way. An overflow elsewhere in the
+        model is not: with a GradScaler pass `skipped=scaler.get_scale() < scale_before_update`.
         Raises InputError when no prunable parameter has a gradient.
         """
         self._step += 1
-        if not skipped and self._importance.needs_gradients:
-            self._check_gradients()
-            skipped = not self._gradients_are_finite()
+        if self._importance.needs_gradients:
+            skipped = self.shards.any_rank(skipped or not self._gradients_are_usable())
         self._update_scores(skipped)
         churn, regrown, zeros = self._update_weights()
         masked = zeros is not None
@@ -134,15 +143,31 @@ class Pruner:
         )
 
     def masks(self) -> dict[str, Tensor]:
-        """Bool masks of the parameters' shapes, True = kept, as last applied; all True before the first."""
+        """Bool masks of the parameters' shapes, True = kept, as last applied; all True before the first.
+
+        Of sharded parameters (FSDP2) they are the rows of this rank; `full_masks` gathers them.
+        """
         return {name: mask.clone() for name, mask in self._masks.kept.items()}
+
+    @torch.no_grad()
+    def full_masks(self) -> dict[str, Tensor]:
+        """As `masks`, of whole parameters and on the CPU, for `bake`; on every rank but 0 it is empty.
+
+        Every rank must call it. Masks travel one parameter at a time, scores never.
+        """
+        found = {}
+        for name, mask in self._masks.kept.items():
+            whole = self.shards.whole(self._weights[name], mask).cpu()
+            if self.shards.is_first:
+                found[name] = whole
+        return found
 
     def parameter(self, name: str) -> Tensor:
         """The prunable parameter of that name."""
         return self._weights[name]
 
     def memory_bytes(self) -> dict[str, int]:
-        """Bytes held now: float32 `states`, bool `masks`, and `scratch` buffers that every step reuses."""
+        """Bytes held now on this rank: float32 `states`, bool `masks`, and the reused `scratch` buffers."""
         return {
             "states": self._importance.state_bytes(),
             "masks": sum(mask.numel() for mask in self._masks.kept.values()),
@@ -168,13 +193,14 @@ class Pruner:
         return pack_state(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores `state_dict()`. Raises InputError when it comes from another model or config."""
+        """Restores `state_dict()`; a sharded pruner also takes one of full tensors, and the other way round.
+
+        Raises InputError when it comes from another model or config.
+        """
         check_state(self, state)
-        for field in STATE_FIELDS:
+        for field, tensors in state_tensors(self).items():
             for name, value in state[field].items():
-                self._importance.states[field][name].copy_(value)
-        for name, mask in state["masks"].items():
-            self._masks.kept[name].copy_(mask)
+                tensors[name].copy_(self.shards.part(self._weights[name], value))
         counters = state["counters"]
         self._step = int(state["step"])
         self._importance.samples = counters["window_samples"]
@@ -220,6 +246,11 @@ class Pruner:
             self._watch.layers(self._masks.count_kept())
         return flipped, regrown, self._masks.apply()
 
+    def _gradients_are_usable(self) -> bool:
+        """Whether all that exist are finite, on this rank."""
+        self._check_gradients()
+        return self._gradients_are_finite()
+
     def _check_gradients(self) -> None:
         missing = [name for name, weight in self._weights.items() if weight.grad is None]
         if len(missing) == len(self._weights):
@@ -234,7 +265,7 @@ class Pruner:
 
     def _gradients_are_finite(self) -> bool:
         """A sum is non-finite when any element is; only then every element is looked at."""
-        gradients = [weight.grad for weight in self._weights.values() if weight.grad is not None]
+        gradients = [local(weight.grad) for weight in self._weights.values() if weight.grad is not None]
         if not gradients:
             return True
         total = torch.stack([gradient.sum(dtype=torch.float32) for gradient in gradients])
@@ -246,8 +277,9 @@ class Pruner:
 def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
     """The selected parameters that are trained; with groups, only those that belong to one.
 
-    Raises InputError when named targets are frozen, nothing is trained, or parameters are sharded.
+    Raises InputError when named targets are frozen, nothing is trained or there at all, or the model is wrapped by FSDP1.
     """
+    _refuse_fsdp1(model)
     chosen = select(model, targets=config.targets, ignore=config.ignore, include_biases=config.include_biases)
     frozen = [name for name, parameter in chosen.items() if not parameter.requires_grad]
     if len(frozen) == len(chosen) or (frozen and config.targets is not None):
@@ -258,15 +290,24 @@ def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.P
     if frozen:
         _log.warning("%d frozen parameters are not pruned, first %s", len(frozen), frozen[0])
     trained = {name: p for name, p in chosen.items() if name not in frozen}
-    if sharded := [name for name, p in trained.items() if hasattr(p, "to_local")]:
+    if not any(p.numel() for p in trained.values()):
+        name, shape = next((name, tuple(p.shape)) for name, p in trained.items())
         raise InputError(
-            f"{len(sharded)} parameters to prune are sharded (FSDP), first {sharded[0]!r}; sharded ranking is not "
-            "supported yet, so train with DistributedDataParallel"
+            f"the {len(trained)} parameters to prune hold 0 weights, first {name!r} of shape {shape}; name others "
+            "with `targets`"
         )
     if config.granularity not in _KINDS:
         return trained
     coupled = {name for c in _couplings(model, config, trained) for name in coupled_names(c)}
     return {name: p for name, p in trained.items() if name in coupled}
+
+
+def _refuse_fsdp1(model: nn.Module) -> None:
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise InputError(
+            "the model is wrapped by FullyShardedDataParallel, which flattens its parameters; "
+            "shard it with torch.distributed.fsdp.fully_shard instead"
+        )
 
 
 def _couplings(model: nn.Module, config: PruneConfig, trained: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from platon_compress.errors import InputError
 
 if TYPE_CHECKING:
     from platon_compress.pruning.pruner import Pruner
 
-__all__ = ["check_state", "pack_state"]
+__all__ = ["TENSOR_FIELDS", "check_state", "pack_record", "pack_state", "state_tensors"]
 
-_TENSORS = ("sensitivity_ema", "uncertainty_ema", "window", "masks")
+_log = logging.getLogger(__name__)
+TENSOR_FIELDS = ("sensitivity_ema", "uncertainty_ema", "window", "masks")
 
 
 def pack_state(pruner: Pruner) -> dict[str, Any]:
     """Copies of every tensor by parameter name, the counters, the config and the transformers major."""
+    return {
+        **{
+            field: {
+                name: pruner.shards.wrap(pruner.parameter(name), t.clone()) for name, t in tensors.items()
+            }
+            for field, tensors in state_tensors(pruner).items()
+        },
+        **pack_record(pruner),
+    }
+
+
+def state_tensors(pruner: Pruner) -> dict[str, dict[str, Tensor]]:
+    """The pruner's own tensors, not copies, by field and parameter name; of sharded weights the local rows."""
+    return {**pruner._importance.states, "masks": pruner._masks.kept}
+
+
+def pack_record(pruner: Pruner) -> dict[str, Any]:
+    """What the state holds beside tensors; JSON-able."""
     importance = pruner._importance
     return {
         "step": pruner._step,
-        **{
-            field: {name: tensor.clone() for name, tensor in tensors.items()}
-            for field, tensors in importance.states.items()
-        },
-        "masks": pruner.masks(),
         "counters": {
             "window_samples": importance.samples,
             "windows": importance.windows,
@@ -39,13 +56,28 @@ def pack_state(pruner: Pruner) -> dict[str, Any]:
 
 
 def check_state(pruner: Pruner, state: Mapping[str, Any]) -> None:
-    """Raises InputError, naming the first difference, when `state` is not of this model and config."""
-    needed = ("step", "counters", "config", *_TENSORS)
+    """Raises InputError, naming the first difference, when `state` is not of this model and config.
+
+    Another transformers major is only warned of: where it renamed modules, the names differ already.
+    """
+    needed = ("step", "counters", "config", *TENSOR_FIELDS)
     if missing := [key for key in needed if key not in state]:
         raise InputError(f"the pruner state lacks {missing[0]!r}; give the result of Pruner.state_dict()")
+    counters = pack_record(pruner)["counters"]
+    if missing := [key for key in counters if key not in state["counters"]]:
+        raise InputError(
+            f"the counters of the pruner state lack {missing[0]!r}; it is damaged or of another version, so take "
+            "another checkpoint"
+        )
     _check_config(pruner.config.to_dict(), state["config"])
-    for field in _TENSORS:
+    for field in TENSOR_FIELDS:
         _check_names(pruner, state, field)
+    if (saved := state.get("transformers_major")) != (here := transformers_major()):
+        _log.warning(
+            "the pruner state was saved with transformers %s, here is %s; names and shapes agree, so it is taken",
+            saved,
+            here,
+        )
 
 
 def transformers_major() -> int | None:
@@ -69,8 +101,7 @@ def _check_config(own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
 
 def _check_names(pruner: Pruner, state: Mapping[str, Any], field: str) -> None:
     saved = {name: tuple(tensor.shape) for name, tensor in state[field].items()}
-    tensors = pruner._masks.kept if field == "masks" else pruner._importance.states[field]
-    own = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    own = {name: tuple(pruner.parameter(name).shape) for name in state_tensors(pruner)[field]}
     if saved == own:
         return
     name = next(n for n in sorted({*own, *saved}) if own.get(n) != saved.get(n))

@@ -44,7 +44,7 @@ def select_smallest(
     scratch: Scratch,
     *,
     signed: bool = False,
-    reduce: Callable[[Tensor], None] | None = None,
+    reduce: Callable[[Tensor], object] | None = None,
 ) -> Cut:
     """The cut below which exactly k scores lie, ties included, for 1 <= k <= number of scores.
 
@@ -110,7 +110,7 @@ def _bracket(sample: np.ndarray, share: float) -> tuple[float, float]:
 def _histogram(
     keys: Callable[[], Iterator[Tensor]],
     bins_of: Callable[[Tensor], Tensor],
-    reduce: Callable[[Tensor], None] | None,
+    reduce: Callable[[Tensor], object] | None,
 ) -> Tensor:
     total: Tensor | None = None
     for piece in keys():

@@ -1,6 +1,7 @@
 """The Hugging Face Trainer drives the pruner through a callback."""
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers import (
 from platon_compress.errors import InputError
 from platon_compress.pruning.checkpoint import STATE_FILE, load_pruner, save_pruner
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.finished import FinishedRun
 from platon_compress.pruning.pruner import Pruner, StepReport
 
 __all__ = ["PlatonCallback"]
@@ -55,6 +57,8 @@ class PlatonCallback(TrainerCallback):
         self._last: StepReport | None = None
         self._last_mask: StepReport | None = None
         self._best_is_final = False
+        self._scale = math.inf
+        self._finished: FinishedRun | None = None
 
     @property
     def pruner(self) -> Pruner:
@@ -75,7 +79,8 @@ class PlatonCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Builds the pruner, or restores it."""
-        del args, control
+        del control
+        _refuse_fsdp(args, kwargs["model"])
         if self.config.total_steps is not None and self.config.total_steps > state.max_steps:
             raise InputError(
                 f"total_steps {self.config.total_steps} exceeds the Trainer's {state.max_steps} steps, so the "
@@ -83,7 +88,7 @@ class PlatonCallback(TrainerCallback):
             )
         config = self.config.resolved(state.max_steps)
         self._pruner = Pruner(kwargs["model"], config, lr_scheduler=kwargs.get("lr_scheduler"))
-        self._best_is_final = False
+        self._best_is_final = self.in_final_phase(state)  # a resume within the phase keeps the best so far
         if self.resume_from is not None:
             load_pruner(self._pruner, self.resume_from)
         if self._pruner.steps != state.global_step:
@@ -91,6 +96,8 @@ class PlatonCallback(TrainerCallback):
                 f"the Trainer is at step {state.global_step}, the pruner at step {self._pruner.steps}; resume "
                 "both from one folder: PlatonCallback(config, resume_from=F) and train(resume_from_checkpoint=F)"
             )
+        self._finished = FinishedRun.of(kwargs["model"], state)
+        self._scale = _loss_scale(kwargs.get("optimizer"))
         if kwargs.get("optimizer") is not None:
             self._pruner.check_optimizer(kwargs["optimizer"])
 
@@ -99,19 +106,23 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Scores and masks; gradients are unscaled and clipped here, and not yet cleared."""
         del args, state, control
-        skipped = bool(getattr(kwargs.get("optimizer"), "step_was_skipped", False))
-        self._last = self.pruner.step(skipped=skipped)
+        if self._finished is not None:
+            return
+        self._last = self.pruner.step(skipped=self._was_skipped(kwargs.get("optimizer")))
         if self._last.masked:
             self._last_mask = self._last
+            if kwargs.get("optimizer") is not None:
+                self.pruner.check_optimizer(kwargs["optimizer"])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Opens the race for the best model when the final phase begins; saves with the Trainer."""
         del kwargs
+        if self._finished is not None:
+            self._finished.undo(state, control)
         if self.in_final_phase(state) and not self._best_is_final:
-            if not self.pruner.schedule.is_final(state.global_step - 1):  # not a resume within the phase
-                state.best_metric = state.best_model_checkpoint = state.best_global_step = None
+            state.best_metric = state.best_model_checkpoint = state.best_global_step = None
             self._best_is_final = True
         self._save(args, state, control)
 
@@ -120,6 +131,8 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Saves with the Trainer."""
         del kwargs
+        if self._finished is not None:
+            self._finished.undo(state, control)
         self._save(args, state, control)
 
     def on_save(
@@ -186,6 +199,12 @@ class PlatonCallback(TrainerCallback):
         if control.should_save and state.is_world_process_zero:
             save_pruner(self.pruner, _checkpoint_folder(args, state))
 
+    def _was_skipped(self, optimizer: Any) -> bool:
+        """Whether the loss overflowed. A fused optimizer skips inside its kernel, where accelerate does not see it,
+        and then leaves the gradients scaled; that the scale came down shows it."""
+        before, self._scale = self._scale, _loss_scale(optimizer)
+        return bool(getattr(optimizer, "step_was_skipped", False)) or self._scale < before
+
     def _figures(self, last: StepReport) -> dict[str, float]:
         """Between two masks pruned weights drift, so the counts are those right after the last mask."""
         figures = {"sparsity": last.sparsity, "achieved_sparsity": 0.0}
@@ -228,6 +247,22 @@ class _StopGuard(TrainerCallback):
                 state.global_step,
                 self._owner.pruner.schedule.total - self._owner.pruner.schedule.final + 1,
             )
+
+
+def _loss_scale(optimizer: Any) -> float:
+    """The scale of the GradScaler inside accelerate's optimizer; infinite without one."""
+    scaler = getattr(optimizer, "scaler", None)
+    return math.inf if scaler is None else float(scaler.get_scale())
+
+
+def _refuse_fsdp(args: TrainingArguments, model: Any) -> None:
+    """The Trainer's FSDP saves and resumes in ways that the pruner's state does not follow yet."""
+    sharded = any(hasattr(parameter, "to_local") for parameter in model.parameters())
+    if sharded or getattr(args, "fsdp", None):
+        raise InputError(
+            f"the Trainer runs with FSDP (fsdp={getattr(args, 'fsdp', None)!r}), PlatonCallback does not; train with "
+            "DistributedDataParallel, or use fully_shard and Pruner in a training loop of your own"
+        )
 
 
 def _checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:

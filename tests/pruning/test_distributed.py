@@ -13,25 +13,37 @@ from torch.nn.parallel import DistributedDataParallel
 from platon_compress.pruning import PruneConfig, Pruner
 
 pytestmark = pytest.mark.multiprocess
-_STEPS = 24
+_STEPS = 60
 
 
 class _Block(nn.Module):
     def __init__(self):
         super().__init__()
-        self.first, self.second = nn.Linear(16, 24), nn.Linear(24, 16)
+        self.first, self.second = nn.Linear(64, 48), nn.Linear(48, 64)
 
     def forward(self, x):
         return x + self.second(torch.relu(self.first(x)))
 
 
+def _digits():
+    """1,797 real images of handwritten digits, 64 pixels each, and their labels."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return torch.tensor(images / 16, dtype=torch.float32), torch.tensor(labels)
+
+
 def _run(model, core, rank, ranks, *, injected):
-    """Trains on this rank's share of each batch; `injected` gives every rank the same gradients instead."""
+    """Trains on this rank's share of each batch; `injected` gives every rank the same gradients instead.
+
+    Returns all masks and all prunable weights, flat.
+    """
     pruner = Pruner(model, PruneConfig(sparsity=0.75, total_steps=_STEPS, mask_interval=4))
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    images, labels = _digits()
     for step in range(_STEPS):
-        batch = torch.randn(8, 16, generator=torch.Generator().manual_seed(step))
-        model(batch[rank::ranks]).square().mean().backward()
+        rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(step))[:64][rank::ranks]
+        nn.functional.cross_entropy(model(images[rows])[:, :10], labels[rows]).backward()
         if injected:
             generator = torch.Generator().manual_seed(100 + step)
             for p in core.parameters():
@@ -39,7 +51,8 @@ def _run(model, core, rank, ranks, *, injected):
         optimizer.step()
         pruner.step()
         optimizer.zero_grad()
-    return torch.cat([mask.flatten() for mask in pruner.masks().values()])
+    masks, weights = pruner.masks(), dict(core.named_parameters())
+    return tuple(torch.cat([found[name].detach().flatten() for name in masks]) for found in (masks, weights))
 
 
 def _core():
@@ -48,20 +61,18 @@ def _core():
 
 
 def _worker(injected, folder):
-    """One rank under torchrun: trains, asserts that the masks agree, leaves rank 0's mask."""
+    """One rank under torchrun: trains, leaves its masks and weights."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
     rank, core = distributed.get_rank(), _core()
-    mask = _run(DistributedDataParallel(core), core, rank, 2, injected=injected)
-    digests = [None, None]
-    distributed.all_gather_object(digests, hashlib.sha256(mask.numpy().tobytes()).hexdigest())
-    assert digests[0] == digests[1]
-    if rank == 0:
-        torch.save(mask, folder / "mask.pt")
+    torch.save(
+        _run(DistributedDataParallel(core), core, rank, 2, injected=injected), folder / f"rank-{rank}.pt"
+    )
     distributed.destroy_process_group()
 
 
-def _both(injected, folder):
+def _runs(injected, folder):
+    """What rank 0, rank 1 and one process end with."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [__file__, "injected" if injected else "real", str(folder)]
     done = subprocess.run(
@@ -69,20 +80,32 @@ def _both(injected, folder):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     core = _core()
-    return torch.load(folder / "mask.pt"), _run(core, core, 0, 1, injected=injected)
+    one = _run(core, core, 0, 1, injected=injected)
+    return torch.load(folder / "rank-0.pt"), torch.load(folder / "rank-1.pt"), one
 
 
-def test_equal_gradients_give_the_masks_of_one_process(tmp_path):
-    two, one = _both(True, tmp_path)
-    assert torch.equal(two, one)
+def _digest(run):
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in run)).hexdigest()
 
 
-def test_real_gradients_agree_across_ranks_and_nearly_with_one_process(tmp_path, record_property):
-    two, one = _both(False, tmp_path)
-    share = float((two != one).float().mean())
-    record_property("share_of_masks_that_differ", share)
-    assert int(two.sum()) == int(one.sum())
-    assert share < 0.02
+def test_equal_gradients_give_masks_and_weights_of_one_process(tmp_path):
+    first, second, one = _runs(True, tmp_path)
+    assert _digest(first) == _digest(second) == _digest(one)
+
+
+def test_real_data_gives_equal_masks_on_every_rank(tmp_path, record_property, capsys):
+    """The averaged gradients are not bit-equal to one process's, so its mask differs at near-ties; how much is said."""
+    first, second, one = _runs(False, tmp_path)
+    assert _digest(first) == _digest(second)
+    assert int(first[0].sum()) == int(one[0].sum()) == len(one[0]) - int(0.75 * len(one[0]))
+    masks, weights = (float((a != b).float().mean()) for a, b in zip(first, one, strict=True))
+    record_property("share_of_masks_that_differ", masks)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nDDP, 2 ranks, {_STEPS} steps on digits, against one process: {masks:.4%} of {len(one[0])} masks "
+            f"and {weights:.4%} of the weights' values differ\n"
+        )
+    assert masks < 0.02
 
 
 if __name__ == "__main__":

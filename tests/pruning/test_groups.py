@@ -55,14 +55,20 @@ def test_units_live_and_die_as_one(family, granularity, multiple):
     assert reports[-1].achieved_sparsity == pytest.approx(masked * weights_per_unit / pruner.size)
 
 
-def test_the_lowest_sums_go():
-    """With multiple 1 and equal group sizes the kept neurons are those with the largest score sums."""
-    model, pruner, reports = _pruned("bert", sparsity=0.5, granularity="neuron", group_multiple=1)
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("granularity", ["neuron", "head"])
+def test_the_lowest_sums_go(family, granularity):
+    """With multiple 1 and equal group sizes the kept units are those with the largest score sums."""
+    model, pruner, reports = _pruned(family, sparsity=0.5, granularity=granularity, group_multiple=1)
     state, sums, kept = pruner.state_dict(), [], []
-    for coupling in (c for c in find_couplings(model) if c.kind == "neurons"):
+    for coupling in (c for c in find_couplings(model) if c.kind == f"{granularity}s"):
         score = {n: state["sensitivity_ema"][n] * state["uncertainty_ema"][n] for n in pruner.names}
-        rows = score[f"{coupling.producers[0]}.weight"].double().sum(1)
-        sums.append(rows + score[f"{coupling.consumer}.weight"].double().sum(0))
+        columns = score[f"{coupling.consumer}.weight"].double()
+        total = columns.view(-1, coupling.units, coupling.unit_size).sum((0, 2))
+        for path in coupling.producers:
+            rows = score[f"{path}.weight"].double()
+            total += rows.view(coupling.stacks, coupling.units, -1).sum((0, 2))
+        sums.append(total)
         kept.append(_units(pruner, coupling))
     sums, kept = torch.cat(sums), torch.cat(kept)
     assert float(sums[~kept].max()) <= float(sums[kept].min())

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-import torch
 
 from platon_compress.errors import InputError
 from platon_compress.pruning import PruneConfig, Pruner, preview
@@ -87,12 +86,3 @@ def test_text_has_every_parameter_the_plot_and_the_sums():
 def test_needs_the_length_of_the_run():
     with pytest.raises(InputError, match="total_steps is not set"):
         preview(tiny_transformer("bert")[0], PruneConfig(sparsity=0.5))
-
-
-def test_sharded_parameters_are_refused():
-    model, _ = tiny_transformer("bert")
-    model.bert.encoder.layer[0].output.dense.weight.to_local = lambda: torch.zeros(1)
-    with pytest.raises(
-        InputError, match=r"1 parameters to prune are sharded \(FSDP\), first 'bert.encoder.layer.0"
-    ):
-        Pruner(model, PruneConfig(sparsity=0.5, total_steps=100))

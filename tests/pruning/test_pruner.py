@@ -306,6 +306,44 @@ def test_state_of_another_config_or_model():
         Pruner(_net(), _config()).load_state_dict({})
 
 
+def test_state_without_a_counter():
+    state = Pruner(_net(), _config()).state_dict()
+    del state["counters"]["ranked"]
+    with pytest.raises(InputError, match="the counters of the pruner state lack 'ranked'; it is damaged"):
+        Pruner(_net(), _config()).load_state_dict(state)
+
+
+def test_state_of_another_transformers_major(caplog):
+    """Other names are an error that says why; the same names are only worth a warning."""
+    state = Pruner(_net(), _config()).state_dict()
+    here = state["transformers_major"]
+    state["transformers_major"] = 3
+    renamed = nn.ModuleDict({"layers": nn.ModuleList([_Block(), _Block()])})
+    with pytest.raises(
+        InputError, match=rf"of another model: .* \(saved with transformers 3, here {here}\); resume"
+    ):
+        Pruner(renamed, _config()).load_state_dict(state)
+    assert "saved with transformers" not in caplog.text
+    Pruner(_net(), _config()).load_state_dict(state)
+    assert (
+        f"the pruner state was saved with transformers 3, here is {here}; names and shapes agr" in caplog.text
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_nothing_to_prune():
+    empty = nn.ModuleList([nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 0)) for _ in range(2)])
+    with pytest.raises(
+        InputError,
+        match=r"the 4 parameters to prune hold 0 weights, first '0.0.weight' of shape \(4, 0\); na",
+    ):
+        Pruner(empty, _config())
+    with pytest.raises(
+        InputError, match=r"no parameter to prune is left after targets='0.0.fc1' and ignore="
+    ):
+        Pruner(_net(), _config(targets="0.0.fc1", ignore="0.0.fc1"))
+
+
 def test_memory_is_three_floats_and_a_byte():
     net = _net()
     pruner = Pruner(net, _config())

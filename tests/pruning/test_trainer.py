@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 from torch.utils.data import Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from platon_compress.errors import InputError
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
@@ -157,6 +157,27 @@ def test_a_schedule_that_cannot_be_rewound(tmp_path):
         trainer.train()
 
 
+@pytest.mark.parametrize("steps", [14, 16])
+@pytest.mark.parametrize("strategy", ["steps", "epoch"])
+def test_resume_of_a_finished_run_changes_nothing(tmp_path, strategy, steps, caplog):
+    """Where the last step ends no epoch (14), the Trainer itself would take one more, and save it."""
+    whole = _trainer(tmp_path, max_steps=steps, save_strategy=strategy, save_steps=8)
+    PlatonCallback(_config()).attach(whole)
+    whole.train()
+    folder = latest_complete_checkpoint(tmp_path)
+    assert folder.name == f"checkpoint-{steps}"
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    again = _trainer(tmp_path, seed=9, max_steps=steps, save_strategy=strategy, save_steps=8)
+    callback = PlatonCallback(_config(), resume_from=folder).attach(again)
+    again.train(resume_from_checkpoint=str(folder))
+    assert again.state.global_step == callback.pruner.steps == steps
+    assert f"step {steps} is the last of this run; nothing is left to train" in caplog.text
+    for (name, a), b in zip(whole.model.named_parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert files == {path: path.read_bytes() for path in folder.iterdir()}
+    assert not (tmp_path / f"checkpoint-{steps + 1}").exists()
+
+
 class _Stop(TrainerCallback):
     def __init__(self, step):
         self.step = step
@@ -231,105 +252,23 @@ def test_pruner_before_training():
         _ = PlatonCallback(_config()).pruner
 
 
-def _choosing(folder, **settings):
-    """A Trainer that keeps its best model; the metric falls with every step, so the first candidate wins."""
-    trainer = _trainer(folder, evaluate=True, **{
-        "save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2,
-        "load_best_model_at_end": True, "metric_for_best_model": "worst", "greater_is_better": True, **settings,
-    })  # fmt: skip
-    trainer.compute_metrics = lambda output: {"worst": float(100 - trainer.state.global_step)}
-    return trainer
+class _Rebuild(TrainerCallback):
+    """What code does that replaces parameters and lets the optimizer follow, but not the pruner."""
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        if state.global_step == 8:
+            group = optimizer.param_groups[0]
+            group["params"] = [torch.nn.Parameter(p.detach().clone()) for p in group["params"]]
 
 
-def _masks_are_the_weights(callback, trainer):
-    weights = dict(trainer.model.named_parameters())
-    return all(torch.equal(weights[name] != 0, mask) for name, mask in callback.pruner.masks().items())
-
-
-def test_best_model_comes_from_the_final_phase(tmp_path):
-    """The metric is best at the start, when the model is dense; that checkpoint must not win."""
-    trainer = _choosing(tmp_path)
-    callback = PlatonCallback(_config()).attach(trainer)
-    trainer.train()
-    assert trainer.state.best_model_checkpoint.endswith("checkpoint-14")  # the final phase starts at step 13
-    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
-    # The masks go back with the weights, or bake() would take weights away that the best model has.
-    assert callback.pruner.steps == 14
-    assert _masks_are_the_weights(callback, trainer)
-
-
-@pytest.mark.parametrize("settings", [{"save_steps": 12, "eval_steps": 12}, {"save_strategy": "best"}])
-def test_a_candidate_from_before_the_final_phase_is_never_loaded(tmp_path, settings):
-    """What is loaded then, if anything, depends on the version: 5.x evaluates at the end, 4.57 has a "best" strategy
-    that loads nothing."""
-    trainer = _choosing(tmp_path, **settings)
-    callback = PlatonCallback(_config()).attach(trainer)
-    trainer.train()
-    best = trainer.state.best_model_checkpoint
-    assert best is None or best.endswith(("checkpoint-14", "checkpoint-16"))
-    assert callback.pruner.steps == (16 if best is None else int(best.rpartition("-")[2]))
-    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
-    assert _masks_are_the_weights(callback, trainer)
-
-
-@pytest.mark.parametrize(("stop", "best"), [(10, 14), (14, 14)])
-def test_a_resumed_run_chooses_the_same_best_model(tmp_path, stop, best):
-    """Stopped before the final phase, the dense candidates are forgotten; within it, the best so far stays."""
-    part = _choosing(tmp_path)
-    part.add_callback(_Stop(stop))
-    PlatonCallback(_config()).attach(part)
-    part.train()
-    folder = tmp_path / f"checkpoint-{stop}"
-    resumed = _choosing(tmp_path)
-    callback = PlatonCallback(_config(), resume_from=folder).attach(resumed)
-    resumed.train(resume_from_checkpoint=str(folder))
-    assert resumed.state.best_model_checkpoint.endswith(f"checkpoint-{best}")
-    assert callback.pruner.steps == best
-    assert _masks_are_the_weights(callback, resumed)
-
-
-def test_a_best_model_without_pruner_state_is_said_loudly(tmp_path, caplog):
-    trainer = _choosing(tmp_path)
-
-    class _Loses(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step == 15:
-                (tmp_path / "checkpoint-14" / "pruner.safetensors").unlink()
-
+def test_an_optimizer_rebuilt_in_mid_run_is_noticed(tmp_path, caplog):
+    trainer = _trainer(tmp_path)
+    trainer.add_callback(_Rebuild())
     PlatonCallback(_config()).attach(trainer)
-    trainer.add_callback(_Loses())
     with caplog.at_level(logging.WARNING):
         trainer.train()
-    assert "holds no pruner state: the pruner's masks are those of step 16" in caplog.text
-
-
-def test_early_stopping_waits_for_the_final_phase(tmp_path, caplog):
-    trainer = _choosing(tmp_path)
-    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=1))
-    callback = PlatonCallback(_config()).attach(trainer)
-    with caplog.at_level(logging.WARNING):
-        trainer.train()
-    assert (
-        "early stopping at step 4 is refused: the model is not at its final sparsity before step 13"
-        in caplog.text
-    )
-    assert caplog.text.count("is refused") == 1
-    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
-    assert trainer.state.global_step == 16
-
-
-def test_early_stopping_in_the_final_phase_is_granted(tmp_path, caplog):
-    """Dense evaluations must not use up the patience: 20 .. 32 are final, 22 and 24 are the two without progress."""
-    trainer = _choosing(tmp_path, max_steps=32)
-    trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=2))
-    callback = PlatonCallback(_config(final_warmup_steps=14)).attach(trainer)
-    with caplog.at_level(logging.WARNING):
-        trainer.train()
-    assert trainer.state.global_step == 24
-    assert callback.pruner.steps == 20
-    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
-    assert "TRAINING ENDED AT" not in caplog.text
-    assert _masks_are_the_weights(callback, trainer)
+    text = "the optimizer does not hold 12 of 12 pruned parameters, first bert.encoder.layer.0.attention"
+    assert caplog.text.count(text) == 1
 
 
 def test_ending_early_is_said_loudly(tmp_path, caplog):
@@ -364,3 +303,25 @@ def test_disk_state_survives_a_crash_while_writing(tmp_path, monkeypatch):
     assert [item.name for item in path.parent.iterdir()] == ["pruner.safetensors"]
     load_pruner(callback.pruner, tmp_path / "state")
     shutil.rmtree(tmp_path / "state")
+
+
+def test_fsdp_is_refused(tmp_path):
+    from torch import distributed
+    from torch.distributed.fsdp import fully_shard
+
+    trainer = _trainer(tmp_path)
+    callback = PlatonCallback(_config())
+    trainer.args.fsdp = "full_shard"  # as launched with --fsdp
+    with pytest.raises(
+        InputError, match=r"the Trainer runs with FSDP \(fsdp='full_shard'\), PlatonCallback does"
+    ):
+        callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=trainer.model)
+    trainer.args.fsdp = []
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        callback.attach(trainer)
+        fully_shard(trainer.model)
+        with pytest.raises(InputError, match="use fully_shard and Pruner in a training loop of your own"):
+            trainer.train()
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,163 @@
+"""The memory a pruner takes, measured from outside: peak resident sizes of processes with and without one.
+
+Each process builds a BERT encoder with gradients and then does one of: nothing; every kind of pruning step; the
+same and a save of the pruner's state. The operating system tells the peak after each has ended.
+
+    python -m platon_compress.benchmarks.pruner_memory benchmarks/results/pruner_memory.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.errors import CheckFailedError, InputError
+
+__all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_pruner_memory"]
+
+Work = Literal["bare", "steps", "save"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunerMemoryConfig:
+    """A BERT encoder of the given size, and what is pruned in it."""
+
+    hidden: int = 768
+    layers: int = 12
+    heads: int = 12
+    inner: int = 3072
+    granularity: str = "element"
+    sparsity: float = 0.9
+    mask_interval: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "inner", "mask_interval"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be >= 1, got {getattr(self, name)}; correct the setting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunerMemoryReport:
+    """Peak resident bytes of whole processes; `weights` counts the prunable ones."""
+
+    config: PrunerMemoryConfig
+    weights: int
+    bare_peak_bytes: int
+    steps_peak_bytes: int
+    save_peak_bytes: int
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def state_bytes(self) -> int:
+        """Three float32 per weight."""
+        return 12 * self.weights
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """All that the pruner added at its peak: states, masks and transients."""
+        return (self.steps_peak_bytes - self.bare_peak_bytes) / self.weights
+
+    @property
+    def transient_share(self) -> float:
+        """What pruning steps took beyond 13 bytes per weight, as a share of the states."""
+        return (self.bytes_per_weight - 13) / 12
+
+    @property
+    def save_share(self) -> float:
+        """What a save took beyond 13 bytes per weight, as a share of the states."""
+        return ((self.save_peak_bytes - self.bare_peak_bytes) / self.weights - 13) / 12
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, with the derived figures."""
+        derived = ("state_bytes", "bytes_per_weight", "transient_share", "save_share")
+        return {"version": 1, **asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def run_pruner_memory(config: PrunerMemoryConfig | None = None) -> PrunerMemoryReport:
+    """Starts the three processes one after the other; needs torch, transformers and 22 bytes per weight."""
+    config = config or PrunerMemoryConfig()
+    peaks, weights = {}, 0
+    for work in get_args(Work):
+        peaks[f"{work}_peak_bytes"], weights = _peak(config, work)
+    return PrunerMemoryReport(config=config, weights=weights, environment=describe_environment(), **peaks)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the report of the default config as JSON to the path given."""
+    paths = sys.argv[1:] if arguments is None else list(arguments)
+    if len(paths) != 1:
+        raise InputError(
+            f"give one output path, got {len(paths)}; for example benchmarks/results/pruner_memory.json"
+        )
+    report = run_pruner_memory()
+    Path(paths[0]).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+    return 0
+
+
+def _peak(config: PrunerMemoryConfig, work: Work) -> tuple[int, int]:
+    """Peak resident bytes of a process that does the work, and the prunable weights it found."""
+    code = "from platon_compress.benchmarks import pruner_memory; pruner_memory._child()"
+    command = [sys.executable, "-P", "-c", code, json.dumps(asdict(config)), work]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)  # unlike getrusage, of this child alone
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise CheckFailedError(
+            f"the {work!r} process of the memory benchmark ended with {process.returncode}"
+        )
+    return usage.ru_maxrss * 1024, int(output.split()[-1])
+
+
+def _child() -> None:
+    import torch
+
+    from platon_compress.pruning import PruneConfig, Pruner, save_pruner
+    from platon_compress.pruning.pruner import prunable_parameters
+
+    config, work = PrunerMemoryConfig(**json.loads(sys.argv[1])), sys.argv[2]
+    model = _model(config)
+    settings = PruneConfig(
+        sparsity=config.sparsity,
+        total_steps=8 * config.mask_interval,
+        initial_warmup_steps=0,
+        final_warmup_steps=2 * config.mask_interval,
+        mask_interval=config.mask_interval,
+        granularity=config.granularity,  # type: ignore[arg-type]
+    )
+    weights = sum(p.numel() for p in prunable_parameters(model, settings).values())
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    if work != "bare":
+        pruner = Pruner(model, settings)
+        for _ in range(8 * config.mask_interval):
+            pruner.step()
+        if work == "save":
+            with tempfile.TemporaryDirectory() as folder:
+                save_pruner(pruner, folder)
+    sys.stdout.write(f"{weights}\n")
+
+
+def _model(config: PrunerMemoryConfig) -> Any:
+    import transformers
+
+    settings = transformers.BertConfig(
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.inner,
+        vocab_size=1000,
+        max_position_embeddings=16,
+    )
+    return transformers.BertForSequenceClassification(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""kill -9 in the middle of a Trainer run, at random moments and inside a save; what is resumed ends bit-identical.
+
+The runs live in children that a worker process forks, so that only the worker pays for importing torch.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch.utils.data import Dataset
+
+from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
+
+pytestmark = pytest.mark.train
+_STEPS, _SAVE = 60, 3
+_SEEDS, _KILLS = 4, 4
+# Where a child kills itself, on the fourth time it comes by.
+_PLACES = ("half of the pruner's state", "before its rename", "in the Trainer's part", "in the rotation")
+
+
+class _Rows(Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        ids = torch.randint(3, 40, (6,), generator=torch.Generator().manual_seed(index))
+        return {"input_ids": ids, "labels": int(ids.sum()) % 2}
+
+
+def _train(folder):
+    """Starts, or goes on from the last complete checkpoint; leaves weights and masks in done.pt."""
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=40,
+        max_position_embeddings=16,
+    )  # fmt: skip
+    trainer = transformers.Trainer(
+        model=transformers.BertForSequenceClassification(config),
+        args=transformers.TrainingArguments(
+            output_dir=str(folder), max_steps=_STEPS, per_device_train_batch_size=4, learning_rate=1e-3,
+            save_strategy="steps", save_steps=_SAVE, save_total_limit=1, logging_strategy="no",
+            report_to="none", disable_tqdm=True, use_cpu=True,
+        ),
+        train_dataset=_Rows(),
+    )  # fmt: skip
+    last = latest_complete_checkpoint(folder)
+    settings = PruneConfig(sparsity=0.8, mask_interval=4)
+    callback = PlatonCallback(settings, resume_from=last).attach(trainer)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    torch.save((trainer.model.state_dict(), callback.pruner.masks()), folder / "done.tmp")
+    os.replace(folder / "done.tmp", folder / "done.pt")
+
+
+def _fork(folder, place=None):
+    """Process id of a child that trains, and kills itself at `place`."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        folder.mkdir(exist_ok=True)
+        if place is not None:
+            _arm(place)
+        _train(folder)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _die_at_fourth(original, before=lambda *arguments: None):
+    """The call, which the fourth time does only `before` and kills the process."""
+    passed = []
+
+    def call(*arguments, **keywords):
+        passed.append(1)
+        if len(passed) == 4:
+            before(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **keywords)
+
+    return call
+
+
+def _arm(place):
+    from safetensors import torch as storage
+
+    def half(tensors, path):
+        save_file(tensors, path)
+        os.truncate(path, os.path.getsize(path) // 2)
+
+    def some(path):
+        for file in sorted(Path(path).iterdir())[:3]:
+            file.unlink()
+
+    save_file, trainer = storage.save_file, transformers.Trainer
+    if place == _PLACES[0]:
+        storage.save_file = _die_at_fourth(save_file, half)  # transformers holds its own reference
+    elif place == _PLACES[1]:
+        os.replace = _die_at_fourth(os.replace)
+    elif place == _PLACES[2]:
+        trainer._save_rng_state = _die_at_fourth(trainer._save_rng_state)
+    else:
+        shutil.rmtree = _die_at_fourth(shutil.rmtree, some)
+
+
+def _finish(child):
+    """Waits; the exit status, or minus the signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _newest(folder):
+    """The highest step of which there is a checkpoint, complete or not."""
+    return max((int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*")), default=0)
+
+
+def _worker(folder):
+    torch.set_num_threads(1)
+    assert _finish(_fork(folder / "whole")) == 0
+    for seed in range(_SEEDS):
+        moments, own, left = random.Random(seed), folder / f"seed-{seed}", []
+        for step in sorted(moments.sample(range(0, _STEPS - 10, _SAVE), _KILLS)):
+            child = _fork(own)
+            while _newest(own) < step:
+                time.sleep(0.002)
+            time.sleep(moments.uniform(0, 0.06))  # about four steps and a save
+            os.kill(child, signal.SIGKILL)
+            assert _finish(child) == -signal.SIGKILL
+            last = latest_complete_checkpoint(own)
+            left.append(last.name if last else "none yet")
+        assert _finish(_fork(own)) == 0
+        sys.stdout.write(f"seed {seed}: killed, left {', '.join(left)}\n")
+    for index, place in enumerate(_PLACES):
+        assert _finish(_fork(folder / f"place-{index}", place)) == -signal.SIGKILL, place
+        last = latest_complete_checkpoint(folder / f"place-{index}")
+        assert _finish(_fork(folder / f"place-{index}")) == 0
+        sys.stdout.write(f"{place}: killed, left {last.name}\n")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kill")
+    done = subprocess.run(
+        [sys.executable, "-P", __file__, str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    return folder, done.stdout
+
+
+def _assert_like_whole(folder, name):
+    weights, masks = torch.load(folder / "whole" / "done.pt")
+    others, other_masks = torch.load(folder / name / "done.pt")
+    assert weights.keys() == others.keys()
+    assert [key for key, value in weights.items() if not torch.equal(value, others[key])] == []
+    assert [key for key, value in masks.items() if not torch.equal(value, other_masks[key])] == []
+
+
+@pytest.mark.parametrize("seed", range(_SEEDS))
+def test_killed_at_random_moments(runs, seed, record_property):
+    folder, log = runs
+    record_property("kills", log)
+    assert f"seed {seed}: killed, left " in log
+    _assert_like_whole(folder, f"seed-{seed}")
+
+
+@pytest.mark.parametrize("index", range(len(_PLACES)), ids=_PLACES)
+def test_killed_inside_a_save(runs, index):
+    """The save of step 12 is cut off, so 9 is left; or, after that of step 15, the removal of an older one is."""
+    folder, log = runs
+    left = {3: "checkpoint-15"}.get(index, "checkpoint-9")
+    assert f"{_PLACES[index]}: killed, left {left}\n" in log
+    _assert_like_whole(folder, f"place-{index}")
+
+
+if __name__ == "__main__":
+    _worker(Path(sys.argv[1]))
