@@ -1,7 +1,7 @@
 """The engine's targets: encoders of usual sizes with random masks, every linear of the blocks as CSR, in pairs.
 
     python -P -m platon_compress.benchmarks.target_bench -o benchmarks/results [--models minilm-l6,bert-base]
-        [--sparsity 0.8,0.9,0.95] [--peers] [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
+        [--sparsity 0.8,0.9,0.95] [--peers | --only-peers] [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
 
 Weights are random: dense times do not depend on them, and random masks are what the targets are stated for.
 Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file.
@@ -153,7 +153,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sparsity", default="0.8,0.9,0.95")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--peers", action="store_true")
+    parser.add_argument(
+        "--peers", action="store_true", help="also other engines, on the first cell of each model"
+    )
+    parser.add_argument("--only-peers", action="store_true")
+    parser.add_argument("--blocks", type=int, default=3, help="isolated and concurrent blocks per engine")
     parser.add_argument("--allow-changed-tree", action="store_true")
     return parser.parse_args(arguments)
 
@@ -167,9 +171,13 @@ def _target(name: str) -> TargetModel:
 def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.Namespace) -> None:
     stem = f"{name}-random-{round(100 * sparsity)}"
     folder = export_random(
-        target, sparsity, options.onnx / stem, threads=options.threads, pruned=bool(options.peers)
+        target,
+        sparsity,
+        options.onnx / stem,
+        threads=options.threads,
+        pruned=options.peers or options.only_peers,
     )
-    for batch, tokens in target.cells:
+    for batch, tokens in () if options.only_peers else target.cells:
         label = f"{stem}-batch{batch}" + (f"-tokens{tokens}" if tokens else "")
         config = BenchConfig(
             batch=(batch,),
@@ -185,7 +193,7 @@ def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.
         for line in target_lines(target, sparsity, report):
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
-    if options.peers:
+    if options.peers or options.only_peers:
         _measure_peers(target, stem, sparsity, folder, options)
 
 

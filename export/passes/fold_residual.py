@@ -26,7 +26,9 @@ class FoldResidual(Rule):
 
     def check(self, node: ir.Node) -> _Sum | Refusal | None:
         """The layer and what is added to it."""
-        layer = next((value.producer() for value in node.inputs if _is_free(value)), None)
+        layer = next(
+            (value.producer() for value in node.inputs if value is not None and _is_free(value)), None
+        )
         if layer is None:
             return None
         residual = g.other_input(node, layer.outputs[0])
@@ -51,10 +53,10 @@ class FoldResidual(Rule):
         g.substitute(node.outputs[0], layer.outputs[0])
 
 
-def _is_free(value: ir.Value | None) -> bool:
+def _is_free(value: ir.Value) -> bool:
     """Whether a sparse layer without residual or norm computes `value` for one reader only."""
     layer = g.produced_by(value, "SparseLinear")
-    if value is None or layer is None or not is_sparse_linear(layer):
+    if layer is None or not is_sparse_linear(layer):
         return False
     return g.single_use(value) is not None and len(layer.inputs) <= Input.RESIDUAL and len(layer.outputs) == 1
 
