@@ -22,7 +22,7 @@ from typing import IO
 from platon_compress.benchmarks.sessions import describe_inputs, make_inputs, open_on, read_config
 from platon_compress.errors import InputError, PlatonError
 
-__all__ = ["ProcessMemory", "main", "measure_memory"]
+__all__ = ["ProcessMemory", "main", "measure_memory", "status_bytes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ def measure_memory(
     for _ in range(repeats):
         with _processes(1, request) as (alone,):
             loads.append(alone.load_seconds)
-            peaks.append(_status_bytes(alone.pid, "VmHWM"))
-            residents.append(_status_bytes(alone.pid, "VmRSS"))
+            peaks.append(status_bytes(alone.pid, "VmHWM"))
+            residents.append(status_bytes(alone.pid, "VmRSS"))
     with _processes(workers, request) as together:
         workers_bytes = sum(_proportional_bytes(process.pid) for process in together)
     return ProcessMemory(
@@ -110,7 +110,8 @@ def _stream(stream: IO[str] | None) -> IO[str]:
     return stream
 
 
-def _status_bytes(pid: int, key: str) -> int:
+def status_bytes(pid: int, key: str) -> int:
+    """A line of /proc/PID/status in bytes, for example "VmHWM", the peak. InputError where there is no /proc."""
     return _kilobytes(Path(f"/proc/{pid}/status"), key)
 
 

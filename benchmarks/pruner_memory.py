@@ -1,13 +1,12 @@
 """The memory a pruner takes, measured from outside: peak resident sizes of processes with and without one.
 
 Each process builds a BERT encoder with gradients and then does one of: nothing; every kind of pruning step; the
-same and a save of the pruner's state. The operating system tells the peak after each has ended.
+same and a save of the pruner's state. The operating system tells each peak. Linux only.
 
     python -m platon_compress.benchmarks.pruner_memory benchmarks/results/pruner_memory.json
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.benchmarks.memory_bench import status_bytes
 from platon_compress.errors import CheckFailedError, InputError
 
 __all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_pruner_memory"]
@@ -104,16 +104,17 @@ def _peak(config: PrunerMemoryConfig, work: Work) -> tuple[int, int]:
     """Peak resident bytes of a process that does the work, and the prunable weights it found."""
     code = "from platon_compress.benchmarks import pruner_memory; pruner_memory._child()"
     command = [sys.executable, "-P", "-c", code, json.dumps(asdict(config)), work]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 - asked for
-        output = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)  # unlike getrusage, of this child alone
-        process.returncode = os.waitstatus_to_exitcode(status)
+        output = process.stdout.readline()
+        # While it lives: ru_maxrss of an ended child would count the memory of this process at the fork, too.
+        peak = status_bytes(process.pid, "VmHWM") if output else 0
+        process.communicate()
     if process.returncode != 0:
         raise CheckFailedError(
             f"the {work!r} process of the memory benchmark ended with {process.returncode}"
         )
-    return usage.ru_maxrss * 1024, int(output.split()[-1])
+    return peak, int(output)
 
 
 def _child() -> None:
@@ -143,6 +144,8 @@ def _child() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 save_pruner(pruner, folder)
     sys.stdout.write(f"{weights}\n")
+    sys.stdout.flush()
+    sys.stdin.read()  # until the peak is read
 
 
 def _model(config: PrunerMemoryConfig) -> Any:
