@@ -38,7 +38,7 @@ def session_options(
     """A fresh SessionOptions with the operator library registered.
 
     `threads` is `intra_op_num_threads` (None: ONNX Runtime's default, the physical cores). `stop_spinning`: idle
-    threads sleep as soon as a run ends, instead of burning a core for up to 100 ms in case another run follows.
+    threads sleep as soon as a run ends, instead of burning a core for a while in case another run follows.
     Fresh on every call, because a library registers only once on one object.
     """
     options = _options(threads, stop_spinning)
