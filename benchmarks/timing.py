@@ -3,11 +3,9 @@
 Single times move by 30 % and more with other load on the host, so nothing here compares two separate runs:
 every side is called once per round (A B C A B C ...), and ratios are taken within the round.
 Idle worker threads of one ONNX Runtime session go on spinning after each run and would steal the cores from the next
-side: every measured session is told to stop that when a run ends (`stop_spinning`). With spinning left on
-and pauses of 30 ms, BERT-base at 90 % zeros came out 25 % too slow beside its dense side. Other engines have no such
-switch, so the comparison with them pauses 30 ms before each call. Between our own sessions 5 ms are enough, and longer
-idle times measure something else: MiniLM, 64 tokens, 80 % zeros, was 2.3x as fast as dense with pauses of 5 ms and 1.8x
-with 30 ms: on that virtual machine either side takes about 5 ms longer once the cores have been idle.
+side: every measured session is told to stop that when a run ends (`stop_spinning`). Other engines have no such switch,
+so the comparison with them pauses 30 ms before each call. Between our own sessions 5 ms are enough; after long idle times
+a virtual machine's cores answer late, which weighs more on the faster side.
 """
 
 import gc

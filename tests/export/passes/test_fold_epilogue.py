@@ -3,18 +3,15 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
-from platon_compress.export import session_options
-from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.fold_residual import FoldResidual
 from platon_compress.export.passes.fuse_norm import FuseNorm
 from platon_compress.export.passes.keep_panels import KeepPanels
 from platon_compress.export.passes.share_packed import SharePacked
-from platon_compress.export.sparse_linear import attach_functions
+from platon_compress.export.testing import run_sparse_graph
 from platon_compress.formats.csr import CsrWeight
 
 _RNG = np.random.default_rng(0)
@@ -49,16 +46,6 @@ def _sparse(body, kind="float[N, T, 16]"):
     return model
 
 
-def _run(model, x, use_library):
-    attach_functions(model)
-    unique_node_names(model.graph)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    options = session_options() if use_library else ort.SessionOptions()
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
-
-
 def _counts(model):
     return {rule.name: apply_rule(rule(), model.graph).applied for rule in _RULES}
 
@@ -67,11 +54,11 @@ def _counts(model):
 @pytest.mark.parametrize("body", [_POST, _PRE], ids=["post", "pre"])
 def test_same_numbers_with_and_without_the_library(tokens, body):
     x = _RNG.standard_normal((2, tokens, 16)).astype(np.float32)
-    wanted = _run(_sparse(body), x, use_library=False)
+    wanted = run_sparse_graph(_sparse(body), x, use_library=False)
     model = _sparse(body)
     _counts(model)
     for use_library in (True, False):
-        np.testing.assert_allclose(_run(model, x, use_library), wanted, atol=5e-5)
+        np.testing.assert_allclose(run_sparse_graph(model, x, use_library=use_library), wanted, atol=5e-5)
 
 
 def test_counts():
@@ -101,7 +88,9 @@ def test_a_residual_that_is_computed_later_moves_the_layer_behind_it():
     assert apply_rule(FoldResidual(), model.graph).applied == 1
     assert [node.op_type for node in model.graph] == ["Relu", "SparseLinear"]
     x = _RNG.standard_normal((1, 9, 16)).astype(np.float32)
-    np.testing.assert_allclose(_run(model, x, True), x @ _WEIGHTS["a"] + np.maximum(x, 0), atol=1e-5)
+    np.testing.assert_allclose(
+        run_sparse_graph(model, x, use_library=True), x @ _WEIGHTS["a"] + np.maximum(x, 0), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(

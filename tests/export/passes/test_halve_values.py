@@ -3,15 +3,12 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
-from platon_compress.export import session_options
-from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.halve_values import HalveValues
-from platon_compress.export.sparse_linear import attach_functions
+from platon_compress.export.testing import run_sparse_graph
 from platon_compress.formats.csr import CsrWeight
 
 _TEXT = (
@@ -27,16 +24,6 @@ def _model(weight):
     return model
 
 
-def _run(model, x, use_library):
-    attach_functions(model)
-    unique_node_names(model.graph)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    options = session_options() if use_library else ort.SessionOptions()
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
-
-
 def test_every_float16_is_widened_exactly():
     """All finite halves, subnormals and both zeros' neighbours included, as weights of one 1-to-1 layer each."""
     bits = np.arange(1, 0x7C00, dtype=np.uint16)
@@ -47,7 +34,7 @@ def test_every_float16_is_widened_exactly():
         model = _model(weight)
         assert apply_rule(HalveValues(), model.graph).applied == 1
         for use_library in (True, False):
-            assert np.array_equal(_run(model, eye, use_library), weight)
+            assert np.array_equal(run_sparse_graph(model, eye, use_library=use_library), weight)
 
 
 def test_the_file_shrinks_and_the_numbers_stay():
@@ -57,13 +44,13 @@ def test_the_file_shrinks_and_the_numbers_stay():
     )
     x = rng.standard_normal((5, 16)).astype(np.float32)
     model = _model(weight)
-    before = _run(model, x, use_library=True)
+    before = run_sparse_graph(model, x, use_library=True)
     model = _model(weight)
     assert apply_rule(HalveValues(), model.graph).applied == 1
     stored = next(node for node in model.graph if node.op_type == "SparseLinear").inputs[1].const_value
     assert stored.dtype == ir.DataType.FLOAT16
-    assert np.array_equal(_run(model, x, use_library=True), before)
-    np.testing.assert_allclose(_run(model, x, use_library=False), before, atol=1e-5)
+    assert np.array_equal(run_sparse_graph(model, x, use_library=True), before)
+    np.testing.assert_allclose(run_sparse_graph(model, x, use_library=False), before, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [1.0001, 1e-9, 7e4])

@@ -3,16 +3,13 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
 
-from platon_compress.export import session_options
-from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.keep_panels import KeepPanels
 from platon_compress.export.passes.share_packed import SharePacked
-from platon_compress.export.sparse_linear import attach_functions
+from platon_compress.export.testing import run_sparse_graph
 from platon_compress.formats.csr import CsrWeight
 
 _RNG = np.random.default_rng(0)
@@ -36,16 +33,6 @@ def _sparse(body):
     return model
 
 
-def _run(model, x, use_library):
-    attach_functions(model)
-    unique_node_names(model.graph)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    options = session_options() if use_library else ort.SessionOptions()
-    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
-
-
 def _layouts(model):
     layers = [node.attributes for node in model.graph if node.op_type == "SparseLinear"]
     sides = ("input_layout", "output_layout")
@@ -62,11 +49,11 @@ def test_same_numbers_with_and_without_the_library(tokens, body):
             "z = MatMul (y, a)", "y = MatMul (w, a)"
         )
     x = _RNG.standard_normal((2, tokens, 16)).astype(np.float32)
-    wanted = _run(_sparse(body), x, use_library=False)
+    wanted = run_sparse_graph(_sparse(body), x, use_library=False)
     model = _sparse(body)
     assert sum(apply_rule(rule(), model.graph).applied for rule in (KeepPanels, SharePacked)) > 0
     for use_library in (True, False):
-        np.testing.assert_allclose(_run(model, x, use_library), wanted, atol=2e-5)
+        np.testing.assert_allclose(run_sparse_graph(model, x, use_library=use_library), wanted, atol=2e-5)
 
 
 def test_a_chain_keeps_panels_in_between():
