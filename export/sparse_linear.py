@@ -31,10 +31,12 @@ __all__ = [
     "PACK_OP_TYPE",
     "VERSION",
     "Input",
-    "attach_functions",
     "is_sparse_linear",
+    "linear_function",
+    "pack_function",
     "require_version",
     "set_panels",
+    "variant",
 ]
 
 DOMAIN = "platon"
@@ -140,38 +142,21 @@ def require_version(node: ir.Node, version: int) -> None:
 
 
 def set_panels(node: ir.Node, side: str) -> None:
-    """Let a SparseLinear read ("input", "residual") or write ("output", "sum") panels."""
+    """Let a node of ours read ("input", "residual") or write ("output", "sum") panels."""
     name = f"{side}_layout"
     node.attributes[name] = ir.AttrString(name, "panels")
     require_version(node, _LAYOUT_VERSION)
 
 
-def attach_functions(model: ir.Model) -> int:
-    """Give each node of ours its overload and the model the bodies in use. Returns the number of layers."""
-    layers = [node for node in model.graph if is_sparse_linear(node)]
-    opset = model.opset_imports[""]
-    for node in layers:
-        variant = _variant(node)
-        node.overload = "_".join(variant)
-        identifier = (DOMAIN, OP_TYPE, node.overload)
-        if identifier not in model.functions:
-            model.functions[identifier] = _function(variant, opset)
-    if any(node.op_type == PACK_OP_TYPE and node.domain == DOMAIN for node in model.graph):
-        model.functions[(DOMAIN, PACK_OP_TYPE, "")] = _pack_function(opset)
-    if layers:
-        model.opset_imports[DOMAIN] = VERSION
-    return len(layers)
-
-
-def _pack_function(opset: int) -> ir.Function:
-    """Packing changes nothing that standard operators could see."""
+def pack_function(parts: tuple[str, ...], opset: int) -> ir.Function:
+    """Body of PackTokens, which has no variants: nothing changes that standard operators could see."""
     proto = parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{PACK_OP_TYPE} (X) => (Y) {{ Y = Identity (X) }}'
     )
     return ir.serde.deserialize_function(proto)
 
 
-def _variant(node: ir.Node) -> tuple[str, ...]:
+def variant(node: ir.Node) -> tuple[str, ...]:
     """What the node does, in order: ("gelu", "bias"), ("linear", "bias", "residual", "norm", "sum"), ..."""
 
     def has(place: Input) -> bool:
@@ -182,25 +167,25 @@ def _variant(node: ir.Node) -> tuple[str, ...]:
     return (node.attributes["activation"].as_string() or "linear", *chosen)
 
 
-def _function(variant: tuple[str, ...], opset: int) -> ir.Function:
-    """One body of the operator in standard operators of version `opset`."""
-    activation, *parts = variant
+def linear_function(parts: tuple[str, ...], opset: int) -> ir.Function:
+    """The body that fits a :func:`variant`, in standard operators of version `opset`."""
+    activation, *epilogue = parts
     inputs = ["X", "values", "columns", "row_starts"]
-    if parts:
+    if epilogue:
         inputs.append("bias")
-    if "residual" in parts or "norm" in parts:
+    if "residual" in epilogue or "norm" in epilogue:
         inputs.append("residual")
-    if "norm" in parts:
+    if "norm" in epilogue:
         inputs += ["scale", "shift"]
     proto = parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n'
         f'{OP_TYPE} <in_features, out_features, activation: string = "", format_version: int = {VERSION}, '
         'input_layout: string = "tokens", output_layout: string = "tokens", '
         'residual_layout: string = "tokens", sum_layout: string = "tokens", epsilon: float = 0.0>'
-        f"({', '.join(inputs)}) => ({'Y, Z' if 'sum' in parts else 'Y'})\n"
-        "{" + _DENSE_WEIGHT + _body(activation, parts) + "}"
+        f"({', '.join(inputs)}) => ({'Y, Z' if 'sum' in epilogue else 'Y'})\n"
+        "{" + _DENSE_WEIGHT + _body(activation, epilogue) + "}"
     )
-    proto.overload = "_".join(variant)
+    proto.overload = "_".join(parts)
     return ir.serde.deserialize_function(proto)
 
 

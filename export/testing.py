@@ -5,9 +5,9 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from platon_compress.export.functions import attach_functions
 from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.session import session_options
-from platon_compress.export.sparse_linear import attach_functions
 
 __all__ = ["run_sparse_graph"]
 

@@ -15,9 +15,10 @@ import onnx_ir as ir
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.deberta import disentangled_attention_for_export
+from platon_compress.export.functions import attach_functions
 from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.passes import PassReport, clean, rewrite_graph, swap_sparse_weights
-from platon_compress.export.sparse_linear import attach_functions
+from platon_compress.export.sparse_linear import is_sparse_linear
 
 if TYPE_CHECKING:
     import torch
@@ -70,13 +71,13 @@ def export_onnx(
     started = time.perf_counter()
     module, csr = _split(model)
     traced = _trace(module, _checked_inputs(example_inputs), config)
-    reports, replaced, skipped = _rewrite(traced, csr, config)
+    reports, skipped = _rewrite(traced, csr, config)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
     size_bytes = write_model(traced, Path(path), check=config.check)
     return ExportResult(
         path=Path(path),
         size_bytes=size_bytes,
-        sparse_nodes=tuple(name for names in replaced.values() for name in names),
+        sparse_nodes=tuple(str(node.name) for node in traced.graph if is_sparse_linear(node)),
         skipped=(*skipped, *((name, "the model does not read this input") for name in unused)),
         inputs=tuple(str(value.name) for value in traced.graph.inputs),
         outputs=tuple(str(value.name) for value in traced.graph.outputs),
@@ -120,15 +121,15 @@ def _checked_inputs(example_inputs: "Mapping[str, torch.Tensor]") -> "dict[str, 
 
 def _rewrite(
     model: ir.Model, csr: Mapping[str, Any], config: ExportConfig
-) -> tuple[list[PassReport], dict[str, list[str]], tuple[tuple[str, str], ...]]:
+) -> tuple[list[PassReport], tuple[tuple[str, str], ...]]:
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
-    replaced, skipped, reports = swap_sparse_weights(model, csr) if csr else ({}, (), ())
+    _, skipped, reports = swap_sparse_weights(model, csr) if csr else ({}, (), ())
     graph_reports = (
         rewrite_graph(model, config.skip_passes, unpad=config.remove_padding) if config.graph_passes else ()
     )
     attach_functions(model)
-    return [*reports, *graph_reports], replaced, skipped
+    return [*reports, *graph_reports], skipped
 
 
 def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config: ExportConfig) -> ir.Model:

@@ -1,7 +1,7 @@
 """The kernels without ONNX Runtime, through the library's plain C entry points (tests, benchmarks, calibration)."""
 
 import ctypes
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -15,6 +15,7 @@ from platon_compress.export.session import library_path
 __all__ = [
     "NativeLinear",
     "NativePool",
+    "attend",
     "burn",
     "kernel_names",
     "kernel_supported",
@@ -46,6 +47,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_pool_destroy": (None, [_POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_pack_tokens": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
+    "platon_attend": (_INT, [_TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
 
@@ -71,6 +73,24 @@ class _Data(ctypes.Structure):
         ("out", _POINTER),
         ("residual", _POINTER),
         ("sum", _POINTER),
+    )
+
+
+class _Attention(ctypes.Structure):
+    """PlatonAttention of csrc/abi.h."""
+
+    _fields_ = (
+        *((name, _POINTER) for name in ("q", "k", "v")),
+        *((f"{name}_features", _LONG) for name in ("q", "k", "v")),
+        *((f"{name}_first", _LONG) for name in ("q", "k", "v")),
+        *((name, _LONG) for name in ("size", "value_size", "heads")),
+        ("scale", ctypes.c_float),
+        *((f"{side}_panels", _INT) for side in ("input", "output")),
+        ("lengths", _POINTER),
+        ("length_count", _LONG),
+        ("mask", _POINTER),
+        ("mask_strides", _LONG * 4),
+        ("out", _POINTER),
     )
 
 
@@ -152,6 +172,55 @@ def pack_tokens(x: npt.NDArray[np.float32], pool: NativePool, *, kernel: str) ->
         error, _ERROR_BYTES,
     )  # fmt: skip
     if not done:
+        raise InputError(error.value.decode())
+    return out
+
+
+def attend(
+    q: npt.NDArray[np.float32],
+    k: npt.NDArray[np.float32],
+    v: npt.NDArray[np.float32],
+    pool: NativePool,
+    *,
+    kernel: str,
+    heads: int,
+    scale: float,
+    lengths: Sequence[int],
+    mask: npt.NDArray[np.float32] | None = None,
+    panels: Collection[str] = (),
+    out: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Softmax attention within each of the sequences that lie one behind the other: [tokens, heads * value_size].
+
+    q, k, v [tokens, heads * size] each. `mask` [sequences, heads, queries, keys], each 1 or full, is added to the
+    scores (sequences of one length then). `panels` names the sides ("input", "output") in :func:`pack_tokens`'s layout.
+    """
+    tokens = sum(lengths)
+    shape = (tokens, v.shape[1])
+    out = np.empty(shape, np.float32) if out is None else out
+    for name, array, features in (("q", q, k.shape[1]), ("k", k, q.shape[1]), ("v", v, v.shape[1])):
+        _require(array, name, (tokens, features))
+    _require(out, "out", shape)
+    counts = np.array(lengths, np.int64)
+    call = _Attention(
+        q=q.ctypes.data, k=k.ctypes.data, v=v.ctypes.data, q_features=q.shape[1], k_features=k.shape[1],
+        v_features=v.shape[1], size=q.shape[1] // heads, value_size=v.shape[1] // heads, heads=heads, scale=scale,
+        lengths=counts.ctypes.data, length_count=len(counts), out=out.ctypes.data,
+    )  # fmt: skip
+    for side in panels:
+        setattr(call, f"{side}_panels", 1)
+    if mask is not None:
+        full = (len(lengths), heads, lengths[0], lengths[0])
+        if mask.ndim != 4 or any(
+            size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True)
+        ):
+            raise InputError(f"mask must have the shape {full} with any dimension 1, got {mask.shape}")
+        _require(mask, "mask", mask.shape)
+        call.mask = mask.ctypes.data
+        for axis, size in enumerate(mask.shape):
+            call.mask_strides[axis] = 0 if size == 1 else mask.strides[axis] // mask.itemsize
+    error = ctypes.create_string_buffer(_ERROR_BYTES)
+    if not _library().platon_attend(kernel.encode(), ctypes.byref(call), pool.handle, error, _ERROR_BYTES):
         raise InputError(error.value.decode())
     return out
 

@@ -23,7 +23,9 @@ from platon_compress.export.passes.remove_padding import remove_padding
 from platon_compress.export.passes.share_packed import SharePacked
 from platon_compress.export.passes.share_sizes import ShareSizes
 from platon_compress.export.passes.split_layer_norm import SplitLayerNorm
+from platon_compress.export.passes.stack_projections import StackProjections
 from platon_compress.export.passes.static_reshape import StaticReshape
+from platon_compress.export.passes.swap_attention import SwapAttention
 from platon_compress.export.passes.swap_last_axes import SwapLastAxes
 from platon_compress.export.passes.swap_sparse import SwapSparse
 
@@ -42,11 +44,13 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     FoldSizes,
     SwapLastAxes,
     FuseAttention,
+    SwapAttention,
     FoldLayerScale,
     FoldResidual,
     FuseNorm,
     FoldNorm,
     SplitLayerNorm,
+    StackProjections,
     ShareSizes,
     KeepPanels,
     SharePacked,

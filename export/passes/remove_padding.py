@@ -3,7 +3,8 @@
 The hidden states [batch, tokens, features] are gathered once behind the embeddings to [1, valid, features].
 Operators that treat each token alone run on that; attention gets its queries, keys and values back at their
 padded places (a padded place repeats a valid token, which the mask hides as a key and nobody reads as a query)
-and its result is gathered again; whatever else reads hidden states gets them at their padded places.
+and its result is gathered again; our own attention takes the packed sequences and their lengths instead;
+whatever else reads hidden states gets them at their padded places.
 What stands at hidden places of a per-token output differs from the padded graph: nobody may read it.
 
 Rules: [start] the first LayerNormalization of [batch, tokens, features], with an input `attention_mask`;
@@ -13,13 +14,15 @@ Rules: [start] the first LayerNormalization of [batch, tokens, features], with a
 import numpy as np
 import onnx_ir as ir
 
+from platon_compress.export.attention_op import AttentionInput, is_attention
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import PassReport
+from platon_compress.export.passes.padding_mask import PADDING_MASK
 
 __all__ = ["remove_padding"]
 
 _NAME = "remove_padding"
-_MASK = "attention_mask"
+_MASK = PADDING_MASK
 _UNARY = frozenset({"Gelu", "FastGelu", "Relu", "Tanh", "Erf", "Sigmoid", "Identity", "Sqrt"})
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 
@@ -50,7 +53,11 @@ class _Packing:
         place = g.insert_before(anchor, "Sub", [running, self._const("one", 1)])
         self._place = g.insert_before(anchor, "Max", [place, self._const("axis_0", 0)])
         self._sizes = g.insert_before(anchor, "Shape", [mask])
-        self._anchor = anchor
+        rows = g.insert_before(anchor, "Cast", [mask], {"to": ir.DataType.INT64.value})
+        self._lengths = g.insert_before(
+            anchor, "ReduceSum", [rows, self._const("last", [1])], {"keepdims": 0}
+        )
+        self._anchor, self._mask = anchor, mask
         self._packed: dict[ir.Value, ir.Value] = {}  # value as it was -> [1, valid, features]
         self._unpacked: dict[ir.Value, ir.Value] = {}
 
@@ -62,7 +69,10 @@ class _Packing:
         for node in nodes[nodes.index(self._start) + 1 :]:
             if not any(value in self._packed for value in node.inputs if value is not None):
                 continue
-            if node.op_type == "Attention" and _is_hidden(node.outputs[0]):
+            if self._attends_by_length(node):
+                self._attend_by_length(node)
+                moved += 1
+            elif node.op_type == "Attention" and _is_hidden(node.outputs[0]):
                 self._unpack_inputs(node)
                 self._pack(node.outputs[0], self._after(node))
             elif self._alone(node):
@@ -94,6 +104,21 @@ class _Packing:
         features = None if result.shape is None else result.shape[-1]
         result.shape = ir.Shape([1, "valid_tokens", features])
         self._packed[result] = result
+
+    def _attends_by_length(self, node: ir.Node) -> bool:
+        """Whether `node` is our attention over packed values, with a mask that only hides padded keys."""
+        if not is_attention(node) or len(node.inputs) <= AttentionInput.MASK:
+            return False
+        mask = node.inputs[AttentionInput.MASK]
+        operands = node.inputs[: AttentionInput.V + 1]
+        return mask is not None and all(v in self._packed for v in operands) and _hides_keys(mask, self._mask)
+
+    def _attend_by_length(self, node: ir.Node) -> None:
+        """Each sequence attends to itself: there is nothing left to hide."""
+        node.resize_inputs(AttentionInput.LENGTHS + 1)
+        node.replace_input_with(AttentionInput.MASK, None)
+        node.replace_input_with(AttentionInput.LENGTHS, self._lengths)
+        self._move(node)
 
     def _pack(self, value: ir.Value, anchor: ir.Node) -> None:
         """Gather the valid tokens of [batch, tokens, features]."""
@@ -150,6 +175,23 @@ class _Packing:
 def _is_hidden(value: ir.Value) -> bool:
     """Whether `value` is known to be [batch, tokens, features] with a known number of features."""
     return g.rank(value) == 3 and g.static_dim(value, 2) is not None
+
+
+def _hides_keys(scores: ir.Value, mask: ir.Value) -> bool:
+    """Whether `scores`, one row for all queries and heads, is computed from the mask, constants and sizes alone."""
+    if [g.static_dim(scores, axis) for axis in (-3, -2)] != [1, 1]:
+        return False
+    waiting, reads_mask = [scores], False
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if value is mask:
+            reads_mask = True
+        elif node is not None and node.op_type != "Shape":
+            waiting += [source for source in node.inputs if source is not None]
+        elif node is None and g.constant(value) is None:
+            return False
+    return reads_mask
 
 
 def _per_feature(value: ir.Value | None) -> bool:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "attention.h"
 #include "export.h"
 #include "linear.h"
 
@@ -167,6 +168,23 @@ PLATON_EXPORT int platon_pack_tokens(const char* kernels, const float* x, int64_
                                      void* pool, char* error, size_t error_size) {
   return platon::reported(error, error_size, [&] {
     platon::pack_tokens(platon::find_kernels(kernels), x, tokens, features, out, ThreadPool::run, pool);
+  });
+}
+
+// One call of platon::Attention. 0 with the reason in `error` on failure.
+PLATON_EXPORT int platon_attend(const char* kernels, const PlatonAttention* call, void* pool, char* error,
+                                size_t error_size) {
+  return platon::reported(error, error_size, [&] {
+    const auto layout = [](int panels) { return panels ? platon::Layout::kPanels : platon::Layout::kTokens; };
+    const int64_t* strides = call->mask_strides;
+    platon::AttentionData data{{call->q, call->q_features, call->q_first, call->size},
+                               {call->k, call->k_features, call->k_first, call->size},
+                               {call->v, call->v_features, call->v_first, call->value_size},
+                               std::vector<int64_t>(call->lengths, call->lengths + call->length_count),
+                               {call->mask, strides[0], strides[1], strides[2], strides[3]},
+                               call->out};
+    const platon::AttentionSpec spec{call->heads, call->scale, layout(call->input_panels), layout(call->output_panels)};
+    platon::attend(platon::find_kernels(kernels), spec, data, ThreadPool::run, pool);
   });
 }
 

@@ -21,4 +21,20 @@ struct PlatonData {
   const float* residual;
   float* sum;
 };
+
+// Q, K and V of platon::Attention: [tokens][features], heads * size of them from `first` on. mask may be null;
+// strides as in AttentionMask.
+struct PlatonAttention {
+  const float *q, *k, *v;
+  int64_t q_features, k_features, v_features;
+  int64_t q_first, k_first, v_first;
+  int64_t size, value_size, heads;
+  float scale;
+  int input_panels, output_panels;
+  const int64_t* lengths;
+  int64_t length_count;
+  const float* mask;
+  int64_t mask_strides[4];
+  float* out;
+};
 }

@@ -113,6 +113,6 @@ void burn_load(int64_t rounds) {
 }  // namespace
 
 const Kernels scalar_kernels = {"scalar", supported, pack,      pad,      multiply,  finish,         finish_panel,
-                                add,      normalize, burn_fma,  burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
+                                add,      normalize, scalar_attend, burn_fma,  burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
 
 }  // namespace platon

@@ -38,6 +38,32 @@ struct Panel {
   bool whole() const { return tokens == stride(); }
 };
 
+constexpr int kAttentionQueries = 16;  // two groups of queries times
+constexpr int kAttentionKeys = 6;      // six keys: as many sums as registers hold
+constexpr float kHidden = -1e30f;      // masks are cut off here: a row that is hidden entirely spreads evenly
+
+// Some of a head's keys and their values, feature-major: k[feature][stride] and v[feature][stride].
+struct KeySegment {
+  const float *k, *v;
+  int64_t stride, count;
+};
+
+// One head's attention of up to kAttentionQueries queries. q, scores and out have rows of kAttentionQueries, whatever
+// stands behind the last query.
+struct AttentionBlock {
+  int queries;
+  int64_t size, value_size;  // features of q and k; of v and out
+  const float* q;            // [size]
+  const KeySegment* segments;
+  int64_t segment_count;
+  float scale;
+  const float* mask;        // null, or added to the scores: one value per key at mask[key * mask_key_stride], or
+  int64_t mask_key_stride;  // if mask_per_query a row of kAttentionQueries of them
+  bool mask_per_query;
+  float* scores;  // working memory, [keys]
+  float* out;     // [value_size]
+};
+
 struct Kernels {
   const char* name;
   bool (*supported)();
@@ -59,6 +85,7 @@ struct Kernels {
   // epsilon, as ONNX LayerNormalization), times scale[feature], plus shift[feature].
   void (*normalize)(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
                     const float* shift);
+  void (*attend)(const AttentionBlock& block);
   // What this processor can do at most with these instructions, for benchmarks: one call does `rounds` rounds of
   // fma_flops floating-point operations on registers, or of load_bytes read from the first-level cache.
   void (*burn_fma)(int64_t rounds);
@@ -73,7 +100,9 @@ struct Kernels {
 #define PLATON_KERNELS(X) X(scalar)
 #endif
 
-#define PLATON_DECLARE(name) extern const Kernels name##_kernels;
+#define PLATON_DECLARE(name)            \
+  extern const Kernels name##_kernels; \
+  void name##_attend(const AttentionBlock& block);
 PLATON_KERNELS(PLATON_DECLARE)
 #undef PLATON_DECLARE
 

@@ -21,8 +21,6 @@ std::string kernel_names() {
   return names;
 }
 
-constexpr int64_t kTileColumns = 64;  // columns that one thread packs at a time
-
 // How far a panel is packed, and how many of its rows have their sums. Whoever needs a panel first packs tiles;
 // whoever comes meanwhile packs others.
 struct PanelProgress {
@@ -45,8 +43,6 @@ struct Call {
 
   bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
 };
-
-int64_t tile_count(int64_t features) { return (features + kTileColumns - 1) / kTileColumns; }
 
 // `x` and `out` begin with the panel's first token and its first column.
 void pack_tile(const Call& call, const float* x, const Panel& panel, int64_t tile, float* out) {
@@ -148,29 +144,6 @@ void multiply_item(void* data, size_t number) {
   }
 }
 
-struct PackCall {
-  const Kernels& kernels;
-  const Panels panels;
-  const float* x;
-  int64_t features;
-  float* out;
-};
-
-void pack_item(void* data, size_t item) {
-  PackCall& call = *static_cast<PackCall*>(data);
-  const int64_t tiles = tile_count(call.features), index = static_cast<int64_t>(item) / tiles;
-  const int64_t start = call.panels.first_token(index) * call.features;
-  const int64_t column = static_cast<int64_t>(item) % tiles * kTileColumns;
-  const int64_t columns = std::min(kTileColumns, call.features - column);
-  const Panel panel = call.panels[index];
-  const float* x = call.x + start + column;
-  float* out = call.out + start + column * panel.tokens;
-  if (panel.whole()) return call.kernels.pack(x, call.features, panel, columns, out);
-  float padded[kTileColumns * kMaxWidth * kLanes];
-  call.kernels.pack(x, call.features, panel, columns, padded);
-  call.kernels.finish_panel(padded, static_cast<int>(columns), panel, Activation::kNone, out);
-}
-
 }  // namespace
 
 const Kernels& find_kernels(const std::string& name) {
@@ -197,29 +170,6 @@ Activation parse_activation(const std::string& name) {
   if (name == "gelu_tanh") return Activation::kGeluTanh;
   if (name == "relu") return Activation::kRelu;
   throw InputError("activation must be one of '', 'gelu', 'gelu_tanh', 'relu', got '" + name.substr(0, 40) + "'");
-}
-
-Panels::Panels(int64_t tokens)
-    : tokens_(tokens), groups_((tokens + kLanes - 1) / kLanes), count_((groups_ + kMaxWidth - 1) / kMaxWidth) {}
-
-int64_t Panels::first_group(int64_t panel) const {
-  return panel * (groups_ / count_) + std::min(panel, groups_ % count_);
-}
-
-Panel Panels::operator[](int64_t panel) const {
-  const int width = static_cast<int>(first_group(panel + 1) - first_group(panel));
-  return {static_cast<int>(std::min<int64_t>(tokens_ - first_token(panel), width * kLanes)), width};
-}
-
-void pack_tokens(const Kernels& kernels, const float* x, int64_t tokens, int64_t features, float* out,
-                 ParallelFor parallel_for, void* pool) {
-  if (tokens <= 0 || features <= 0) return;
-  if (tokens < kLanes) {
-    std::copy(x, x + tokens * features, out);
-    return;
-  }
-  PackCall call{kernels, Panels(tokens), x, features, out};
-  parallel_for(pool, pack_item, static_cast<size_t>(call.panels.count() * tile_count(features)), &call);
 }
 
 SparseLinear::SparseLinear(const CsrView& csr, LinearSpec spec) : weights_(csr), spec_(std::move(spec)) {

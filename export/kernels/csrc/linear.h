@@ -6,6 +6,7 @@
 
 #include "kernels.h"
 #include "pack.h"
+#include "panels.h"
 
 namespace platon {
 
@@ -15,30 +16,6 @@ const Kernels& select_kernels();
 const Kernels& find_kernels(const std::string& name);
 
 Activation parse_activation(const std::string& name);
-
-// Runs body(data, i) for every i in [0, total), in any order, on any thread; returns when all are done.
-using ParallelFor = void (*)(void* pool, void (*body)(void* data, size_t i), size_t total, void* data);
-
-// How activations lie in memory. kPanels: the panels of Panels one after the other, [features][panel.tokens], so that neighbouring layers need not transpose; fewer than kLanes tokens stay kTokens.
-enum class Layout : int { kTokens, kPanels };
-
-// Tokens in groups of kLanes, cut into panels as equal as possible (197 tokens: 7 + 6 + 6 + 6 groups).
-class Panels {
- public:
-  explicit Panels(int64_t tokens);
-  int64_t count() const { return count_; }
-  int64_t groups() const { return groups_; }
-  int64_t first_token(int64_t panel) const { return first_group(panel) * kLanes; }
-  Panel operator[](int64_t panel) const;
-
- private:
-  int64_t first_group(int64_t panel) const;
-  int64_t tokens_, groups_, count_;
-};
-
-// Brings x[tokens][features] into Layout::kPanels, once for all the layers that read it.
-void pack_tokens(const Kernels& kernels, const float* x, int64_t tokens, int64_t features, float* out,
-                 ParallelFor parallel_for, void* pool);
 
 // What a layer does beside the product: Y = norm(activation(X W^T + bias) + residual).
 struct LinearSpec {

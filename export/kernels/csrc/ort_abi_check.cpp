@@ -61,4 +61,5 @@ static_assert(int(platon::ort::kFloat) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
 static_assert(int(platon::ort::kUint16) == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16);
 static_assert(int(platon::ort::kFloat16) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16);
 static_assert(int(platon::ort::kInt32) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32);
+static_assert(int(platon::ort::kInt64) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
 static_assert(int(platon::ort::kOptional) == INPUT_OUTPUT_OPTIONAL);

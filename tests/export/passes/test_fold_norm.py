@@ -6,6 +6,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from platon_compress.export.functions import attach_functions
 from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
@@ -14,7 +15,6 @@ from platon_compress.export.passes.fold_layer_scale import FoldLayerScale
 from platon_compress.export.passes.fold_norm import FoldNorm
 from platon_compress.export.passes.swap_sparse import SwapSparse
 from platon_compress.export.session import session_options
-from platon_compress.export.sparse_linear import attach_functions
 from platon_compress.formats.csr import CsrWeight
 
 _NORM = "n = LayerNormalization <axis = -1> (x, g, b)\n"

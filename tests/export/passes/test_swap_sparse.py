@@ -6,8 +6,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from platon_compress.export.functions import attach_functions
 from platon_compress.export.passes import clean, swap_sparse_weights
-from platon_compress.export.sparse_linear import attach_functions
 from platon_compress.formats.csr import CsrWeight
 
 _RNG = np.random.default_rng(0)

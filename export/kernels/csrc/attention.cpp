@@ -1,0 +1,204 @@
+#include "attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+#include <string>
+
+#include "csr.h"
+#include "scratch.h"
+
+namespace platon {
+namespace {
+
+struct Sequence {
+  int64_t start, length;
+};
+
+// Everything that the work items of one call share.
+struct Call {
+  const Kernels& kernels;
+  const AttentionSpec& spec;
+  const AttentionData& data;
+  const Panels panels;
+  const bool in_panels;  // layouts say tokens or panels; false: too few tokens for panels
+  std::vector<Sequence> sequences;
+  std::atomic<bool> out_of_memory{false};
+
+  bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
+};
+
+// Tokens [first, first + count) of the call, all in one panel, which starts with the token panel_first.
+struct Part {
+  Panel panel;
+  int64_t panel_first, first, count;
+};
+
+// The parts of a sequence, in order.
+template <class Visit>
+void each_part(const Call& call, const Sequence& sequence, const Visit& visit) {
+  const int64_t end = sequence.start + sequence.length;
+  for (int64_t i = call.panels.index_of(sequence.start), first = sequence.start; first < end; ++i) {
+    const int64_t panel_first = call.panels.first_token(i);
+    const int64_t count = std::min(panel_first + call.panels[i].tokens, end) - first;
+    visit(Part{call.panels[i], panel_first, first, count});
+    first += count;
+  }
+}
+
+// Where a feature of the part's first token lies in panels; the next feature follows part.panel.tokens further.
+int64_t place(const Part& part, int64_t features, int64_t feature) {
+  return part.panel_first * features + feature * part.panel.tokens + part.first - part.panel_first;
+}
+
+// Keys and values of one head: where they lie, or copied out of a token-major input.
+class Keys {
+ public:
+  Keys(const Call& call, const Sequence& sequence, int64_t head)
+      : copies_(call.panel_layout(call.spec.input)
+                    ? 0
+                    : static_cast<size_t>(lanes(sequence.length) * (call.data.k.size + call.data.v.size))) {
+    const AttentionOperand &k = call.data.k, &v = call.data.v;
+    const int64_t k_first = k.first + head * k.size, v_first = v.first + head * v.size;
+    float* copy = copies_.data();
+    each_part(call, sequence, [&](const Part& part) {
+      if (call.panel_layout(call.spec.input))
+        return segments_.push_back({k.data + place(part, k.features, k_first), v.data + place(part, v.features, v_first),
+                                    part.panel.tokens, part.count});
+      const Panel panel{static_cast<int>(part.count), static_cast<int>((part.count + kLanes - 1) / kLanes)};
+      float* v_copy = copy + k.size * panel.stride();
+      call.kernels.pack(k.data + part.first * k.features + k_first, k.features, panel, k.size, copy);
+      call.kernels.pack(v.data + part.first * v.features + v_first, v.features, panel, v.size, v_copy);
+      segments_.push_back({copy, v_copy, panel.stride(), part.count});
+      copy = v_copy + v.size * panel.stride();
+    });
+  }
+
+  const KeySegment* data() const { return segments_.data(); }
+  int64_t count() const { return static_cast<int64_t>(segments_.size()); }
+
+ private:
+  // Each part is padded to whole groups: at most one group more for each panel that the sequence touches.
+  static int64_t lanes(int64_t length) { return length + kLanes * (length / kLanes + 2); }
+
+  Scratch copies_;
+  std::vector<KeySegment> segments_;
+};
+
+// Queries of one block, feature-major.
+void read_queries(const Call& call, const Part& part, int64_t head, float* q) {
+  const AttentionOperand& x = call.data.q;
+  const int64_t feature = x.first + head * x.size;
+  if (!call.panel_layout(call.spec.input)) {
+    const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
+    return call.kernels.pack(x.data + part.first * x.features + feature, x.features, block, x.size, q);
+  }
+  const float* source = x.data + place(part, x.features, feature);
+  if (part.count < kAttentionQueries) std::fill(q, q + x.size * kAttentionQueries, 0.0f);
+  for (int64_t f = 0; f < x.size; ++f, q += kAttentionQueries, source += part.panel.tokens)
+    std::copy(source, source + part.count, q);
+}
+
+void write_results(const Call& call, const Part& part, int64_t head, const float* results) {
+  const int64_t size = call.data.v.size, features = call.spec.heads * size;
+  if (!call.panel_layout(call.spec.output)) {
+    const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
+    float* target = call.data.out + part.first * features + head * size;
+    return call.kernels.finish(results, static_cast<int>(size), block, Activation::kNone, target, features);
+  }
+  float* target = call.data.out + place(part, features, head * size);
+  for (int64_t f = 0; f < size; ++f, results += kAttentionQueries, target += part.panel.tokens)
+    std::copy(results, results + part.count, target);
+}
+
+// One head of one sequence.
+class Head {
+ public:
+  Head(const Call& call, const Sequence& sequence, int64_t number, int64_t head)
+      : call_(call),
+        sequence_(sequence),
+        head_(head),
+        keys_(call, sequence, head),
+        per_query_(call.data.mask.data && call.data.mask.query_stride != 0),
+        memory_(static_cast<size_t>(kAttentionQueries * (call.data.q.size + call.data.v.size +
+                                                         sequence.length * (per_query_ ? 2 : 1)))) {
+    const AttentionMask& mask = call.data.mask;
+    if (mask.data) mask_ = mask.data + number * mask.sequence_stride + head * mask.head_stride;
+  }
+
+  // Blocks of queries never cross a panel.
+  void run() {
+    each_part(call_, sequence_, [&](const Part& part) {
+      for (int64_t done = 0; done < part.count; done += kAttentionQueries)
+        run_block({part.panel, part.panel_first, part.first + done, std::min<int64_t>(kAttentionQueries, part.count - done)});
+    });
+  }
+
+ private:
+  void run_block(const Part& part) {
+    const AttentionData& data = call_.data;
+    float* q = memory_.data();
+    float* out = q + kAttentionQueries * data.q.size;
+    float* scores = out + kAttentionQueries * data.v.size;
+    float* packed_mask = scores + kAttentionQueries * sequence_.length;
+    const int queries = static_cast<int>(part.count);
+    read_queries(call_, part, head_, q);
+    call_.kernels.attend({queries, data.q.size, data.v.size, q, keys_.data(), keys_.count(), call_.spec.scale,
+                          per_query_ ? pack_mask(part, packed_mask) : mask_,
+                          per_query_ ? kAttentionQueries : data.mask.key_stride, per_query_, scores, out});
+    write_results(call_, part, head_, out);
+  }
+
+  // The block's part of a mask that has a row for each query, as [keys][kAttentionQueries].
+  const float* pack_mask(const Part& part, float* packed) const {
+    const AttentionMask& mask = call_.data.mask;
+    const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
+    const float* rows = mask_ + (part.first - sequence_.start) * mask.query_stride;
+    if (mask.key_stride) {
+      call_.kernels.pack(rows, mask.query_stride, block, sequence_.length, packed);
+    } else {  // one value for each query, the same for all keys
+      for (int64_t key = 0; key < sequence_.length; ++key)
+        call_.kernels.pack(rows, mask.query_stride, block, 1, packed + key * kAttentionQueries);
+    }
+    return packed;
+  }
+
+  const Call& call_;
+  const Sequence& sequence_;
+  const int64_t head_;
+  const Keys keys_;
+  const bool per_query_;
+  const Scratch memory_;
+  const float* mask_ = nullptr;
+};
+
+void attend_item(void* data, size_t item) {
+  Call& call = *static_cast<Call*>(data);
+  const int64_t number = static_cast<int64_t>(item) / call.spec.heads, head = static_cast<int64_t>(item) % call.spec.heads;
+  const Sequence& sequence = call.sequences[number];
+  if (sequence.length == 0) return;
+  try {
+    Head(call, sequence, number, head).run();
+  } catch (const std::bad_alloc&) {
+    call.out_of_memory = true;
+  }
+}
+
+}  // namespace
+
+void attend(const Kernels& kernels, const AttentionSpec& spec, const AttentionData& data, ParallelFor parallel_for,
+            void* pool) {
+  int64_t tokens = 0;
+  std::vector<Sequence> sequences;
+  for (const int64_t length : data.lengths) {
+    if (length < 0) throw InputError("lengths must not be negative, got " + std::to_string(length));
+    sequences.push_back({tokens, length});
+    tokens += length;
+  }
+  if (tokens == 0) return;
+  Call call{kernels, spec, data, Panels(tokens), tokens >= kLanes, std::move(sequences)};
+  parallel_for(pool, attend_item, call.sequences.size() * static_cast<size_t>(spec.heads), &call);
+  if (call.out_of_memory) throw std::bad_alloc();
+}
+
+}  // namespace platon

@@ -1,0 +1,171 @@
+// AVX2 + FMA attention of one block of queries. Scores lie as [key][query]: the softmax needs no sum across lanes.
+// Standard headers come before the target pragma (see kernel_avx2.cpp).
+#include <type_traits>
+
+#include "kernels.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#include <immintrin.h>
+
+#include "math_avx2.h"
+
+namespace platon {
+namespace {
+
+constexpr int kTile = kAttentionKeys;  // keys or value features times two groups of queries: 12 sums in registers
+
+template <int kRows, int kWidth>
+using Sums = __m256[kRows][kWidth];
+
+// sums[i][w] += left[i * left_row] * right[w] over `depth` steps, in which left and right move by their steps.
+template <int kRows, int kWidth>
+inline void multiply_tile(const float* left, int64_t left_row, int64_t left_step, const float* right, int64_t depth,
+                          Sums<kRows, kWidth>& sums) {
+  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kAttentionQueries) {
+    __m256 vectors[kWidth];
+#pragma GCC unroll 2
+    for (int w = 0; w < kWidth; ++w) vectors[w] = _mm256_loadu_ps(right + w * kLanes);
+#pragma GCC unroll 6
+    for (int i = 0; i < kRows; ++i) {
+      const __m256 factor = _mm256_broadcast_ss(left + i * left_row);
+#pragma GCC unroll 2
+      for (int w = 0; w < kWidth; ++w) sums[i][w] = _mm256_fmadd_ps(factor, vectors[w], sums[i][w]);
+    }
+  }
+}
+
+template <int kRows, int kWidth>
+inline void clear(Sums<kRows, kWidth>& sums) {
+#pragma GCC unroll 6
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int w = 0; w < kWidth; ++w) sums[i][w] = _mm256_setzero_ps();
+}
+
+constexpr float kLog2E = 1.44269504f;  // scores are kept times this, because powers of two are cheaper
+
+inline __m256 mask_of(const AttentionBlock& block, int64_t key, int w) {
+  const float* mask = block.mask + key * block.mask_key_stride;
+  const __m256 value = block.mask_per_query ? _mm256_loadu_ps(mask + w * kLanes) : _mm256_broadcast_ss(mask);
+  return _mm256_mul_ps(_mm256_max_ps(_mm256_set1_ps(kHidden), value), _mm256_set1_ps(kLog2E));
+}
+
+// Scores of kRows keys from `k` on, of which the first is number `key`; `largest` gets the maximum of each query.
+template <int kRows, int kWidth>
+void score_tile(const AttentionBlock& block, const float* k, int64_t stride, int64_t key, __m256 largest[kWidth]) {
+  Sums<kRows, kWidth> sums;
+  clear<kRows, kWidth>(sums);
+  multiply_tile<kRows, kWidth>(k, 1, stride, block.q, block.size, sums);
+  const __m256 scale = _mm256_set1_ps(block.scale * kLog2E);
+  float* scores = block.scores + key * kAttentionQueries;
+#pragma GCC unroll 6
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int w = 0; w < kWidth; ++w) {
+      __m256 score = _mm256_mul_ps(sums[i][w], scale);
+      if (block.mask) score = _mm256_add_ps(score, mask_of(block, key + i, w));
+      largest[w] = _mm256_max_ps(score, largest[w]);
+      _mm256_storeu_ps(scores + i * kAttentionQueries + w * kLanes, score);
+    }
+}
+
+// Features [feature, feature + kRows) of the result.
+template <int kRows, int kWidth>
+void value_tile(const AttentionBlock& block, int64_t feature, const __m256 factor[kWidth]) {
+  Sums<kRows, kWidth> sums;
+  clear<kRows, kWidth>(sums);
+  const float* scores = block.scores;
+  for (int64_t i = 0; i < block.segment_count; ++i) {
+    const KeySegment& segment = block.segments[i];
+    multiply_tile<kRows, kWidth>(segment.v + feature * segment.stride, segment.stride, 1, scores, segment.count, sums);
+    scores += segment.count * kAttentionQueries;
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < kRows; ++i)
+#pragma GCC unroll 2
+    for (int w = 0; w < kWidth; ++w)
+      _mm256_storeu_ps(block.out + (feature + i) * kAttentionQueries + w * kLanes, _mm256_mul_ps(sums[i][w], factor[w]));
+}
+
+template <int kRows>
+using Rows = std::integral_constant<int, kRows>;
+
+// body(first, Rows) for full tiles of `count`, then once for what is left.
+template <class Body>
+inline void each_tile(int64_t count, const Body& body) {
+  int64_t first = 0;
+  for (; first + kTile <= count; first += kTile) body(first, Rows<kTile>());
+  switch (count - first) {
+    case 5: return body(first, Rows<5>());
+    case 4: return body(first, Rows<4>());
+    case 3: return body(first, Rows<3>());
+    case 2: return body(first, Rows<2>());
+    case 1: return body(first, Rows<1>());
+    default: return;
+  }
+}
+
+template <int kWidth>
+void score(const AttentionBlock& block, __m256 largest[kWidth]) {
+  int64_t first = 0;
+  for (int64_t i = 0; i < block.segment_count; ++i) {
+    const KeySegment& segment = block.segments[i];
+    each_tile(segment.count, [&](int64_t key, auto rows) {
+      score_tile<decltype(rows)::value, kWidth>(block, segment.k + key, segment.stride, first + key, largest);
+    });
+    first += segment.count;
+  }
+}
+
+// Scores to 2^(score - largest); factor gets one over their sum.
+template <int kWidth>
+void exponentiate(const AttentionBlock& block, const __m256 largest[kWidth], __m256 factor[kWidth]) {
+  __m256 total[kWidth];
+#pragma GCC unroll 2
+  for (int w = 0; w < kWidth; ++w) total[w] = _mm256_setzero_ps();
+  int64_t keys = 0;
+  for (int64_t i = 0; i < block.segment_count; ++i) keys += block.segments[i].count;
+  float* scores = block.scores;
+  for (int64_t key = 0; key < keys; ++key, scores += kAttentionQueries)
+#pragma GCC unroll 2
+    for (int w = 0; w < kWidth; ++w) {
+      const __m256 value = exp2_8(_mm256_sub_ps(_mm256_loadu_ps(scores + w * kLanes), largest[w]));
+      total[w] = _mm256_add_ps(total[w], value);
+      _mm256_storeu_ps(scores + w * kLanes, value);
+    }
+#pragma GCC unroll 2
+  for (int w = 0; w < kWidth; ++w) factor[w] = _mm256_div_ps(_mm256_set1_ps(1.0f), total[w]);
+}
+
+template <int kWidth>
+void attend_width(const AttentionBlock& block) {
+  __m256 largest[kWidth], factor[kWidth];
+#pragma GCC unroll 2
+  for (int w = 0; w < kWidth; ++w) largest[w] = _mm256_set1_ps(-3.402823466e38f);
+  score<kWidth>(block, largest);
+  exponentiate<kWidth>(block, largest, factor);
+  each_tile(block.value_size,
+            [&](int64_t feature, auto rows) { value_tile<decltype(rows)::value, kWidth>(block, feature, factor); });
+}
+
+}  // namespace
+
+void avx2_attend(const AttentionBlock& block) {
+  if (block.queries > kLanes) return attend_width<2>(block);
+  attend_width<1>(block);
+}
+
+}  // namespace platon
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
