@@ -33,20 +33,22 @@ class SplitTables(Rule):
         table = node.inputs[0]
         if table is None or table.const_value is None or g.rank(table) != 2 or not _looks_up(node, 0):
             return None
+        columns = g.static_dim(table, 1)
         pieces = -(-table.const_value.nbytes // self._piece_bytes)
-        if pieces < 2:
+        if pieces < 2 or columns is None:
             return None
         uses = [_looks_up(reader, place) and reader.graph is node.graph for reader, place in table.uses()]
         if table.is_graph_input() or table.is_graph_output() or not all(uses):
             return Refusal(f"{table.name} is read as a whole too, or may be replaced by the caller")
-        return min(pieces, table.const_value.shape[1])
+        return min(pieces, columns)
 
     def rewrite(self, node: ir.Node, match: int) -> None:
         """Lookups in one table share its pieces."""
         table, ids, graph = node.inputs[0], node.inputs[1], node.graph
-        if table is None or not isinstance(graph, ir.Graph):
-            raise TypeError("tables can only be split in the main graph")
-        parts = np.array_split(g.constant(table), match, axis=1)
+        array = g.constant(table)
+        if table is None or array is None or not isinstance(graph, ir.Graph):
+            raise TypeError("only constant tables of the main graph can be split")
+        parts = np.array_split(array, match, axis=1)
         names = [f"{table.name}.{number}" for number in range(match)]
         pieces = [
             g.add_constant(graph, name, np.ascontiguousarray(part))
