@@ -3,7 +3,8 @@
 Two rates per row: useful GFLOP/s (2 nnz tokens / seconds), which cannot pass the measured FMA ceiling, and
 effective dense GFLOP/s (2 out in tokens / seconds), what a dense kernel would need to be as fast. The load ceiling
 matters more than the FMA ceiling: a non-zero costs one 32-byte load per 8 tokens and one for its value.
-Masks are uniformly random with a fixed seed; packing of the activations is included, ONNX Runtime is not.
+Masks are uniformly random with a fixed seed; packing of the activations is included, ONNX Runtime is not. One layer
+runs over and over, so its weights are as near as the caches allow, nearer than in a whole model.
 """
 
 import json
@@ -40,7 +41,6 @@ __all__ = [
     "measure_ceilings",
     "run_kernel_bench",
     "shape_names",
-    "write_roofline",
 ]
 
 _LANES, _WIDEST = 8, 8  # tokens per vector and vectors per panel, as in kernels.h
@@ -77,7 +77,7 @@ class KernelBenchConfig:
     kernels: tuple[str, ...] = ()
     runs: int = 20
     warmup: int = 3
-    pause_seconds: float = 0.005
+    pause_seconds: float = 0.0  # layers of a model follow at once; after a pause the core answers late
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -242,26 +242,6 @@ def run_kernel_bench(
         ceilings=tuple(measure_ceilings(kernel, threads) for kernel in kernels for threads in chosen.threads),
         rows=tuple(rows),
     )
-
-
-def write_roofline(report: KernelReport, path: str | Path) -> None:
-    """One SVG or PNG: useful GFLOP/s over operations per loaded byte, below the FMA and load ceilings."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    intensity = np.geomspace(0.1, 1.0, 50)
-    for ceiling in report.ceilings:
-        label = f"{ceiling.kernel}, {ceiling.threads} threads"
-        bound = np.minimum(ceiling.fma_gflops, intensity * ceiling.load_gbytes_per_second)
-        (line,) = axes.plot(intensity, bound, label=f"ceiling {label}")
-        rows = [r for r in report.rows if (r.kernel, r.threads) == (ceiling.kernel, ceiling.threads)]
-        x = [2 * r.nnz * r.tokens / bytes_loaded(r.nnz, r.tokens) for r in rows]
-        axes.scatter(x, [r.useful_gflops for r in rows], s=14, color=line.get_color(), label=label)
-    axes.set(xscale="log", yscale="log", xlabel="FLOP per byte loaded", ylabel="useful GFLOP/s")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend(fontsize="small")
-    figure.savefig(path)
 
 
 def _available() -> list[str]:

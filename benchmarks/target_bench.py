@@ -23,7 +23,9 @@ from platon_compress.benchmarks.peer_report import PeerConfig
 from platon_compress.benchmarks.result_files import save_result
 from platon_compress.errors import InputError, PlatonError
 
-__all__ = ["TARGETS", "TargetModel", "export_random", "main", "target_lines"]
+__all__ = ["TARGETS", "UNPADDED", "TargetModel", "export_random", "main", "target_lines", "target_named"]
+
+UNPADDED = "compressed-unpadded.onnx"
 
 Floors = dict[float, tuple[float, float]]
 
@@ -75,13 +77,21 @@ TARGETS = {
 
 
 def export_random(
-    target: TargetModel, sparsity: float, folder: Path, *, threads: int | None = None, pruned: bool = False
+    target: TargetModel,
+    sparsity: float,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    pruned: bool = False,
+    unpadded: bool = False,
 ) -> Path:
     """dense, dense-int8, compressed and config.json in `folder`, what is there already stays.
 
-    `pruned`: also pruned.onnx, the zeros in a dense graph, which other sparse engines read.
+    `pruned`: also pruned.onnx, the zeros in a dense graph, which other sparse engines read. `unpadded`: also
+    UNPADDED, compressed with padding removed.
     """
-    wanted = ["dense.onnx", "dense-int8.onnx", "compressed.onnx", *(["pruned.onnx"] if pruned else [])]
+    wanted = ["dense.onnx", "dense-int8.onnx", "compressed.onnx"]
+    wanted += ["pruned.onnx"] * pruned + [UNPADDED] * unpadded
     if (folder / "config.json").is_file() and all((folder / name).is_file() for name in wanted):
         return folder
     import torch
@@ -89,6 +99,7 @@ def export_random(
 
     from platon_compress import PlanConfig, bake, convert, plan
     from platon_compress.export import export_onnx
+    from platon_compress.export.config import ExportConfig
     from platon_compress.export.int8 import quantize_int8
     from platon_compress.planning import Form
     from platon_compress.selection import select
@@ -106,7 +117,10 @@ def export_random(
     if pruned:
         export_onnx(baked.model, folder / "pruned.onnx", inputs)
     forced = plan(baked, PlanConfig(tokens=128, threads=threads, force=Form.CSR))
-    export_onnx(convert(baked, forced), folder / "compressed.onnx", inputs)
+    converted = convert(baked, forced)
+    export_onnx(converted, folder / "compressed.onnx", inputs)
+    if unpadded:
+        export_onnx(converted, folder / UNPADDED, inputs, ExportConfig(remove_padding=True))
     config.save_pretrained(folder)
     return folder
 
@@ -138,7 +152,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for name in options.models.split(","):
             for text in options.sparsity.split(","):
-                _measure(_target(name), name, float(text), options)
+                _measure(target_named(name), name, float(text), options)
     except PlatonError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -162,7 +176,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _target(name: str) -> TargetModel:
+def target_named(name: str) -> TargetModel:
+    """The target model called `name`; InputError when there is none."""
     if name not in TARGETS:
         raise InputError(f"no target {name!r}; choose from {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["disentangled_attention_for_export"]
+__all__ = ["constant_projections", "disentangled_attention_for_export"]
 
 _HIDDEN = -1e30
 
@@ -39,6 +39,17 @@ def disentangled_attention_for_export(model: "torch.nn.Module") -> Iterator[int]
     finally:
         for attention in changed:
             del attention.forward
+
+
+def constant_projections(model: "torch.nn.Module") -> frozenset[str]:
+    """Names of the weights that only project position embeddings: of them the export keeps the products alone."""
+    own = {
+        id(_projection(attention, kind))
+        for attention, _ in _layers(model)
+        for kind in ("c2p", "p2c")
+        if kind in attention.pos_att_type and not attention.share_att_key
+    }
+    return frozenset(f"{name}.weight" for name, module in model.named_modules() if id(module) in own)
 
 
 def _layers(model: "torch.nn.Module") -> Iterator[tuple[Any, "torch.Tensor"]]:

