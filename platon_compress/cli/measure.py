@@ -90,6 +90,7 @@ def bench_kernel(
     densities: Annotated[str, typer.Option("--densities", help="Shares of non-zeros.")] = "0.2,0.1,0.05",
     tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
+    blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
     runs: Annotated[int, typer.Option("--runs", help="Timed rounds per cell.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -101,6 +102,7 @@ def bench_kernel(
         densities=tuple(_shares(densities, "--densities")),
         tokens=numbers(tokens, "--tokens"),
         threads=numbers(threads, "--threads"),
+        blocks=numbers(blocks, "--blocks"),
         runs=runs,
     )
     talk = reporter(as_json)
