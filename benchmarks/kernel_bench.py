@@ -175,6 +175,23 @@ class KernelReport:
             "rows": [row.to_dict() for row in self.rows],
         }
 
+    def block_lines(self) -> list[str]:
+        """What 4x1 blocks gain: a line per density, tokens, threads and kernels, medians of all a model's layers added.
+
+        Empty where only one kind of mask was measured.
+        """
+        totals: dict[str, dict[int, float]] = {}
+        for row in self.rows:
+            cell = f"{row.model}, {row.density:.0%} non-zero, {row.tokens} tokens, {row.threads} threads, {row.kernel}"
+            sums = totals.setdefault(cell, dict.fromkeys(self.config.blocks, 0.0))
+            sums[row.block_rows] += row.count * row.median_seconds
+        if len(self.config.blocks) < len(_BLOCK_ROWS):
+            return []
+        return [
+            f"{cell}: 4x1 blocks {sums[4] * 1e3:.1f} ms, single weights {sums[1] * 1e3:.1f} ms, {sums[1] / sums[4]:.2f}x"
+            for cell, sums in totals.items()
+        ]
+
 
 def shape_names() -> tuple[str, ...]:
     """The models whose linear shapes are shipped."""

@@ -92,7 +92,9 @@ def bench_kernel(
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
     runs: Annotated[int, typer.Option("--runs", help="Timed rounds per cell.")] = 20,
-    pause: Annotated[float, typer.Option("--pause", help="Seconds before each call; 0: caches warm.")] = 0.005,
+    pause: Annotated[
+        float, typer.Option("--pause", help="Seconds before each call; 0: caches warm.")
+    ] = 0.005,
     as_json: AsJson = False,
 ) -> None:
     """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""
@@ -114,7 +116,9 @@ def bench_kernel(
     (output / "kernel.json").write_text(json.dumps(report.to_dict(), indent=1))
     write_roofline(report, output / "roofline.svg")
     typer.echo(
-        json.dumps(report.to_dict()) if as_json else f"{output / 'kernel.json'} {output / 'roofline.svg'}"
+        json.dumps(report.to_dict())
+        if as_json
+        else "\n".join([*report.block_lines(), f"{output / 'kernel.json'} {output / 'roofline.svg'}"])
     )
 
 

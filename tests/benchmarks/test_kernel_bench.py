@@ -1,6 +1,7 @@
 """The kernel benchmark on one small layer; its numbers are only checked against each other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,12 @@ def test_blocks_are_measured_beside_single_weights(shape_file):
         pause_seconds=0,
     )  # fmt: skip
     calls = []
-    single, blocks = run_kernel_bench(config, progress=lambda done, total: calls.append((done, total))).rows
+    report = run_kernel_bench(config, progress=lambda done, total: calls.append((done, total)))
+    single, blocks = report.rows
+    (line,) = report.block_lines()
+    assert line.endswith(f"{single.median_seconds / blocks.median_seconds:.2f}x")
+    assert f"50% non-zero, 9 tokens, 1 threads, {single.kernel}: 4x1 blocks" in line
+    assert replace(report, config=replace(config, blocks=(1,)), rows=(single,)).block_lines() == []
     assert calls == [(1, 1)]
     assert (single.block_rows, blocks.block_rows) == (1, 4)
     assert blocks.nnz % 4 == 0
