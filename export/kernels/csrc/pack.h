@@ -1,6 +1,6 @@
 // Weights as the kernels want them: cut into row chunks (the unit of parallel work, balanced by non-zeros) and
-// column blocks (so that a block of a panel stays in the first-level cache), runs of one length side by side. Where four
-// rows share their columns, they share runs.
+// column blocks (so that a block of a panel stays in the first-level cache), runs of one length side by side. Where
+// four rows hold the same columns, they share a run (runs.h).
 #pragma once
 #include <cstdint>
 #include <vector>

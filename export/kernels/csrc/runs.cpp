@@ -7,10 +7,10 @@
 namespace platon {
 namespace {
 
-// Measured costs in eighths of a cycle, for 64 tokens and one row or four in kQuadBlockColumns.
+// Modelled costs in eighths of a cycle (Zen 3, 64 tokens), of what lies in one cell.
 constexpr int kSingleCost = 47, kQuadCost = 37;  // of a non-zero
 constexpr int kSingleRunCost = 160;              // of two runs: kBlockColumns are half of a quad's
-constexpr int kQuadRunCost = 640;                // twice the measured cost: chance must not make quads
+constexpr int kQuadRunCost = 640;                // doubled: columns complete by chance must not make quads
 
 // Whether complete columns are faster as a quad; lengths of the rows, those columns included.
 bool quad_pays(const int (&lengths)[kQuadRows], int complete) {
