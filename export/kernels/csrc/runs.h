@@ -11,6 +11,7 @@ namespace platon {
 
 constexpr int kBlockColumns = 128;      // x 256 bytes per column of the widest panel = a first-level cache
 constexpr int kQuadBlockColumns = 256;  // four rows share each load, so that longer runs win more than the cache does
+static_assert(kQuadBlockColumns % kBlockColumns == 0 && kQuadBlockColumns <= kMaxBlockColumns);
 
 // In the order in which a column block is multiplied.
 enum class RunKind : uint8_t { kSingle, kStartingQuad, kQuad };
