@@ -7,7 +7,8 @@ in turn (A B C A B C ...), and a side's seconds are its fastest: other load on t
 adds more to the longer side, which would flatter CSR in any average. A cell is repeated until the three fastest of
 every side agree; one that never settles is marked. CSR seconds are smoothed so that they never fall as the density
 rises.
-Masks are uniformly random: a trained mask with uneven rows can be slower.
+Masks are uniformly random, of single weights or, for a model that holds them, of 4x1 blocks: a trained mask with
+uneven rows can be slower.
 """
 
 import json
@@ -31,7 +32,7 @@ from platon_compress.export.session import open_session
 from platon_compress.formats.csr import CsrWeight
 
 if TYPE_CHECKING:
-    from platon_compress.baking import BakedModel
+    from platon_compress.baking import BakedModel, BakedWeight
     from platon_compress.planning import PlanConfig
 
 __all__ = [
@@ -65,6 +66,8 @@ _RUNS, _WARMUP = 7, 2
 _PAUSE_SECONDS = 0.02
 _LONGEST_CELL_SECONDS, _AGREEMENT = 4.0, 1.1
 _TABLE_VERSION = 1
+_MASKS = {1: "uniformly random", 4: "uniformly random 4x1 blocks"}  # by the rows that share a mask
+_LEAST_IN_BLOCKS = 0.9
 _DENSE = -1.0  # the key of the dense file beside the densities
 
 Progress = Callable[[int, int], None]
@@ -72,12 +75,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationScope:
-    """What to measure: every combination of the four. Shapes are [out_features, in_features]."""
+    """What to measure: every combination of the four. Shapes are [out_features, in_features].
+
+    block_rows: 1, masks of single weights, or 4, masks of 4x1 blocks.
+    """
 
     shapes: tuple[tuple[int, int], ...]
     densities: tuple[float, ...]
     tokens: tuple[int, ...]
     threads: tuple[int, ...]
+    block_rows: int = 1
 
     def __post_init__(self) -> None:
         for name in ("shapes", "densities", "tokens", "threads"):
@@ -89,12 +96,17 @@ class CalibrationScope:
         for density in self.densities:
             if not 0 < density <= 1:
                 raise InputError(f"densities must be in (0, 1], got {density!r}; 0.1 keeps one weight in ten")
+        if self.block_rows not in _MASKS:
+            raise InputError(
+                f"block_rows must be 1 (single weights) or 4 (4x1 blocks), got {self.block_rows!r}"
+            )
 
 
 def calibration_scope(baked: "BakedModel", config: "PlanConfig") -> CalibrationScope:
     """What the plan of this very model will ask: its shapes, and densities from its sparsest weight's up.
 
-    Up to the densest measured by default, because weights that shrink become denser.
+    Up to the densest measured by default, because weights that shrink become denser. Masks are of 4x1 blocks where
+    every weight of the model holds at least 0.9 of its non-zeros in such blocks.
     """
     lowest = min(weight.density for weight in baked.weights)
     below = max((d for d in DEFAULT_DENSITIES if d <= lowest), default=DEFAULT_DENSITIES[0])
@@ -103,6 +115,9 @@ def calibration_scope(baked: "BakedModel", config: "PlanConfig") -> CalibrationS
         densities=tuple(d for d in DEFAULT_DENSITIES if d >= below),
         tokens=(config.rows,),
         threads=(config.used_threads,),
+        block_rows=4
+        if all(_share_in_blocks(baked, weight) >= _LEAST_IN_BLOCKS for weight in baked.weights)
+        else 1,
     )
 
 
@@ -112,6 +127,7 @@ def calibrate(
     tokens: Iterable[int],
     threads: Iterable[int],
     *,
+    block_rows: int = 1,
     runs: int = _RUNS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -125,7 +141,11 @@ def calibrate(
         InputError: an empty or impossible scope, or an installation without the operator library.
     """
     scope = CalibrationScope(
-        shapes=tuple(shapes), densities=tuple(sorted(densities)), tokens=tuple(tokens), threads=tuple(threads)
+        shapes=tuple(shapes),
+        densities=tuple(sorted(densities)),
+        tokens=tuple(tokens),
+        threads=tuple(threads),
+        block_rows=block_rows,
     )
     cells = [
         (shape, count, used) for shape in scope.shapes for count in scope.tokens for used in scope.threads
@@ -133,11 +153,11 @@ def calibrate(
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="platon-calibrate-") as folder:
         for done, (shape, count, used) in enumerate(cells, start=1):
-            paths = _models(Path(folder), shape, scope.densities)
+            paths = _models(Path(folder), shape, scope.densities, block_rows)
             rows += _measure_cell(paths, shape, count, used, runs)
             if progress is not None:
                 progress(done, len(cells))
-    return _table(rows, runs)
+    return _table(rows, runs, _MASKS[block_rows])
 
 
 def write_cost_table(table: dict[str, Any], path: Path | str) -> Path:
@@ -156,7 +176,15 @@ def write_cost_table(table: dict[str, Any], path: Path | str) -> Path:
     return path
 
 
-def _table(rows: list[dict[str, Any]], runs: int) -> dict[str, Any]:
+def _share_in_blocks(baked: "BakedModel", weight: "BakedWeight") -> float:
+    """Non-zeros in whole 4x1 blocks (four aligned rows, one column) / all non-zeros; 1 where there are none."""
+    kept = baked.model.get_parameter(weight.name) != 0
+    groups = kept[: len(kept) // 4 * 4].unflatten(0, (-1, 4)) if len(kept) >= 4 else kept[:0, None]
+    total = int(kept.sum())
+    return 4 * int(groups.all(1).sum()) / total if total else 1.0
+
+
+def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
     from platon_compress.export.kernels.native import selected_kernel
 
     isa = selected_kernel()
@@ -166,7 +194,7 @@ def _table(rows: list[dict[str, Any]], runs: int) -> dict[str, Any]:
         "cpu": environment["cpu_model"],
         "isa": isa,
         "onnxruntime": environment["packages"].get("onnxruntime"),
-        "method": {"masks": "uniformly random", "layers_per_session": _COPIES, "runs": runs},
+        "method": {"masks": masks, "layers_per_session": _COPIES, "runs": runs},
         "environment": environment,
         "unsettled_cells": len({tuple(row[k] for k in _CELL) for row in rows if not row["settled"]}),
         "rows": rows,
@@ -232,16 +260,18 @@ def _runner(path: Path, x: np.ndarray, threads: int, *, sparse: bool) -> Callabl
     return lambda: session.run(None, {"X": x})
 
 
-def _models(folder: Path, shape: tuple[int, int], densities: Sequence[float]) -> dict[float, Path]:
+def _models(
+    folder: Path, shape: tuple[int, int], densities: Sequence[float], block_rows: int = 1
+) -> dict[float, Path]:
     """Files for one shape, dense under ``_DENSE``; made once per shape and reused by its cells."""
     paths = {key: folder / f"{shape[0]}x{shape[1]}-{key}.onnx" for key in (_DENSE, *densities)}
     for key, path in paths.items():
         if not path.exists():
-            onnx.save(_model(shape, None if key == _DENSE else key), path)
+            onnx.save(_model(shape, None if key == _DENSE else key, block_rows), path)
     return paths
 
 
-def _model(shape: tuple[int, int], density: float | None) -> onnx.ModelProto:
+def _model(shape: tuple[int, int], density: float | None, block_rows: int = 1) -> onnx.ModelProto:
     """``_COPIES`` layers side by side on one input; ``density`` None is dense."""
     rng = np.random.default_rng(1)
     nodes, initializers, outputs = [], [], []
@@ -249,7 +279,9 @@ def _model(shape: tuple[int, int], density: float | None) -> onnx.ModelProto:
         weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(shape[1] ** -0.5)
         bias = rng.standard_normal(shape[0], dtype=np.float32)
         arrays = {"bias": bias} | (
-            {"weight_t": weight.T} if density is None else _csr_arrays(weight * (rng.random(shape) < density))
+            {"weight_t": weight.T}
+            if density is None
+            else _csr_arrays(weight * _mask(rng, shape, density, block_rows))
         )
         initializers += [
             numpy_helper.from_array(np.ascontiguousarray(a), f"{n}{number}") for n, a in arrays.items()
@@ -262,6 +294,11 @@ def _model(shape: tuple[int, int], density: float | None) -> onnx.ModelProto:
     graph = helper.make_graph(nodes, "linears", [x], outputs, initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
     return helper.make_model(graph, ir_version=10, opset_imports=opsets)
+
+
+def _mask(rng: np.random.Generator, shape: tuple[int, int], density: float, block_rows: int) -> np.ndarray:
+    kept = rng.random((-(-shape[0] // block_rows), shape[1])) < density
+    return np.repeat(kept, block_rows, axis=0)[: shape[0]]
 
 
 def _csr_arrays(weight: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,9 +2,11 @@
 
 Two rates per row: useful GFLOP/s (2 nnz tokens / seconds), which cannot pass the measured FMA ceiling, and
 effective dense GFLOP/s (2 out in tokens / seconds), what a dense kernel would need to be as fast. The load ceiling
-matters more than the FMA ceiling: a non-zero costs one 32-byte load per 8 tokens and one for its value.
-Masks are uniformly random with a fixed seed; packing of the activations is included, ONNX Runtime is not. One layer
-runs over and over, so its weights are as near as the caches allow, nearer than in a whole model.
+matters more than the FMA ceiling: a non-zero costs one 32-byte load per 8 tokens and one for its value; in 4x1 blocks
+four non-zeros share the former.
+Masks are uniformly random with a fixed seed, of single weights or of blocks; packing of the activations is included,
+ONNX Runtime is not. One layer runs over and over, so its weights are as near as the caches allow, nearer than in a
+whole model.
 """
 
 import json
@@ -44,7 +46,9 @@ __all__ = [
 ]
 
 _LANES, _WIDEST = 8, 8  # tokens per vector and vectors per panel, as in kernels.h
-_SCHEMA = 1
+_PASS = 3  # vectors that a block is multiplied with at a time
+_BLOCK_ROWS = (1, 4)
+_SCHEMA = 2
 
 Progress = Callable[[int, int], None]
 
@@ -62,11 +66,13 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelBenchConfig:
-    """What :func:`run_kernel_bench` measures: every combination of the first four.
+    """What :func:`run_kernel_bench` measures: every combination of the first five.
 
     models: names of shipped shape files (:func:`shape_names`) or paths of such files.
     densities: shares of non-zeros in (0, 1]; tokens: rows of the activations; threads: pool sizes.
-    kernels: kernel sets, empty for the one that a session would take here; they are timed in turn, in pairs.
+    blocks: rows that share a mask: 1, single weights, or 4, blocks of 4 outputs by 1 input.
+    kernels: kernel sets, empty for the one that a session would take here. Kernel sets and blocks are timed in turn, in
+    pairs.
     runs, warmup, pause_seconds: as in :func:`platon_compress.benchmarks.timing.measure_interleaved`.
     """
 
@@ -74,6 +80,7 @@ class KernelBenchConfig:
     densities: tuple[float, ...] = (0.2, 0.1, 0.05)
     tokens: tuple[int, ...] = (16, 128)
     threads: tuple[int, ...] = (1, 2)
+    blocks: tuple[int, ...] = (1,)
     kernels: tuple[str, ...] = ()
     runs: int = 20
     warmup: int = 3
@@ -81,7 +88,7 @@ class KernelBenchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("models", "densities", "tokens", "threads"):
+        for name in ("models", "densities", "tokens", "threads", "blocks"):
             if not getattr(self, name):
                 raise InputError(f"nothing to measure: {name} is empty; give at least one")
         for density in self.densities:
@@ -90,6 +97,8 @@ class KernelBenchConfig:
         for count in (*self.tokens, *self.threads):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise InputError(f"tokens and threads must be whole numbers >= 1, got {count!r}")
+        if wrong := [rows for rows in self.blocks if rows not in _BLOCK_ROWS]:
+            raise InputError(f"blocks must be 1 (single weights) or 4 (4x1 blocks), got {wrong[0]!r}")
         for kernel in self.kernels:
             if not kernel_supported(kernel):
                 raise InputError(f"no kernels {kernel!r} here; choose one of {', '.join(_available())}")
@@ -107,7 +116,7 @@ class Ceilings:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRow:
-    """One layer, density, token count, thread count and kernel set. `seconds` are the raw samples."""
+    """One layer, density, token count, thread count, kernel set and mask. `seconds` are the raw samples."""
 
     model: str
     layer: str
@@ -120,6 +129,7 @@ class KernelRow:
     tokens: int
     threads: int
     kernel: str
+    block_rows: int
     packed_bytes: int
     seconds: tuple[float, ...]
 
@@ -165,6 +175,23 @@ class KernelReport:
             "rows": [row.to_dict() for row in self.rows],
         }
 
+    def block_lines(self) -> list[str]:
+        """What 4x1 blocks gain: a line per density, tokens, threads and kernels, medians of all a model's layers added.
+
+        Empty where only one kind of mask was measured.
+        """
+        totals: dict[str, dict[int, float]] = {}
+        for row in self.rows:
+            cell = f"{row.model}, {row.density:.0%} non-zero, {row.tokens} tokens, {row.threads} threads, {row.kernel}"
+            sums = totals.setdefault(cell, dict.fromkeys(self.config.blocks, 0.0))
+            sums[row.block_rows] += row.count * row.median_seconds
+        if len(self.config.blocks) < len(_BLOCK_ROWS):
+            return []
+        return [
+            f"{cell}: 4x1 blocks {sums[4] * 1e3:.1f} ms, single weights {sums[1] * 1e3:.1f} ms, {sums[1] / sums[4]:.2f}x"
+            for cell, sums in totals.items()
+        ]
+
 
 def shape_names() -> tuple[str, ...]:
     """The models whose linear shapes are shipped."""
@@ -198,14 +225,19 @@ def load_shapes(model: str) -> tuple[Shape, ...]:
     return shapes
 
 
-def bytes_loaded(nnz: int, tokens: int) -> float:
+def bytes_loaded(nnz: int, tokens: int, block_rows: int = 1) -> float:
     """Bytes that the vector kernels load into registers for the non-zeros, accumulators left out.
 
     A panel of w <= 8 groups of 8 tokens costs 32 w bytes of activations, 4 of value and 1 of index per non-zero.
+    The rows of a block share activations and index, but the panel is taken in ceil(w / 3) passes, with a value each.
     """
     groups = -(-tokens // _LANES)
     panels = -(-groups // _WIDEST)
-    return nnz * (32.0 * groups + 5.0 * panels)
+    if block_rows == 1:
+        return nnz * (32.0 * groups + 5.0 * panels)
+    narrow, wider = divmod(groups, panels)
+    passes = (panels - wider) * -(-narrow // _PASS) + wider * -(-(narrow + 1) // _PASS)
+    return nnz * (32.0 * groups / block_rows + (4.0 + 1.0 / block_rows) * passes)
 
 
 def measure_ceilings(kernel: str, threads: int, *, seconds: float = 0.1) -> Ceilings:
@@ -235,7 +267,8 @@ def run_kernel_bench(
             for model, shape, density, tokens in cells:
                 rows += _measure(chosen, kernels, pool, model, shape, density, tokens)
                 if progress is not None:
-                    progress(len(rows) // len(kernels), len(cells) * len(chosen.threads))
+                    sides = len(kernels) * len(chosen.blocks)
+                    progress(len(rows) // sides, len(cells) * len(chosen.threads))
     return KernelReport(
         config=chosen,
         environment=describe_environment(threads=max(chosen.threads), isa=kernels[-1]),
@@ -266,9 +299,10 @@ def _rate(work: Callable[[int], int], rounds: int) -> tuple[float, float]:
     return done / elapsed, elapsed
 
 
-def _random_layer(shape: Shape, density: float, seed: int) -> tuple[NativeLinear, int]:
+def _random_layer(shape: Shape, density: float, block_rows: int, seed: int) -> tuple[NativeLinear, int]:
     rng = np.random.default_rng([seed, shape.out_features, shape.in_features])
-    mask = rng.random((shape.out_features, shape.in_features)) < density
+    blocks = rng.random((-(-shape.out_features // block_rows), shape.in_features)) < density
+    mask = np.repeat(blocks, block_rows, axis=0)[: shape.out_features]
     columns = np.nonzero(mask)[1]
     starts = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
     linear = NativeLinear(
@@ -292,17 +326,22 @@ def _measure(
     density: float,
     tokens: int,
 ) -> Iterator[KernelRow]:
-    linear, nnz = _random_layer(shape, density, config.seed)
+    layers = {rows: _random_layer(shape, density, rows, config.seed) for rows in config.blocks}
     rng = np.random.default_rng(config.seed)
     x: npt.NDArray[np.float32] = rng.standard_normal((tokens, shape.in_features)).astype(np.float32)
     out = np.empty((tokens, shape.out_features), np.float32)
+    sides = {f"{kernel} {rows}": (kernel, rows) for kernel in kernels for rows in config.blocks}
     samples = measure_interleaved(
-        {name: lambda name=name: linear.run(x, pool, kernel=name, out=out) for name in kernels},  # type: ignore[misc]
+        {
+            name: lambda kernel=kernel, rows=rows: layers[rows][0].run(x, pool, kernel=kernel, out=out)  # type: ignore[misc]
+            for name, (kernel, rows) in sides.items()
+        },
         runs=config.runs,
         warmup=config.warmup,
         pause_seconds=config.pause_seconds,
     )
-    for kernel, seconds in samples.items():
+    for name, (kernel, rows) in sides.items():
+        linear, nnz = layers[rows]
         yield KernelRow(
             model=model,
             layer=shape.layer,
@@ -315,7 +354,9 @@ def _measure(
             tokens=tokens,
             threads=pool.threads,
             kernel=kernel,
+            block_rows=rows,
             packed_bytes=linear.packed_bytes,
-            seconds=seconds,
+            seconds=samples[name],
         )
-    linear.close()
+    for linear, _ in layers.values():
+        linear.close()

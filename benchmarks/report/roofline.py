@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _intensity(row: Mapping[str, Any]) -> float:
     """Useful operations per byte loaded."""
-    return 2 * row["nnz"] * row["tokens"] / bytes_loaded(row["nnz"], row["tokens"])
+    return 2 * row["nnz"] * row["tokens"] / bytes_loaded(row["nnz"], row["tokens"], row.get("block_rows", 1))
 
 
 def _density(row: Mapping[str, Any]) -> float:
@@ -111,10 +111,11 @@ def _draw_roof(axes: "Axes", ceiling: Mapping[str, Any], across: np.ndarray) -> 
 
 
 def _label_tokens(axes: "Axes", rows: Sequence[Mapping[str, Any]], below: float) -> None:
-    """The token count under each column of points."""
-    for tokens in dict.fromkeys(row["tokens"] for row in rows):
-        across = next(_intensity(row) for row in rows if row["tokens"] == tokens)
-        axes.text(across, below, f"{tokens} tokens", rotation=90, ha="center", va="top", fontsize=8)
+    """The token count, and blocks if any, under each column of points."""
+    columns = {(row["tokens"], row.get("block_rows", 1)): _intensity(row) for row in rows}
+    for (tokens, block_rows), across in columns.items():
+        text = f"{tokens} tokens" + (f", {block_rows}x1" if block_rows > 1 else "")
+        axes.text(across, below, text, rotation=90, ha="center", va="top", fontsize=8)
 
 
 def _legend(colours: Mapping[float, str], markers: Mapping[str, str]) -> list[Any]:

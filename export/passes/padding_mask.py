@@ -5,6 +5,7 @@ alike, by comparisons, expansions and gathers that differ between versions and e
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -122,7 +123,8 @@ def _agrees(evaluator: ReferenceEvaluator, part: _Part, source: ir.Value, valid:
     valid[:, 0] = 1
     feed = {str(node.outputs[0].name): _measured(node, valid.shape) for node in part.sizes}
     feed[PADDING_MASK] = valid.astype(np.int64 if source.dtype is None else source.dtype.numpy())
-    scores = np.asarray(evaluator.run(None, feed)[0])
+    results: Any = evaluator.run(None, feed)
+    scores = results[0]
     batch, tokens = valid.shape
     if scores.ndim != 4 or scores.shape != (batch, 1, scores.shape[2], tokens):
         return False

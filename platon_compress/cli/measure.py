@@ -90,7 +90,11 @@ def bench_kernel(
     densities: Annotated[str, typer.Option("--densities", help="Shares of non-zeros.")] = "0.2,0.1,0.05",
     tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
+    blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
     runs: Annotated[int, typer.Option("--runs", help="Timed rounds per cell.")] = 20,
+    pause: Annotated[
+        float, typer.Option("--pause", help="Seconds before each call; 0: caches warm.")
+    ] = 0.005,
     as_json: AsJson = False,
 ) -> None:
     """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""
@@ -102,7 +106,9 @@ def bench_kernel(
         densities=tuple(_shares(densities, "--densities")),
         tokens=numbers(tokens, "--tokens"),
         threads=numbers(threads, "--threads"),
+        blocks=numbers(blocks, "--blocks"),
         runs=runs,
+        pause_seconds=pause,
     )
     talk = reporter(as_json)
     with talk.progress("kernels") as progress:
@@ -111,7 +117,8 @@ def bench_kernel(
     result = report.to_dict()
     (output / "kernel.json").write_text(json.dumps(result, indent=1))
     write_roofline(result, output / "roofline.svg")
-    typer.echo(json.dumps(result) if as_json else f"{output / 'kernel.json'} {output / 'roofline.svg'}")
+    lines = [*report.block_lines(), f"{output / 'kernel.json'} {output / 'roofline.svg'}"]
+    typer.echo(json.dumps(result) if as_json else "\n".join(lines))
 
 
 @bench.command("training")

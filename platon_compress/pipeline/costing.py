@@ -88,6 +88,7 @@ def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
             scope.densities,
             scope.tokens,
             scope.threads,
+            block_rows=scope.block_rows,
             progress=lambda done, total: progress(done, total, "dense against CSR"),
         )
     if table["unsettled_cells"]:

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from platon_compress.benchmarks import calibrate as module
 from platon_compress.benchmarks.calibrate import (
@@ -19,8 +21,14 @@ from platon_compress.planning import CostTable, PlanConfig
 
 
 def _baked(*weights):
+    """Of (shape, density) or (shape, density, mask); without a mask the first row holds the only non-zeros."""
+    model = nn.ParameterList()
+    for shape, _, *mask in weights:
+        kept = mask[0] if mask else torch.eye(*shape)[:, :1].expand(shape)
+        model.append(nn.Parameter(kept.float()))
+    named = [(str(i), shape, density) for i, (shape, density, *_) in enumerate(weights)]
     return SimpleNamespace(
-        weights=tuple(SimpleNamespace(shape=shape, density=density) for shape, density in weights)
+        model=model, weights=tuple(SimpleNamespace(name=n, shape=s, density=d) for n, s, d in named)
     )
 
 
@@ -107,7 +115,7 @@ def test_a_cell_that_never_settles_is_marked(monkeypatch):
     rows = [
         {"out": 1, "in": 1, "tokens": 1, "threads": 1, "density": d, "settled": False} for d in (0.1, 0.2)
     ]
-    assert module._table(rows, 1)["unsettled_cells"] == 1
+    assert module._table(rows, 1, "any")["unsettled_cells"] == 1
 
 
 def test_scope_of_a_model_starts_below_its_sparsest_weight():
@@ -122,6 +130,35 @@ def test_scope_of_a_model_starts_below_its_sparsest_weight():
 def test_scope_stays_within_the_default_densities(density, wanted):
     scope = calibration_scope(_baked(((8, 4), density)), PlanConfig(tokens=1))
     assert scope.densities == wanted
+
+
+def _blocks(rows, columns, density):
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.rand(-(-rows // 4), columns, generator=generator) < density
+    return kept.repeat_interleave(4, 0)[:rows]
+
+
+@pytest.mark.parametrize(("rows", "wanted"), [(3, 1), (6, 1), (8, 4), (30, 4)])
+def test_scope_of_blocks_asks_for_blocks(rows, wanted):
+    """Nine of ten non-zeros must lie in blocks, which the last two of six rows cannot."""
+    mask = _blocks(rows, 60, 0.3)
+    missing = mask.clone()
+    missing[tuple(torch.nonzero(mask)[0])] = False
+    for masks, rows_asked in (([mask], wanted), ([missing, mask], wanted), ([mask, torch.eye(rows, 60)], 1)):
+        scope = calibration_scope(_baked(*[((rows, 60), 0.3, m) for m in masks]), PlanConfig(tokens=1))
+        assert scope.block_rows == rows_asked
+
+
+def test_tables_of_blocks_say_so(tmp_path):
+    made = calibrate([(30, 16)], [0.3], [3], [1], block_rows=4, runs=1)
+    assert made["method"]["masks"] == "uniformly random 4x1 blocks"
+    weight = module._mask(np.random.default_rng(0), (30, 16), 0.3, 4)
+    assert np.array_equal(weight[:28:4], weight[3:28:4])
+    assert 0 < weight.mean() < 0.6
+    with pytest.raises(
+        InputError, match=r"block_rows must be 1 \(single weights\) or 4 \(4x1 blocks\), got 2"
+    ):
+        calibrate([(4, 4)], [0.1], [1], [1], block_rows=2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The kernel benchmark on one small layer; its numbers are only checked against each other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,24 @@ def test_rows_hold_raw_samples_and_rates(shape_file):
     assert len(data["ceilings"]) == 2 * len(ALL_KERNELS)
 
 
+def test_blocks_are_measured_beside_single_weights(shape_file):
+    config = KernelBenchConfig(
+        models=(shape_file,), densities=(0.5,), tokens=(9,), threads=(1,), blocks=(1, 4), runs=2, warmup=0,
+        pause_seconds=0,
+    )  # fmt: skip
+    calls = []
+    report = run_kernel_bench(config, progress=lambda done, total: calls.append((done, total)))
+    single, blocks = report.rows
+    (line,) = report.block_lines()
+    assert line.endswith(f"{single.median_seconds / blocks.median_seconds:.2f}x")
+    assert f"50% non-zero, 9 tokens, 1 threads, {single.kernel}: 4x1 blocks" in line
+    assert replace(report, config=replace(config, blocks=(1,)), rows=(single,)).block_lines() == []
+    assert calls == [(1, 1)]
+    assert (single.block_rows, blocks.block_rows) == (1, 4)
+    assert blocks.nnz % 4 == 0
+    assert blocks.packed_bytes / blocks.nnz < single.packed_bytes / single.nnz
+
+
 @pytest.mark.parametrize("kernel", ALL_KERNELS)
 def test_ceilings_are_plausible(kernel):
     ceilings = measure_ceilings(kernel, 1, seconds=0.01)
@@ -62,6 +81,8 @@ def test_ceilings_are_plausible(kernel):
 def test_bytes_loaded_counts_panels():
     assert bytes_loaded(10, 64) == 10 * (8 * 32 + 5)
     assert bytes_loaded(10, 65) == 10 * (9 * 32 + 10)
+    assert bytes_loaded(12, 64, 4) == 3 * (8 * 32 + 3 * (4 * 4 + 1))  # 3 + 3 + 2 groups
+    assert bytes_loaded(12, 72, 4) == 3 * (9 * 32 + 4 * (4 * 4 + 1))  # 3 + 2 and 2 + 2
 
 
 @pytest.mark.parametrize(
@@ -70,6 +91,7 @@ def test_bytes_loaded_counts_panels():
         ({"models": ()}, "models is empty"),
         ({"densities": (0.0,)}, r"densities must lie in \(0, 1\], got 0.0"),
         ({"tokens": (0,)}, "tokens and threads must be whole numbers >= 1, got 0"),
+        ({"blocks": (2,)}, r"blocks must be 1 \(single weights\) or 4 \(4x1 blocks\), got 2"),
         ({"kernels": ("mmx",)}, "no kernels 'mmx' here"),
     ],
 )

@@ -1,6 +1,6 @@
 // AVX2 + FMA kernels. Standard headers come before the target pragma, so that no inline function of theirs is
 // compiled for AVX2 and then shared with code that runs on older processors.
-#include "kernels.h"
+#include "kernel_avx2.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 
@@ -26,8 +26,7 @@ bool supported() {
 namespace platon {
 namespace {
 
-constexpr int kTileRows = 64;        // x 256 bytes = 16 KiB: a tile of accumulators is read from the first-level cache
-constexpr int kUnrolledLength = 16;  // runs up to this length have straight-line code of their own
+constexpr int kTileRows = 64;  // x 256 bytes = 16 KiB: a tile of accumulators is read from the first-level cache
 
 inline void transpose8(__m256 v[8]) {
   __m256 a[8], b[8];
@@ -87,94 +86,6 @@ void pad(const float* x, const Panel& panel, int64_t columns, float* out) {
   for (int64_t column = 0; column < columns; ++column, x += panel.tokens, out += panel.stride()) {
     for (int t = 0; t < last; t += kLanes) _mm256_storeu_ps(out + t, _mm256_loadu_ps(x + t));
     _mm256_storeu_ps(out + last, _mm256_maskload_ps(x + last, mask));
-  }
-}
-
-inline __m256 load(const char* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
-
-template <int kWidth>
-inline void add_nonzero(const float* value, const uint8_t* offset, const char* panel, __m256 sum[kWidth]) {
-  const __m256 weight = _mm256_broadcast_ss(value);
-  const char* column = panel + *offset * uint64_t{kWidth * kLanes * sizeof(float)};
-#pragma GCC unroll 8
-  for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, load(column + w * 32), sum[w]);
-}
-
-// Narrow panels sum in several chains, because each FMA waits four cycles for the one before it.
-constexpr int chains(int width) { return width == 1 ? 4 : width <= 3 ? 2 : 1; }
-
-// `count` runs of kLength non-zeros each (kLength 0: `length` of them, any number). With kFirst the sums start with
-// the bias instead of what is in `acc`.
-template <bool kFirst, int kWidth, int kLength>
-void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* offsets, const float* values,
-                   const char* panel, const float* bias, float* acc) {
-  constexpr int kChains = chains(kWidth), kUnroll = 4;
-  const int step = kLength ? kLength : length;
-  for (int i = 0; i < count; ++i, offsets += step, values += step) {
-    float* out = acc + static_cast<uintptr_t>(rows[i]) * (kWidth * kLanes);
-    __m256 sum[kChains][kWidth];
-    if constexpr (kFirst) sum[0][0] = bias ? _mm256_broadcast_ss(bias + rows[i]) : _mm256_setzero_ps();
-#pragma GCC unroll 8
-    for (int w = 0; w < kWidth; ++w) sum[0][w] = kFirst ? sum[0][0] : _mm256_loadu_ps(out + w * kLanes);
-#pragma GCC unroll 4
-    for (int c = 1; c < kChains; ++c)
-#pragma GCC unroll 8
-      for (int w = 0; w < kWidth; ++w) sum[c][w] = _mm256_setzero_ps();
-    if constexpr (kLength > 0) {
-#pragma GCC unroll 16
-      for (int j = 0; j < kLength; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[j % kChains]);
-    } else {
-      int j = 0;
-      for (; j + kUnroll <= length; j += kUnroll) {
-#pragma GCC unroll 4
-        for (int u = 0; u < kUnroll; ++u)
-          add_nonzero<kWidth>(values + j + u, offsets + j + u, panel, sum[u % kChains]);
-      }
-      for (; j < length; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[0]);
-    }
-    constexpr int kUsed = kLength == 0 || kLength > kChains ? kChains : kLength;
-#pragma GCC unroll 8
-    for (int w = 0; w < kWidth; ++w) {
-#pragma GCC unroll 4
-      for (int c = 1; c < kUsed; ++c) sum[0][w] = _mm256_add_ps(sum[0][w], sum[c][w]);
-      _mm256_storeu_ps(out + w * kLanes, sum[0][w]);
-    }
-  }
-}
-
-using RunKernel = void (*)(int, int, const uint16_t*, const uint8_t*, const float*, const char*, const float*, float*);
-
-template <bool kFirst, int kWidth, int kLength = kUnrolledLength>
-constexpr void fill(RunKernel* table) {
-  table[kLength] = multiply_runs<kFirst, kWidth, kLength>;
-  if constexpr (kLength > 0) fill<kFirst, kWidth, kLength - 1>(table);
-}
-
-struct RunKernels {
-  RunKernel table[2][kMaxWidth + 1][kUnrolledLength + 1] = {};
-  constexpr RunKernels() { fill_widths<1>(); }
-  template <int kWidth>
-  constexpr void fill_widths() {
-    fill<false, kWidth>(table[0][kWidth]);
-    fill<true, kWidth>(table[1][kWidth]);
-    if constexpr (kWidth < kMaxWidth) fill_widths<kWidth + 1>();
-  }
-};
-constexpr RunKernels run_kernels;  // constant data: nothing here runs when the library is loaded
-
-void multiply(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc) {
-  const RunKernel* table = run_kernels.table[first][panel.width];
-  const uint16_t* rows = block.rows;
-  const uint8_t* offsets = block.offsets;
-  const float* values = block.values;
-  for (int g = 0; g < block.group_count; ++g) {
-    const int length = block.groups[g].length;
-    const int count = block.groups[g].count;
-    const RunKernel kernel = table[length <= kUnrolledLength ? length : 0];
-    kernel(length, count, rows, offsets, values, reinterpret_cast<const char*>(x), bias, acc);
-    rows += count;
-    offsets += static_cast<int64_t>(length) * count;
-    values += static_cast<int64_t>(length) * count;
   }
 }
 
@@ -368,8 +279,9 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels avx2_kernels = {"avx2", supported, pack,     pad,       multiply,                   finish, finish_panel,
-                              add,    normalize, avx2_attend, burn_fma, burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
+const Kernels avx2_kernels = {"avx2",         supported,    pack,      pad,       multiply_avx2,
+                              multiply4_avx2, finish,       finish_panel, add,    normalize,
+                              avx2_attend,    burn_fma,     burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
 
 }  // namespace platon
 

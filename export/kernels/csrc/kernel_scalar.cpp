@@ -22,21 +22,22 @@ void pad(const float* x, const Panel& panel, int64_t columns, float* out) {
   }
 }
 
-void multiply(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc) {
+template <int kRows>
+void multiply_runs(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
   const int lanes = panel.stride();
   const uint16_t* rows = block.rows;
   const uint8_t* offsets = block.offsets;
   const float* values = block.values;
   for (int g = 0; g < block.group_count; ++g) {
     const int length = block.groups[g].length;
-    for (int i = 0; i < block.groups[g].count; ++i, offsets += length, values += length) {
-      float* out = acc + static_cast<int64_t>(*rows) * lanes;
-      if (first)
-        for (int t = 0; t < lanes; ++t) out[t] = bias ? bias[*rows] : 0.0f;
-      ++rows;
-      for (int j = 0; j < length; ++j)
-        for (int t = 0; t < lanes; ++t) out[t] += values[j] * x[offsets[j] * lanes + t];
-    }
+    for (int i = 0; i < block.groups[g].count; ++i, ++rows, offsets += length, values += length * kRows)
+      for (int r = 0; r < kRows; ++r) {
+        float* out = acc + static_cast<int64_t>(*rows + r) * lanes;
+        if (block.starts)
+          for (int t = 0; t < lanes; ++t) out[t] = bias ? bias[*rows + r] : 0.0f;
+        for (int j = 0; j < length; ++j)
+          for (int t = 0; t < lanes; ++t) out[t] += values[j * kRows + r] * x[offsets[j] * lanes + t];
+      }
   }
 }
 
@@ -112,7 +113,20 @@ void burn_load(int64_t rounds) {
 
 }  // namespace
 
-const Kernels scalar_kernels = {"scalar", supported, pack,      pad,      multiply,  finish,         finish_panel,
-                                add,      normalize, scalar_attend, burn_fma,  burn_load, 2 * kBurnTerms, kBurnTerms * static_cast<int>(sizeof(float))};
+const Kernels scalar_kernels = {"scalar",
+                                supported,
+                                pack,
+                                pad,
+                                multiply_runs<1>,
+                                multiply_runs<kQuadRows>,
+                                finish,
+                                finish_panel,
+                                add,
+                                normalize,
+                                scalar_attend,
+                                burn_fma,
+                                burn_load,
+                                2 * kBurnTerms,
+                                kBurnTerms * static_cast<int>(sizeof(float))};
 
 }  // namespace platon

@@ -11,6 +11,7 @@ namespace platon {
 constexpr int kLanes = 8;         // tokens in one group (one 256-bit vector)
 constexpr int kMaxWidth = 8;      // groups in the widest panel: 8 accumulator registers
 constexpr int kMaxBlockColumns = 256;  // an offset inside a column block is one byte
+constexpr int kQuadRows = 4;      // rows of a 4x1 block
 
 enum class Activation : int { kNone, kGelu, kGeluTanh, kRelu };
 
@@ -21,13 +22,15 @@ struct RunGroup {
 };
 
 // Non-zeros of one (row chunk, column block): runs sorted by length; row, offsets and values follow run by run.
-// The first block of a chunk has a run for every row, empty ones too, because it starts the sums.
+// A run belongs to one row, or to kQuadRows neighbouring rows that hold non-zeros in the same columns (4x1 blocks).
 struct Block {
-  const RunGroup* groups;
+  int run_rows;            // 1: for Kernels::multiply, or kQuadRows: for multiply4
+  bool starts;             // the runs start their rows' sums, with bias[row], or 0 where bias is null
+  const RunGroup* groups;  // lengths are numbers of columns
   int group_count;
-  const uint16_t* rows;    // row inside the chunk, one per run
-  const uint8_t* offsets;  // column inside the block, one per non-zero
-  const float* values;     // one per non-zero
+  const uint16_t* rows;    // (first) row inside the chunk, one per run
+  const uint8_t* offsets;  // column inside the block, one per column of a run
+  const float* values;     // [column of a run][run_rows]
 };
 
 // Up to kMaxWidth * kLanes tokens, feature-major: panel[column][stride()], zeros behind the last token. Between layers
@@ -71,9 +74,10 @@ struct Kernels {
   void (*pack)(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out);
   // x[columns][panel.tokens] -> out[columns][panel.stride()]
   void (*pad)(const float* x, const Panel& panel, int64_t columns, float* out);
-  // acc += block * x, where `x` is the panel's data from the block's first column on. The first block of a chunk
-  // starts the sums instead: with bias[row], or 0 where bias is null.
-  void (*multiply)(const Block& block, const Panel& panel, bool first, const float* bias, const float* x, float* acc);
+  // acc += block * x (acc = bias + block * x where the block starts), where `x` is the panel's data from the block's
+  // first column on.
+  void (*multiply)(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc);
+  void (*multiply4)(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc);
   // out[token][out_stride] = activation(acc[row][token])
   void (*finish)(const float* acc, int rows, const Panel& panel, Activation activation, float* out,
                  int64_t out_stride);

@@ -132,8 +132,9 @@ void multiply_item(void* data, size_t number) {
     float* acc = call.sums ? call.sums + call.panels.first_token(index) * weights.out_features() +
                                  item.first_row * static_cast<int64_t>(lanes)
                            : own.data();
-    weights.each_block(chunk, [&](int64_t column, const Block& block, bool first) {
-      call.kernels.multiply(block, item.panel, first, bias, x + column * item.panel.stride(), acc);
+    weights.each_block(chunk, [&](int64_t column, const Block& block) {
+      const auto multiply = block.run_rows == 1 ? call.kernels.multiply : call.kernels.multiply4;
+      multiply(block, item.panel, bias, x + column * item.panel.stride(), acc);
     });
     if (call.sums)
       finish_sums(call, item, acc);

@@ -1,11 +1,13 @@
 // Weights as the kernels want them: cut into row chunks (the unit of parallel work, balanced by non-zeros) and
-// column blocks (so that a block of a panel stays in the first-level cache), runs of one length side by side.
+// column blocks (so that a block of a panel stays in the first-level cache), runs of one length side by side. Where
+// four rows hold the same columns, they share a run (runs.h).
 #pragma once
 #include <cstdint>
 #include <vector>
 
 #include "csr.h"
 #include "kernels.h"
+#include "runs.h"
 
 namespace platon {
 
@@ -22,35 +24,30 @@ class PackedWeights {
   int64_t first_row(int64_t chunk) const { return chunk_rows_[chunk]; }
   int rows(int64_t chunk) const { return static_cast<int>(chunk_rows_[chunk + 1] - chunk_rows_[chunk]); }
 
-  // Calls visit(first_column, block, first) for each block of the chunk that holds anything, columns ascending.
-  // The first one, which always exists, has a run for every row.
+  // Calls visit(first_column, block) for each block of the chunk that holds anything, columns ascending. The blocks
+  // that start sums come first and have one run for every row.
   template <class Visit>
   void each_block(int64_t chunk, Visit&& visit) const {
     for (int64_t i = chunk_blocks_[chunk]; i < chunk_blocks_[chunk + 1]; ++i) {
       const BlockStart &start = blocks_[i], &end = blocks_[i + 1];
-      visit(start.first_column, Block{groups_.data() + start.group, static_cast<int>(end.group - start.group),
-                                      rows_.data() + start.run, offsets_.data() + start.nonzero,
-                                      values_.data() + start.nonzero},
-            i == chunk_blocks_[chunk]);
+      visit(start.first_column,
+            Block{start.run_rows, start.starts, groups_.data() + start.group, static_cast<int>(end.group - start.group),
+                  rows_.data() + start.run, offsets_.data() + start.offset, values_.data() + start.value});
     }
   }
 
  private:
   struct BlockStart {
-    int64_t first_column, group, run, nonzero;
-  };
-  struct Run {
-    int32_t block;
-    uint16_t length, row;
-    int32_t start;
+    int64_t first_column, group, run, offset, value;
+    int run_rows;
+    bool starts;
   };
   void cut_chunks(const CsrView& csr);
-  void collect_runs(const CsrView& csr, int64_t chunk, std::vector<Run>& runs) const;
-  static void add_empty_runs(int rows, std::vector<Run>& runs);
-  void append_runs(const CsrView& csr, const std::vector<Run>& runs);
+  void append(const CsrView& csr, const ChunkRuns& chunk);
+  void append_run(const CsrView& csr, const ChunkRuns& chunk, const Run& run);
+  void start_block(int64_t first_column, int run_rows, bool starts);
 
   int64_t in_features_ = 0, out_features_ = 0;
-  int block_columns_ = 0;
   std::vector<int64_t> chunk_rows_, chunk_blocks_;
   std::vector<BlockStart> blocks_;
   std::vector<RunGroup> groups_;

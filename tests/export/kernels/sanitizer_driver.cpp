@@ -35,14 +35,19 @@ struct Weights {
   std::vector<int32_t> columns, starts;
 };
 
-Weights random_weights(int out, int in, double density) {
+// Groups of four rows hold the same columns, but for a few where `noise` is set; without `blocks` every row is alone.
+Weights random_weights(int out, int in, double density, bool blocks = false, bool noise = false) {
   Weights w{in, out, {}, {}, {0}};
+  std::vector<bool> kept(static_cast<size_t>(in));
   for (int row = 0; row < out; ++row) {
-    for (int column = 0; column < in; ++column)
-      if (below(1000) < density * 1000) {
+    for (int column = 0; column < in; ++column) {
+      std::vector<bool>::reference keep = kept[static_cast<size_t>(column)];
+      if (!blocks || row % 4 == 0 || (noise && below(20) == 0)) keep = below(1000) < density * 1000;
+      if (keep) {
         w.values.push_back(static_cast<float>(below(200) - 100) / 50);
         w.columns.push_back(column);
       }
+    }
     w.starts.push_back(static_cast<int32_t>(w.values.size()));
   }
   return w;
@@ -99,7 +104,8 @@ void valid_weights(const std::vector<std::string>& kernels) {
   constexpr double densities[] = {0.0, 0.05, 0.3, 1.0};
   for (int round = 0; round < 60; ++round) {
     const int tokens = 1 + below(round % 3 ? 40 : 140);
-    const Weights w = random_weights(1 + below(round % 4 ? 40 : 600), 1 + below(300), densities[round % 4]);
+    const Weights w = random_weights(1 + below(round % 7 ? 40 : 600), 1 + below(600), densities[round % 4],
+                                     round % 3 > 0, round % 3 > 1);
     const std::vector<float> bias(round % 2 ? static_cast<size_t>(w.out) : 0, 0.5f);
     std::vector<float> x(static_cast<size_t>(tokens * w.in));
     for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
@@ -145,7 +151,7 @@ int crafted_weights(const std::vector<std::string>& kernels) {
   int accepted = 0;
   void* pool = platon_pool_create(1);
   for (int round = 0; round < 4000; ++round) {
-    Weights w = random_weights(1 + below(6), 1 + below(200), 0.1);
+    Weights w = random_weights(1 + below(6), 1 + below(300), 0.1, round % 2 == 0);
     for (int change = below(3); change >= 0; --change) switch (below(6)) {
         case 0:
           if (!w.columns.empty()) w.columns[static_cast<size_t>(below(static_cast<int>(w.columns.size())))] = wild();

@@ -34,6 +34,20 @@ def random_weight(rng, out_features, in_features, density):
     return dense
 
 
+def block_weight(rng, out_features, in_features, density, structure):
+    """4x1 blocks in the first rows that are a multiple of 4; "mixed": half of the groups of four rows are random
+    instead; "ragged": a tenth of the blocks' weights are missing, and as many stand beside them."""
+    dense = rng.standard_normal((out_features, in_features)).astype(np.float32)
+    random = rng.random(dense.shape) < density
+    mask = np.repeat(rng.random((-(-out_features // 4), in_features)) < density, 4, axis=0)[:out_features]
+    if structure == "mixed":
+        chosen = np.repeat(rng.random(-(-out_features // 4)) < 0.5, 4)[:out_features]
+        mask[chosen] = random[chosen]
+    if structure == "ragged":
+        mask = np.where(rng.random(dense.shape) < 0.1, random, mask)
+    return dense * mask
+
+
 def native(dense, bias=None, activation="", wide=False, **layouts):
     csr = sparse.csr_matrix(dense)
     csr.sort_indices()
@@ -136,6 +150,79 @@ def test_equal_results_for_any_thread_count(kernel):
         results = [check(linear, dense, x, None, "gelu", kernel, threads) for threads in (1, 2, 4)]
         assert np.array_equal(results[0], results[1])
         assert np.array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
+@pytest.mark.parametrize("density", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize(
+    ("out_features", "in_features"), [(4, 1), (7, 63), (12, 300), (130, 129), (385, 513), (1027, 70)]
+)
+def test_blocks_of_four_rows(kernel, structure, density, out_features, in_features):
+    rng = np.random.default_rng(out_features)
+    dense = block_weight(rng, out_features, in_features, density, structure)
+    bias = rng.standard_normal(out_features).astype(np.float32)
+    for linear, given in ((native(dense, bias), bias), (native(dense), None)):
+        for tokens in (1, 11, 72):
+            x = rng.standard_normal((tokens, in_features)).astype(np.float32)
+            check(linear, dense, x, given, "", kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
+def test_blocks_at_every_panel_width(kernel, structure):
+    rng = np.random.default_rng(11)
+    dense = block_weight(rng, 42, 300, 0.2, structure)
+    dense[8:16] = 0
+    dense[16:24, :256] = 0  # nothing in the block that starts the sums
+    linear = native(dense)
+    for tokens in [*range(8, 73, 8), 13, 63, 128, 197]:
+        check(linear, dense, rng.standard_normal((tokens, 300)).astype(np.float32), None, "", kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_blocks_beside_very_uneven_rows(kernel):
+    """Full rows cut chunks at any row, so that some groups of four lie in two chunks."""
+    rng = np.random.default_rng(12)
+    dense = block_weight(rng, 799, 500, 0.02, "4x1")
+    dense[[5, 6, 7, 401]] = rng.standard_normal((4, 500))
+    x = rng.standard_normal((20, 500)).astype(np.float32)
+    check(native(dense), dense, x, None, "", kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
+def test_equal_results_of_blocks_for_any_thread_count(kernel, structure):
+    rng = np.random.default_rng(13)
+    dense = block_weight(rng, 803, 300, 0.1, structure)
+    linear = native(dense, activation="gelu")
+    for tokens in (5, 64, 150):
+        x = rng.standard_normal((tokens, 300)).astype(np.float32)
+        results = [check(linear, dense, x, None, "gelu", kernel, threads) for threads in (1, 2, 4)]
+        assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
+def test_blocks_touch_no_column_that_a_row_lacks(kernel, structure):
+    """0 * inf would be NaN: rows without the column must stay finite."""
+    rng = np.random.default_rng(14)
+    dense = block_weight(rng, 64, 300, 0.3, structure)
+    x = rng.standard_normal((9, 300)).astype(np.float32)
+    x[:, 17] = np.inf
+    with NativePool(1) as pool:
+        y = native(dense).run(x, pool, kernel=kernel)
+    assert np.array_equal(np.isfinite(y), np.tile(dense[:, 17] == 0, (9, 1)))
+
+
+def test_blocks_share_their_columns_when_packed():
+    """Four rows store each column once, where the mask has blocks and only there."""
+    rng = np.random.default_rng(15)
+    blocks = block_weight(rng, 768, 768, 0.1, "4x1")
+    for dense, expected in ((blocks, 1.25 / 4), (random_weight(rng, 768, 768, 0.4), 1.0), (blocks[1:], 1.0)):
+        nnz = int((dense != 0).sum())
+        beside_values = native(dense).packed_bytes / nnz - 4
+        assert expected - 0.1 < beside_values < expected + 0.4
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

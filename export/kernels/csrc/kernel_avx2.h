@@ -1,0 +1,10 @@
+// Between the files of the AVX2 kernels: what kernel_avx2_multiply.cpp holds of Kernels.
+#pragma once
+#include "kernels.h"
+
+namespace platon {
+
+void multiply_avx2(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc);
+void multiply4_avx2(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc);
+
+}  // namespace platon

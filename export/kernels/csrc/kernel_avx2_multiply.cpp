@@ -1,0 +1,204 @@
+// The AVX2 + FMA products of one block of weights and one panel: single rows, and four rows that share their columns.
+// Standard headers come before the target pragma, see kernel_avx2.cpp.
+#include "kernel_avx2.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#include <immintrin.h>
+
+namespace platon {
+namespace {
+
+constexpr int kUnrolledLength = 16;  // runs up to this length have straight-line code of their own
+
+inline __m256 load(const char* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
+
+template <int kWidth>
+inline void add_nonzero(const float* value, const uint8_t* offset, const char* panel, __m256 sum[kWidth]) {
+  const __m256 weight = _mm256_broadcast_ss(value);
+  const char* column = panel + *offset * uint64_t{kWidth * kLanes * sizeof(float)};
+#pragma GCC unroll 8
+  for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, load(column + w * 32), sum[w]);
+}
+
+// Narrow panels sum in several chains, because each FMA waits four cycles for the one before it.
+constexpr int chains(int width) { return width == 1 ? 4 : width <= 3 ? 2 : 1; }
+
+// `count` runs of kLength non-zeros each (kLength 0: `length` of them, any number). With kStarts the sums start with
+// the bias instead of what is in `acc`.
+template <bool kStarts, int kWidth, int kLength>
+void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* offsets, const float* values,
+                   const char* panel, const float* bias, float* acc) {
+  constexpr int kChains = chains(kWidth), kUnroll = 4;
+  const int step = kLength ? kLength : length;
+  for (int i = 0; i < count; ++i, offsets += step, values += step) {
+    float* out = acc + static_cast<uintptr_t>(rows[i]) * (kWidth * kLanes);
+    __m256 sum[kChains][kWidth];
+    if constexpr (kStarts) sum[0][0] = bias ? _mm256_broadcast_ss(bias + rows[i]) : _mm256_setzero_ps();
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) sum[0][w] = kStarts ? sum[0][0] : _mm256_loadu_ps(out + w * kLanes);
+#pragma GCC unroll 4
+    for (int c = 1; c < kChains; ++c)
+#pragma GCC unroll 8
+      for (int w = 0; w < kWidth; ++w) sum[c][w] = _mm256_setzero_ps();
+    if constexpr (kLength > 0) {
+#pragma GCC unroll 16
+      for (int j = 0; j < kLength; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[j % kChains]);
+    } else {
+      int j = 0;
+      for (; j + kUnroll <= length; j += kUnroll) {
+#pragma GCC unroll 4
+        for (int u = 0; u < kUnroll; ++u)
+          add_nonzero<kWidth>(values + j + u, offsets + j + u, panel, sum[u % kChains]);
+      }
+      for (; j < length; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[0]);
+    }
+    constexpr int kUsed = kLength == 0 || kLength > kChains ? kChains : kLength;
+#pragma GCC unroll 8
+    for (int w = 0; w < kWidth; ++w) {
+#pragma GCC unroll 4
+      for (int c = 1; c < kUsed; ++c) sum[0][w] = _mm256_add_ps(sum[0][w], sum[c][w]);
+      _mm256_storeu_ps(out + w * kLanes, sum[0][w]);
+    }
+  }
+}
+
+using RunKernel = void (*)(int, int, const uint16_t*, const uint8_t*, const float*, const char*, const float*, float*);
+
+template <bool kStarts, int kWidth, int kLength = kUnrolledLength>
+constexpr void fill(RunKernel* table) {
+  table[kLength] = multiply_runs<kStarts, kWidth, kLength>;
+  if constexpr (kLength > 0) fill<kStarts, kWidth, kLength - 1>(table);
+}
+
+struct RunKernels {
+  RunKernel table[2][kMaxWidth + 1][kUnrolledLength + 1] = {};
+  constexpr RunKernels() { fill_widths<1>(); }
+  template <int kWidth>
+  constexpr void fill_widths() {
+    fill<false, kWidth>(table[0][kWidth]);
+    fill<true, kWidth>(table[1][kWidth]);
+    if constexpr (kWidth < kMaxWidth) fill_widths<kWidth + 1>();
+  }
+};
+constexpr RunKernels run_kernels;  // constant data: nothing here runs when the library is loaded
+
+template <int kWidth, int kFrom, int kGroups>
+inline void add_quad(const uint8_t* offset, const float* values, const char* panel,
+                     __m256 (&sum)[kQuadRows][kGroups]) {
+  const char* column = panel + *offset * uint64_t{kWidth * kLanes * sizeof(float)};
+  __m256 x[kGroups];
+#pragma GCC unroll 3
+  for (int g = 0; g < kGroups; ++g) x[g] = load(column + (kFrom + g) * 32);
+#pragma GCC unroll 4
+  for (int r = 0; r < kQuadRows; ++r) {
+    const __m256 weight = _mm256_broadcast_ss(values + r);
+#pragma GCC unroll 3
+    for (int g = 0; g < kGroups; ++g) sum[r][g] = _mm256_fmadd_ps(weight, x[g], sum[r][g]);
+  }
+  asm volatile("" : : : "memory");  // the next column's loads stay behind: hoisted, they push sums out of registers
+}
+
+// kGroups groups of tokens from the kFrom-th on times one run of four rows. One load of the activations serves four
+// rows, so that FMAs bound a non-zero, not loads: 4 x 3 sums, 3 activations and a weight fill the 16 registers.
+template <bool kStarts, int kWidth, int kFrom, int kGroups>
+inline void multiply_quad_groups(int length, const uint8_t* offsets, const float* values, const char* panel,
+                                 const float* bias, float* out) {
+  constexpr int kChains = kGroups == 1 ? 2 : 1, kUnroll = 4;
+  __m256 sum[kChains][kQuadRows][kGroups];
+#pragma GCC unroll 4
+  for (int r = 0; r < kQuadRows; ++r) {
+    const __m256 start = kStarts && bias ? _mm256_broadcast_ss(bias + r) : _mm256_setzero_ps();
+#pragma GCC unroll 3
+    for (int g = 0; g < kGroups; ++g)
+      sum[0][r][g] = kStarts ? start : _mm256_loadu_ps(out + (r * kWidth + kFrom + g) * kLanes);
+    if constexpr (kChains > 1) sum[1][r][0] = _mm256_setzero_ps();
+  }
+  for (; length >= kUnroll; length -= kUnroll, offsets += kUnroll, values += kUnroll * kQuadRows) {
+#pragma GCC unroll 4
+    for (int u = 0; u < kUnroll; ++u)
+      add_quad<kWidth, kFrom>(offsets + u, values + u * kQuadRows, panel, sum[u % kChains]);
+  }
+  for (; length > 0; --length, ++offsets, values += kQuadRows)
+    add_quad<kWidth, kFrom>(offsets, values, panel, sum[0]);
+#pragma GCC unroll 4
+  for (int r = 0; r < kQuadRows; ++r) {
+    if constexpr (kChains > 1) sum[0][r][0] = _mm256_add_ps(sum[0][r][0], sum[1][r][0]);
+#pragma GCC unroll 3
+    for (int g = 0; g < kGroups; ++g) _mm256_storeu_ps(out + (r * kWidth + kFrom + g) * kLanes, sum[0][r][g]);
+  }
+}
+
+// A panel's groups by twos and threes, so that eight FMAs or more run side by side.
+template <bool kStarts, int kWidth, int kFrom = 0>
+inline void multiply_quad(int length, const uint8_t* offsets, const float* values, const char* panel,
+                          const float* bias, float* out) {
+  constexpr int kLeft = kWidth - kFrom, kGroups = kLeft == 4 ? 2 : kLeft < 3 ? kLeft : 3;
+  multiply_quad_groups<kStarts, kWidth, kFrom, kGroups>(length, offsets, values, panel, bias, out);
+  if constexpr (kLeft > kGroups)
+    multiply_quad<kStarts, kWidth, kFrom + kGroups>(length, offsets, values, panel, bias, out);
+}
+
+template <bool kStarts, int kWidth>
+void multiply_quads(const Block& block, const float* bias, const char* panel, float* acc) {
+  const uint16_t* rows = block.rows;
+  const uint8_t* offsets = block.offsets;
+  const float* values = block.values;
+  for (int g = 0; g < block.group_count; ++g) {
+    const int length = block.groups[g].length;
+    for (int i = 0; i < block.groups[g].count; ++i, ++rows, offsets += length, values += length * kQuadRows)
+      multiply_quad<kStarts, kWidth>(length, offsets, values, panel, bias ? bias + *rows : nullptr,
+                                     acc + static_cast<uintptr_t>(*rows) * (kWidth * kLanes));
+  }
+}
+
+using QuadKernel = void (*)(const Block&, const float*, const char*, float*);
+
+struct QuadKernels {
+  QuadKernel table[2][kMaxWidth + 1] = {};
+  constexpr QuadKernels() { fill_widths<1>(); }
+  template <int kWidth>
+  constexpr void fill_widths() {
+    table[0][kWidth] = multiply_quads<false, kWidth>;
+    table[1][kWidth] = multiply_quads<true, kWidth>;
+    if constexpr (kWidth < kMaxWidth) fill_widths<kWidth + 1>();
+  }
+};
+constexpr QuadKernels quad_kernels;
+
+}  // namespace
+
+void multiply_avx2(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
+  const RunKernel* table = run_kernels.table[block.starts][panel.width];
+  const uint16_t* rows = block.rows;
+  const uint8_t* offsets = block.offsets;
+  const float* values = block.values;
+  for (int g = 0; g < block.group_count; ++g) {
+    const int length = block.groups[g].length;
+    const int count = block.groups[g].count;
+    const RunKernel kernel = table[length <= kUnrolledLength ? length : 0];
+    kernel(length, count, rows, offsets, values, reinterpret_cast<const char*>(x), bias, acc);
+    rows += count;
+    offsets += static_cast<int64_t>(length) * count;
+    values += static_cast<int64_t>(length) * count;
+  }
+}
+
+void multiply4_avx2(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
+  quad_kernels.table[block.starts][panel.width](block, bias, reinterpret_cast<const char*>(x), acc);
+}
+
+}  // namespace platon
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
