@@ -120,10 +120,13 @@ class Head {
         head_(head),
         keys_(call, sequence, head),
         per_query_(call.data.mask.data && call.data.mask.query_stride != 0),
-        memory_(static_cast<size_t>(kAttentionQueries * (call.data.q.size + call.data.v.size +
-                                                         sequence.length * (per_query_ ? 2 : 1)))) {
+        memory_(floats(call.data, sequence.length, per_query_)) {
     const AttentionMask& mask = call.data.mask;
-    if (mask.data) mask_ = mask.data + number * mask.sequence_stride + head * mask.head_stride;
+    if (!mask.data) return;
+    mask_ = mask.data + number * mask.sequence_stride + head * mask.head_stride;
+    if (!per_query_)
+      for (int64_t key = 0; key < sequence.length; ++key)
+        packed_mask()[key] = std::max(kHidden, mask_[key * mask.key_stride]);
   }
 
   // Blocks of queries never cross a panel.
@@ -135,32 +138,36 @@ class Head {
   }
 
  private:
+  // Queries, results, scores and mask of one block.
+  static size_t floats(const AttentionData& data, int64_t keys, bool per_query) {
+    const int64_t mask = data.mask.data ? keys * (per_query ? kAttentionQueries : 1) : 0;
+    return static_cast<size_t>(kAttentionQueries * (data.q.size + data.v.size + keys) + mask);
+  }
+  float* results() const { return memory_.data() + kAttentionQueries * call_.data.q.size; }
+  float* scores() const { return results() + kAttentionQueries * call_.data.v.size; }
+  float* packed_mask() const { return scores() + kAttentionQueries * sequence_.length; }
+
   void run_block(const Part& part) {
     const AttentionData& data = call_.data;
-    float* q = memory_.data();
-    float* out = q + kAttentionQueries * data.q.size;
-    float* scores = out + kAttentionQueries * data.v.size;
-    float* packed_mask = scores + kAttentionQueries * sequence_.length;
-    const int queries = static_cast<int>(part.count);
-    read_queries(call_, part, head_, q);
-    call_.kernels.attend({queries, data.q.size, data.v.size, q, keys_.data(), keys_.count(), call_.spec.scale,
-                          per_query_ ? pack_mask(part, packed_mask) : mask_,
-                          per_query_ ? kAttentionQueries : data.mask.key_stride, per_query_, scores, out});
-    write_results(call_, part, head_, out);
+    read_queries(call_, part, head_, memory_.data());
+    if (per_query_) pack_mask(part);
+    const float* mask = mask_ ? packed_mask() : nullptr;
+    call_.kernels.attend({static_cast<int>(part.count), data.q.size, data.v.size, memory_.data(), keys_.data(),
+                          keys_.count(), call_.spec.scale, per_query_ ? nullptr : mask, per_query_ ? mask : nullptr,
+                          scores(), results()});
+    write_results(call_, part, head_, results());
   }
 
-  // The block's part of a mask that has a row for each query, as [keys][kAttentionQueries].
-  const float* pack_mask(const Part& part, float* packed) const {
+  // The block's part of a mask that has a row for each query, as rows of keys.
+  void pack_mask(const Part& part) const {
     const AttentionMask& mask = call_.data.mask;
     const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
     const float* rows = mask_ + (part.first - sequence_.start) * mask.query_stride;
-    if (mask.key_stride) {
-      call_.kernels.pack(rows, mask.query_stride, block, sequence_.length, packed);
-    } else {  // one value for each query, the same for all keys
-      for (int64_t key = 0; key < sequence_.length; ++key)
-        call_.kernels.pack(rows, mask.query_stride, block, 1, packed + key * kAttentionQueries);
-    }
-    return packed;
+    const int64_t keys = sequence_.length, once = mask.key_stride ? keys : 1;
+    float* packed = packed_mask();
+    call_.kernels.pack(rows, mask.query_stride, block, once, packed);
+    for (int64_t i = 0; i < once * kAttentionQueries; ++i) packed[i] = std::max(kHidden, packed[i]);
+    for (int64_t key = once; key < keys; ++key) std::copy(packed, packed + kAttentionQueries, packed + key * kAttentionQueries);
   }
 
   const Call& call_;

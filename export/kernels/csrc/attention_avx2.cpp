@@ -50,29 +50,30 @@ inline void clear(Sums<kRows, kWidth>& sums) {
 
 constexpr float kLog2E = 1.44269504f;  // scores are kept times this, because powers of two are cheaper
 
-inline __m256 mask_of(const AttentionBlock& block, int64_t key, int w) {
-  const float* mask = block.mask + key * block.mask_key_stride;
-  const __m256 value = block.mask_per_query ? _mm256_loadu_ps(mask + w * kLanes) : _mm256_broadcast_ss(mask);
-  return _mm256_mul_ps(_mm256_max_ps(_mm256_set1_ps(kHidden), value), _mm256_set1_ps(kLog2E));
-}
+enum class Mask { kNone, kPerKey, kPerQuery };
 
 // Scores of kRows keys from `k` on, of which the first is number `key`; `largest` gets the maximum of each query.
-template <int kRows, int kWidth>
+template <int kRows, int kWidth, Mask kMask>
 void score_tile(const AttentionBlock& block, const float* k, int64_t stride, int64_t key, __m256 largest[kWidth]) {
   Sums<kRows, kWidth> sums;
   clear<kRows, kWidth>(sums);
   multiply_tile<kRows, kWidth>(k, 1, stride, block.q, block.size, sums);
-  const __m256 scale = _mm256_set1_ps(block.scale * kLog2E);
-  float* scores = block.scores + key * kAttentionQueries;
+  const __m256 scale = _mm256_set1_ps(block.scale * kLog2E), to_log2 = _mm256_set1_ps(kLog2E);
+  const int64_t place = key * kAttentionQueries;
 #pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i)
+  for (int i = 0; i < kRows; ++i) {
+    const int64_t row = place + i * kAttentionQueries;
+    __m256 mask = _mm256_setzero_ps();
+    if constexpr (kMask == Mask::kPerKey) mask = _mm256_mul_ps(_mm256_broadcast_ss(block.key_mask + key + i), to_log2);
 #pragma GCC unroll 2
     for (int w = 0; w < kWidth; ++w) {
-      __m256 score = _mm256_mul_ps(sums[i][w], scale);
-      if (block.mask) score = _mm256_add_ps(score, mask_of(block, key + i, w));
+      if constexpr (kMask == Mask::kPerQuery)
+        mask = _mm256_mul_ps(_mm256_loadu_ps(block.query_mask + row + w * kLanes), to_log2);
+      const __m256 score = kMask == Mask::kNone ? _mm256_mul_ps(sums[i][w], scale) : _mm256_fmadd_ps(sums[i][w], scale, mask);
       largest[w] = _mm256_max_ps(score, largest[w]);
-      _mm256_storeu_ps(scores + i * kAttentionQueries + w * kLanes, score);
+      _mm256_storeu_ps(block.scores + row + w * kLanes, score);
     }
+  }
 }
 
 // Features [feature, feature + kRows) of the result.
@@ -111,13 +112,13 @@ inline void each_tile(int64_t count, const Body& body) {
   }
 }
 
-template <int kWidth>
+template <int kWidth, Mask kMask>
 void score(const AttentionBlock& block, __m256 largest[kWidth]) {
   int64_t first = 0;
   for (int64_t i = 0; i < block.segment_count; ++i) {
     const KeySegment& segment = block.segments[i];
     each_tile(segment.count, [&](int64_t key, auto rows) {
-      score_tile<decltype(rows)::value, kWidth>(block, segment.k + key, segment.stride, first + key, largest);
+      score_tile<decltype(rows)::value, kWidth, kMask>(block, segment.k + key, segment.stride, first + key, largest);
     });
     first += segment.count;
   }
@@ -148,7 +149,12 @@ void attend_width(const AttentionBlock& block) {
   __m256 largest[kWidth], factor[kWidth];
 #pragma GCC unroll 2
   for (int w = 0; w < kWidth; ++w) largest[w] = _mm256_set1_ps(-3.402823466e38f);
-  score<kWidth>(block, largest);
+  if (block.key_mask)
+    score<kWidth, Mask::kPerKey>(block, largest);
+  else if (block.query_mask)
+    score<kWidth, Mask::kPerQuery>(block, largest);
+  else
+    score<kWidth, Mask::kNone>(block, largest);
   exponentiate<kWidth>(block, largest, factor);
   each_tile(block.value_size,
             [&](int64_t feature, auto rows) { value_tile<decltype(rows)::value, kWidth>(block, feature, factor); });

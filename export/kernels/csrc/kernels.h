@@ -43,7 +43,7 @@ struct Panel {
 
 constexpr int kAttentionQueries = 16;  // two groups of queries times
 constexpr int kAttentionKeys = 6;      // six keys: as many sums as registers hold
-constexpr float kHidden = -1e30f;      // masks are cut off here: a row that is hidden entirely spreads evenly
+constexpr float kHidden = -1e30f;      // where masks are cut off: a query from which all is hidden spreads evenly
 
 // Some of a head's keys and their values, feature-major: k[feature][stride] and v[feature][stride].
 struct KeySegment {
@@ -60,9 +60,8 @@ struct AttentionBlock {
   const KeySegment* segments;
   int64_t segment_count;
   float scale;
-  const float* mask;        // null, or added to the scores: one value per key at mask[key * mask_key_stride], or
-  int64_t mask_key_stride;  // if mask_per_query a row of kAttentionQueries of them
-  bool mask_per_query;
+  const float* key_mask;    // [keys], or null; added to the scores of all queries
+  const float* query_mask;  // [keys] rows, or null; both are at least kHidden, and one of them is null
   float* scores;  // working memory, [keys]
   float* out;     // [value_size]
 };
