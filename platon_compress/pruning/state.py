@@ -91,6 +91,12 @@ def transformers_major() -> int | None:
 
 
 def _check_config(own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    if (steps := saved.get("total_steps")) != own["total_steps"]:  # the warm-ups follow from it
+        raise InputError(
+            f"the pruner state was saved with total_steps={steps!r}, this run has {own['total_steps']!r}; resume with "
+            "the saved number of steps (a Trainer's depends on epochs, batch size and number of processes; max_steps "
+            "fixes it) or start without the state"
+        )
     for name in sorted({*own, *saved}):
         if own.get(name) != saved.get(name):
             raise InputError(

@@ -297,6 +297,10 @@ def test_state_of_another_config_or_model():
     state = Pruner(_net(), _config()).state_dict()
     with pytest.raises(InputError, match=r"saved with sparsity=0.8, this run has 0.9; resume with the saved"):
         Pruner(_net(), _config(sparsity=0.9)).load_state_dict(state)
+    with pytest.raises(
+        InputError, match=r"saved with total_steps=40, this run has 80; .* number of processes"
+    ):
+        Pruner(_net(), _config(total_steps=80)).load_state_dict(state)
     other = nn.Sequential(nn.ModuleList([_Block(inner=32), _Block()]))
     with pytest.raises(
         InputError, match=r"of another model: sensitivity_ema '0.0.fc1.weight' has shape \(24, 16\)"
