@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning import PruneConfig, Pruner, granularity, load_pruner
+from platon_compress.pruning import PruneConfig, Pruner, granularity
 
 
 class _Block(nn.Module):
@@ -355,14 +355,6 @@ def test_state_with_a_part_of_another_kind(field, value, message):
         pruner.load_state_dict({**pruner.state_dict(), field: value})
     with pytest.raises(InputError, match="the pruner state is a NoneType, not a dict"):
         pruner.load_state_dict(None)
-
-
-def test_a_file_with_another_record(tmp_path):
-    from safetensors.torch import save_file
-
-    save_file({"window.a": torch.zeros(2)}, tmp_path / "pruner.safetensors", metadata={"platon": "[]"})
-    with pytest.raises(InputError, match=r"is no pruner state \(its record is a list\); take another"):
-        load_pruner(Pruner(_net(), _config()), tmp_path)
 
 
 def test_state_of_another_transformers_major(caplog):
