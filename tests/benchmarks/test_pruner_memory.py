@@ -1,7 +1,6 @@
 """Memory of the pruner as the operating system sees it, in processes with and without one."""
 
 import json
-from functools import partial
 
 import pytest
 
@@ -42,20 +41,6 @@ def test_bad_settings(tmp_path):
         PrunerMemoryConfig(layers=0)
     with pytest.raises(InputError, match="give one output path, got 0"):
         pruner_memory.main([])
-
-
-@pytest.mark.multiprocess
-def test_a_row_for_each_granularity(tmp_path, monkeypatch):
-    """A small model: what is fixed outweighs the states here, so only the rows are looked at."""
-    monkeypatch.setattr(
-        pruner_memory, "PrunerMemoryConfig", partial(PrunerMemoryConfig, hidden=96, inner=384)
-    )
-    assert pruner_memory.main([str(tmp_path / "memory.json")]) == 0
-    report = json.loads((tmp_path / "memory.json").read_text())
-    sizes = {row["config"]["granularity"]: row["weights"] for row in report["rows"]}
-    assert sizes == {"2:4": 12 * (4 * 96**2 + 2 * 96 * 384), "head": 12 * 4 * 96**2}
-    assert report["rows"][0]["config"]["heads"] == 12
-    assert "git" in report["environment"]
 
 
 @pytest.mark.multiprocess
