@@ -4,6 +4,8 @@ Each process builds a BERT encoder with gradients and then does one of: nothing;
 same and a save of the pruner's state. The operating system tells each peak. Linux only.
 
     python -m platon_compress.benchmarks.pruner_memory benchmarks/results/pruner_memory.json
+
+writes one row per granularity.
 """
 
 import json
@@ -11,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,9 +21,11 @@ from platon_compress.benchmarks.environment import describe_environment
 from platon_compress.benchmarks.memory_bench import status_bytes
 from platon_compress.errors import CheckFailedError, InputError
 
-__all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_pruner_memory"]
+__all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_granularities", "run_pruner_memory"]
 
 Work = Literal["bare", "steps", "save"]
+# Sparsity by granularity; "2:4" takes half.
+_SPARSITY = {"element": 0.9, "4x1": 0.9, "2:4": 0.5, "head": 0.9, "neuron": 0.9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,6 @@ class PrunerMemoryReport:
     bare_peak_bytes: int
     steps_peak_bytes: int
     save_peak_bytes: int
-    environment: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state_bytes(self) -> int:
@@ -76,7 +79,7 @@ class PrunerMemoryReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, with the derived figures."""
         derived = ("state_bytes", "bytes_per_weight", "transient_share", "save_share")
-        return {"version": 1, **asdict(self), **{name: getattr(self, name) for name in derived}}
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
 
 def run_pruner_memory(config: PrunerMemoryConfig | None = None) -> PrunerMemoryReport:
@@ -85,18 +88,27 @@ def run_pruner_memory(config: PrunerMemoryConfig | None = None) -> PrunerMemoryR
     peaks, weights = {}, 0
     for work in get_args(Work):
         peaks[f"{work}_peak_bytes"], weights = _peak(config, work)
-    return PrunerMemoryReport(config=config, weights=weights, environment=describe_environment(), **peaks)
+    return PrunerMemoryReport(config=config, weights=weights, **peaks)
+
+
+def run_granularities(config: PrunerMemoryConfig | None = None) -> dict[str, Any]:
+    """A report per granularity, JSON-able; the config's own granularity and sparsity are not used."""
+    config, environment = config or PrunerMemoryConfig(), describe_environment()
+    reports = [
+        run_pruner_memory(replace(config, granularity=granularity, sparsity=sparsity))
+        for granularity, sparsity in _SPARSITY.items()
+    ]
+    return {"version": 1, "rows": [report.to_dict() for report in reports], "environment": environment}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the report of the default config as JSON to the path given."""
+    """Writes the reports of all granularities at the default size as JSON to the path given."""
     paths = sys.argv[1:] if arguments is None else list(arguments)
     if len(paths) != 1:
         raise InputError(
             f"give one output path, got {len(paths)}; for example benchmarks/results/pruner_memory.json"
         )
-    report = run_pruner_memory()
-    Path(paths[0]).write_text(json.dumps(report.to_dict(), indent=1) + "\n")
+    Path(paths[0]).write_text(json.dumps(run_granularities(), indent=1) + "\n")
     return 0
 
 

@@ -90,7 +90,7 @@ def bake(
     Raises:
         InputError: a mask that fits no parameter, values that are not finite or too large for float16, or,
             without masks, a checkpoint that holds no zeros.
-        CheckFailedError: fewer zeros than ``floor(size * target_sparsity)``.
+        CheckFailedError: fewer zeros than ``floor(size * target_sparsity)``, less one per weight for rounding.
     """
     if target_sparsity is not None and not 0 <= target_sparsity < 1:
         raise InputError(
@@ -245,9 +245,12 @@ def _check_holds_zeros(parameters: Mapping[str, nn.Parameter]) -> None:
 
 
 def _checked_sparsity(parameters: Mapping[str, nn.Parameter], target: float | None) -> float:
-    """Counted sparsity; refuses one below the target, where the target counts as floor(size * target) zeros."""
+    """Counted sparsity; refuses one below the target, where the target counts as floor(size * target) zeros.
+
+    One weight per parameter is let pass: the authors' rule and bounds by weight round down.
+    """
     zeros, size = sum(map(_zeros, parameters.values())), sum(p.numel() for p in parameters.values())
-    if target is not None and zeros < math.floor(size * target) - 1:
+    if target is not None and zeros < math.floor(size * target) - len(parameters):
         raise CheckFailedError(
             f"sparsity is {zeros / size:.4f} ({zeros} zeros of {size}), below the target {target}; "
             "train to the end of the schedule (its final phase reaches the target), or lower the target"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK", "Scratch", "chunks", "count_true", "flat", "local"]
+__all__ = ["CHUNK", "Scratch", "chunks", "count_true", "drop_first", "flat", "local", "on_host"]
 
 # 2^20 elements: a temporary stays near the cache, and 3 buffers are 12 MB however large the model is.
 CHUNK = 1 << 20
@@ -56,11 +56,26 @@ def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     yield from zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)
 
 
+def on_host(device: torch.device) -> bool:
+    """Whether reading a number back costs nothing; elsewhere it waits for the device, so numbers stay there."""
+    return device.type == "cpu"
+
+
 def count_true(mask: Tensor) -> Tensor | int:
     """How many elements of a bool tensor are True; off the CPU it stays on the device, unsynchronised.
 
     torch.count_nonzero branches on every element, which costs 3 to 6 ns each on a random mask.
     """
-    if mask.device.type == "cpu":
+    if on_host(mask.device):
         return int(np.count_nonzero(mask.numpy()))
     return torch.count_nonzero(mask)
+
+
+def drop_first(kept: Tensor, tied: Tensor, left: Tensor) -> None:
+    """Clears `kept` at the first `left` places where `tied` is True, and takes their number off `left`.
+
+    `left` is an int64 scalar on the device; nothing is read back.
+    """
+    order = tied.cumsum(0, dtype=torch.int32)
+    kept.logical_and_(tied.logical_not().logical_or_(order > left))
+    left.sub_(order[-1:].sum())

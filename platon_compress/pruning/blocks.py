@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import CHUNK, Scratch, count_true
+from platon_compress.pruning.arrays import CHUNK, Scratch, count_true, drop_first, flat
 from platon_compress.pruning.granularity import Masks, Ranking
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.threshold import Cut, select_smallest
@@ -43,27 +43,26 @@ class BlockMasks(Masks):
         """Masks the units with the smallest scores; ties fall by position."""
         wanted = -(-count // self.unit)
         signed, reduce = self._importance.signed, self.shards.add_up
-        cut = select_smallest(self._all_units, wanted, self._scratch, signed=signed, reduce=reduce)
+        cut = select_smallest(
+            self._all_units, wanted, self._scratch, device=self.device, signed=signed, reduce=reduce
+        )
         quotas = self._quotas_of(cut, wanted - cut.below)
-        flipped = regrown = 0
+        moved = torch.zeros(2, dtype=torch.int64, device=self.device)
         for name, quota in zip(self._weights, quotas, strict=True):
             scores = self._whole_scores(name)
             units = self._units(scores)
-            gone = units < cut.value
-            gone[torch.nonzero(units == cut.value).view(-1)[:quota]] = True
-            new = self._expand(scores, gone)
-            changed = new ^ self.kept[name]
-            flipped += int(count_true(changed))
-            regrown += int(count_true(changed & new))
-            self.kept[name].copy_(new)
-        return Ranking(cut.value, *self.shards.sums([flipped, regrown]))
+            stay = units > cut.value if quota is None else units >= cut.value
+            if quota:
+                drop_first(stay, units == cut.value, moved.new_full((), quota))
+            self._replace(flat(self.kept[name]), self._expand(scores, stay).view(-1), moved)
+        return Ranking(cut.value, *self.shards.add_up(moved).tolist())
 
-    def _quotas_of(self, cut: Cut, spare: int) -> list[int]:
-        """How many ties of each weight go here; costs a pass only when not all of them do."""
+    def _quotas_of(self, cut: Cut, spare: int) -> list[int | None]:
+        """How many ties of each weight go here, None for all; costs a pass only when not all of them do."""
         if spare == cut.ties:
-            return [spare] * len(self._weights)
+            return [None] * len(self._weights)
         ties = [count_true(units == cut.value) for units in self._all_units()]
-        return self.shards.tie_quotas(ties, spare)
+        return self.shards.tie_quotas([(ties, spare)])[0]
 
     def _all_units(self) -> Iterator[Tensor]:
         for name in self._weights:
@@ -73,10 +72,10 @@ class BlockMasks(Masks):
         """Flat float32 scores of the units."""
         return scores.view(-1, 4, scores.shape[1]).sum(1).view(-1)
 
-    def _expand(self, scores: Tensor, gone: Tensor) -> Tensor:
-        """The mask of single weights, True = kept, for the units that go."""
+    def _expand(self, scores: Tensor, stay: Tensor) -> Tensor:
+        """The mask of single weights, True = kept, for the units that stay."""
         columns = scores.shape[1]
-        return ~gone.view(-1, 1, columns).expand(-1, 4, columns).reshape(scores.shape)
+        return stay.view(-1, 1, columns).expand(-1, 4, columns).reshape(scores.shape)
 
 
 class TwoOfFourMasks(BlockMasks):
@@ -97,12 +96,12 @@ class TwoOfFourMasks(BlockMasks):
         )
         return torch.minimum(low, other).add_(second)
 
-    def _expand(self, scores: Tensor, gone: Tensor) -> Tensor:
-        new = torch.ones(gone.numel(), 4, dtype=torch.bool, device=scores.device)
+    def _expand(self, scores: Tensor, stay: Tensor) -> Tensor:
+        new = torch.ones(stay.numel(), 4, dtype=torch.bool, device=scores.device)
         at_once = CHUNK // 32  # argsort gives int64: small pieces keep the memory low
-        for fours, part, go in zip(
-            scores.view(-1, 4).split(at_once), new.split(at_once), gone.split(at_once), strict=True
+        for fours, part, kept in zip(
+            scores.view(-1, 4).split(at_once), new.split(at_once), stay.split(at_once), strict=True
         ):
             lowest = torch.argsort(fours, dim=1, stable=True)[:, :2]
-            part.scatter_(1, lowest, ~go[:, None].expand(-1, 2))
+            part.scatter_(1, lowest, kept[:, None].expand(-1, 2))
         return new.view(scores.shape)

@@ -1,22 +1,19 @@
-"""Turns scores into masks: single weights, or whole attention heads and FFN neurons."""
+"""Turns scores into masks of single weights. Masks with a pattern are in `blocks`, whole units in `groups`."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import CHUNK, Scratch, chunks, count_true, flat, local
-from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.arrays import Scratch, chunks, count_true, drop_first, flat, local, on_host
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.shards import Shards
-from platon_compress.pruning.threshold import SAMPLE_STRIDE, Cut, select_between, select_smallest
-from platon_compress.structure import Coupling
+from platon_compress.pruning.threshold import SAMPLE_STRIDE, Cut, select_between, select_capped, select_each
 
-__all__ = ["ElementMasks", "GroupMasks", "Masks", "Ranking", "ReferenceMasks", "coupled_names"]
-
+__all__ = ["ElementMasks", "Masks", "Ranking", "ReferenceMasks"]
 
 _SMALL, _PACK = 1 << 16, 1 << 18
 _SAMPLED = 1 << 20  # from here on a sample narrows the search
@@ -91,10 +88,39 @@ class Masks:
             filled += len(piece)
         return whole.view(weight.shape)
 
+    def _replace(self, kept: Tensor, new: Tensor, moved: Tensor) -> None:
+        """Takes over a new piece of mask; `moved` gathers the numbers flipped and regrown on the device."""
+        changed = torch.ne(new, kept, out=self._scratch.get("changed", new, torch.bool))
+        moved[0] += count_true(changed)
+        moved[1] += count_true(changed.logical_and_(new))
+        kept.copy_(new)
+
     def _zeros_in(self, weight: Tensor) -> Tensor | int:
         """A conversion to bool costs a third of a comparison with 0 here, and takes every dtype."""
         nonzero = self._scratch.get("changed", weight, torch.bool).copy_(weight)
         return weight.numel() - count_true(nonzero)
+
+
+@dataclass(frozen=True)
+class _Loss:
+    """Names ranked together: what scores below their cut goes, and `spare` of the scores that equal it."""
+
+    names: Sequence[str]
+    cut: Cut
+    spare: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some of the ties go and some do not."""
+        return 0 < self.spare < self.cut.ties
+
+    @property
+    def quota(self) -> int | None:
+        """Ties that go of each weight, None for all, unless `is_partial`."""
+        return None if self.spare == self.cut.ties else 0
+
+
+_NOTHING = Cut(-math.inf, 0, 0)
 
 
 class ElementMasks(Masks):
@@ -123,42 +149,64 @@ class ElementMasks(Masks):
 
     def rank(self, count: int) -> Ranking:
         """Masks exactly `count` weights. The threshold is the largest score among them."""
+        losses = self._shared(count) if self._bound is None else self._bounded(count, self._bound)
         moved = torch.zeros(2, dtype=torch.int64, device=self.device)
-        thresholds = [
-            self._rank(names, share, moved) for names, share in self._shares(count).items() if names
-        ]
+        quotas = self._quotas(losses)
+        for loss, own in zip(losses, quotas, strict=True):
+            for name, quota in zip(loss.names, own, strict=True):
+                self._write(name, loss.cut.value, quota, moved)
         flipped, regrown = self.shards.add_up(moved).tolist()
-        return Ranking(max(thresholds), flipped, regrown)
+        return Ranking(max(loss.cut.value for loss in losses), flipped, regrown)
 
-    def _shares(self, count: int) -> dict[tuple[str, ...], int]:
-        """Names ranked together -> how many of them go; the counts add up to `count`."""
-        if self._bound is not None:
-            return self._bounded(count)
-        sizes = [sum(self._weights[name].numel() for name in names) for names in self._rankings.values()]
-        shares = apportion(count, sizes)
-        return {tuple(names): n for names, n in zip(self._rankings.values(), shares, strict=True)}
+    def _shared(self, count: int) -> list[_Loss]:
+        """Every ranking loses its share; the shares add up to `count`."""
+        rankings = list(self._rankings.values())
+        shares = apportion(count, [self._numel(names) for names in rankings])
+        wanted = [(names, share) for names, share in zip(rankings, shares, strict=True) if share]
+        cuts = self._cuts(wanted)
+        spared = [
+            _Loss(names, _NOTHING, 0) for names, share in zip(rankings, shares, strict=True) if not share
+        ]
+        return spared + [
+            _Loss(names, cut, self._ties_to_mask(cut, share))
+            for (names, share), cut in zip(wanted, cuts, strict=True)
+        ]
 
-    def _bounded(self, count: int) -> dict[tuple[str, ...], int]:
+    def _bounded(self, count: int, bound: float) -> list[_Loss]:
         """Weights that a global ranking would strip beyond the bound lose just that much, the others more."""
-        assert self._bound is not None  # noqa: S101 - the caller has looked
-        capped: dict[tuple[str, ...], int] = {}
-        free = tuple(self._weights)
-        while True:
-            rest = count - sum(capped.values())
-            if not free or not rest:
-                return {**capped, free: rest}
-            cut = self._cut(free, rest)
-            below = self.shards.sums([self._count(name, torch.le, cut.value) for name in free])
-            limits = [int(self._weights[name].numel() * self._bound) for name in free]
-            over = {name: most for name, most, n in zip(free, limits, below, strict=True) if n > most}
-            if not over:
-                return {**capped, free: rest}
-            capped |= {(name,): limit for name, limit in over.items()}
-            free = tuple(name for name in free if name not in over)
+        names = list(self._weights)
+        limits = [int(self._numel([name]) * bound) for name in names]
+        count = min(count, sum(limits))  # a bound that equals the sparsity is rounded down by weight
+        if not count:
+            return [_Loss(names, _NOTHING, 0)]
+        cuts = select_capped([self._passes([n]) for n in names], count, limits, self._scratch, **self._search)
+        spare = count - sum(min(cut.below, limit) for cut, limit in zip(cuts, limits, strict=True))
+        losses, capped = [], []
+        for name, cut, limit in zip(names, cuts, limits, strict=True):
+            if cut.below > limit:
+                capped.append(([name], limit))
+                continue
+            ties = min(cut.ties, limit - cut.below, spare)
+            spare -= ties
+            losses.append(_Loss([name], cut, ties))
+        own = zip(capped, self._cuts(capped), strict=True)
+        return losses + [_Loss(names, cut, limit - cut.below) for (names, limit), cut in own]
 
-    def _count(self, name: str, compare: Callable[[Tensor, float], Tensor], value: float) -> int:
-        """Scores on this rank that are (torch.le, torch.eq) the value."""
-        return sum(int(count_true(compare(score, value))) for score in self._scores(name))
+    def _quotas(self, losses: Sequence[_Loss]) -> list[list[int | None]]:
+        """How many ties of each weight go here, None for all; costs a pass where some go and some do not."""
+        groups = [
+            ([self._count_ties(name, loss.cut.value) for name in loss.names], loss.spare)
+            for loss in losses
+            if loss.is_partial
+        ]
+        found = iter(self.shards.tie_quotas(groups) if groups else [])
+        return [next(found) if loss.is_partial else [loss.quota] * len(loss.names) for loss in losses]
+
+    def _count_ties(self, name: str, value: float) -> int | Tensor:
+        return sum((count_true(score == value) for score in self._scores(name)), start=0)
+
+    def _numel(self, names: Sequence[str]) -> int:
+        return sum(self._weights[name].numel() for name in names)
 
     def _scores(self, name: str, stride: int = 1) -> Iterator[Tensor]:
         """The scores to rank by, per second of run time where costs are known."""
@@ -166,59 +214,44 @@ class ElementMasks(Masks):
         for score in self._importance.scores(name, stride):
             yield score if cost is None else score.div_(cost)
 
-    def _cut(self, names: tuple[str, ...], count: int) -> Cut:
-        size = sum(self._weights[name].numel() for name in names)
-        if self.device.type == "cpu" and size > _SAMPLED and not self.shards.active:
+    def _cuts(self, rankings: Sequence[tuple[list[str], int]]) -> list[Cut]:
+        """Of each ranking the cut below which that many lie; off the host all are found together."""
+        if on_host(self.device) and not self.shards.active:
+            return [self._cut(names, count) for names, count in rankings]
+        if not rankings:
+            return []
+        passes, counts = [self._passes(names) for names, _ in rankings], [count for _, count in rankings]
+        return select_each(passes, counts, self._scratch, **self._search)
+
+    def _cut(self, names: list[str], count: int) -> Cut:
+        if (size := self._numel(names)) > _SAMPLED:
             sample = (p for name in names for p in self._scores(name, SAMPLE_STRIDE))
-            cut = select_between(lambda: self._pieces(names), sample, count, size, self._scratch)
+            cut = select_between(self._passes(names), sample, count, size, self._scratch)
             if cut is not None:
                 return cut
-        return select_smallest(
-            lambda: self._pieces(names),
-            count,
-            self._scratch,
-            signed=self._importance.signed,
-            reduce=self.shards.add_up,
-        )
+        return select_each([self._passes(names)], [count], self._scratch, **self._search)[0]
 
-    def _rank(self, names: tuple[str, ...], count: int, moved: Tensor) -> float:
-        if not count:
-            for name in names:
-                self._keep_all(name, moved)
-            return -math.inf
-        cut = self._cut(names, count)
-        spare = self._ties_to_mask(cut, count)
-        beyond = torch.gt if spare == cut.ties else torch.ge
-        quotas = self._quotas(names, cut, 0 if spare == cut.ties else spare)
-        for name, quota in zip(names, quotas, strict=True):
-            pieces = zip(self._scores(name), chunks(flat(self.kept[name])), strict=True)
-            for score, (kept,) in pieces:
-                new = beyond(score, cut.value, out=self._scratch.get("kept", score, torch.bool))
-                quota -= _drop_first(new, score, cut.value, quota)  # noqa: PLW2901 - what is left of it
-                self._replace(kept, new, moved)
-        return cut.value
+    @property
+    def _search(self) -> dict[str, Any]:
+        return {"device": self.device, "signed": self._importance.signed, "reduce": self.shards.add_up}
 
-    def _quotas(self, names: tuple[str, ...], cut: Cut, spare: int) -> list[int]:
-        """How many ties of each weight go here when `spare` of all do; costs a pass only when some do."""
-        if not spare:
-            return [0] * len(names)
-        return self.shards.tie_quotas([self._count(name, torch.eq, cut.value) for name in names], spare)
-
-    def _keep_all(self, name: str, moved: Tensor) -> None:
-        for (kept,) in chunks(flat(self.kept[name])):
-            self._replace(kept, self._scratch.get("kept", kept, torch.bool).fill_(True), moved)
-
-    def _replace(self, kept: Tensor, new: Tensor, moved: Tensor) -> None:
-        """Takes over a new piece of mask; `moved` gathers the numbers flipped and regrown on the device."""
-        changed = torch.ne(new, kept, out=self._scratch.get("changed", new, torch.bool))
-        moved[0] += count_true(changed)
-        moved[1] += count_true(changed.logical_and_(new))
-        kept.copy_(new)
+    def _write(self, name: str, value: float, quota: int | None, moved: Tensor) -> None:
+        """Masks a weight's scores below the value, and the first `quota` of those that equal it (None: all)."""
+        beyond = torch.gt if quota is None else torch.ge
+        left = moved.new_full((), quota or 0)
+        for score, (kept,) in zip(self._scores(name), chunks(flat(self.kept[name])), strict=True):
+            new = beyond(score, value, out=self._scratch.get("kept", score, torch.bool))
+            if quota:
+                drop_first(new, score == value, left)
+            self._replace(kept, new, moved)
 
     def _ties_to_mask(self, cut: Cut, count: int) -> int:
         return count - cut.below
 
-    def _pieces(self, names: tuple[str, ...]) -> Iterator[Tensor]:
+    def _passes(self, names: Sequence[str]) -> Callable[[], Iterator[Tensor]]:
+        return lambda: self._pieces(names)
+
+    def _pieces(self, names: Sequence[str]) -> Iterator[Tensor]:
         """Every score once; small weights share a piece, since a piece costs a histogram of 2^16 counts."""
         pack, filled = self._scratch.room("pack", _PACK, self.device), 0
         for piece in (piece for name in names for piece in self._scores(name)):
@@ -230,7 +263,7 @@ class ElementMasks(Masks):
                 filled = 0
             pack[filled : filled + len(piece)] = piece
             filled += len(piece)
-        yield pack[:filled]  # a rank without rows still counts: none
+        yield pack[:filled]
 
 
 def apportion(count: int, sizes: Sequence[int]) -> list[int]:
@@ -248,135 +281,6 @@ class ReferenceMasks(ElementMasks):
 
     def _ties_to_mask(self, cut: Cut, count: int) -> int:
         return 0
-
-
-class GroupMasks(Masks):
-    """Whole heads or neurons: the score of one is the sum over its rows, columns and selected biases.
-
-    Units leave a layer in quanta, so that the number kept is a multiple of `config.kept_multiple`; quanta are
-    ranked globally by their mean score, and the last quantum of a layer always stays. Sharded weights need not
-    be cut between units: the ranks add up their float64 sums, one reduction per layer.
-    """
-
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        importance: Importance,
-        scratch: Scratch,
-        couplings: tuple[Coupling, ...],
-        config: PruneConfig,
-    ) -> None:
-        super().__init__(weights, importance, scratch)
-        self._couplings = couplings
-        self._multiple = config.kept_multiple
-        self._check_reach(config)
-
-    def rank(self, count: int) -> Ranking:
-        """Masks the lowest quanta until at least `count` weights are masked."""
-        scores = [self._unit_scores(coupling) for coupling in self._couplings]
-        kept, threshold = self._choose(scores, count)
-        moved = [self._write(coupling, units) for coupling, units in zip(self._couplings, kept, strict=True)]
-        flipped, regrown = self.shards.sums([sum(column) for column in zip(*moved, strict=True)])
-        return Ranking(threshold, flipped, regrown)
-
-    def _choose(self, scores: list[Tensor], count: int) -> tuple[list[Tensor], float]:
-        quanta: list[tuple[float, int, Tensor]] = []
-        for index, score in enumerate(scores):
-            order = torch.argsort(score, stable=True)
-            for units in self._quanta(order)[:-1]:
-                quanta.append((float(score[units].mean()), index, units))
-        # Stable: equal quanta fall in model order, and those of one layer always from its lowest up.
-        quanta.sort(key=lambda quantum: quantum[0])
-        kept = [torch.ones(len(score), dtype=torch.bool) for score in scores]
-        masked, threshold = 0, 0.0
-        for mean, index, units in quanta:
-            if masked >= count:
-                break
-            kept[index][units] = False
-            masked += len(units) * self._unit_weights(self._couplings[index])
-            threshold = max(threshold, mean)
-        return kept, threshold
-
-    def _quanta(self, order: Tensor) -> list[Tensor]:
-        """Pieces of a multiple each; the first takes what is left over, so that the rest is a multiple."""
-        odd = len(order) % self._multiple
-        head = [order[:odd]] if odd else []
-        return [*head, *order[odd:].split(self._multiple)]
-
-    def _check_reach(self, config: PruneConfig) -> None:
-        floor = sum(
-            min(self._multiple, coupling.units) * self._unit_weights(coupling) for coupling in self._couplings
-        )
-        reach = 1 - floor / self.size
-        if self.count(config.sparsity) > self.size - floor:
-            raise InputError(
-                f"sparsity {config.sparsity} is out of reach with granularity {config.granularity!r}: every "
-                f"layer keeps at least {self._multiple}, so at most {reach:.3f}; lower the sparsity or "
-                "group_multiple, or prune single weights"
-            )
-
-    def _unit_weights(self, coupling: Coupling) -> int:
-        return sum(self._weights[name].numel() for name in self._names(coupling)) // coupling.units
-
-    def _unit_scores(self, coupling: Coupling) -> Tensor:
-        """float64 [units], on the host."""
-        total = torch.zeros(coupling.units, dtype=torch.float64, device=self.device)
-        for name in self._names(coupling):
-            scores = self._whole_scores(name)
-            width = scores.shape[1:].numel()
-            rows_at_once = max(1, CHUNK // 8 // width)  # float64: small pieces keep the memory low
-            owners = self._row_units(name, coupling).split(rows_at_once)
-            for rows, owner in zip(scores.split(rows_at_once), owners, strict=True):
-                if _is_consumer(name, coupling):
-                    columns = rows.double().sum(0)
-                    total += columns.view(coupling.units, coupling.unit_size).sum(1)
-                else:
-                    total.index_add_(0, owner, rows.double().view(-1, width).sum(1))
-        return self.shards.add_up(total).cpu()
-
-    def _write(self, coupling: Coupling, units: Tensor) -> tuple[int, int]:
-        """Takes over which units stay; returns how many weights flipped and regrew on this rank."""
-        units, flipped, regrown = units.to(self.device), 0, 0
-        for name in self._names(coupling):
-            mask = self.kept[name]
-            if _is_consumer(name, coupling):
-                new = units.repeat_interleave(coupling.unit_size).expand_as(mask)
-            else:
-                rows = units[self._row_units(name, coupling)]
-                new = rows.view(-1, *[1] * (mask.ndim - 1)).expand_as(mask)
-            changed = new ^ mask
-            flipped += int(count_true(changed))
-            regrown += int(count_true(changed.logical_and_(new)))
-            mask.copy_(new)
-        return flipped, regrown
-
-    def _row_units(self, name: str, coupling: Coupling) -> Tensor:
-        """int64: the unit to which each row that lies here belongs; a fused producer repeats them per stack."""
-        rows = torch.arange(*self.shards.rows(self._weights[name]), device=self.device)
-        return rows // coupling.unit_size % coupling.units
-
-    def _names(self, coupling: Coupling) -> Iterator[str]:
-        return (name for name in coupled_names(coupling) if name in self._weights)
-
-
-def coupled_names(coupling: Coupling) -> list[str]:
-    """Names of the parameters a coupling may reach: producer weights and biases, the consumer's weight."""
-    producers = [f"{path}.{kind}" for path in coupling.producers for kind in ("weight", "bias")]
-    return [*producers, f"{coupling.consumer}.weight"]
-
-
-def _is_consumer(name: str, coupling: Coupling) -> bool:
-    """Whether the units are columns of this parameter, not rows."""
-    return name == f"{coupling.consumer}.weight"
-
-
-def _drop_first(kept: Tensor, score: Tensor, value: float, spare: int) -> int:
-    """Masks the first `spare` weights whose score ties with the cut; returns how many there were."""
-    if spare <= 0:
-        return 0
-    ties = torch.nonzero(score == value).view(-1)[:spare]
-    kept[ties] = False
-    return len(ties)
 
 
 _SAME_SIZE: dict[int, torch.dtype] = {2: torch.int16, 4: torch.int32, 8: torch.int64}

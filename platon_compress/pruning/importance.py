@@ -16,6 +16,7 @@ from platon_compress.pruning.config import PruneConfig
 __all__ = ["STATE_FIELDS", "Importance", "build_importance"]
 
 STATE_FIELDS = ("window", "sensitivity_ema", "uncertainty_ema")
+_MOST = 1e37  # stands for an overflow; differences of such numbers are finite
 
 
 class Importance:
@@ -51,11 +52,15 @@ class Importance:
         self.samples += 1
 
     def close_window(self) -> bool:
-        """Feeds the window's mean to the averages and empties it. False when it holds no sample."""
+        """Feeds the window's mean to the averages and empties it. False when it holds no sample.
+
+        A finite weight times a finite gradient may overflow; cut off, it stays the largest and poisons no average.
+        """
         if not self.samples:
             return False
         for name, window in self.window.items():
-            flat(window).div_(self.samples)
+            for (piece,) in chunks(flat(window)):
+                piece.div_(self.samples).nan_to_num_(nan=0.0, posinf=_MOST, neginf=-_MOST)
             self._consume(name)
             window.zero_()
         self.samples = 0
@@ -131,6 +136,7 @@ class ReferencePlaton(Platon):
     def close_window(self) -> bool:
         """Feeds the running mean, even one of a single sample, to the averages."""
         for name, window in self.window.items():
+            flat(window).nan_to_num_(posinf=_MOST)
             self._consume(name)
             window.zero_()
         self.samples = 0

@@ -13,13 +13,8 @@ from platon_compress.pruning.arrays import Scratch, local
 from platon_compress.pruning.blocks import BlockMasks, TwoOfFourMasks
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.costs import relative_costs
-from platon_compress.pruning.granularity import (
-    ElementMasks,
-    GroupMasks,
-    Masks,
-    ReferenceMasks,
-    coupled_names,
-)
+from platon_compress.pruning.granularity import ElementMasks, Masks, ReferenceMasks
+from platon_compress.pruning.groups import GroupMasks, coupled_names
 from platon_compress.pruning.importance import Importance, build_importance
 from platon_compress.pruning.rewind import rewind_schedule
 from platon_compress.pruning.schedule import Schedule
@@ -271,7 +266,7 @@ class Pruner:
         total = torch.stack([gradient.sum(dtype=torch.float32) for gradient in gradients])
         if bool(torch.isfinite(total).all()):
             return True
-        return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
+        return bool(torch.stack([torch.isfinite(gradient).all() for gradient in gradients]).all())
 
 
 def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:

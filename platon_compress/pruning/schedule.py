@@ -25,6 +25,7 @@ class Schedule:
     interval: int
     shape: str = "cubic"
     freeze: int = 0
+    reference: bool = False  # the authors count 1 - r, which is an ulp off the sparsity for some of them
 
     @classmethod
     def of(cls, config: PruneConfig) -> "Schedule":
@@ -40,6 +41,7 @@ class Schedule:
             full.mask_interval,
             full.schedule,
             full.freeze_steps,
+            full.reference_compat,
         )
 
     @property
@@ -67,7 +69,8 @@ class Schedule:
     def sparsity(self, step: int) -> float:
         """1 - r(t); exactly the configured sparsity from the moment r has arrived."""
         remaining = self.remaining(step)
-        return self.sparsity_target if remaining == self.remaining_target else 1.0 - remaining
+        arrived = remaining == self.remaining_target and not self.reference
+        return self.sparsity_target if arrived else 1.0 - remaining
 
     def masks_at(self, step: int) -> bool:
         """Whether a mask is applied after step t."""

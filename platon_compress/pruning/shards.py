@@ -6,7 +6,7 @@ and keeps its states and masks for them only. Ranks exchange counts: histograms 
 Without DTensors everything here is the identity, and there is no communication.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,17 +60,17 @@ class Shards:
         """Waits for every rank."""
         self.any_rank(False)
 
-    def tie_quotas(self, ties: Sequence[int | Tensor], spare: int) -> list[int]:
-        """How many of its own ties with the cut each weight masks, so that `spare` fall in ranking order.
+    def tie_quotas(self, groups: Sequence[tuple[Sequence[int | Tensor], int]]) -> list[list[int | None]]:
+        """How many of its own ties with the cut each weight masks, None for all of them.
 
-        Ties fall by weight, then by position; of one weight, lower ranks hold the earlier positions.
+        A group is the ties of every weight that is ranked together, and how many of these go. They go by weight,
+        then by position; of one weight, lower ranks hold the earlier positions. One reduction for all groups.
         """
-        own = self._vector(ties)
-        table = own.new_zeros(self.ranks, len(own))
-        table[self.rank] = own
-        by_position = self.add_up(table).T.reshape(-1)  # [weights * ranks]
-        before = (by_position.cumsum(0) - by_position).view(len(own), self.ranks)[:, self.rank]
-        return torch.minimum((spare - before).clamp_min(0), own).tolist()
+        own = self._vector([count for ties, _ in groups for count in ties])
+        table = own.new_zeros(len(own), self.ranks)
+        table[:, self.rank] = own
+        by_rank = iter(self.add_up(table).tolist())
+        return [[self._quota(row, left) for row, left in _left(by_rank, *group)] for group in groups]
 
     def rows(self, weight: Tensor) -> tuple[int, int]:
         """First row of a weight that lies here, and the one after the last (torch.chunk's rule)."""
@@ -118,6 +118,11 @@ class Shards:
         placed: Any = self.wrap(weight, part)
         return placed.full_tensor()
 
+    def _quota(self, by_rank: list[int], left: int) -> int | None:
+        own = by_rank[self.rank]
+        quota = left - sum(by_rank[: self.rank])
+        return None if quota >= own else max(quota, 0)
+
     def _vector(self, counts: Sequence[int | Tensor]) -> Tensor:
         if not any(isinstance(count, Tensor) for count in counts):
             return torch.tensor(counts, dtype=torch.int64, device=self.device)
@@ -140,6 +145,15 @@ class Shards:
                 )
         self._group = first.device_mesh.get_group(dim)
         self.rank, self.ranks = first.device_mesh.get_local_rank(dim), first.device_mesh.size(dim)
+
+
+def _left(
+    by_rank: Iterator[list[int]], ties: Sequence[object], spare: int
+) -> Iterator[tuple[list[int], int]]:
+    """Each weight's ties by rank, and how many of all that go are left when its turn comes."""
+    for _, row in zip(ties, by_rank, strict=False):  # in this order zip takes no row too many
+        yield row, spare
+        spare = max(0, spare - sum(row))
 
 
 def _shard_dim(name: str, weight: Any) -> int:

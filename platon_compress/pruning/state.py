@@ -60,9 +60,7 @@ def check_state(pruner: Pruner, state: Mapping[str, Any]) -> None:
 
     Another transformers major is only warned of: where it renamed modules, the names differ already.
     """
-    needed = ("step", "counters", "config", *TENSOR_FIELDS)
-    if missing := [key for key in needed if key not in state]:
-        raise InputError(f"the pruner state lacks {missing[0]!r}; give the result of Pruner.state_dict()")
+    _check_kinds(state)
     counters = pack_record(pruner)["counters"]
     if missing := [key for key in counters if key not in state["counters"]]:
         raise InputError(
@@ -90,7 +88,25 @@ def transformers_major() -> int | None:
         return None
 
 
+def _check_kinds(state: Mapping[str, Any]) -> None:
+    cure = "give the result of Pruner.state_dict(), undamaged"
+    if not isinstance(state, Mapping):
+        raise InputError(f"the pruner state is a {type(state).__name__}, not a dict; {cure}")
+    for key in ("step", "counters", "config", *TENSOR_FIELDS):
+        if key not in state:
+            raise InputError(f"the pruner state lacks {key!r}; {cure}")
+        value, kind = state[key], int if key == "step" else Mapping
+        if not isinstance(value, kind):
+            raise InputError(f"{key!r} of the pruner state is {value!r:.40}, not a {kind.__name__}; {cure}")
+
+
 def _check_config(own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    if (steps := saved.get("total_steps")) != own["total_steps"]:  # the warm-ups follow from it
+        raise InputError(
+            f"the pruner state was saved with total_steps={steps!r}, this run has {own['total_steps']!r}; resume with "
+            "the saved number of steps (a Trainer's depends on epochs, batch size and number of processes; max_steps "
+            "fixes it) or start without the state"
+        )
     for name in sorted({*own, *saved}):
         if own.get(name) != saved.get(name):
             raise InputError(

@@ -84,7 +84,9 @@ class SavedState:
 
     def _record(self, path: Path) -> dict[str, Any]:
         with _opened(path) as file:
-            record: dict[str, Any] = json.loads((file.metadata() or {})[_RECORD])
+            record = json.loads((file.metadata() or {})[_RECORD])
+            if not isinstance(record, dict):
+                raise ValueError(f"its record is a {type(record).__name__}")
             return record
 
 

@@ -1,24 +1,29 @@
 """The exact k-th smallest of many scores, without ever holding them together.
 
-Two ways to the same answer. `select_smallest` counts: non-negative float32 numbers order like their bit patterns,
-so two passes of counting, on the upper and on the lower 16 bits, pin the k-th smallest down; the only state is a
-histogram of 65,536 counts. `select_between` samples first: a few scores tell between which two values the k-th
-smallest must lie, one pass counts what is below and collects what is between, and the answer is among those. It is
-about three times cheaper on a CPU, and gives up (None) when the sample misled or ties are many.
+Two ways to the same answer. `select_smallest` and its relatives count: non-negative float32 numbers order like their
+bit patterns, so passes of counting, on the upper bits, then on those below them, pin the k-th smallest down; the only
+state is a histogram of each ranking, and nothing is read back from a device before the end. `select_between` samples
+first: a few scores tell between which two values the k-th smallest must lie, one pass counts what is below and
+collects what is between, and the answer is among those. It is about three times cheaper on a CPU, and gives up (None)
+when the sample misled or ties are many.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from platon_compress.pruning.arrays import Scratch
+from platon_compress.pruning.arrays import Scratch, on_host
 
-__all__ = ["SAMPLE_STRIDE", "Cut", "select_between", "select_smallest"]
+__all__ = ["SAMPLE_STRIDE", "Cut", "select_between", "select_capped", "select_each", "select_smallest"]
 
-_BINS = 1 << 16
+Scores = Callable[[], Iterator[Tensor]]
+Reduce = Callable[[Tensor], object]
+
+# Bits told apart per pass. Many rankings at once get fewer bins, so that all histograms together stay small.
+_ONE, _MANY = (16, 16), (11, 11, 10)
 
 # No power of two and prime, so that a sample does not fall into the same few columns of every matrix.
 SAMPLE_STRIDE = 61
@@ -39,30 +44,62 @@ class Cut:
 
 
 def select_smallest(
-    scores: Callable[[], Iterator[Tensor]],
+    scores: Scores,
     k: int,
     scratch: Scratch,
     *,
+    device: torch.device | None = None,
     signed: bool = False,
-    reduce: Callable[[Tensor], object] | None = None,
+    reduce: Reduce | None = None,
 ) -> Cut:
     """The cut below which exactly k scores lie, ties included, for 1 <= k <= number of scores.
 
-    `scores` starts a fresh pass over flat float32 pieces, free of NaN, and without negative numbers or -0
-    unless `signed`; it is called twice, and the pieces are overwritten. `reduce` sums a histogram over the
-    ranks of a distributed run, in place.
+    `scores` starts a fresh pass over flat float32 pieces on `device`, free of NaN, and without negative numbers or
+    -0 unless `signed`; it is called once per pass, and the pieces are overwritten. `reduce` sums a histogram over
+    the ranks of a distributed run, in place.
     """
+    return select_each([scores], [k], scratch, device=device, signed=signed, reduce=reduce)[0]
 
-    def keys() -> Iterator[Tensor]:
-        for piece in scores():
-            yield _signed_keys(piece, scratch) if signed else piece.view(torch.int32)
 
-    upper = _histogram(keys, _upper_bits, reduce)
-    high, before = _locate(upper, k)
-    lower = _histogram(keys, lambda bits: _lower_bits(bits, high), reduce)
-    low, inside = _locate(lower[1:-1], k - before)
-    key = ((high - _BINS // 2) << 16) | low
-    return Cut(_value(key), before + inside, int(lower[1 + low]))
+def select_each(
+    rankings: Sequence[Scores],
+    ks: Sequence[int],
+    scratch: Scratch,
+    *,
+    device: torch.device | None = None,
+    signed: bool = False,
+    reduce: Reduce | None = None,
+) -> list[Cut]:
+    """`select_smallest` of several rankings; read back once, and reduced once per pass, for all of them."""
+    wanted = torch.tensor(ks, device=device)[:, None]
+    rows = _search(
+        rankings, lambda running: torch.searchsorted(running, wanted), _Keys(scratch, signed), device, reduce
+    )
+    return [Cut(_value(key), below, ties) for key, below, ties in rows]
+
+
+def select_capped(
+    members: Sequence[Scores],
+    k: int,
+    limits: Sequence[int],
+    scratch: Scratch,
+    *,
+    device: torch.device | None = None,
+    signed: bool = False,
+    reduce: Reduce | None = None,
+) -> list[Cut]:
+    """The k-th smallest of one ranking to which each member adds no more than its `limits` smallest scores.
+
+    One cut per member, all of the same value, with the member's own scores below it and ties, capped or not.
+    """
+    most = torch.tensor(limits, device=device)[:, None]
+
+    def find(running: Tensor) -> Tensor:
+        together = torch.minimum(running, most).sum(0)
+        return torch.searchsorted(together, k).expand(len(running), 1)
+
+    rows = _search(members, find, _Keys(scratch, signed), device, reduce)
+    return [Cut(_value(key), below, ties) for key, below, ties in rows]
 
 
 def select_between(
@@ -107,56 +144,74 @@ def _bracket(sample: np.ndarray, share: float) -> tuple[float, float]:
     )
 
 
-def _histogram(
-    keys: Callable[[], Iterator[Tensor]],
-    bins_of: Callable[[Tensor], Tensor],
-    reduce: Callable[[Tensor], object] | None,
-) -> Tensor:
-    total: Tensor | None = None
-    for piece in keys():
-        counts = _count(bins_of(piece), _BINS + 2)
-        total = counts if total is None else total.add_(counts)
-    if total is None:
-        total = torch.zeros(_BINS + 2, dtype=torch.int64)
-    if reduce is not None:
-        reduce(total)
-    return total
+@dataclass(frozen=True)
+class _Keys:
+    """Turns scores into int32 of the same order, in place."""
+
+    scratch: Scratch
+    signed: bool
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Negative numbers have their magnitude bits flipped; -0 equals 0."""
+        if not self.signed:
+            return scores.view(torch.int32)
+        keys = scores.add_(0.0).view(torch.int32)
+        flip = torch.bitwise_right_shift(keys, 31, out=self.scratch.get("flip", scores, torch.int32))
+        return keys.bitwise_xor_(flip.bitwise_and_(0x7FFFFFFF))
 
 
-def _signed_keys(scores: Tensor, scratch: Scratch) -> Tensor:
-    """int32 in the order of the scores: negative numbers have their magnitude bits flipped; -0 equals 0."""
-    keys = scores.add_(0.0).view(torch.int32)
-    flip = torch.bitwise_right_shift(keys, 31, out=scratch.get("flip", scores, torch.int32))
-    return keys.bitwise_xor_(flip.bitwise_and_(0x7FFFFFFF))
+def _search(
+    rankings: Sequence[Scores],
+    find: Callable[[Tensor], Tensor],
+    keys_of: _Keys,
+    device: torch.device | None,
+    reduce: Reduce | None,
+) -> list[list[int]]:
+    """Key, number below and number of ties of the bins that `find` picks.
+
+    `find` gets the running counts [rankings, bins] of a pass, those below the range of the pass included, and
+    returns one bin each, [rankings, 1].
+    """
+    floor = torch.full((len(rankings), 1), -(1 << 31), dtype=torch.int64, device=device)
+    shift = 32
+    for width in _ONE if len(rankings) == 1 else _MANY:
+        shift -= width
+        table = floor.new_zeros(len(rankings), (1 << width) + 2)
+        for scores, lowest, counts in zip(rankings, floor, table, strict=True):
+            for piece in scores():
+                _add_counts(counts, _bins(keys_of(piece), lowest, shift, width))
+        if reduce is not None:
+            reduce(table)
+        running = table.cumsum(1)
+        found = find(running)
+        floor += (found - 1) << shift
+    found_rows: list[list[int]] = torch.cat(
+        [floor, running.gather(1, found - 1), table.gather(1, found)], 1
+    ).tolist()
+    return found_rows
 
 
-def _upper_bits(keys: Tensor) -> Tensor:
-    return keys.bitwise_right_shift_(16).add_(_BINS // 2)
-
-
-def _lower_bits(keys: Tensor, high: int) -> Tensor:
-    """1 + the lower bits where the upper ones are `high`; 0 below, the last bin above."""
-    floor = (high - _BINS // 2) << 16
+def _bins(keys: Tensor, floor: Tensor, shift: int, width: int) -> Tensor:
+    """1 + the `width` bits above `shift` of keys that begin like `floor`; 0 below these, the last bin above."""
+    span = 1 << (shift + width)
+    if span == 1 << 32:
+        return keys.bitwise_right_shift_(shift).add_((1 << (width - 1)) + 1)
     # Clamping first keeps the subtraction inside int32.
-    keys.clamp_(max(floor - 1, -(1 << 31)), min(floor + _BINS, (1 << 31) - 1))
-    return keys.sub_(floor - 1)
+    lowest, highest = (floor - 1).clamp_min(-(1 << 31)), (floor + span).clamp_max((1 << 31) - 1)
+    torch.maximum(keys, lowest.int(), out=keys)
+    torch.minimum(keys, highest.int(), out=keys)
+    return keys.sub_(floor.int()).bitwise_right_shift_(shift).add_(1)
 
 
-def _count(bins: Tensor, size: int) -> Tensor:
-    if bins.device.type == "cpu":
-        return torch.bincount(bins, minlength=size)
+def _add_counts(counts: Tensor, bins: Tensor) -> None:
+    if on_host(bins.device):
+        counts += torch.bincount(bins, minlength=len(counts))
+        return
     # bincount would wait for the device to learn its largest bin.
-    counts = torch.zeros(size, dtype=torch.int64, device=bins.device)
-    return counts.index_add_(0, bins, torch.ones((), dtype=torch.int64, device=bins.device).expand(len(bins)))
-
-
-def _locate(counts: Tensor, k: int) -> tuple[int, int]:
-    """The bin that holds the k-th smallest, and how many lie in the bins before it."""
-    running = counts.cumsum(0)
-    index = int(torch.searchsorted(running, k))
-    return index, int(running[index - 1]) if index else 0
+    one = torch.ones((), dtype=torch.int64, device=bins.device)
+    counts.index_add_(0, bins, one.expand(len(bins)))
 
 
 def _value(key: int) -> float:
     bits = key if key >= 0 else key ^ 0x7FFFFFFF
-    return float(torch.tensor(bits, dtype=torch.int32).view(torch.float32))
+    return float(np.int32(bits).view(np.float32))

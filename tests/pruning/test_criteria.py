@@ -142,6 +142,42 @@ def test_a_bound_holds_and_the_count_stays_exact():
     assert reports[-1].achieved_sparsity == 0.5
 
 
+def test_a_bound_that_equals_the_sparsity():
+    """Half of 65 weights is 32, so the whole loses one less than half of 260."""
+    net = nn.Sequential(*[nn.Linear(13, 5) for _ in range(4)])
+    pruner = Pruner(
+        net,
+        PruneConfig(sparsity=0.5, total_steps=20, mask_interval=2, max_layer_sparsity=0.5, targets="re:.*"),
+    )
+    for _ in range(20):
+        for p in net.parameters():
+            p.grad = torch.randn_like(p)
+        pruner.step()
+    assert [int((~mask).sum()) for mask in pruner.masks().values()] == [32] * 4
+    tiny = PruneConfig(
+        sparsity=0.01, total_steps=20, mask_interval=2, max_layer_sparsity=0.01, targets="re:.*"
+    )
+    pruner = Pruner(net, tiny)
+    pruner._importance.windows = 1
+    assert pruner._masks.rank(2).flipped == 0
+
+
+def test_bounded_ties_never_spare_a_lower_score():
+    """One weight is all ties, more of them than its bound; the 45 lower scores of the other go first."""
+    net = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 10))
+    config = PruneConfig(
+        sparsity=0.3, total_steps=20, mask_interval=2, max_layer_sparsity=0.5, targets="re:.*"
+    )
+    pruner = Pruner(net, config)
+    scores = {"0.weight": torch.ones(100), "1.weight": torch.arange(100.0) / 45}
+    for name, values in scores.items():
+        pruner._importance.sensitivity_ema[name].copy_(values.view(10, 10))
+        pruner._importance.uncertainty_ema[name].fill_(1)
+    pruner._masks.rank(60)
+    gone = {name: (~mask).flatten().nonzero().flatten().tolist() for name, mask in pruner.masks().items()}
+    assert gone == {"0.weight": list(range(15)), "1.weight": list(range(45))}
+
+
 def test_apportion():
     assert apportion(5, [10, 10, 10]) == [2, 2, 1]
     assert apportion(7, [1, 2, 4]) == [1, 2, 4]

@@ -75,6 +75,16 @@ def test_the_lowest_sums_go(family, granularity):
     assert reports[-1].threshold == pytest.approx(float(sums[~kept].max()))
 
 
+def test_a_layer_of_fewer_units_than_the_multiple_stays():
+    """4 heads can give none away when at least 8 stay; 64 neurons all stay with a multiple of 100."""
+    with pytest.raises(InputError, match=r"out of reach .* every layer keeps at least 8, so at most 0.000"):
+        _pruned("bert", sparsity=0.5, granularity="head", group_multiple=8)
+    _, pruner, reports = _pruned("bert", sparsity=1e-9, granularity="neuron", group_multiple=100)
+    assert reports[-1].achieved_sparsity == 0
+    pruner._masks.rank(1)
+    assert all(bool(mask.all()) for mask in pruner.masks().values())
+
+
 def test_biases_of_a_unit_go_with_it():
     model, pruner, _ = _pruned("bert", sparsity=0.5, granularity="neuron", include_biases=True)
     coupling = next(c for c in find_couplings(model) if c.kind == "neurons")

@@ -189,6 +189,29 @@ def test_huge_but_finite_gradients_are_taken():
     assert not pruner.step().skipped
 
 
+@pytest.mark.parametrize("settings", [
+    {}, {"criterion": "sensitivity"}, {"criterion": "movement"}, {"criterion": "fisher"}, {"reference_compat": True},
+])  # fmt: skip
+def test_products_that_overflow_poison_nothing(settings):
+    """Finite weights and gradients whose product is not: those weights stay, the others are ranked as ever."""
+    net = _net()
+    pruner = Pruner(net, _config(**settings))
+    with torch.no_grad():
+        net[0][0].fc2.weight.mul_(1e3)
+    for step in range(40):
+        for parameter in net.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
+        if step in (9, 10):
+            net[0][0].fc2.weight.grad.fill_(3e38 if step == 9 else -3e38)
+        report = pruner.step()
+        assert not report.skipped
+    state = pruner.state_dict()
+    for field in ("sensitivity_ema", "uncertainty_ema"):
+        assert all(bool(tensor.isfinite().all()) for tensor in state[field].values())
+    masked = sum(int((~mask).sum()) for mask in pruner.masks().values())
+    assert masked == int(0.8 * pruner.size) - ("reference_compat" in settings)
+
+
 def test_a_skipped_step_still_counts():
     net = _net()
     pruner = Pruner(net, _config())
@@ -297,6 +320,10 @@ def test_state_of_another_config_or_model():
     state = Pruner(_net(), _config()).state_dict()
     with pytest.raises(InputError, match=r"saved with sparsity=0.8, this run has 0.9; resume with the saved"):
         Pruner(_net(), _config(sparsity=0.9)).load_state_dict(state)
+    with pytest.raises(
+        InputError, match=r"saved with total_steps=40, this run has 80; .* number of processes"
+    ):
+        Pruner(_net(), _config(total_steps=80)).load_state_dict(state)
     other = nn.Sequential(nn.ModuleList([_Block(inner=32), _Block()]))
     with pytest.raises(
         InputError, match=r"of another model: sensitivity_ema '0.0.fc1.weight' has shape \(24, 16\)"
@@ -311,6 +338,23 @@ def test_state_without_a_counter():
     del state["counters"]["ranked"]
     with pytest.raises(InputError, match="the counters of the pruner state lack 'ranked'; it is damaged"):
         Pruner(_net(), _config()).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("step", "x", "'step' of the pruner state is 'x', not a int; give the result of"),
+        ("counters", None, "'counters' of the pruner state is None, not a Mapping"),
+        ("config", [], r"'config' of the pruner state is \[\], not a Mapping"),
+        ("window", 3, "'window' of the pruner state is 3, not a Mapping"),
+    ],
+)
+def test_state_with_a_part_of_another_kind(field, value, message):
+    pruner = Pruner(_net(), _config())
+    with pytest.raises(InputError, match=message):
+        pruner.load_state_dict({**pruner.state_dict(), field: value})
+    with pytest.raises(InputError, match="the pruner state is a NoneType, not a dict"):
+        pruner.load_state_dict(None)
 
 
 def test_state_of_another_transformers_major(caplog):

@@ -104,3 +104,11 @@ def test_a_save_by_other_ranks_is_replaced(one_rank, tmp_path):
     (tmp_path / "pruner-00000-of-00002.safetensors").write_bytes(b"old")
     save_pruner(pruner, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["pruner.safetensors"]
+
+
+def test_a_file_with_another_record(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"window.a": torch.zeros(2)}, tmp_path / "pruner.safetensors", metadata={"platon": "[]"})
+    with pytest.raises(InputError, match=r"is no pruner state \(its record is a list\); take another"):
+        load_pruner(Pruner(_model(False), _config()), tmp_path)

@@ -5,7 +5,13 @@ import torch
 
 from platon_compress.pruning import arrays
 from platon_compress.pruning.arrays import Scratch
-from platon_compress.pruning.threshold import SAMPLE_STRIDE, select_between, select_smallest
+from platon_compress.pruning.threshold import (
+    SAMPLE_STRIDE,
+    select_between,
+    select_capped,
+    select_each,
+    select_smallest,
+)
 
 
 def _cut(scores, k):
@@ -97,13 +103,44 @@ def test_reduce_sees_every_histogram():
 
 
 def _two_histograms(scores, value):
-    keys = scores.view(torch.int32)
-    pivot = torch.tensor(value).view(torch.int32)
-    high = (keys >> 16) + 32768
-    yield torch.bincount(high, minlength=65538)
-    same = keys[(keys >> 16) == (pivot >> 16)]
-    low = torch.bincount((same & 0xFFFF) + 1, minlength=65538)
-    yield low
+    """Of the upper bits, then of the lower ones; bin 0 counts the scores below the range of the pass."""
+    keys, pivot = scores.view(torch.int32), torch.tensor(value).view(torch.int32)
+    yield torch.bincount((keys >> 16) + 32769, minlength=65538)
+    first, last = pivot >> 16 << 16, (pivot >> 16 << 16) + 65535
+    yield torch.bincount((keys.clamp(first - 1, last + 1) - first) + 1, minlength=65538)
+
+
+@pytest.mark.parametrize("make", [torch.rand, torch.randn, lambda n: torch.randint(-3, 4, (n,)).float()])
+def test_several_rankings_at_once(make):
+    torch.manual_seed(3)
+    rankings = [[make(700)], [make(40), make(500)], [make(1)]]
+    ks = [100, 540, 1]
+    passes = [lambda pieces=pieces: (p.clone() for p in pieces) for pieces in rankings]
+    reductions = []
+    cuts = select_each(
+        passes, ks, Scratch(), signed=True, reduce=lambda table: reductions.append(table.shape)
+    )
+    for cut, pieces, k in zip(cuts, rankings, ks, strict=True):
+        assert (cut.value, cut.below, cut.ties) == _expected(pieces, k)
+    assert reductions == [(3, 2050), (3, 2050), (3, 1026)]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_capped_members(tied):
+    """Against a sort of what the limits let through."""
+    torch.manual_seed(4)
+    members = [torch.rand(300), torch.rand(200) / 8, torch.rand(250) * 4]
+    if tied:
+        members = [(member * 16).floor() for member in members]
+    limits = [150, 120, 240]
+    for k in (1, 100, 200, 350, 509, 510):
+        passes = [lambda member=member: iter([member.clone()]) for member in members]
+        cuts = select_capped(passes, k, limits, Scratch())
+        allowed = [member.sort().values[:limit] for member, limit in zip(members, limits, strict=True)]
+        value = float(torch.cat(allowed).sort().values[k - 1])
+        assert [cut.value for cut in cuts] == [value] * 3
+        assert [cut.below for cut in cuts] == [int((member < value).sum()) for member in members]
+        assert [cut.ties for cut in cuts] == [int((member == value).sum()) for member in members]
 
 
 def test_scratch_reuses_its_buffers():

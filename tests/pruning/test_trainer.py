@@ -271,6 +271,28 @@ def test_an_optimizer_rebuilt_in_mid_run_is_noticed(tmp_path, caplog):
     assert caplog.text.count(text) == 1
 
 
+def test_the_authors_rule_is_no_early_end(tmp_path, caplog):
+    """It keeps one weight more than the sparsity asks for."""
+    trainer = _trainer(tmp_path)
+    callback = PlatonCallback(_config(sparsity=0.803, reference_compat=True)).attach(trainer)
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    pruner = callback.pruner
+    assert pruner.count_zeros() == int(pruner.size * 0.803) - 1
+    assert "TRAINING ENDED" not in caplog.text
+
+
+def test_a_run_of_another_length_cannot_take_the_state(tmp_path):
+    """As after a change of the number of processes, when epochs give the number of steps."""
+    trainer = _trainer(tmp_path, save_strategy="steps", save_steps=8)
+    PlatonCallback(_config()).attach(trainer)
+    trainer.train()
+    again = _trainer(tmp_path, max_steps=32)
+    PlatonCallback(_config(), resume_from=tmp_path / "checkpoint-8").attach(again)
+    with pytest.raises(InputError, match="saved with total_steps=16, this run has 32; resume with the saved"):
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-8"))
+
+
 def test_ending_early_is_said_loudly(tmp_path, caplog):
     trainer = _trainer(tmp_path)
     trainer.add_callback(_Stop(6))
