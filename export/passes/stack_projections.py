@@ -31,6 +31,10 @@ class StackProjections(Rule):
     name = "stack_projections"
     anchors: ClassVar = frozenset({"Attention"})
 
+    def __init__(self) -> None:
+        # Blocks that share all of their weights (ALBERT) share the stacked ones; others may share some by value.
+        self._stacked: dict[tuple[ir.Value | None, ...], list[ir.Value]] = {}
+
     def check(self, node: ir.Node) -> list[ir.Node] | Refusal | None:
         """The three layers."""
         if not is_attention(node) or len(node.inputs) <= AttentionInput.V:
@@ -49,19 +53,15 @@ class StackProjections(Rule):
         return found
 
     def rewrite(self, node: ir.Node, match: list[ir.Node]) -> None:
-        """New arrays under the first layer's names; nobody reads the old ones any more."""
+        """One layer with new arrays; nobody reads the old ones any more."""
         graph = node.graph
         if not isinstance(graph, ir.Graph):
             raise TypeError("projections can only be stacked in the main graph")
         first = match[0]
-        arrays = _stacked([_read(layer) for layer in match])
-        stem = str(first.inputs[Input.VALUES].name).removesuffix(".values")  # type: ignore[union-attr]
-        names = [f"{stem}.stacked.{part}" for part in ("values", "columns", "row_starts", "bias")]
-        inputs = [
-            g.add_constant(graph, name, array)
-            for name, array in zip(names, arrays, strict=True)
-            if array is not None
-        ]
+        key = tuple(value for layer in match for value in layer.inputs[Input.VALUES :])
+        if key not in self._stacked:
+            self._stacked[key] = _add(graph, f"stacked_projections_{len(self._stacked)}", match)
+        inputs = self._stacked[key]
         attributes = {name: attribute.value for name, attribute in first.attributes.items()}
         attributes["out_features"] = 3 * first.attributes["out_features"].as_int()
         stacked = g.insert_before(first, OP_TYPE, [first.inputs[Input.X], *inputs], attributes, domain=DOMAIN)
@@ -73,6 +73,12 @@ class StackProjections(Rule):
             node.replace_input_with(place, value)
         for layer in match:
             g.erase_if_dead(layer)
+
+
+def _add(graph: ir.Graph, stem: str, layers: list[ir.Node]) -> list[ir.Value]:
+    arrays = _stacked([_read(layer) for layer in layers])
+    named = zip(("values", "columns", "row_starts", "bias"), arrays, strict=True)
+    return [g.add_constant(graph, f"{stem}.{part}", array) for part, array in named if array is not None]
 
 
 def _plain(layer: ir.Node) -> bool:
