@@ -22,8 +22,8 @@ float score(const AttentionBlock& block, int t) {
     float sum = 0.0f;
     for (int64_t f = 0; f < block.size; ++f) sum += block.q[f * kAttentionQueries + t] * segment.k[f * segment.stride + key];
     sum *= block.scale;
-    if (block.mask)
-      sum += std::max(kHidden, block.mask[number * block.mask_key_stride + (block.mask_per_query ? t : 0)]);
+    if (block.mask)  // std::max returns its first operand when one is NaN
+      sum += std::max(block.mask[number * block.mask_key_stride + (block.mask_per_query ? t : 0)], kHidden);
     block.scores[number * kAttentionQueries + t] = sum;
     largest = std::max(largest, sum);
   });
