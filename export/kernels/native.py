@@ -193,12 +193,11 @@ def attend(
     """Softmax attention within each of the sequences that lie one behind the other: [tokens, heads * value_size].
 
     q and k [tokens, heads * size], v [tokens, heads * value_size]. `mask` [sequences, heads, queries, keys], each 1
-    or full, is added to the scores (sequences of one length then). `panels` names the sides ("input", "output") in :func:`pack_tokens`'s layout.
+    or full, is added to the scores (sequences of one length then). `panels` names the sides ("input", "output") in
+    :func:`pack_tokens`'s layout.
     """
     if heads < 1 or q.shape[1] % heads or v.shape[1] % heads:
-        raise InputError(
-            f"heads must be >= 1 and divide {q.shape[1]} and {v.shape[1]} features, got {heads}"
-        )
+        raise InputError(f"heads must be >= 1 and divide {q.shape[1]} and {v.shape[1]} features, got {heads}")
     tokens = sum(lengths)
     shape = (tokens, v.shape[1])
     out = np.empty(shape, np.float32) if out is None else out

@@ -31,6 +31,11 @@ class StackProjections(Rule):
     name = "stack_projections"
     anchors: ClassVar = frozenset({"Attention"})
 
+    def __init__(self) -> None:
+        self._stems: dict[
+            tuple[ir.Value | None, ...], str
+        ] = {}  # arrays of three layers -> name of the stacked ones
+
     def check(self, node: ir.Node) -> list[ir.Node] | Refusal | None:
         """The three layers."""
         if not is_attention(node) or len(node.inputs) <= AttentionInput.V:
@@ -55,8 +60,8 @@ class StackProjections(Rule):
             raise TypeError("projections can only be stacked in the main graph")
         first = match[0]
         arrays = _stacked([_read(layer) for layer in match])
-        stem = str(first.inputs[Input.VALUES].name).removesuffix(".values")  # type: ignore[union-attr]
-        names = [f"{stem}.stacked.{part}" for part in ("values", "columns", "row_starts", "bias")]
+        stem = self._stem(graph, match)
+        names = [f"{stem}.{part}" for part in ("values", "columns", "row_starts", "bias")]
         inputs = [
             g.add_constant(graph, name, array)
             for name, array in zip(names, arrays, strict=True)
@@ -73,6 +78,15 @@ class StackProjections(Rule):
             node.replace_input_with(place, value)
         for layer in match:
             g.erase_if_dead(layer)
+
+    def _stem(self, graph: ir.Graph, layers: list[ir.Node]) -> str:
+        """Attentions that share all three layers share the stacked arrays; those that share the first do not."""
+        sources = tuple(value for layer in layers for value in layer.inputs[Input.VALUES : Input.BIAS + 1])
+        if sources not in self._stems:
+            stem = str(layers[0].inputs[Input.VALUES].name).removesuffix("values") + "stacked"  # type: ignore[union-attr]
+            taken = f"{stem}.values" in graph.initializers
+            self._stems[sources] = f"{stem}.{len(self._stems)}" if taken else stem
+        return self._stems[sources]
 
 
 def _plain(layer: ir.Node) -> bool:
