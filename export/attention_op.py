@@ -40,11 +40,10 @@ _WHOLE = """
   K1 = Identity (K)
   V1 = Identity (V)
 """
-# ONNX Runtime's Attention broadcasts batch and heads of a mask, not its rows.
+# ONNX Runtime's Attention broadcasts batch and heads of a mask, not its queries and keys.
 _MASK = """
-  rows = Shape <start = 1, end = 2> (Q)
-  one = Constant <value = int64[1] {1}> ()
-  spread = Concat <axis = 0> (rows, one)
+  tokens = Shape <start = 1, end = 2> (Q)
+  spread = Concat <axis = 0> (tokens, tokens)
   scores = Expand (mask, spread)
 """
 # Number of each token's sequence: how many sequences end at or before it. Tokens of others are hidden.

@@ -192,9 +192,12 @@ def attend(
 ) -> npt.NDArray[np.float32]:
     """Softmax attention within each of the sequences that lie one behind the other: [tokens, heads * value_size].
 
-    q, k, v [tokens, heads * size] each. `mask` [sequences, heads, queries, keys], each 1 or full, is added to the
-    scores (sequences of one length then). `panels` names the sides ("input", "output") in :func:`pack_tokens`'s layout.
+    q and k [tokens, heads * size], v [tokens, heads * value_size]. `mask` [sequences, heads, queries, keys], each 1
+    or full, is added to the scores (sequences of one length then). `panels` names the sides ("input", "output") in
+    :func:`pack_tokens`'s layout.
     """
+    if heads < 1 or q.shape[1] % heads or v.shape[1] % heads:
+        raise InputError(f"heads must be >= 1 and divide {q.shape[1]} and {v.shape[1]} features, got {heads}")
     tokens = sum(lengths)
     shape = (tokens, v.shape[1])
     out = np.empty(shape, np.float32) if out is None else out
@@ -210,6 +213,8 @@ def attend(
     for side in panels:
         setattr(call, f"{side}_panels", 1)
     if mask is not None:
+        if len(set(lengths)) != 1:
+            raise InputError(f"a mask needs sequences of one length, got {list(lengths)}")
         full = (len(lengths), heads, lengths[0], lengths[0])
         if mask.ndim != 4 or any(
             size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True)

@@ -20,22 +20,23 @@ PADDING_MASK = "attention_mask"
 _NAME = "padding_scores"
 _HIDDEN = -1e30  # as in fuse_attention and in the kernel: far below any score, and finite
 _NEVER = -1e4
-_PROBES = ((2, 5), (3, 8))  # batch, tokens: no two axes can be confused
+_LONGEST = 512  # tokens up to which a constant of the mask is taken for a window or a table, and tried out
 
 
 def hides_padding(mask: ir.Value, graph: ir.Graph) -> bool:
-    """Whether `mask`, added to scores, is 0 for each valid key and hides each padded one, for all queries alike.
+    """Whether `mask`, added to scores, is 0 for each valid key and hides each padded one, for all heads and queries alike.
 
     The part of the graph that computes it from attention_mask and from sizes runs on random attention masks.
     """
     source = _source(graph)
     part = None if source is None else _part(mask, source)
-    if source is None or part is None:
+    if source is None or part is None or _reach(part) > _LONGEST:
         return False
+    probes = ((2, 5), (3, 8 + 2 * _reach(part)))  # batch, tokens: no two axes can be confused
     random = np.random.default_rng(0)
     try:
         evaluator = ReferenceEvaluator(_model(part, mask, source, graph))
-        return all(_agrees(evaluator, part, source, random.integers(0, 2, probe)) for probe in _PROBES)
+        return all(_agrees(evaluator, part, source, random.integers(0, 2, probe)) for probe in probes)
     except Exception:  # whatever the evaluator cannot run stays as it is
         return False
 
@@ -92,6 +93,19 @@ def _part(mask: ir.Value, source: ir.Value) -> _Part | None:
     return part
 
 
+def _reach(part: _Part) -> int:
+    """The largest number or length in the constants: no window or table can be wider.
+
+    Left out: what hides a key, and the largest integers, which mean "to the end".
+    """
+    found = [0]
+    for value in part.constants:
+        array = np.asarray(value.const_value, np.float64)  # type: ignore[arg-type]
+        usual = array[(abs(array) < np.iinfo(np.int32).max) & (array > _NEVER)]
+        found += [*array.shape, int(abs(usual).max(initial=0))]
+    return max(found)
+
+
 def _is_size(node: ir.Node, source: ir.Value) -> bool:
     """A Shape of [batch, tokens] or [batch, tokens, features]."""
     measured = node.inputs[0] if node.op_type == "Shape" else None
@@ -126,10 +140,10 @@ def _agrees(evaluator: ReferenceEvaluator, part: _Part, source: ir.Value, valid:
     results: Any = evaluator.run(None, feed)
     scores = results[0]
     batch, tokens = valid.shape
-    if scores.ndim != 4 or scores.shape != (batch, 1, scores.shape[2], tokens):
+    if scores.ndim != 4 or (scores.shape[0], scores.shape[3]) != (batch, tokens):
         return False
     shown = np.broadcast_to(valid[:, None, None, :] == 1, scores.shape)
-    return bool((scores[shown] == 0).all() and (scores[~shown] < _NEVER).all())
+    return bool((scores[shown] == 0).all() and (scores[~shown] <= _NEVER).all())
 
 
 def _measured(node: ir.Node, sizes: tuple[int, ...]) -> np.ndarray:

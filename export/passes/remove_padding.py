@@ -17,7 +17,7 @@ import onnx_ir as ir
 from platon_compress.export.attention_op import AttentionInput, is_attention
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import PassReport
-from platon_compress.export.passes.padding_mask import PADDING_MASK
+from platon_compress.export.passes.padding_mask import PADDING_MASK, hides_padding
 
 __all__ = ["remove_padding"]
 
@@ -57,9 +57,10 @@ class _Packing:
         self._lengths = g.insert_before(
             anchor, "ReduceSum", [rows, self._const("last", [1])], {"keepdims": 0}
         )
-        self._anchor, self._mask = anchor, mask
+        self._anchor = anchor
         self._packed: dict[ir.Value, ir.Value] = {}  # value as it was -> [1, valid, features]
         self._unpacked: dict[ir.Value, ir.Value] = {}
+        self._hides_padding: dict[ir.Value, bool] = {}  # masks that were looked at
 
     def run(self) -> int:
         """Number of operators moved."""
@@ -111,7 +112,11 @@ class _Packing:
             return False
         mask = node.inputs[AttentionInput.MASK]
         operands = node.inputs[: AttentionInput.V + 1]
-        return mask is not None and all(v in self._packed for v in operands) and _hides_keys(mask, self._mask)
+        if mask is None or not all(value is None or value in self._packed for value in operands):
+            return False
+        if mask not in self._hides_padding:
+            self._hides_padding[mask] = hides_padding(mask, self._graph)
+        return self._hides_padding[mask]
 
     def _attend_by_length(self, node: ir.Node) -> None:
         """Each sequence attends to itself: there is nothing left to hide."""
@@ -175,23 +180,6 @@ class _Packing:
 def _is_hidden(value: ir.Value) -> bool:
     """Whether `value` is known to be [batch, tokens, features] with a known number of features."""
     return g.rank(value) == 3 and g.static_dim(value, 2) is not None
-
-
-def _hides_keys(scores: ir.Value, mask: ir.Value) -> bool:
-    """Whether `scores`, one row for all queries and heads, is computed from the mask, constants and sizes alone."""
-    if [g.static_dim(scores, axis) for axis in (-3, -2)] != [1, 1]:
-        return False
-    waiting, reads_mask = [scores], False
-    while waiting:
-        value = waiting.pop()
-        node = value.producer()
-        if value is mask:
-            reads_mask = True
-        elif node is not None and node.op_type != "Shape":
-            waiting += [source for source in node.inputs if source is not None]
-        elif node is None and g.constant(value) is None:
-            return False
-    return reads_mask
 
 
 def _per_feature(value: ir.Value | None) -> bool:

@@ -111,6 +111,8 @@ void write_results(const Call& call, const Part& part, int64_t head, const float
     std::copy(results, results + part.count, target);
 }
 
+inline float cut_off(float mask) { return std::max(mask, kHidden); }  // std::max returns its first operand for NaN
+
 // One head of one sequence.
 class Head {
  public:
@@ -126,7 +128,7 @@ class Head {
     mask_ = mask.data + number * mask.sequence_stride + head * mask.head_stride;
     if (!per_query_)
       for (int64_t key = 0; key < sequence.length; ++key)
-        packed_mask()[key] = std::max(kHidden, mask_[key * mask.key_stride]);
+        packed_mask()[key] = cut_off(mask_[key * mask.key_stride]);
   }
 
   // Blocks of queries never cross a panel.
@@ -166,7 +168,7 @@ class Head {
     const int64_t keys = sequence_.length, once = mask.key_stride ? keys : 1;
     float* packed = packed_mask();
     call_.kernels.pack(rows, mask.query_stride, block, once, packed);
-    for (int64_t i = 0; i < once * kAttentionQueries; ++i) packed[i] = std::max(kHidden, packed[i]);
+    for (int64_t i = 0; i < once * kAttentionQueries; ++i) packed[i] = cut_off(packed[i]);
     for (int64_t key = once; key < keys; ++key) std::copy(packed, packed + kAttentionQueries, packed + key * kAttentionQueries);
   }
 

@@ -9,7 +9,8 @@ from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.keep_panels import KeepPanels
 from platon_compress.export.passes.share_packed import SharePacked
-from platon_compress.export.testing import run_sparse_graph
+from platon_compress.export.passes.swap_attention import SwapAttention
+from platon_compress.export.testing import run_sparse_graph, sparse_graph
 from platon_compress.formats.csr import CsrWeight
 
 _RNG = np.random.default_rng(0)
@@ -84,3 +85,48 @@ def test_other_layers_keep_tokens(body):
     model = _sparse(body)
     assert [apply_rule(rule(), model.graph).applied for rule in (KeepPanels, SharePacked)] == [0, 0]
     assert set(_layouts(model)) == {("", "")}
+
+
+_ATTENTION = (
+    "q = MatMul (x, a)\n k = MatMul (x, b)\n v = {v}\n"
+    "h = Attention <q_num_heads = 2, kv_num_heads = 2, scale = 0.3> (q, k, v)\n y = MatMul (h, a)\n"
+)
+
+
+def _attention(values, output="float[N, T, 16] y"):
+    body = _ATTENTION.format(v=values)
+    model = sparse_graph(body, "float[N, T, 16] x", output, _WEIGHTS, "abc", opset=23)
+    assert apply_rule(SwapAttention(), model.graph).applied == 1
+    return model
+
+
+def _attention_layouts(model):
+    attributes = next(node for node in model.graph if node.op_type == "Attention").attributes
+    return [s for s in ("input", "output") if f"{s}_layout" in attributes]
+
+
+@pytest.mark.parametrize("tokens", [1, 3, 4, 13, 65])
+def test_attention_between_sparse_layers_keeps_panels(tokens):
+    model = _attention("MatMul (x, c)")
+    assert apply_rule(KeepPanels(), model.graph).applied == 4  # three projections and the attention itself
+    assert _attention_layouts(model) == ["input", "output"]
+    assert _layouts(model) == [("", "panels")] * 3 + [("panels", "")]
+    x = _RNG.standard_normal((2, tokens, 16)).astype(np.float32)
+    wanted = run_sparse_graph(_attention("MatMul (x, c)"), x, use_library=False)
+    for use_library in (True, False):
+        np.testing.assert_allclose(run_sparse_graph(model, x, use_library=use_library), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "output"),
+    [("Relu (x)", "float[N, T, 16] y"), ("MatMul (x, c)", "float[N, T, 16] y, float[N, T, 16] k")],
+    ids=["dense values", "keys leave the graph"],
+)
+def test_attention_reads_all_operands_alike(values, output):
+    model = _attention(values, output)
+    assert apply_rule(KeepPanels(), model.graph).applied == 1
+    assert _attention_layouts(model) == ["output"]
+    assert {own for _, own in _layouts(model)} == {""}
+    x = _RNG.standard_normal((2, 13, 16)).astype(np.float32)
+    wanted = run_sparse_graph(_attention(values, output), x, use_library=False)
+    np.testing.assert_allclose(run_sparse_graph(model, x, use_library=True), wanted, atol=2e-5)

@@ -1,12 +1,21 @@
 """Padded batches on valid tokens only: the same numbers wherever the mask lets anybody look."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 
 from platon_compress.export import export_onnx, open_session
 from platon_compress.export.config import ExportConfig
+from platon_compress.export.passes._rule import apply_rule
+from platon_compress.export.passes.remove_padding import remove_padding
+from platon_compress.export.passes.swap_attention import SwapAttention
+from platon_compress.export.testing import run_sparse_graph, sparse_graph
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.structure import find_blocks
 from platon_compress.testing import tiny_transformer
 
 _UNPADDED = ExportConfig(remove_padding=True)
@@ -55,3 +64,74 @@ def test_models_without_a_mask_are_left_alone(tmp_path):
     result = export_onnx(model, tmp_path / "m.onnx", inputs, _UNPADDED)
     assert dict(result.passes)["remove_padding"] == 0
     assert any("there is no attention_mask" in reason for _, _, reason in result.refusals)
+
+
+def _compressed(family):
+    model, inputs = tiny_transformer(family)
+    model, csr = model.base_model, {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name.startswith(find_blocks(model)):
+            module.weight.data *= torch.rand(module.weight.shape) < 0.3
+            csr[f"{name}.weight"] = CsrWeight.from_dense(module.weight.detach().numpy())
+    return SimpleNamespace(model=model, csr=csr, plan=None), inputs
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
+def test_sparse_layers_and_attention_run_on_valid_tokens(family, tmp_path):
+    compressed, inputs = _compressed(family)
+    path = export_onnx(compressed, tmp_path / "m.onnx", inputs, _UNPADDED).path
+    attentions = [node for node in onnx.load(path).graph.node if node.op_type == "Attention"]
+    assert [(node.domain, len(node.input), node.input[3]) for node in attentions] == [("platon", 5, "")] * 2
+    one_token, full = _batch(4, 9), _batch(3, 12)
+    one_token["attention_mask"][1] = (torch.arange(9) < 1).long()
+    full["attention_mask"][:] = 1
+    for batch in (_batch(1, 5), _batch(3, 9), _batch(6, 30), one_token, full):
+        with torch.no_grad():
+            wanted = compressed.model(**batch).last_hidden_state.numpy()
+        visible = batch["attention_mask"].numpy().astype(bool)
+        feed = {name: value.numpy() for name, value in batch.items()}
+        for use_library in (True, False):
+            got = open_session(path, use_library=use_library).run(["last_hidden_state"], feed)[0]
+            np.testing.assert_allclose(got[visible], wanted[visible], atol=2e-5)
+
+
+_RNG = np.random.default_rng(0)
+_CONSTANTS = {
+    name: (_RNG.standard_normal((16, 16)) * (_RNG.random((16, 16)) < 0.4)).astype(np.float32)
+    for name in "abcd"
+} | {
+    "scale": np.ones(16, np.float32), "one": np.float32(1), "low": np.float32(-1e30), "axes": np.array([1, 2]),
+    "start": np.int64(0), "step": np.int64(1), "tenth": np.float32(0.5),
+}  # fmt: skip
+_BODY = (
+    "n = LayerNormalization <axis = -1> (x, scale)\n f = Cast <to = 1> (attention_mask)\n o = Sub (one, f)\n"
+    "u = Unsqueeze (o, axes)\n p = Mul (u, low)\n t = Shape <start = 1, end = 2> (x)\n s = Squeeze (t)\n"
+    "r = Range (start, s, step)\n g = Cast <to = 1> (r)\n e = Mul (g, tenth)\n both = Add (p, e)\n"
+    "q = MatMul (n, a)\n k = MatMul (n, b)\n v = MatMul (n, c)\n"
+    "h = Attention <q_num_heads = 2, kv_num_heads = 2, scale = 0.3> (q, k, v, {mask})\n y = MatMul (h, d)\n"
+)
+
+
+def _attention_graph(mask):
+    model: ir.Model = sparse_graph(
+        _BODY.format(mask=mask), "float[N, T, 16] x, int64[N, T] attention_mask", "float[N, T, 16] y",
+        _CONSTANTS, "abcd", opset=23,
+    )  # fmt: skip
+    assert apply_rule(SwapAttention(), model.graph).applied == 1
+    return model
+
+
+@pytest.mark.parametrize(("mask", "by_lengths"), [("p", True), ("both", False)])
+def test_a_mask_that_does_more_than_hide_keys_is_kept(mask, by_lengths):
+    """A bias per key, computed from sizes and constants alone, must not go with the padding."""
+    model = _attention_graph(mask)
+    remove_padding(model)
+    node = next(node for node in model.graph if node.op_type == "Attention")
+    assert (len(node.inputs) == 5) == by_lengths
+    valid = np.array([[1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]])
+    feed = {"x": _RNG.standard_normal((3, 6, 16)).astype(np.float32), "attention_mask": valid}
+    wanted = run_sparse_graph(_attention_graph(mask), **feed, use_library=False)
+    visible = valid.astype(bool)
+    for use_library in (True, False):
+        got = run_sparse_graph(model, **feed, use_library=use_library)
+        np.testing.assert_allclose(got[visible], wanted[visible], atol=2e-5)

@@ -1,0 +1,310 @@
+"""The attention kernels against float64: below, at and above each tile, every layout, mask and head size."""
+
+import numpy as np
+import pytest
+
+from platon_compress.errors import InputError
+from platon_compress.export.kernels.native import (
+    NativePool,
+    attend,
+    kernel_names,
+    kernel_supported,
+    pack_tokens,
+)
+
+KERNELS = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(not kernel_supported(name), reason=f"this processor has no {name}")
+    )
+    for name in kernel_names()
+]
+LAYOUTS = [(), ("input",), ("output",), ("input", "output")]
+EPS = float(np.finfo(np.float32).eps)
+HIDDEN = -1e30  # the kernel cuts masks off here
+
+
+def operands(rng, lengths, heads, size, value_size=None, factor=1.0):
+    tokens = sum(lengths)
+    shapes = (heads * size, heads * size, heads * (value_size or size))
+    return [(factor * rng.standard_normal((tokens, features))).astype(np.float32) for features in shapes]
+
+
+def one_head(q, k, v, scale, mask):
+    """(result, error bound) of float64 [queries, size], [keys, size], [keys, value_size]."""
+    added = np.maximum(mask, HIDDEN)
+    scores = scale * q @ k.T + added
+    weights = np.exp(scores - scores.max(1, keepdims=True))
+    weights /= weights.sum(1, keepdims=True)
+    # A score is off by K eps of what is summed and of what is subtracted from it; keys without weight do not count.
+    magnitudes = abs(scale) * abs(q) @ abs(k).T + abs(added)
+    largest = np.where((added > HIDDEN / 10) & (weights > 0), magnitudes, 0).max(1, keepdims=True)
+    score_error = (q.shape[1] + 4) * EPS * largest
+    relative = np.expm1(2 * score_error) + (len(k) + 16) * EPS
+    return weights @ v, relative * (weights @ abs(v))
+
+
+def reference(q, k, v, heads, scale, lengths, mask=None):
+    """Each sequence by itself, each head by itself; (result, error bound) [tokens, heads * value_size]."""
+    q, k, v = (array.astype(np.float64) for array in (q, k, v))
+    longest = max(lengths)
+    full = np.zeros((len(lengths), heads, longest, longest))
+    full += 0 if mask is None else mask.astype(np.float64)
+    split = [array.reshape(len(array), heads, -1) for array in (q, k, v)]
+    results, bounds, start = [], [], 0
+    for number, length in enumerate(lengths):
+        if not length:
+            continue
+        own = [array[start : start + length] for array in split]
+        parts = [
+            one_head(*(array[:, head] for array in own), scale, full[number, head, :length, :length])
+            for head in range(heads)
+        ]
+        results.append(np.concatenate([result for result, _ in parts], 1))
+        bounds.append(np.concatenate([bound for _, bound in parts], 1))
+        start += length
+    return np.concatenate(results), np.concatenate(bounds)
+
+
+def check(arrays, kernel, pool, *, heads, lengths, scale=0.3, mask=None, layouts=LAYOUTS):
+    """Every layout within the bound; layouts move numbers only. Returns the result."""
+    expected, bound = reference(*arrays, heads, scale, lengths, mask)
+    results = []
+    for panels in layouts:
+        given = [pack_tokens(a, pool, kernel=kernel) for a in arrays] if "input" in panels else arrays
+        out = np.full(expected.shape, np.nan, np.float32)
+        attend(
+            *given, pool, kernel=kernel, heads=heads, scale=scale, lengths=lengths, mask=mask, panels=panels,
+            out=out,
+        )  # fmt: skip
+        laid = [
+            pack_tokens(a.astype(np.float32), pool, kernel=kernel) if "output" in panels else a
+            for a in (expected, bound)
+        ]
+        difference = abs(out - laid[0])
+        assert (difference <= laid[1] + EPS * abs(laid[0])).all(), (panels, difference.max())
+        results.append(out)
+    return results[0]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with NativePool(2) as threads:
+        yield threads
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("tokens", [1, 5, 6, 7, 8, 9, 15, 16, 17, 63, 64, 65, 197])
+def test_every_token_count_around_the_tiles(kernel, tokens, pool):
+    rng = np.random.default_rng(tokens)
+    for heads, size, value_size in ((2, 8, 8), (3, 5, 7)):
+        arrays = operands(rng, [tokens], heads, size, value_size)
+        check(arrays, kernel, pool, heads=heads, lengths=[tokens])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    ("size", "value_size"), [(1, 1), (4, 4), (32, 32), (64, 64), (80, 80), (64, 1), (4, 33), (33, 4)]
+)
+def test_head_sizes(kernel, size, value_size, pool):
+    rng = np.random.default_rng(size + value_size)
+    arrays = operands(rng, [21, 44], 2, size, value_size)
+    check(arrays, kernel, pool, heads=2, lengths=[21, 44], scale=size**-0.5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [5, 1],
+        [3, 4],  # too few tokens for panels
+        [3, 5],
+        [0, 7, 0, 9, 0],
+        [1] * 20,
+        [13, 0, 60, 100],
+        [63, 1, 64, 69],
+        [65, 65, 65],
+        [2, 190, 3, 2],
+    ],
+    ids=str,
+)
+def test_sequences_that_cross_panels(kernel, lengths, pool):
+    rng = np.random.default_rng(sum(lengths))
+    check(operands(rng, lengths, 2, 6, 9), kernel, pool, heads=2, lengths=lengths)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("tokens", [1, 7, 19, 65])
+def test_masks_of_every_shape(kernel, tokens, pool):
+    rng = np.random.default_rng(tokens)
+    batch, heads = 3, 2
+    arrays = operands(rng, [tokens] * batch, heads, 4)
+    for broadcast in range(16):
+        full = (batch, heads, tokens, tokens)
+        shape = [1 if broadcast >> axis & 1 else size for axis, size in enumerate(full)]
+        mask = rng.standard_normal(shape).astype(np.float32)
+        layouts = LAYOUTS if broadcast % 5 == 0 else LAYOUTS[3:]
+        check(arrays, kernel, pool, heads=heads, lengths=[tokens] * batch, mask=mask, layouts=layouts)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30, -1e9])
+@pytest.mark.parametrize("per_query", [False, True])
+def test_hidden_keys_have_no_weight(kernel, hidden, per_query, pool):
+    rng = np.random.default_rng(3)
+    lengths = [37, 37]
+    q, k, v = operands(rng, lengths, 2, 8)
+    mask = np.where(rng.random((2, 1, 37 if per_query else 1, 37)) < 0.5, hidden, 0).astype(np.float32)
+    mask[..., 0] = 0
+    check([q, k, v], kernel, pool, heads=2, lengths=lengths, mask=mask)
+    if per_query:
+        return
+    settings = {"kernel": kernel, "heads": 2, "scale": 0.3, "lengths": lengths, "mask": mask}
+    before = attend(q, k, v, pool, **settings)
+    unseen = (mask != 0).reshape(-1)
+    k[unseen] *= -7
+    v[unseen] += 1e6
+    assert np.array_equal(attend(q, k, v, pool, **settings), before)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30])
+@pytest.mark.parametrize("per_query", [False, True])
+def test_a_row_that_is_hidden_entirely_spreads_evenly(kernel, hidden, per_query, pool):
+    rng = np.random.default_rng(4)
+    lengths = [21, 21]
+    q, k, v = operands(rng, lengths, 2, 8)
+    mask = np.zeros((2, 1, 21 if per_query else 1, 21), np.float32)
+    mask[1, :, 2 if per_query else 0] = hidden
+    out = check([q, k, v], kernel, pool, heads=2, lengths=lengths, mask=mask)
+    rows = slice(23, 24) if per_query else slice(21, 42)
+    np.testing.assert_allclose(out[rows], np.tile(v[21:].mean(0), (len(out[rows]), 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("factor", [30.0, 1000.0, 1e15])
+def test_large_scores_do_not_overflow(kernel, factor, pool):
+    """Each query sees the one key that is its own direction; the others are as far away as floats go."""
+    rng = np.random.default_rng(5)
+    axes = np.eye(16, dtype=np.float32)[rng.permutation(16)] * np.float32(factor)
+    v = rng.standard_normal((16, 5)).astype(np.float32)
+    out = attend(axes, -axes, v, pool, kernel=kernel, heads=1, scale=-1.0, lengths=[16])
+    np.testing.assert_allclose(out, v, rtol=1e-6)
+    out = attend(axes, axes, v, pool, kernel=kernel, heads=1, scale=1e-30, lengths=[16])
+    expected, bound = reference(axes, axes, v, 1, 1e-30, [16])
+    assert (abs(out - expected) <= bound + EPS).all()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_scores_far_below_the_largest_keep_their_precision(kernel, pool):
+    """Weights from 1 down to 2^-100, seen one at a time: values are their inverses."""
+    powers = np.arange(0, 100, dtype=np.float32)
+    q, k = np.ones((100, 1), np.float32), -powers[:, None] * np.float32(np.log(2))
+    v = np.diag(2.0**powers).astype(np.float32)
+    out = attend(q, k, v, pool, kernel=kernel, heads=1, scale=1.0, lengths=[100])
+    np.testing.assert_allclose(out, np.full((100, 100), 0.5), rtol=100 * EPS)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("panels", LAYOUTS, ids=str)
+def test_equal_results_for_any_thread_count(kernel, panels):
+    rng = np.random.default_rng(6)
+    for lengths, masked in (([150], True), ([40, 0, 77, 3], False)):
+        arrays = operands(rng, lengths, 5, 8)
+        mask = rng.standard_normal((1, 1, 150, 150)).astype(np.float32) if masked else None
+        results = []
+        for threads in (1, 2, 4):
+            with NativePool(threads) as workers:
+                results.append(
+                    attend(
+                        *arrays, workers, kernel=kernel, heads=5, scale=0.3, lengths=lengths, mask=mask,
+                        panels=panels,
+                    )
+                )  # fmt: skip
+        assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("panels", [(), ("input", "output")], ids=str)
+def test_nan_in_one_query_stays_there(kernel, panels, pool):
+    rng = np.random.default_rng(7)
+    lengths, heads = [30, 25], 2
+    arrays = operands(rng, lengths, heads, 8)
+    settings = {"kernel": kernel, "heads": heads, "scale": 0.3, "lengths": lengths, "panels": panels}
+
+    def run(arrays):
+        given = [pack_tokens(a, pool, kernel=kernel) for a in arrays] if panels else arrays
+        return attend(*given, pool, **settings)
+
+    clean = run(arrays)
+    arrays[0][17, 3] = np.nan  # query 17, head 0
+    hit = np.zeros((55, 16), np.float32)
+    hit[17, :8] = 1
+    expected = (pack_tokens(hit, pool, kernel=kernel) if panels else hit) == 1
+    out = run(arrays)
+    assert np.array_equal(np.isnan(out), expected)
+    assert np.array_equal(out[~expected], clean[~expected])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_nan_and_infinite_values_stay_in_their_feature_and_sequence(kernel, pool):
+    rng = np.random.default_rng(8)
+    q, k, v = operands(rng, [9, 20], 2, 8)
+    v[12, 3] = np.nan
+    v[15, 4] = np.inf
+    out = attend(q, k, v, pool, kernel=kernel, heads=2, scale=0.3, lengths=[9, 20])
+    expected = np.ones(out.shape, bool)
+    expected[9:, 3:5] = False
+    assert np.array_equal(np.isfinite(out), expected)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_misaligned_memory(kernel, pool):
+    rng = np.random.default_rng(9)
+    arrays = []
+    for array in operands(rng, [40], 2, 9):
+        moved = np.empty(array.size + 1, np.float32)[1:].reshape(array.shape)
+        moved[...] = array
+        arrays.append(moved)
+    check(arrays, kernel, pool, heads=2, lengths=[40])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_tokens(kernel, pool):
+    empty = np.empty((0, 8), np.float32)
+    for lengths in ([], [0], [0, 0]):
+        out = attend(empty, empty, empty, pool, kernel=kernel, heads=2, scale=1.0, lengths=lengths)
+        assert out.shape == (0, 8)
+
+
+@pytest.mark.skipif(not kernel_supported("avx2"), reason="this processor has no avx2")
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_kernel_sets_agree_about_masks_that_are_no_numbers(bad, pool):
+    rng = np.random.default_rng(10)
+    arrays = operands(rng, [20], 2, 4)
+    mask = np.zeros((1, 1, 1, 20), np.float32)
+    mask[..., 5] = bad
+    scalar, avx2 = (
+        attend(*arrays, pool, kernel=kernel, heads=2, scale=0.3, lengths=[20], mask=mask)
+        for kernel in ("scalar", "avx2")
+    )
+    np.testing.assert_allclose(avx2, scalar, atol=1e-6, equal_nan=True)
+    assert np.isnan(scalar).all() == np.isnan(bad)
+
+
+def test_bad_arguments_are_refused(pool):
+    x = np.ones((4, 8), np.float32)
+    settings = {"kernel": "scalar", "heads": 2, "scale": 1.0, "lengths": [4]}
+    with pytest.raises(InputError, match=r"k must be float32 \(4, 8\) in C order"):
+        attend(x, x[:3], x, pool, **settings)
+    with pytest.raises(InputError, match="heads must be >= 1 and divide 8 and 8 features, got 3"):
+        attend(x, x, x, pool, **settings | {"heads": 3})
+    with pytest.raises(InputError, match="heads must be >= 1 and divide 8 and 8 features, got 0"):
+        attend(x, x, x, pool, **settings | {"heads": 0})
+    with pytest.raises(InputError, match="lengths must not be negative, got -1"):
+        attend(x, x, x, pool, **settings | {"lengths": [5, -1]})
+    with pytest.raises(InputError, match=r"mask must have the shape \(1, 2, 4, 4\) .* got \(1, 1, 4, 3\)"):
+        attend(x, x, x, pool, **settings, mask=np.zeros((1, 1, 4, 3), np.float32))
+    with pytest.raises(InputError, match=r"a mask needs sequences of one length, got \[1, 3\]"):
+        attend(x, x, x, pool, **settings | {"lengths": [1, 3]}, mask=np.zeros((2, 1, 1, 1), np.float32))
+    with pytest.raises(InputError, match="no 'mmx' kernels"):
+        attend(x, x, x, pool, **settings | {"kernel": "mmx"})
