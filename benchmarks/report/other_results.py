@@ -48,11 +48,11 @@ def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
 
 
 def result_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
-    """One sentence per memory result, and per kernel result; `folder` is where the README links to."""
+    """One sentence per memory result, and per kernel result on single weights; `folder` is where the README links to."""
     for name, entry in results.items():
         if entry.get("kind") == _MEMORY:
             yield _memory_sentence(name, entry, folder)
-        elif "ceilings" in entry:
+        elif "ceilings" in entry and all(row.get("block_rows", 1) == 1 for row in entry["rows"]):
             yield _kernel_sentence(name, entry, folder)
 
 

@@ -71,7 +71,7 @@ def test_blocks_that_share_weights(key, arrays):
     assert len({node.inputs[Input.VALUES] for node in stacked}) == arrays
     x = _RNG.standard_normal((2, 9, 16)).astype(np.float32)
     wanted = run_sparse_graph(_graph(body), x, use_library=False)
-    np.testing.assert_allclose(run_sparse_graph(model, x, use_library=True), wanted, atol=2e-5)
+    np.testing.assert_allclose(run_sparse_graph(model, x, use_library=True), wanted, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,10 @@ def test_equal_numbers_with_and_without_the_library(mask):
         wanted = run_sparse_graph(_graph(body, inputs), **feed, **bias, use_library=False)
         for use_library in (True, False):
             got = run_sparse_graph(model, **feed, **bias, use_library=use_library)
-            np.testing.assert_allclose(got, wanted, atol=2e-5)
+            seen = (
+                feed["attention_mask"] == 1
+            )  # nobody reads padded queries, whose windows may be hidden entirely
+            np.testing.assert_allclose(got[seen], wanted[seen], atol=2e-5)
 
 
 def _mask_of(body, inputs=_INPUTS):
@@ -95,7 +98,7 @@ def test_a_padding_mask_has_one_row_and_is_written_once():
     value = _mask_of(_PADDING + "m = Expand (p, rows)\n" + _QKV + _END.format(mask=", m"))
     assert [str(size) for size in value.shape] == ["N", "1", "1", "T"]
     again = (
-        "h2 = Attention <" + _HEADS + ", scale = 0.3> (q, k, v, m)\n y2 = MatMul (h2, d)\n y = Add (y1, y2)\n"
+        "h2 = Attention <" + _HEADS + ", scale = 0.2> (q, k, v, m)\n y2 = MatMul (h2, d)\n y = Add (y1, y2)\n"
     )
     body = _PADDING + "m = Expand (p, rows)\n" + _QKV + _END.format(mask=", m").replace("y =", "y1 =") + again
     model = _graph(body)
