@@ -78,8 +78,11 @@ class Keys {
   int64_t count() const { return static_cast<int64_t>(segments_.size()); }
 
  private:
-  // Each part is padded to whole groups: at most one group more for each panel that the sequence touches.
-  static int64_t lanes(int64_t length) { return length + kLanes * (length / kLanes + 2); }
+  // Each part is padded to whole groups. Panels beside others are at least half as wide as the widest.
+  static int64_t lanes(int64_t length) {
+    const int64_t parts = length / (kMaxWidth / 2 * kLanes) + 2;
+    return length + parts * (kLanes - 1);
+  }
 
   Scratch copies_;
   std::vector<KeySegment> segments_;
