@@ -185,7 +185,13 @@ def _peer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _missing(peers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(line for entry in peers.values() for line in entry["unavailable"].values()))
+    """Why peers that no result holds were not measured."""
+    comparisons = (
+        c for entry in peers.values() for setting in entry["settings"] for c in setting["comparisons"]
+    )
+    measured = {c["baseline"] for c in comparisons}
+    absent = (item for entry in peers.values() for item in entry["unavailable"].items())
+    return list(dict.fromkeys(line for name, line in absent if name not in measured))
 
 
 def _machine(entry: Mapping[str, Any]) -> str:
