@@ -12,8 +12,11 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.stages import STAGES, Stage
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe, load_recipe, recipe_digest
+from platon_compress.tasks.training import prune_config
 
 __all__ = ["continue_run", "read_recipe_of", "run_recipe", "stage_names", "write_result"]
+
+_MANY_STEPS = 1_000_000  # the real number is known only with the data; no interval is too long for this one
 
 
 def run_recipe(
@@ -24,6 +27,8 @@ def run_recipe(
     Returns the results of all finished stages by name. Raises what the stages raise; a stage that failed or
     was killed leaves nothing behind, and the next call starts with it.
     """
+    if recipe.prune is not None:
+        prune_config(recipe.prune, _MANY_STEPS)  # refuse impossible settings before anything is written
     folder = RunFolder.open(output, recipe.kind, recipe_digest(recipe))
     return _run(folder, recipe, reporter, until)
 
