@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import isotonic_regression
 
 from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.benchmarks.random_masks import random_mask
 from platon_compress.benchmarks.timing import measure_interleaved
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
@@ -281,7 +282,7 @@ def _model(shape: tuple[int, int], density: float | None, block_rows: int = 1) -
         arrays = {"bias": bias} | (
             {"weight_t": weight.T}
             if density is None
-            else _csr_arrays(weight * _mask(rng, shape, density, block_rows))
+            else _csr_arrays(weight * random_mask(rng, shape, density, block_rows))
         )
         initializers += [
             numpy_helper.from_array(np.ascontiguousarray(a), f"{n}{number}") for n, a in arrays.items()
@@ -294,11 +295,6 @@ def _model(shape: tuple[int, int], density: float | None, block_rows: int = 1) -
     graph = helper.make_graph(nodes, "linears", [x], outputs, initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
     return helper.make_model(graph, ir_version=10, opset_imports=opsets)
-
-
-def _mask(rng: np.random.Generator, shape: tuple[int, int], density: float, block_rows: int) -> np.ndarray:
-    kept = rng.random((-(-shape[0] // block_rows), shape[1])) < density
-    return np.repeat(kept, block_rows, axis=0)[: shape[0]]
 
 
 def _csr_arrays(weight: np.ndarray) -> dict[str, np.ndarray]:

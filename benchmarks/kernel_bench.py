@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from platon_compress.benchmarks.environment import describe_environment
+from platon_compress.benchmarks.random_masks import random_mask
 from platon_compress.benchmarks.timing import measure_interleaved
 from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import (
@@ -301,8 +302,7 @@ def _rate(work: Callable[[int], int], rounds: int) -> tuple[float, float]:
 
 def _random_layer(shape: Shape, density: float, block_rows: int, seed: int) -> tuple[NativeLinear, int]:
     rng = np.random.default_rng([seed, shape.out_features, shape.in_features])
-    blocks = rng.random((-(-shape.out_features // block_rows), shape.in_features)) < density
-    mask = np.repeat(blocks, block_rows, axis=0)[: shape.out_features]
+    mask = random_mask(rng, (shape.out_features, shape.in_features), density, block_rows)
     columns = np.nonzero(mask)[1]
     starts = np.concatenate([[0], np.cumsum(mask.sum(axis=1))])
     linear = NativeLinear(

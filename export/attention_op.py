@@ -18,10 +18,21 @@ from onnx import parser
 
 from platon_compress.export.sparse_linear import DOMAIN
 
-__all__ = ["ATTENTION_VERSION", "OP_TYPE", "AttentionInput", "attention_function", "is_attention", "variant"]
+__all__ = [
+    "ATTENTION_VERSION",
+    "HIDDEN",
+    "OP_TYPE",
+    "AttentionInput",
+    "attention_function",
+    "is_attention",
+    "variant",
+]
 
 OP_TYPE = "Attention"
 ATTENTION_VERSION = 4
+# What hides a key, here and in the kernel. Not the lowest float32: ONNX Runtime returns zeros for a row that is hidden
+# entirely with it, softmax spreads evenly over such a row.
+HIDDEN = -1e30
 
 
 class AttentionInput(IntEnum):
@@ -35,11 +46,6 @@ class AttentionInput(IntEnum):
 
 
 _SPLIT = "Q1, K1, V1 = Split <axis = -1, num_outputs = 3> (Q)"
-_WHOLE = """
-  Q1 = Identity (Q)
-  K1 = Identity (K)
-  V1 = Identity (V)
-"""
 # ONNX Runtime's Attention broadcasts batch and heads of a mask, not its queries and keys.
 _MASK = """
   tokens = Shape <start = 1, end = 2> (Q)
@@ -47,11 +53,10 @@ _MASK = """
   scores = Expand (mask, spread)
 """
 # Number of each token's sequence: how many sequences end at or before it. Tokens of others are hidden.
-_LENGTHS = """
-  axis = Constant <value = int64 {0}> ()
-  step = Constant <value = int64 {1}> ()
-  last = Constant <value = int64[1] {1}> ()
-  first = Constant <value = int64[1] {0}> ()
+_LENGTHS = f"""
+  axis = Constant <value = int64 {{0}}> ()
+  step = Constant <value = int64 {{1}}> ()
+  last = Constant <value = int64[1] {{1}}> ()
   ends = CumSum (lengths, axis)
   rows = Shape <start = 1, end = 2> (Q)
   count = Squeeze (rows)
@@ -62,8 +67,8 @@ _LENGTHS = """
   sequence = ReduceSum <keepdims = 0> (behind64, last)
   sequence_column = Unsqueeze (sequence, last)
   same = Equal (sequence_column, sequence)
-  shown = Constant <value = float {0.0}> ()
-  hidden = Constant <value = float {-1e30}> ()
+  shown = Constant <value = float {{0.0}}> ()
+  hidden = Constant <value = float {{{HIDDEN}}}> ()
   scores = Where (same, shown, hidden)
 """
 
@@ -90,8 +95,9 @@ def variant(node: ir.Node) -> tuple[str, ...]:
 def attention_function(parts: tuple[str, ...], opset: int) -> ir.Function:
     """The body that fits a :func:`variant`, in standard operators of version `opset` (23 or later)."""
     scores = {"mask": _MASK, "lengths": _LENGTHS}
-    steps = [_SPLIT if "stacked" in parts else _WHOLE, *(scores[part] for part in parts[1:])]
-    operands = "Q1, K1, V1, scores" if len(parts) > 1 else "Q1, K1, V1"
+    form, *masked = parts
+    steps = [_SPLIT] * (form == "stacked") + [scores[part] for part in masked]
+    operands = ", ".join(["Q1, K1, V1" if form == "stacked" else "Q, K, V", *["scores"] * len(masked)])
     proto = parser.parse_function(
         f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n'
         f"{OP_TYPE} <num_heads, scale, format_version: int = {ATTENTION_VERSION}, "

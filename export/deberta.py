@@ -16,12 +16,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from platon_compress.export.attention_op import HIDDEN
+
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["constant_projections", "disentangled_attention_for_export"]
-
-_HIDDEN = -1e30
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ class _Disentangled:
             self._split(projection(hidden_states))
             for projection in (self.attention.query_proj, self.attention.key_proj, self.attention.value_proj)
         )
-        term = torch.where(attention_mask.bool(), 0.0, _HIDDEN)
+        term = torch.where(attention_mask.bool(), 0.0, HIDDEN)
         rising = torch.arange(1 - tokens, tokens + 1, device=hidden_states.device)
         if "c2p" in self.tables:  # entry (i, j) has the distance i - j, which falls along the row
             table = self.tables["c2p"].index_select(1, self._rows(-rising))

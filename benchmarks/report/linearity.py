@@ -3,13 +3,13 @@
 python -P -m platon_compress.benchmarks.report.linearity benchmarks/results/training.json benchmarks/results/training.png
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, PlatonError
+from platon_compress.benchmarks.report.plot_command import run_plot_command
+from platon_compress.errors import InputError
 
 __all__ = ["main", "write_linearity"]
 
@@ -41,14 +41,7 @@ def write_linearity(result: Mapping[str, Any], path: str | Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line above; exit 2 on bad input."""
-    try:
-        if len(arguments) != 2:
-            raise InputError(f"give a result and a picture's path, got {len(arguments)} arguments")
-        write_linearity(json.loads(Path(arguments[0]).read_text(encoding="utf-8")), arguments[1])
-    except (PlatonError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    return run_plot_command(write_linearity, arguments)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ fixes (more tokens share a weight's bytes). Up: useful GFLOP/s. The roof is the 
 loads from the first-level cache times operations per byte, and arithmetic on registers.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.benchmarks.kernel_bench import bytes_loaded
-from platon_compress.errors import InputError, PlatonError
+from platon_compress.benchmarks.report.plot_command import run_plot_command
+from platon_compress.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,14 +58,7 @@ def write_roofline(result: Mapping[str, Any], path: str | Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line above; exit 2 on bad input."""
-    try:
-        if len(arguments) != 2:
-            raise InputError(f"give a result and a picture's path, got {len(arguments)} arguments")
-        write_roofline(json.loads(Path(arguments[0]).read_text(encoding="utf-8")), arguments[1])
-    except (PlatonError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    return run_plot_command(write_roofline, arguments)
 
 
 def _intensity(row: Mapping[str, Any]) -> float:

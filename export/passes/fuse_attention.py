@@ -13,21 +13,19 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from platon_compress.export.attention_op import HIDDEN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.passes._sizes import sizes_in
 
-__all__ = ["ATTENTION_OPSET", "FuseAttention"]
+__all__ = ["ATTENTION_OPSET", "NEVER", "FuseAttention"]
 
 ATTENTION_OPSET = 23
 
 _TO_HEADS = (0, 2, 1, 3)  # [batch, tokens, heads, size] <-> [batch, heads, tokens, size]
 _SWAP_LAST = (0, 1, 3, 2)
 _UNCHANGED = (0, 1, 2, 3)
-_NEVER = -1e4  # a score this low has the probability 0 in float32
-# What hides a key. Not the lowest float32: ONNX Runtime returns zeros for a row that is hidden entirely with it,
-# softmax spreads evenly over such a row.
-_HIDDEN = -1e30
+NEVER = -1e4  # a score this low has the probability 0 in float32
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,9 @@ def _split_mask(scores: ir.Value | None) -> tuple[ir.Value | None, _Mask | None]
         return (scores, None) if mask is None else (node.inputs[own], _Mask(mask))
     condition, kept, other = node.inputs
     if condition is not None and _is_never(other):
-        return kept, _Mask(_unexpanded(condition, kept), (0.0, _HIDDEN))
+        return kept, _Mask(_unexpanded(condition, kept), (0.0, HIDDEN))
     if condition is not None and _is_never(kept):
-        return other, _Mask(_unexpanded(condition, other), (_HIDDEN, 0.0))
+        return other, _Mask(_unexpanded(condition, other), (HIDDEN, 0.0))
     return scores, None
 
 
@@ -160,7 +158,7 @@ def _unexpanded(condition: ir.Value, scores: ir.Value | None) -> ir.Value:
 
 def _is_never(value: ir.Value | None) -> bool:
     number = g.scalar(value)
-    return number is not None and number < _NEVER
+    return number is not None and number < NEVER
 
 
 def _split_scale(value: ir.Value | None) -> tuple[ir.Value | None, float]:
@@ -253,7 +251,7 @@ def _mask_for(end: ir.Node, mask: _Mask, queries: ir.Value, axis: int) -> ir.Val
     if not isinstance(graph, ir.Graph):
         raise TypeError("a mask can only be prepared in the main graph")
     if mask.choices is None:
-        floor = g.add_constant(graph, "hidden_score", np.array(_HIDDEN, np.float32))
+        floor = g.add_constant(graph, "hidden_score", np.array(HIDDEN, np.float32))
         value = g.insert_before(end, "Max", [mask.value, floor])
     else:
         numbers = [g.add_constant(graph, f"score_{n:g}", np.array(n, np.float32)) for n in mask.choices]

@@ -56,11 +56,8 @@ def _takes(user: ir.Node, place: int) -> bool:
 
 def _is_for(value: ir.Value | None, attention: ir.Node) -> bool:
     """Absent, or computed by a sparse layer for this attention only."""
-    producer = None if value is None else value.producer()
-    written = producer is not None and is_sparse_linear(producer)
-    alone = (
-        value is not None
-        and all(user is attention for user, _ in value.uses())
-        and not value.is_graph_output()
-    )
-    return value is None or (written and alone)
+    if value is None:
+        return True
+    producer = value.producer()
+    alone = all(user is attention for user, _ in value.uses()) and not value.is_graph_output()
+    return alone and producer is not None and is_sparse_linear(producer)

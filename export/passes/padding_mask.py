@@ -12,14 +12,14 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from platon_compress.export.attention_op import HIDDEN
 from platon_compress.export.passes import _graph as g
+from platon_compress.export.passes.fuse_attention import NEVER
 
 __all__ = ["PADDING_MASK", "hides_padding", "padding_scores"]
 
 PADDING_MASK = "attention_mask"
 _NAME = "padding_scores"
-_HIDDEN = -1e30  # as in fuse_attention and in the kernel: far below any score, and finite
-_NEVER = -1e4
 _LONGEST = 512  # tokens up to which a constant of the mask is taken for a window or a table, and tried out
 
 
@@ -47,7 +47,7 @@ def padding_scores(graph: ir.Graph) -> ir.Value:
     if mask is None or mask.shape is None:
         raise TypeError(f"the graph has no input {PADDING_MASK}")
     floats = g.insert_before(first, "Cast", [mask], {"to": ir.DataType.FLOAT.value})
-    one, hidden = (g.add_constant(graph, f"{_NAME}_{n:g}", np.array(n, np.float32)) for n in (1.0, _HIDDEN))
+    one, hidden = (g.add_constant(graph, f"{_NAME}_{n:g}", np.array(n, np.float32)) for n in (1.0, HIDDEN))
     padded = g.insert_before(first, "Sub", [one, floats])
     scores = g.insert_before(first, "Mul", [padded, hidden])
     axes = g.add_constant(graph, f"{_NAME}_axes", np.array([1, 2], np.int64))
@@ -101,7 +101,7 @@ def _reach(part: _Part) -> int:
     found = [0]
     for value in part.constants:
         array = np.asarray(value.const_value, np.float64)  # type: ignore[arg-type]
-        usual = array[(abs(array) < np.iinfo(np.int32).max) & (array > _NEVER)]
+        usual = array[(abs(array) < np.iinfo(np.int32).max) & (array > NEVER)]
         found += [*array.shape, int(abs(usual).max(initial=0))]
     return max(found)
 
@@ -143,7 +143,7 @@ def _agrees(evaluator: ReferenceEvaluator, part: _Part, source: ir.Value, valid:
     if scores.ndim != 4 or (scores.shape[0], scores.shape[3]) != (batch, tokens):
         return False
     shown = np.broadcast_to(valid[:, None, None, :] == 1, scores.shape)
-    return bool((scores[shown] == 0).all() and (scores[~shown] <= _NEVER).all())
+    return bool((scores[shown] == 0).all() and (scores[~shown] <= NEVER).all())
 
 
 def _measured(node: ir.Node, sizes: tuple[int, ...]) -> np.ndarray:

@@ -22,7 +22,6 @@ from platon_compress.export.passes.padding_mask import PADDING_MASK, hides_paddi
 __all__ = ["remove_padding"]
 
 _NAME = "remove_padding"
-_MASK = PADDING_MASK
 _UNARY = frozenset({"Gelu", "FastGelu", "Relu", "Tanh", "Erf", "Sigmoid", "Identity", "Sqrt"})
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 
@@ -30,7 +29,7 @@ _BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 def remove_padding(model: ir.Model) -> PassReport:
     """Rewrite `model` in place; `applied` counts the operators that run on valid tokens only afterwards."""
     graph = model.graph
-    mask = next((value for value in graph.inputs if value.name == _MASK), None)
+    mask = next((value for value in graph.inputs if value.name == PADDING_MASK), None)
     start = next((n for n in graph if n.op_type == "LayerNormalization" and _is_hidden(n.outputs[0])), None)
     if mask is None or start is None:
         return PassReport(
@@ -60,7 +59,6 @@ class _Packing:
         self._anchor = anchor
         self._packed: dict[ir.Value, ir.Value] = {}  # value as it was -> [1, valid, features]
         self._unpacked: dict[ir.Value, ir.Value] = {}
-        self._hides_padding: dict[ir.Value, bool] = {}  # masks that were looked at
 
     def run(self) -> int:
         """Number of operators moved."""
@@ -112,11 +110,8 @@ class _Packing:
             return False
         mask = node.inputs[AttentionInput.MASK]
         operands = node.inputs[: AttentionInput.V + 1]
-        if mask is None or not all(value is None or value in self._packed for value in operands):
-            return False
-        if mask not in self._hides_padding:
-            self._hides_padding[mask] = hides_padding(mask, self._graph)
-        return self._hides_padding[mask]
+        packed = all(value is None or value in self._packed for value in operands)
+        return mask is not None and packed and hides_padding(mask, self._graph)
 
     def _attend_by_length(self, node: ir.Node) -> None:
         """Each sequence attends to itself: there is nothing left to hide."""

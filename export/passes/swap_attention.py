@@ -13,6 +13,7 @@ from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.passes.padding_mask import hides_padding, padding_scores
 from platon_compress.export.sparse_linear import DOMAIN, is_sparse_linear
+from platon_compress.export.sparse_linear import OP_TYPE as SPARSE
 
 __all__ = ["SwapAttention"]
 
@@ -69,17 +70,25 @@ def _beside_sparse(node: ir.Node) -> bool:
 
 def _same_tokens(node: ir.Node) -> bool:
     """Whether Q, K and V are known to have one number of tokens, or are computed from the same activations."""
-    operands = node.inputs[: AttentionInput.V + 1]
-    if any(value is None or g.rank(value) != 3 for value in operands):
+    operands = [value for value in node.inputs[: AttentionInput.V + 1] if g.rank(value) == 3]
+    if len(operands) < 3:
         return False
-    tokens = {None if value is None or value.shape is None else _name(value.shape[1]) for value in operands}
-    producers = [None if value is None else value.producer() for value in operands]
-    sources = {None if p is None or not is_sparse_linear(p) else p.inputs[0] for p in producers}
-    return (len(tokens) == 1 and None not in tokens) or (len(sources) == 1 and None not in sources)
+    tokens, sources = {_tokens(value) for value in operands}, {_source(value) for value in operands}
+    return any(len(found) == 1 and None not in found for found in (tokens, sources))
 
 
-def _name(size: int | ir.SymbolicDim) -> int | str | None:
+def _tokens(value: ir.Value | None) -> int | str | None:
+    """The number of tokens, or its name."""
+    if value is None or value.shape is None:
+        return None
+    size = value.shape[1]
     return size if isinstance(size, int) else size.value
+
+
+def _source(value: ir.Value | None) -> ir.Value | None:
+    """What the sparse layer that computes `value` reads."""
+    layer = g.produced_by(value, SPARSE)
+    return layer.inputs[0] if layer is not None and is_sparse_linear(layer) else None
 
 
 def _simplified(mask: ir.Value, anchor: ir.Node) -> ir.Value:

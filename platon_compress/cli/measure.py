@@ -92,9 +92,7 @@ def bench_kernel(
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
     runs: Annotated[int, typer.Option("--runs", help="Timed rounds per cell.")] = 20,
-    pause: Annotated[
-        float, typer.Option("--pause", help="Seconds before each call; 0: caches warm.")
-    ] = 0.005,
+    pause: Annotated[float, typer.Option("--pause", help="Seconds before each call; 0: caches warm.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""

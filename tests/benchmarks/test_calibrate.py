@@ -15,6 +15,7 @@ from platon_compress.benchmarks.calibrate import (
     calibration_scope,
     write_cost_table,
 )
+from platon_compress.benchmarks.random_masks import random_mask
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.planning import CostTable, PlanConfig
@@ -152,7 +153,7 @@ def test_scope_of_blocks_asks_for_blocks(rows, wanted):
 def test_tables_of_blocks_say_so(tmp_path):
     made = calibrate([(30, 16)], [0.3], [3], [1], block_rows=4, runs=1)
     assert made["method"]["masks"] == "uniformly random 4x1 blocks"
-    weight = module._mask(np.random.default_rng(0), (30, 16), 0.3, 4)
+    weight = random_mask(np.random.default_rng(0), (30, 16), 0.3, 4)
     assert np.array_equal(weight[:28:4], weight[3:28:4])
     assert 0 < weight.mean() < 0.6
     with pytest.raises(

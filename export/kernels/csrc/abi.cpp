@@ -106,8 +106,9 @@ bool reported(char* error, size_t error_size, Body&& body) noexcept {
   return false;
 }
 
+Layout layout(int panels) { return panels ? Layout::kPanels : Layout::kTokens; }
+
 LinearSpec linear_spec(const PlatonSpec& spec) {
-  const auto layout = [](int panels) { return panels ? Layout::kPanels : Layout::kTokens; };
   LinearSpec result;
   result.bias.assign(spec.bias, spec.bias + spec.bias_length);
   result.scale.assign(spec.scale, spec.scale + spec.scale_length);
@@ -195,7 +196,6 @@ PLATON_EXPORT int platon_pack_tokens(const char* kernels, const float* x, int64_
 PLATON_EXPORT int platon_attend(const char* kernels, const PlatonAttention* call, void* pool, char* error,
                                 size_t error_size) {
   return platon::reported(error, error_size, [&] {
-    const auto layout = [](int panels) { return panels ? platon::Layout::kPanels : platon::Layout::kTokens; };
     const int64_t* strides = call->mask_strides;
     platon::AttentionData data{{call->q, call->q_features, call->q_first, call->size},
                                {call->k, call->k_features, call->k_first, call->size},
@@ -203,7 +203,8 @@ PLATON_EXPORT int platon_attend(const char* kernels, const PlatonAttention* call
                                std::vector<int64_t>(call->lengths, call->lengths + call->length_count),
                                {call->mask, strides[0], strides[1], strides[2], strides[3]},
                                call->out};
-    const platon::AttentionSpec spec{call->heads, call->scale, layout(call->input_panels), layout(call->output_panels)};
+    const platon::AttentionSpec spec{call->heads, call->scale, platon::layout(call->input_panels),
+                                     platon::layout(call->output_panels)};
     platon::attend(platon::find_kernels(kernels), spec, data, ThreadPool::run, pool);
   });
 }

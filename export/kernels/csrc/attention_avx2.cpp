@@ -1,17 +1,10 @@
 // AVX2 + FMA attention of one block of queries. Scores lie as [key][query]: the softmax needs no sum across lanes.
-// Standard headers come before the target pragma (see kernel_avx2.cpp).
 #include <type_traits>
 
-#include "kernels.h"
+#include "kernel_avx2.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-#include <immintrin.h>
+#include "avx2_begin.h"
 
 #include "math_avx2.h"
 
@@ -162,16 +155,12 @@ void attend_width(const AttentionBlock& block) {
 
 }  // namespace
 
-void avx2_attend(const AttentionBlock& block) {
+void attend_avx2(const AttentionBlock& block) {
   if (block.queries > kLanes) return attend_width<2>(block);
   attend_width<1>(block);
 }
 
 }  // namespace platon
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "avx2_end.h"
 #endif

@@ -1,5 +1,4 @@
-// AVX2 + FMA kernels. Standard headers come before the target pragma, so that no inline function of theirs is
-// compiled for AVX2 and then shared with code that runs on older processors.
+// AVX2 + FMA kernels.
 #include "kernel_avx2.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
@@ -13,13 +12,7 @@ bool supported() {
 }  // namespace
 }  // namespace platon
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-#include <immintrin.h>
+#include "avx2_begin.h"
 
 #include "math_avx2.h"
 
@@ -281,13 +274,9 @@ void burn_load(int64_t rounds) {
 
 const Kernels avx2_kernels = {"avx2",         supported,    pack,      pad,       multiply_avx2,
                               multiply4_avx2, finish,       finish_panel, add,    normalize,
-                              avx2_attend,    burn_fma,     burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
+                              attend_avx2,    burn_fma,     burn_load, 2 * kLanes * kBurnRegisters, 4 * kLanes * kBurnLoads};
 
 }  // namespace platon
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "avx2_end.h"
 #endif

@@ -1,4 +1,4 @@
-// Between the files of the AVX2 kernels: what kernel_avx2_multiply.cpp holds of Kernels.
+// Between the files of the AVX2 kernels: what kernel_avx2_multiply.cpp and attention_avx2.cpp hold of Kernels.
 #pragma once
 #include "kernels.h"
 
@@ -6,5 +6,6 @@ namespace platon {
 
 void multiply_avx2(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc);
 void multiply4_avx2(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc);
+void attend_avx2(const AttentionBlock& block);
 
 }  // namespace platon

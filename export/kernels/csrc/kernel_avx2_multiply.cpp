@@ -1,16 +1,9 @@
 // The AVX2 + FMA products of one block of weights and one panel: single rows, and four rows that share their columns.
-// Standard headers come before the target pragma, see kernel_avx2.cpp.
 #include "kernel_avx2.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
-#include <immintrin.h>
+#include "avx2_begin.h"
 
 namespace platon {
 namespace {
@@ -196,9 +189,5 @@ void multiply4_avx2(const Block& block, const Panel& panel, const float* bias, c
 
 }  // namespace platon
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "avx2_end.h"
 #endif

@@ -1,4 +1,5 @@
 // Portable kernels: no intrinsics, plain loops that a compiler may vectorise for any target.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels.h"
@@ -90,6 +91,48 @@ void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, 
   }
 }
 
+// visit(segment, key in the segment, number of the key), for every key in order.
+template <class Visit>
+void each_key(const AttentionBlock& block, const Visit& visit) {
+  int64_t number = 0;
+  for (int64_t i = 0; i < block.segment_count; ++i)
+    for (int64_t key = 0; key < block.segments[i].count; ++key) visit(block.segments[i], key, number++);
+}
+
+// Scores of one query into column `t`; returns the largest.
+float score(const AttentionBlock& block, int t) {
+  float largest = -INFINITY;
+  each_key(block, [&](const KeySegment& segment, int64_t key, int64_t number) {
+    float sum = 0.0f;
+    for (int64_t f = 0; f < block.size; ++f) sum += block.q[f * kAttentionQueries + t] * segment.k[f * segment.stride + key];
+    sum *= block.scale;
+    if (block.key_mask) sum += block.key_mask[number];
+    if (block.query_mask) sum += block.query_mask[number * kAttentionQueries + t];
+    block.scores[number * kAttentionQueries + t] = sum;
+    largest = std::max(largest, sum);
+  });
+  return largest;
+}
+
+void attend(const AttentionBlock& block) {
+  for (int t = 0; t < block.queries; ++t) {
+    const float largest = score(block, t);
+    float total = 0.0f;
+    each_key(block, [&](const KeySegment&, int64_t, int64_t number) {
+      float& value = block.scores[number * kAttentionQueries + t];
+      value = std::exp(value - largest);
+      total += value;
+    });
+    for (int64_t f = 0; f < block.value_size; ++f) {
+      float sum = 0.0f;
+      each_key(block, [&](const KeySegment& segment, int64_t key, int64_t number) {
+        sum += segment.v[f * segment.stride + key] * block.scores[number * kAttentionQueries + t];
+      });
+      block.out[f * kAttentionQueries + t] = sum / total;
+    }
+  }
+}
+
 constexpr int kBurnTerms = 8;
 
 void burn_fma(int64_t rounds) {
@@ -123,7 +166,7 @@ const Kernels scalar_kernels = {"scalar",
                                 finish_panel,
                                 add,
                                 normalize,
-                                scalar_attend,
+                                attend,
                                 burn_fma,
                                 burn_load,
                                 2 * kBurnTerms,

@@ -103,9 +103,7 @@ struct Kernels {
 #define PLATON_KERNELS(X) X(scalar)
 #endif
 
-#define PLATON_DECLARE(name)            \
-  extern const Kernels name##_kernels; \
-  void name##_attend(const AttentionBlock& block);
+#define PLATON_DECLARE(name) extern const Kernels name##_kernels;
 PLATON_KERNELS(PLATON_DECLARE)
 #undef PLATON_DECLARE
 

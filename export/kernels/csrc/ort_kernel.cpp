@@ -33,7 +33,6 @@ int64_t Tensor::length(const char* name, ort::ElementType expected) const {
   return shape[0];
 }
 
-// The product of all dimensions but the last, which must be `features` (any when negative).
 int64_t token_count(const Tensor& x, int64_t features) {
   x.floats("X");
   if (x.shape.empty() || (features >= 0 && x.shape.back() != features))

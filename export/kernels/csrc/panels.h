@@ -10,7 +10,8 @@ namespace platon {
 // Runs body(data, i) for every i in [0, total), in any order, on any thread; returns when all are done.
 using ParallelFor = void (*)(void* pool, void (*body)(void* data, size_t i), size_t total, void* data);
 
-// How activations lie in memory. kPanels: the panels of Panels one after the other, [features][panel.tokens], so that neighbouring layers need not transpose; fewer than kLanes tokens stay kTokens.
+// kPanels: the panels of Panels one after the other, [features][panel.tokens], so that neighbouring layers need not
+// transpose; fewer than kLanes tokens stay kTokens.
 enum class Layout : int { kTokens, kPanels };
 
 // Tokens in groups of kLanes, cut into panels as equal as possible (197 tokens: 7 + 6 + 6 + 6 groups).

@@ -7,17 +7,10 @@ from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import (
     NativePool,
     attend,
-    kernel_names,
     kernel_supported,
     pack_tokens,
 )
 
-KERNELS = [
-    pytest.param(
-        name, marks=pytest.mark.skipif(not kernel_supported(name), reason=f"this processor has no {name}")
-    )
-    for name in kernel_names()
-]
 LAYOUTS = [(), ("input",), ("output",), ("input", "output")]
 EPS = float(np.finfo(np.float32).eps)
 HIDDEN = -1e30  # the kernel cuts masks off here
@@ -92,7 +85,6 @@ def pool():
         yield threads
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("tokens", [1, 5, 6, 7, 8, 9, 15, 16, 17, 63, 64, 65, 197])
 def test_every_token_count_around_the_tiles(kernel, tokens, pool):
     rng = np.random.default_rng(tokens)
@@ -101,7 +93,6 @@ def test_every_token_count_around_the_tiles(kernel, tokens, pool):
         check(arrays, kernel, pool, heads=heads, lengths=[tokens])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
     ("size", "value_size"), [(1, 1), (4, 4), (32, 32), (64, 64), (80, 80), (64, 1), (4, 33), (33, 4)]
 )
@@ -111,7 +102,6 @@ def test_head_sizes(kernel, size, value_size, pool):
     check(arrays, kernel, pool, heads=2, lengths=[21, 44], scale=size**-0.5)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
     "lengths",
     [
@@ -132,7 +122,6 @@ def test_sequences_that_cross_panels(kernel, lengths, pool):
     check(operands(rng, lengths, 2, 6, 9), kernel, pool, heads=2, lengths=lengths)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("tokens", [1, 7, 19, 65])
 def test_masks_of_every_shape(kernel, tokens, pool):
     rng = np.random.default_rng(tokens)
@@ -146,7 +135,6 @@ def test_masks_of_every_shape(kernel, tokens, pool):
         check(arrays, kernel, pool, heads=heads, lengths=[tokens] * batch, mask=mask, layouts=layouts)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30, -1e9])
 @pytest.mark.parametrize("per_query", [False, True])
 def test_hidden_keys_have_no_weight(kernel, hidden, per_query, pool):
@@ -166,7 +154,6 @@ def test_hidden_keys_have_no_weight(kernel, hidden, per_query, pool):
     assert np.array_equal(attend(q, k, v, pool, **settings), before)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30])
 @pytest.mark.parametrize("per_query", [False, True])
 def test_a_row_that_is_hidden_entirely_spreads_evenly(kernel, hidden, per_query, pool):
@@ -180,7 +167,6 @@ def test_a_row_that_is_hidden_entirely_spreads_evenly(kernel, hidden, per_query,
     np.testing.assert_allclose(out[rows], np.tile(v[21:].mean(0), (len(out[rows]), 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("factor", [30.0, 1000.0, 1e15])
 def test_large_scores_do_not_overflow(kernel, factor, pool):
     """Each query sees the one key that is its own direction; the others are as far away as floats go."""
@@ -194,7 +180,6 @@ def test_large_scores_do_not_overflow(kernel, factor, pool):
     assert (abs(out - expected) <= bound + EPS).all()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_scores_far_below_the_largest_keep_their_precision(kernel, pool):
     """Weights from 1 down to 2^-100, seen one at a time: values are their inverses."""
     powers = np.arange(0, 100, dtype=np.float32)
@@ -204,7 +189,6 @@ def test_scores_far_below_the_largest_keep_their_precision(kernel, pool):
     np.testing.assert_allclose(out, np.full((100, 100), 0.5), rtol=100 * EPS)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("panels", LAYOUTS, ids=str)
 def test_equal_results_for_any_thread_count(kernel, panels):
     rng = np.random.default_rng(6)
@@ -223,7 +207,6 @@ def test_equal_results_for_any_thread_count(kernel, panels):
         assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("panels", [(), ("input", "output")], ids=str)
 def test_nan_in_one_query_stays_there(kernel, panels, pool):
     rng = np.random.default_rng(7)
@@ -245,7 +228,6 @@ def test_nan_in_one_query_stays_there(kernel, panels, pool):
     assert np.array_equal(out[~expected], clean[~expected])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_nan_and_infinite_values_stay_in_their_feature_and_sequence(kernel, pool):
     rng = np.random.default_rng(8)
     q, k, v = operands(rng, [9, 20], 2, 8)
@@ -257,7 +239,6 @@ def test_nan_and_infinite_values_stay_in_their_feature_and_sequence(kernel, pool
     assert np.array_equal(np.isfinite(out), expected)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_misaligned_memory(kernel, pool):
     rng = np.random.default_rng(9)
     arrays = []
@@ -268,7 +249,6 @@ def test_misaligned_memory(kernel, pool):
     check(arrays, kernel, pool, heads=2, lengths=[40])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_no_tokens(kernel, pool):
     empty = np.empty((0, 8), np.float32)
     for lengths in ([], [0], [0, 0]):

@@ -14,12 +14,6 @@ from platon_compress.export.kernels.native import (
     selected_kernel,
 )
 
-KERNELS = [
-    pytest.param(
-        name, marks=pytest.mark.skipif(not kernel_supported(name), reason=f"this processor has no {name}")
-    )
-    for name in kernel_names()
-]
 ACTIVATIONS = {
     "": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
@@ -79,7 +73,6 @@ def check(linear, dense, x, bias, activation, kernel, threads=1):
     return y
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("density", [0.0, 0.05, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize(
     ("out_features", "in_features"), [(1, 1), (7, 63), (8, 64), (9, 65), (40, 255), (130, 129), (385, 257)]
@@ -94,7 +87,6 @@ def test_shapes_and_densities(kernel, density, out_features, in_features):
         check(linear, dense, x, bias, "", kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_every_token_count_around_the_panels(kernel):
     rng = np.random.default_rng(1)
     dense = random_weight(rng, 20, 70, 0.2)
@@ -103,7 +95,6 @@ def test_every_token_count_around_the_panels(kernel):
         check(linear, dense, rng.standard_normal((tokens, 70)).astype(np.float32), None, "", kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_activations_over_their_whole_range(kernel, activation):
     dense = np.eye(24, dtype=np.float32)
@@ -112,7 +103,6 @@ def test_activations_over_their_whole_range(kernel, activation):
     check(native(dense, bias, activation), dense, x, bias, activation, kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_nan_and_large_values_come_through(kernel, activation):
     x = np.array([[np.nan, 1e30, -1e30, 0.0]], np.float32)
@@ -125,7 +115,6 @@ def test_nan_and_large_values_come_through(kernel, activation):
     assert y[0, 3] == 0
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_uneven_rows_and_columns(kernel):
     """Full rows, empty rows, a full column and an empty band of columns in one matrix."""
     rng = np.random.default_rng(2)
@@ -140,7 +129,6 @@ def test_uneven_rows_and_columns(kernel):
         check(native(dense, bias), dense, x, bias, "", kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_equal_results_for_any_thread_count(kernel):
     rng = np.random.default_rng(3)
     dense = random_weight(rng, 800, 200, 0.1)
@@ -152,7 +140,6 @@ def test_equal_results_for_any_thread_count(kernel):
         assert np.array_equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
 @pytest.mark.parametrize("density", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize(
@@ -168,7 +155,6 @@ def test_blocks_of_four_rows(kernel, structure, density, out_features, in_featur
             check(linear, dense, x, given, "", kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
 def test_blocks_at_every_panel_width(kernel, structure):
     rng = np.random.default_rng(11)
@@ -180,7 +166,6 @@ def test_blocks_at_every_panel_width(kernel, structure):
         check(linear, dense, rng.standard_normal((tokens, 300)).astype(np.float32), None, "", kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_blocks_beside_very_uneven_rows(kernel):
     """Full rows cut chunks at any row, so that some groups of four lie in two chunks."""
     rng = np.random.default_rng(12)
@@ -190,7 +175,6 @@ def test_blocks_beside_very_uneven_rows(kernel):
     check(native(dense), dense, x, None, "", kernel)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
 def test_equal_results_of_blocks_for_any_thread_count(kernel, structure):
     rng = np.random.default_rng(13)
@@ -202,7 +186,6 @@ def test_equal_results_of_blocks_for_any_thread_count(kernel, structure):
         assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("structure", ["4x1", "mixed", "ragged"])
 def test_blocks_touch_no_column_that_a_row_lacks(kernel, structure):
     """0 * inf would be NaN: rows without the column must stay finite."""
@@ -225,7 +208,6 @@ def test_blocks_share_their_columns_when_packed():
         assert expected - 0.1 < beside_values < expected + 0.4
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_misaligned_input_and_output(kernel):
     rng = np.random.default_rng(4)
     dense = random_weight(rng, 33, 50, 0.3)
@@ -237,7 +219,6 @@ def test_misaligned_input_and_output(kernel):
     np.testing.assert_allclose(out, x @ dense.T, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_wide_columns(kernel):
     rng = np.random.default_rng(5)
     dense = random_weight(rng, 11, 400, 0.1)
@@ -283,7 +264,6 @@ def test_bad_arguments_are_refused():
             linear.run(np.ones((2, 4), np.float32), pool, kernel="mmx")
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 16, 31, 64, 65, 73, 128, 197])
 def test_layers_that_keep_panels_between_them(kernel, tokens):
     """Token-major in, panels between two layers, token-major out; and one packed input for two layers."""
@@ -319,7 +299,6 @@ def epilogue_layer(rng, out_features, in_features, panels):
     return layer, reference
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("tokens", [1, 7, 8, 9, 31, 64, 65, 130, 197])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(
@@ -348,7 +327,6 @@ def test_residual_and_norm_behind_the_product(kernel, tokens, threads, panels):
     np.testing.assert_allclose(again, y, atol=1e-5)  # without the sum
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_norm_of_values_far_from_zero(kernel):
     rng = np.random.default_rng(5)
     layer, reference = epilogue_layer(rng, 768, 20, ())
@@ -361,7 +339,6 @@ def test_norm_of_values_far_from_zero(kernel):
     )  # float32 holds the sum to 6e-5 itself
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 def test_equal_norms_for_any_thread_count(kernel):
     rng = np.random.default_rng(6)
     layer, _ = epilogue_layer(rng, 1000, 300, ("output",))
