@@ -15,6 +15,8 @@ struct Sequence {
   int64_t start, length;
 };
 
+constexpr int64_t kBlock = kAttentionWidth * kLanes;  // queries
+
 // Everything that the work items of one call share.
 struct Call {
   const Kernels& kernels;
@@ -51,6 +53,11 @@ int64_t place(const Part& part, int64_t features, int64_t feature) {
   return part.panel_first * features + feature * part.panel.tokens + part.first - part.panel_first;
 }
 
+// The part's tokens as a panel of their own.
+Panel own_panel(const Part& part) {
+  return {static_cast<int>(part.count), static_cast<int>((part.count + kLanes - 1) / kLanes)};
+}
+
 // Keys and values of one head: where they lie, or copied out of a token-major input.
 class Keys {
  public:
@@ -65,7 +72,7 @@ class Keys {
       if (call.panel_layout(call.spec.input))
         return segments_.push_back({k.data + place(part, k.features, k_first), v.data + place(part, v.features, v_first),
                                     part.panel.tokens, part.count});
-      const Panel panel{static_cast<int>(part.count), static_cast<int>((part.count + kLanes - 1) / kLanes)};
+      const Panel panel = own_panel(part);
       float* v_copy = copy + k.size * panel.stride();
       call.kernels.pack(k.data + part.first * k.features + k_first, k.features, panel, k.size, copy);
       call.kernels.pack(v.data + part.first * v.features + v_first, v.features, panel, v.size, v_copy);
@@ -92,25 +99,24 @@ class Keys {
 void read_queries(const Call& call, const Part& part, int64_t head, float* q) {
   const AttentionOperand& x = call.data.q;
   const int64_t feature = x.first + head * x.size;
-  if (!call.panel_layout(call.spec.input)) {
-    const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
+  const Panel block = own_panel(part);
+  if (!call.panel_layout(call.spec.input))
     return call.kernels.pack(x.data + part.first * x.features + feature, x.features, block, x.size, q);
-  }
   const float* source = x.data + place(part, x.features, feature);
-  if (part.count < kAttentionQueries) std::fill(q, q + x.size * kAttentionQueries, 0.0f);
-  for (int64_t f = 0; f < x.size; ++f, q += kAttentionQueries, source += part.panel.tokens)
+  if (!block.whole()) std::fill(q, q + x.size * block.stride(), 0.0f);
+  for (int64_t f = 0; f < x.size; ++f, q += block.stride(), source += part.panel.tokens)
     std::copy(source, source + part.count, q);
 }
 
 void write_results(const Call& call, const Part& part, int64_t head, const float* results) {
   const int64_t size = call.data.v.size, features = call.spec.heads * size;
+  const Panel block = own_panel(part);
   if (!call.panel_layout(call.spec.output)) {
-    const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
     float* target = call.data.out + part.first * features + head * size;
     return call.kernels.finish(results, static_cast<int>(size), block, Activation::kNone, target, features);
   }
   float* target = call.data.out + place(part, features, head * size);
-  for (int64_t f = 0; f < size; ++f, results += kAttentionQueries, target += part.panel.tokens)
+  for (int64_t f = 0; f < size; ++f, results += block.stride(), target += part.panel.tokens)
     std::copy(results, results + part.count, target);
 }
 
@@ -137,27 +143,27 @@ class Head {
   // Blocks of queries never cross a panel.
   void run() {
     each_part(call_, sequence_, [&](const Part& part) {
-      for (int64_t done = 0; done < part.count; done += kAttentionQueries)
-        run_block({part.panel, part.panel_first, part.first + done, std::min<int64_t>(kAttentionQueries, part.count - done)});
+      for (int64_t done = 0; done < part.count; done += kBlock)
+        run_block({part.panel, part.panel_first, part.first + done, std::min(kBlock, part.count - done)});
     });
   }
 
  private:
   // Queries, results, scores and mask of one block.
   static size_t floats(const AttentionData& data, int64_t keys, bool per_query) {
-    const int64_t mask = data.mask.data ? keys * (per_query ? kAttentionQueries : 1) : 0;
-    return static_cast<size_t>(kAttentionQueries * (data.q.size + data.v.size + keys) + mask);
+    const int64_t mask = data.mask.data ? keys * (per_query ? kBlock : 1) : 0;
+    return static_cast<size_t>(kBlock * (data.q.size + data.v.size + keys) + mask);
   }
-  float* results() const { return memory_.data() + kAttentionQueries * call_.data.q.size; }
-  float* scores() const { return results() + kAttentionQueries * call_.data.v.size; }
-  float* packed_mask() const { return scores() + kAttentionQueries * sequence_.length; }
+  float* results() const { return memory_.data() + kBlock * call_.data.q.size; }
+  float* scores() const { return results() + kBlock * call_.data.v.size; }
+  float* packed_mask() const { return scores() + kBlock * sequence_.length; }
 
   void run_block(const Part& part) {
     const AttentionData& data = call_.data;
     read_queries(call_, part, head_, memory_.data());
     if (per_query_) pack_mask(part);
     const float* mask = mask_ ? packed_mask() : nullptr;
-    call_.kernels.attend({static_cast<int>(part.count), data.q.size, data.v.size, memory_.data(), keys_.data(),
+    call_.kernels.attend({own_panel(part), data.q.size, data.v.size, memory_.data(), keys_.data(),
                           keys_.count(), call_.spec.scale, per_query_ ? nullptr : mask, per_query_ ? mask : nullptr,
                           scores(), results()});
     write_results(call_, part, head_, results());
@@ -166,13 +172,13 @@ class Head {
   // The block's part of a mask that has a row for each query, as rows of keys.
   void pack_mask(const Part& part) const {
     const AttentionMask& mask = call_.data.mask;
-    const Panel block{static_cast<int>(part.count), kAttentionQueries / kLanes};
+    const Panel block = own_panel(part);
     const float* rows = mask_ + (part.first - sequence_.start) * mask.query_stride;
     const int64_t keys = sequence_.length, once = mask.key_stride ? keys : 1;
     float* packed = packed_mask();
     call_.kernels.pack(rows, mask.query_stride, block, once, packed);
-    for (int64_t i = 0; i < once * kAttentionQueries; ++i) packed[i] = cut_off(packed[i]);
-    for (int64_t key = once; key < keys; ++key) std::copy(packed, packed + kAttentionQueries, packed + key * kAttentionQueries);
+    for (int64_t i = 0; i < once * block.stride(); ++i) packed[i] = cut_off(packed[i]);
+    for (int64_t key = once; key < keys; ++key) std::copy(packed, packed + block.stride(), packed + key * block.stride());
   }
 
   const Call& call_;

@@ -11,24 +11,41 @@
 namespace platon {
 namespace {
 
-constexpr int kTile = kAttentionKeys;  // keys or value features times two groups of queries: 12 sums in registers
+// Keys, or value features, whose sums fit in the registers beside kWidth groups of queries.
+template <int kWidth>
+constexpr int kTile = kWidth == 4 ? 3 : kWidth == 3 ? 4 : 6;
 
 template <int kRows, int kWidth>
 using Sums = __m256[kRows][kWidth];
 
-// sums[i][w] += left[i * left_row] * right[w] over `depth` steps, in which left and right move by their steps.
+// sums[i][w] += left[i * left_row] * right[w] over `depth` steps, in which left and right move by their steps. The few
+// of either side stay in registers while the others pass, so that 12 sums leave enough; unrolled, because beside a busy
+// neighbour on the same core every instruction counts.
 template <int kRows, int kWidth>
 inline void multiply_tile(const float* left, int64_t left_row, int64_t left_step, const float* right, int64_t depth,
                           Sums<kRows, kWidth>& sums) {
-  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kAttentionQueries) {
-    __m256 vectors[kWidth];
-#pragma GCC unroll 2
-    for (int w = 0; w < kWidth; ++w) vectors[w] = _mm256_loadu_ps(right + w * kLanes);
+#pragma GCC unroll 4
+  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kWidth * kLanes) {
+    if constexpr (kRows < kWidth) {
+      __m256 factors[kRows];
 #pragma GCC unroll 6
-    for (int i = 0; i < kRows; ++i) {
-      const __m256 factor = _mm256_broadcast_ss(left + i * left_row);
-#pragma GCC unroll 2
-      for (int w = 0; w < kWidth; ++w) sums[i][w] = _mm256_fmadd_ps(factor, vectors[w], sums[i][w]);
+      for (int i = 0; i < kRows; ++i) factors[i] = _mm256_broadcast_ss(left + i * left_row);
+#pragma GCC unroll 4
+      for (int w = 0; w < kWidth; ++w) {
+        const __m256 vector = _mm256_loadu_ps(right + w * kLanes);
+#pragma GCC unroll 6
+        for (int i = 0; i < kRows; ++i) sums[i][w] = _mm256_fmadd_ps(factors[i], vector, sums[i][w]);
+      }
+    } else {
+      __m256 vectors[kWidth];
+#pragma GCC unroll 4
+      for (int w = 0; w < kWidth; ++w) vectors[w] = _mm256_loadu_ps(right + w * kLanes);
+#pragma GCC unroll 6
+      for (int i = 0; i < kRows; ++i) {
+        const __m256 factor = _mm256_broadcast_ss(left + i * left_row);
+#pragma GCC unroll 4
+        for (int w = 0; w < kWidth; ++w) sums[i][w] = _mm256_fmadd_ps(factor, vectors[w], sums[i][w]);
+      }
     }
   }
 }
@@ -37,7 +54,7 @@ template <int kRows, int kWidth>
 inline void clear(Sums<kRows, kWidth>& sums) {
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int w = 0; w < kWidth; ++w) sums[i][w] = _mm256_setzero_ps();
 }
 
@@ -52,13 +69,13 @@ void score_tile(const AttentionBlock& block, const float* k, int64_t stride, int
   clear<kRows, kWidth>(sums);
   multiply_tile<kRows, kWidth>(k, 1, stride, block.q, block.size, sums);
   const __m256 scale = _mm256_set1_ps(block.scale * kLog2E), to_log2 = _mm256_set1_ps(kLog2E);
-  const int64_t place = key * kAttentionQueries;
+  const int64_t place = key * kWidth * kLanes;
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
-    const int64_t row = place + i * kAttentionQueries;
+    const int64_t row = place + i * kWidth * kLanes;
     __m256 mask = _mm256_setzero_ps();
     if constexpr (kMask == Mask::kPerKey) mask = _mm256_mul_ps(_mm256_broadcast_ss(block.key_mask + key + i), to_log2);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int w = 0; w < kWidth; ++w) {
       if constexpr (kMask == Mask::kPerQuery)
         mask = _mm256_mul_ps(_mm256_loadu_ps(block.query_mask + row + w * kLanes), to_log2);
@@ -78,31 +95,32 @@ void value_tile(const AttentionBlock& block, int64_t feature, const __m256 facto
   for (int64_t i = 0; i < block.segment_count; ++i) {
     const KeySegment& segment = block.segments[i];
     multiply_tile<kRows, kWidth>(segment.v + feature * segment.stride, segment.stride, 1, scores, segment.count, sums);
-    scores += segment.count * kAttentionQueries;
+    scores += segment.count * kWidth * kLanes;
   }
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int w = 0; w < kWidth; ++w)
-      _mm256_storeu_ps(block.out + (feature + i) * kAttentionQueries + w * kLanes, _mm256_mul_ps(sums[i][w], factor[w]));
+      _mm256_storeu_ps(block.out + (feature + i) * kWidth * kLanes + w * kLanes, _mm256_mul_ps(sums[i][w], factor[w]));
 }
 
 template <int kRows>
 using Rows = std::integral_constant<int, kRows>;
 
 // body(first, Rows) for full tiles of `count`, then once for what is left.
-template <class Body>
+template <int kSize, class Body>
 inline void each_tile(int64_t count, const Body& body) {
   int64_t first = 0;
-  for (; first + kTile <= count; first += kTile) body(first, Rows<kTile>());
-  switch (count - first) {
-    case 5: return body(first, Rows<5>());
-    case 4: return body(first, Rows<4>());
-    case 3: return body(first, Rows<3>());
-    case 2: return body(first, Rows<2>());
-    case 1: return body(first, Rows<1>());
-    default: return;
-  }
+  for (; first + kSize <= count; first += kSize) body(first, Rows<kSize>());
+  const int64_t left = count - first;
+  if constexpr (kSize > 5)
+    if (left == 5) return body(first, Rows<5>());
+  if constexpr (kSize > 4)
+    if (left == 4) return body(first, Rows<4>());
+  if constexpr (kSize > 3)
+    if (left == 3) return body(first, Rows<3>());
+  if (left == 2) return body(first, Rows<2>());
+  if (left == 1) return body(first, Rows<1>());
 }
 
 template <int kWidth, Mask kMask>
@@ -110,7 +128,7 @@ void score(const AttentionBlock& block, __m256 largest[kWidth]) {
   int64_t first = 0;
   for (int64_t i = 0; i < block.segment_count; ++i) {
     const KeySegment& segment = block.segments[i];
-    each_tile(segment.count, [&](int64_t key, auto rows) {
+    each_tile<kTile<kWidth>>(segment.count, [&](int64_t key, auto rows) {
       score_tile<decltype(rows)::value, kWidth, kMask>(block, segment.k + key, segment.stride, first + key, largest);
     });
     first += segment.count;
@@ -121,26 +139,26 @@ void score(const AttentionBlock& block, __m256 largest[kWidth]) {
 template <int kWidth>
 void exponentiate(const AttentionBlock& block, const __m256 largest[kWidth], __m256 factor[kWidth]) {
   __m256 total[kWidth];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int w = 0; w < kWidth; ++w) total[w] = _mm256_setzero_ps();
   int64_t keys = 0;
   for (int64_t i = 0; i < block.segment_count; ++i) keys += block.segments[i].count;
   float* scores = block.scores;
-  for (int64_t key = 0; key < keys; ++key, scores += kAttentionQueries)
-#pragma GCC unroll 2
+  for (int64_t key = 0; key < keys; ++key, scores += kWidth * kLanes)
+#pragma GCC unroll 4
     for (int w = 0; w < kWidth; ++w) {
       const __m256 value = exp2_8(_mm256_sub_ps(_mm256_loadu_ps(scores + w * kLanes), largest[w]));
       total[w] = _mm256_add_ps(total[w], value);
       _mm256_storeu_ps(scores + w * kLanes, value);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int w = 0; w < kWidth; ++w) factor[w] = _mm256_div_ps(_mm256_set1_ps(1.0f), total[w]);
 }
 
 template <int kWidth>
 void attend_width(const AttentionBlock& block) {
   __m256 largest[kWidth], factor[kWidth];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (int w = 0; w < kWidth; ++w) largest[w] = _mm256_set1_ps(-3.402823466e38f);
   if (block.key_mask)
     score<kWidth, Mask::kPerKey>(block, largest);
@@ -149,15 +167,19 @@ void attend_width(const AttentionBlock& block) {
   else
     score<kWidth, Mask::kNone>(block, largest);
   exponentiate<kWidth>(block, largest, factor);
-  each_tile(block.value_size,
+  each_tile<kTile<kWidth>>(block.value_size,
             [&](int64_t feature, auto rows) { value_tile<decltype(rows)::value, kWidth>(block, feature, factor); });
 }
 
 }  // namespace
 
 void attend_avx2(const AttentionBlock& block) {
-  if (block.queries > kLanes) return attend_width<2>(block);
-  attend_width<1>(block);
+  switch (block.queries.width) {
+    case 4: return attend_width<4>(block);
+    case 3: return attend_width<3>(block);
+    case 2: return attend_width<2>(block);
+    default: return attend_width<1>(block);
+  }
 }
 
 }  // namespace platon

@@ -3,21 +3,59 @@
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 
+#include <cstring>
+
 #include "avx2_begin.h"
 
 namespace platon {
 namespace {
 
 constexpr int kUnrolledLength = 16;  // runs up to this length have straight-line code of their own
+constexpr int kStep = 8;             // non-zeros whose offsets are read at once
 
 inline __m256 load(const char* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
 
 template <int kWidth>
-inline void add_nonzero(const float* value, const uint8_t* offset, const char* panel, __m256 sum[kWidth]) {
-  const __m256 weight = _mm256_broadcast_ss(value);
-  const char* column = panel + *offset * uint64_t{kWidth * kLanes * sizeof(float)};
+inline const char* column_of(const char* panel, uint64_t offset) {
+  return panel + offset * (kWidth * kLanes * sizeof(float));
+}
+
+template <int kWidth>
+inline void add_nonzero(__m256 weight, const char* column, __m256 sum[kWidth]) {
+  asm("" : "+r"(column));  // one register: Intel splits an FMA whose operand in memory needs two
 #pragma GCC unroll 8
   for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, load(column + w * 32), sum[w]);
+}
+
+// Non-zeros kIndex to kCount - 1 of at most kStep. The activations keep the load ports busy, so eight offsets come with
+// one load and four weights with another, to be taken apart in registers; `four` holds the weights around kIndex.
+template <int kWidth, int kChains, int kCount, int kIndex = 0>
+__attribute__((always_inline)) inline void add_step(const float* values, uint64_t offsets, __m256 four,
+                                                    const char* panel, __m256 (&sum)[kChains][kWidth]) {
+  constexpr int kLane = kIndex % 4;
+  constexpr bool kAlone = kLane == 0 && kIndex + 1 == kCount;
+  if constexpr (kAlone)
+    four = _mm256_broadcast_ss(values + kIndex);
+  else if constexpr (kLane == 0)
+    four = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(values + kIndex));
+  const __m256 weight = kAlone ? four : _mm256_permute_ps(four, kLane * 0x55);
+  add_nonzero<kWidth>(weight, column_of<kWidth>(panel, offsets >> (8 * kIndex) & 0xff), sum[kIndex % kChains]);
+  if constexpr (kIndex + 1 < kCount)
+    add_step<kWidth, kChains, kCount, kIndex + 1>(values, offsets, four, panel, sum);
+}
+
+// kCount non-zeros one behind the other.
+template <int kWidth, int kChains, int kCount>
+__attribute__((always_inline)) inline void add_nonzeros(const float* values, const uint8_t* offsets, const char* panel,
+                                                        __m256 (&sum)[kChains][kWidth]) {
+  if constexpr (kCount > 0) {
+    constexpr int kNow = kCount < kStep ? kCount : kStep;
+    static_assert(kStep == sizeof(uint64_t) && kStep <= kReadBehind + 1);
+    uint64_t eight;
+    std::memcpy(&eight, offsets, sizeof eight);
+    add_step<kWidth, kChains, kNow>(values, eight, _mm256_setzero_ps(), panel, sum);
+    add_nonzeros<kWidth, kChains, kCount - kNow>(values + kNow, offsets + kNow, panel, sum);
+  }
 }
 
 // Narrow panels sum in several chains, because each FMA waits four cycles for the one before it.
@@ -28,7 +66,7 @@ constexpr int chains(int width) { return width == 1 ? 4 : width <= 3 ? 2 : 1; }
 template <bool kStarts, int kWidth, int kLength>
 void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* offsets, const float* values,
                    const char* panel, const float* bias, float* acc) {
-  constexpr int kChains = chains(kWidth), kUnroll = 4;
+  constexpr int kChains = chains(kWidth);
   const int step = kLength ? kLength : length;
   for (int i = 0; i < count; ++i, offsets += step, values += step) {
     float* out = acc + static_cast<uintptr_t>(rows[i]) * (kWidth * kLanes);
@@ -41,16 +79,12 @@ void multiply_runs(int length, int count, const uint16_t* rows, const uint8_t* o
 #pragma GCC unroll 8
       for (int w = 0; w < kWidth; ++w) sum[c][w] = _mm256_setzero_ps();
     if constexpr (kLength > 0) {
-#pragma GCC unroll 16
-      for (int j = 0; j < kLength; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[j % kChains]);
+      add_nonzeros<kWidth, kChains, kLength>(values, offsets, panel, sum);
     } else {
       int j = 0;
-      for (; j + kUnroll <= length; j += kUnroll) {
-#pragma GCC unroll 4
-        for (int u = 0; u < kUnroll; ++u)
-          add_nonzero<kWidth>(values + j + u, offsets + j + u, panel, sum[u % kChains]);
-      }
-      for (; j < length; ++j) add_nonzero<kWidth>(values + j, offsets + j, panel, sum[0]);
+      for (; j + kStep <= length; j += kStep) add_nonzeros<kWidth, kChains, kStep>(values + j, offsets + j, panel, sum);
+      for (; j < length; ++j)
+        add_nonzero<kWidth>(_mm256_broadcast_ss(values + j), column_of<kWidth>(panel, offsets[j]), sum[0]);
     }
     constexpr int kUsed = kLength == 0 || kLength > kChains ? kChains : kLength;
 #pragma GCC unroll 8
@@ -85,7 +119,7 @@ constexpr RunKernels run_kernels;  // constant data: nothing here runs when the 
 template <int kWidth, int kFrom, int kGroups>
 inline void add_quad(const uint8_t* offset, const float* values, const char* panel,
                      __m256 (&sum)[kQuadRows][kGroups]) {
-  const char* column = panel + *offset * uint64_t{kWidth * kLanes * sizeof(float)};
+  const char* column = column_of<kWidth>(panel, *offset);
   __m256 x[kGroups];
 #pragma GCC unroll 3
   for (int g = 0; g < kGroups; ++g) x[g] = load(column + (kFrom + g) * 32);

@@ -104,31 +104,31 @@ float score(const AttentionBlock& block, int t) {
   float largest = -INFINITY;
   each_key(block, [&](const KeySegment& segment, int64_t key, int64_t number) {
     float sum = 0.0f;
-    for (int64_t f = 0; f < block.size; ++f) sum += block.q[f * kAttentionQueries + t] * segment.k[f * segment.stride + key];
+    for (int64_t f = 0; f < block.size; ++f) sum += block.q[f * block.queries.stride() + t] * segment.k[f * segment.stride + key];
     sum *= block.scale;
     if (block.key_mask) sum += block.key_mask[number];
-    if (block.query_mask) sum += block.query_mask[number * kAttentionQueries + t];
-    block.scores[number * kAttentionQueries + t] = sum;
+    if (block.query_mask) sum += block.query_mask[number * block.queries.stride() + t];
+    block.scores[number * block.queries.stride() + t] = sum;
     largest = std::max(largest, sum);
   });
   return largest;
 }
 
 void attend(const AttentionBlock& block) {
-  for (int t = 0; t < block.queries; ++t) {
+  for (int t = 0; t < block.queries.tokens; ++t) {
     const float largest = score(block, t);
     float total = 0.0f;
     each_key(block, [&](const KeySegment&, int64_t, int64_t number) {
-      float& value = block.scores[number * kAttentionQueries + t];
+      float& value = block.scores[number * block.queries.stride() + t];
       value = std::exp(value - largest);
       total += value;
     });
     for (int64_t f = 0; f < block.value_size; ++f) {
       float sum = 0.0f;
       each_key(block, [&](const KeySegment& segment, int64_t key, int64_t number) {
-        sum += segment.v[f * segment.stride + key] * block.scores[number * kAttentionQueries + t];
+        sum += segment.v[f * segment.stride + key] * block.scores[number * block.queries.stride() + t];
       });
-      block.out[f * kAttentionQueries + t] = sum / total;
+      block.out[f * block.queries.stride() + t] = sum / total;
     }
   }
 }

@@ -12,6 +12,7 @@ constexpr int kLanes = 8;         // tokens in one group (one 256-bit vector)
 constexpr int kMaxWidth = 8;      // groups in the widest panel: 8 accumulator registers
 constexpr int kMaxBlockColumns = 256;  // an offset inside a column block is one byte
 constexpr int kQuadRows = 4;      // rows of a 4x1 block
+constexpr int kReadBehind = 7;    // offsets and values that may be read, but not used, behind a block's last
 
 enum class Activation : int { kNone, kGelu, kGeluTanh, kRelu };
 
@@ -41,8 +42,7 @@ struct Panel {
   bool whole() const { return tokens == stride(); }
 };
 
-constexpr int kAttentionQueries = 16;  // two groups of queries times
-constexpr int kAttentionKeys = 6;      // six keys: as many sums as registers hold
+constexpr int kAttentionWidth = 4;  // groups in the widest block of queries
 constexpr float kHidden = -1e30f;      // where masks are cut off: a query from which all is hidden spreads evenly
 
 // Some of a head's keys and their values, feature-major: k[feature][stride] and v[feature][stride].
@@ -51,10 +51,10 @@ struct KeySegment {
   int64_t stride, count;
 };
 
-// One head's attention of up to kAttentionQueries queries. q, scores and out have rows of kAttentionQueries, whatever
-// stands behind the last query.
+// One head's attention of up to kAttentionWidth groups of queries. q, scores, query_mask and out have rows of
+// queries.stride(), whatever stands behind the last query.
 struct AttentionBlock {
-  int queries;
+  Panel queries;
   int64_t size, value_size;  // features of q and k; of v and out
   const float* q;            // [size]
   const KeySegment* segments;

@@ -116,12 +116,13 @@ void finish_sums(Call& call, const Item& item, float* acc) {
   write(call, whole, panel_sums, spec.output, call.data.out);
 }
 
-// Work item: one row chunk times one panel; neighbours in the order share the chunk's weights.
+// Work item: one row chunk times one panel. Neighbours in the order share the panel: the weights, read in sequence, can
+// come from afar, but the panel is read at random and should stay near.
 void multiply_item(void* data, size_t number) {
   Call& call = *static_cast<Call*>(data);
   const PackedWeights& weights = call.weights;
-  const int64_t chunk = static_cast<int64_t>(number) / call.panels.count();
-  const int64_t index = static_cast<int64_t>(number) % call.panels.count();
+  const int64_t chunk = static_cast<int64_t>(number) % weights.chunk_count();
+  const int64_t index = static_cast<int64_t>(number) / weights.chunk_count();
   const Item item{call.panels[index], index, weights.first_row(chunk), weights.rows(chunk)};
   const size_t lanes = static_cast<size_t>(item.panel.stride());
   const float* bias = call.data.bias ? call.data.bias : call.spec.bias.empty() ? nullptr : call.spec.bias.data();

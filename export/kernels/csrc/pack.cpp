@@ -26,8 +26,8 @@ PackedWeights::PackedWeights(const CsrView& csr) {
   in_features_ = csr.in_features;
   out_features_ = csr.out_features;
   cut_chunks(csr);
-  values_.reserve(csr.value_count);
-  offsets_.reserve(csr.value_count);
+  values_.reserve(csr.value_count + kReadBehind);
+  offsets_.reserve(csr.value_count + kReadBehind);
   ChunkRuns runs(csr);
   chunk_blocks_.push_back(0);
   for (int64_t chunk = 0; chunk < chunk_count(); ++chunk) {
@@ -36,6 +36,8 @@ PackedWeights::PackedWeights(const CsrView& csr) {
     chunk_blocks_.push_back(static_cast<int64_t>(blocks_.size()));
   }
   start_block(0, 1, false);  // where the last one ends
+  values_.resize(values_.size() + kReadBehind);
+  offsets_.resize(offsets_.size() + kReadBehind);
   offsets_.shrink_to_fit();  // quads have fewer of them than non-zeros
 }
 
@@ -64,7 +66,7 @@ void PackedWeights::cut_chunks(const CsrView& csr) {
 
 void PackedWeights::start_block(int64_t first_column, int run_rows, bool starts) {
   blocks_.push_back({first_column, static_cast<int64_t>(groups_.size()), static_cast<int64_t>(rows_.size()),
-                     static_cast<int64_t>(offsets_.size()), nnz(), run_rows, starts});
+                     static_cast<int64_t>(offsets_.size()), static_cast<int64_t>(values_.size()), run_rows, starts});
 }
 
 void PackedWeights::append(const CsrView& csr, const ChunkRuns& chunk) {

@@ -17,7 +17,7 @@ class PackedWeights {
 
   int64_t in_features() const { return in_features_; }
   int64_t out_features() const { return out_features_; }
-  int64_t nnz() const { return static_cast<int64_t>(values_.size()); }
+  int64_t nnz() const { return blocks_.back().value; }
   int64_t bytes() const;
 
   int64_t chunk_count() const { return static_cast<int64_t>(chunk_rows_.size()) - 1; }
