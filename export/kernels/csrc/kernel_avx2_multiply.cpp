@@ -12,6 +12,8 @@ namespace {
 
 constexpr int kUnrolledLength = 16;  // runs up to this length have straight-line code of their own
 constexpr int kStep = 8;             // non-zeros whose offsets are read at once
+// Loads bound wide panels; what else it takes to find a column and a weight bounds narrow ones.
+constexpr bool load_bound(int width) { return width > 4; }
 
 inline __m256 load(const char* p) { return _mm256_loadu_ps(reinterpret_cast<const float*>(p)); }
 
@@ -22,16 +24,18 @@ inline const char* column_of(const char* panel, uint64_t offset) {
 
 template <int kWidth>
 inline void add_nonzero(__m256 weight, const char* column, __m256 sum[kWidth]) {
-  asm("" : "+r"(column));  // one register: Intel splits an FMA whose operand in memory needs two
+  // One register: Intel splits an FMA whose operand in memory needs two.
+  if constexpr (load_bound(kWidth)) asm("" : "+r"(column));
 #pragma GCC unroll 8
   for (int w = 0; w < kWidth; ++w) sum[w] = _mm256_fmadd_ps(weight, load(column + w * 32), sum[w]);
 }
 
-// Non-zeros kIndex to kCount - 1 of at most kStep. The activations keep the load ports busy, so eight offsets come with
-// one load and four weights with another, to be taken apart in registers; `four` holds the weights around kIndex.
+// Non-zeros kIndex to kCount - 1 of at most kStep. Four weights come with one load, and where loads are scarce eight
+// offsets too, to be taken apart in registers: `four` holds the weights around kIndex, `eight` the offsets.
 template <int kWidth, int kChains, int kCount, int kIndex = 0>
-__attribute__((always_inline)) inline void add_step(const float* values, uint64_t offsets, __m256 four,
-                                                    const char* panel, __m256 (&sum)[kChains][kWidth]) {
+__attribute__((always_inline)) inline void add_step(const float* values, const uint8_t* offsets, __m256 four,
+                                                    uint64_t eight, const char* panel,
+                                                    __m256 (&sum)[kChains][kWidth]) {
   constexpr int kLane = kIndex % 4;
   constexpr bool kAlone = kLane == 0 && kIndex + 1 == kCount;
   if constexpr (kAlone)
@@ -39,9 +43,10 @@ __attribute__((always_inline)) inline void add_step(const float* values, uint64_
   else if constexpr (kLane == 0)
     four = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(values + kIndex));
   const __m256 weight = kAlone ? four : _mm256_permute_ps(four, kLane * 0x55);
-  add_nonzero<kWidth>(weight, column_of<kWidth>(panel, offsets >> (8 * kIndex) & 0xff), sum[kIndex % kChains]);
+  const uint64_t offset = load_bound(kWidth) ? eight >> (8 * kIndex) & 0xff : offsets[kIndex];
+  add_nonzero<kWidth>(weight, column_of<kWidth>(panel, offset), sum[kIndex % kChains]);
   if constexpr (kIndex + 1 < kCount)
-    add_step<kWidth, kChains, kCount, kIndex + 1>(values, offsets, four, panel, sum);
+    add_step<kWidth, kChains, kCount, kIndex + 1>(values, offsets, four, eight, panel, sum);
 }
 
 // kCount non-zeros one behind the other.
@@ -53,7 +58,7 @@ __attribute__((always_inline)) inline void add_nonzeros(const float* values, con
     static_assert(kStep == sizeof(uint64_t) && kStep <= kReadBehind + 1);
     uint64_t eight;
     std::memcpy(&eight, offsets, sizeof eight);
-    add_step<kWidth, kChains, kNow>(values, eight, _mm256_setzero_ps(), panel, sum);
+    add_step<kWidth, kChains, kNow>(values, offsets, _mm256_setzero_ps(), eight, panel, sum);
     add_nonzeros<kWidth, kChains, kCount - kNow>(values + kNow, offsets + kNow, panel, sum);
   }
 }
