@@ -89,7 +89,7 @@ def run_peer_benchmark(
     """
     folder, config = Path(onnx_dir), config or PeerConfig()
     with tempfile.TemporaryDirectory(prefix="platon-peers-") as scratch:
-        engines, unavailable = find_engines(folder, Path(scratch), config.pythons)
+        engines, unavailable = find_engines(folder, Path(scratch), config)
         inputs = describe_inputs(open_on(engines[OURS].model, threads=1))
         tokens: tuple[int | None, ...] = config.tokens if has_token_axis(inputs) else (None,)
         settings = list(product(config.batch, tokens))
@@ -119,9 +119,7 @@ def run_peer_benchmark(
     )
 
 
-def find_engines(
-    folder: Path, scratch: Path, pythons: Mapping[str, str]
-) -> tuple[dict[str, Engine], dict[str, str]]:
+def find_engines(folder: Path, scratch: Path, config: PeerConfig) -> tuple[dict[str, Engine], dict[str, str]]:
     """(engines to measure, reasons for those that cannot be). int8 is made in `scratch` when it is absent."""
     for file in ("dense.onnx", "compressed.onnx"):
         if not (folder / file).is_file():
@@ -134,8 +132,8 @@ def find_engines(
         unavailable[_INT8] = f"{_INT8} not measured: {(str(error) or 'no message').splitlines()[0]}"
     for name, model in files.items():
         engines[name] = Engine(name=name, kind="onnxruntime", model=model)
-    for name, kind, file in _PEERS:
-        python = _python_with(kind, pythons)
+    for name, kind, file in (peer for peer in _PEERS if peer[1] in config.peers):
+        python = _python_with(kind, config.pythons)
         if python is None:
             unavailable[name] = f"{name} not measured: {kind} is not installed here nor in .venv-{kind}"
         elif not (folder / file).is_file():

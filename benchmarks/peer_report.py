@@ -26,7 +26,10 @@ from typing import Any
 from platon_compress.benchmarks.timing import PairedRatio, compare
 from platon_compress.errors import InputError
 
-__all__ = ["Comparison", "PeerConfig", "PeerReport", "PeerSetting", "compare_ways"]
+__all__ = ["PEERS", "Comparison", "PeerConfig", "PeerReport", "PeerSetting", "compare_ways"]
+
+
+PEERS = ("torch", "openvino", "deepsparse")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +37,8 @@ class PeerConfig:
     """What is measured against other engines.
 
     runs: interleaved rounds, and inferences per isolated block. blocks: isolated and concurrent blocks per
-    engine. workers: concurrent processes, one thread each, for worker_seconds per block.
-    pythons: peer ("openvino", "deepsparse", "torch") to the Python of an environment that holds it.
+    engine. workers: concurrent processes, one thread each, for worker_seconds per block. peers: the engines beside
+    ONNX Runtime. pythons: peer ("openvino", "deepsparse", "torch") to the Python of an environment that holds it.
     """
 
     batch: tuple[int, ...] = (1,)
@@ -48,6 +51,7 @@ class PeerConfig:
     threads: int | None = None
     pause_seconds: float = 0.03
     seed: int = 0
+    peers: tuple[str, ...] = PEERS
     pythons: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,6 +60,9 @@ class PeerConfig:
             object.__setattr__(self, name, sizes)
             if not sizes or any(size < 1 for size in sizes):
                 raise InputError(f"{name} must hold sizes >= 1, got {list(sizes)}; for example {name}=(1,)")
+        object.__setattr__(self, "peers", tuple(self.peers))
+        if unknown := set(self.peers) - set(PEERS):
+            raise InputError(f"peers must be of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
         for name in ("runs", "blocks", "workers"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be >= 1, got {getattr(self, name)}")
@@ -66,7 +73,7 @@ class PeerConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"batch": list(self.batch), "tokens": list(self.tokens)}
+        return asdict(self) | {name: list(getattr(self, name)) for name in ("batch", "tokens", "peers")}
 
 
 @dataclass(frozen=True, kw_only=True)

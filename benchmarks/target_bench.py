@@ -1,7 +1,8 @@
 """The engine's targets: encoders of usual sizes with random masks, every linear of the blocks as CSR, in pairs.
 
     python -P -m platon_compress.benchmarks.target_bench -o benchmarks/results [--models minilm-l6,bert-base]
-        [--sparsity 0.8,0.9,0.95] [--peers | --only-peers] [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
+        [--sparsity 0.8,0.9,0.95] [--peers NAMES] [--only-peers] [--all-cells] [--blocks 3]
+        [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
 
 Weights are random: dense times do not depend on them, and random masks are what the targets are stated for.
 Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file.
@@ -19,7 +20,7 @@ from platon_compress.benchmarks.bench_report import BenchReport
 from platon_compress.benchmarks.config import BenchConfig
 from platon_compress.benchmarks.model_bench import run_benchmark
 from platon_compress.benchmarks.peer_bench import run_peer_benchmark
-from platon_compress.benchmarks.peer_report import PeerConfig
+from platon_compress.benchmarks.peer_report import PEERS, PeerConfig
 from platon_compress.benchmarks.result_files import save_result
 from platon_compress.errors import InputError, PlatonError
 
@@ -168,10 +169,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sparsity", default="0.8,0.9,0.95")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--peers", default="", help="also other engines, by name: " + ",".join(PEERS))
+    parser.add_argument("--only-peers", action="store_true", help="nothing but the other engines")
     parser.add_argument(
-        "--peers", action="store_true", help="also other engines, on the first cell of each model"
+        "--all-cells", action="store_true", help="peers on each cell, not only the model's first"
     )
-    parser.add_argument("--only-peers", action="store_true")
     parser.add_argument("--blocks", type=int, default=3, help="isolated and concurrent blocks per engine")
     parser.add_argument("--allow-changed-tree", action="store_true")
     return parser.parse_args(arguments)
@@ -191,7 +193,7 @@ def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.
         sparsity,
         options.onnx / stem,
         threads=options.threads,
-        pruned=options.peers or options.only_peers,
+        pruned=bool(options.peers or options.only_peers),
     )
     for batch, tokens in () if options.only_peers else target.cells:
         label = f"{stem}-batch{batch}" + (f"-tokens{tokens}" if tokens else "")
@@ -210,22 +212,27 @@ def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.
             sys.stdout.write(line + "\n")
         sys.stdout.flush()
     if options.peers or options.only_peers:
-        _measure_peers(target, stem, sparsity, folder, options)
+        cells = list(target.cells)
+        for batch, tokens in cells if options.all_cells else cells[:1]:
+            _measure_peers(target, stem, sparsity, (batch, tokens), options)
 
 
 def _measure_peers(
-    target: TargetModel, stem: str, sparsity: float, folder: Path, options: argparse.Namespace
+    target: TargetModel, stem: str, sparsity: float, cell: tuple[int, int | None], options: argparse.Namespace
 ) -> None:
-    """The model's first cell against every engine that is installed."""
-    batch, tokens = next(iter(target.cells))
+    """One cell against every engine that is wanted and installed."""
+    batch, tokens = cell
     config = PeerConfig(
         batch=(batch,),
         tokens=(tokens or 1,),
         threads=options.threads,
         runs=_rounds(options.runs, batch, tokens),
+        blocks=options.blocks,
+        peers=tuple(options.peers.split(",")) if options.peers else PEERS,
     )
-    compared = run_peer_benchmark(folder, config)
-    _save(f"{stem}-peers", compared.to_dict(), target, sparsity, options)
+    compared = run_peer_benchmark(options.onnx / stem, config)
+    label = "-".join([f"batch{batch}", *([f"tokens{tokens}"] if tokens else []), *config.peers])
+    _save(f"{stem}-peers-{label}", compared.to_dict(), target, sparsity, options)
     sys.stdout.write("".join(f"{target.title}, {sparsity:.0%}: {line}\n" for line in compared.lines()))
     sys.stdout.flush()
 

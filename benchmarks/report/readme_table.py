@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.benchmarks.bench_report import BenchReport
-from platon_compress.benchmarks.peer_bench import OURS
 from platon_compress.benchmarks.report.engine_table import engine_rows
 from platon_compress.benchmarks.report.other_results import (
     PADDING_HEAD,
@@ -22,6 +21,7 @@ from platon_compress.benchmarks.report.other_results import (
     padding_rows,
     result_sentences,
 )
+from platon_compress.benchmarks.report.peer_table import PEER_NOTE, missing_peers, peer_rows
 from platon_compress.benchmarks.report.tables import format_milliseconds, format_ratio
 from platon_compress.benchmarks.report.writing import escape_markdown
 from platon_compress.benchmarks.result_files import read_results
@@ -44,17 +44,6 @@ _MODEL_HEAD = (
     "accuracy dense",
     "accuracy compressed",
 )
-_PEER_HEAD = (
-    "model",
-    "sparsity",
-    "setting",
-    "compressed against",
-    "interleaved",
-    "isolated",
-    "concurrent",
-    "says",
-)
-
 _RESULTS_FOLDER = "benchmarks/results"
 
 _ENGINE_NOTE = (
@@ -87,7 +76,7 @@ def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
     measured = [entry for entry in results.values() if "variants" in entry]
     models = [entry for entry in measured if entry.get("masks") != "random"]
     engine = [entry for entry in measured if entry.get("masks") == "random"]
-    peers = {name: entry for name, entry in results.items() if entry.get("kind") == "peers"}
+    peers = [entry for entry in results.values() if entry.get("kind") == "peers"]
     parts = []
     if models:
         parts.append(_table(_MODEL_HEAD, 4, [row for e in models for row in _model_rows(e)]))
@@ -95,13 +84,14 @@ def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
         head, rows = engine_rows(engine)
         parts += [_table(head, 2, rows), f"{_ENGINE_NOTE}\n"]
     if peers:
-        parts.append(_table(_PEER_HEAD, 4, [row for e in peers.values() for row in _peer_rows(e)]))
-        parts += [f"- {escape_markdown(line)}\n" for line in _missing(peers)]
+        head, rows = peer_rows(peers)
+        parts += [_table(head, 3, rows), f"{PEER_NOTE}\n"]
+        parts += [f"- {escape_markdown(line)}\n" for line in missing_peers(peers)]
     padding = padding_rows(results)
     if padding:
         parts += [_table(PADDING_HEAD, 3, padding), f"{PADDING_NOTE}\n"]
     parts += [f"{sentence}\n" for sentence in result_sentences(results, _RESULTS_FOLDER)]
-    machines = dict.fromkeys(_machine(entry) for entry in (*measured, *peers.values()))
+    machines = dict.fromkeys(_machine(entry) for entry in (*measured, *peers))
     if not parts:
         return "\nNo results yet.\n\n"
     notes = "Above 1 compressed is faster; in brackets the 95 % interval of the median of the pairs."
@@ -164,34 +154,6 @@ def _accuracy(entry: Mapping[str, Any], name: str) -> str:
     """In percent with its standard error."""
     metric = entry.get("accuracy", {}).get(name)
     return f"{metric['accuracy']:.1%} ± {metric['standard_error']:.1%}" if metric else "not measured"
-
-
-def _peer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for setting in entry["settings"]:
-        tokens = f", {setting['tokens']} tokens" if setting["tokens"] else ""
-        for comparison in setting["comparisons"]:
-            if comparison["candidate"] != OURS:
-                continue
-            ways = (comparison["interleaved"]["median"], comparison["isolated"], comparison["concurrent"])
-            says = {"disagree": "no verdict", "undecided": "no difference"}
-            yield (
-                str(entry.get("title", "")),
-                _percent(entry),
-                f"batch {setting['batch']}{tokens}",
-                str(comparison["baseline"]),
-                *(f"{ratio:.2f}x" for ratio in ways),
-                says.get(comparison["statement"], comparison["statement"]),
-            )
-
-
-def _missing(peers: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Why peers that no result holds were not measured."""
-    comparisons = (
-        c for entry in peers.values() for setting in entry["settings"] for c in setting["comparisons"]
-    )
-    measured = {c["baseline"] for c in comparisons}
-    absent = (item for entry in peers.values() for item in entry["unavailable"].items())
-    return list(dict.fromkeys(line for name, line in absent if name not in measured))
 
 
 def _machine(entry: Mapping[str, Any]) -> str:

@@ -156,14 +156,16 @@ def test_no_verdict_where_the_ways_disagree():
 def test_missing_peers_and_int8(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(peer_bench.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(peer_bench, "_CHECKOUT", tmp_path)
-    engines, unavailable = find_engines(folder, tmp_path, {})
+    engines, unavailable = find_engines(folder, tmp_path, PeerConfig())
     assert list(engines) == [BASELINE, OURS, "ONNX Runtime dense int8"]
     message = "OpenVINO dense not measured: openvino is not installed here nor in .venv-openvino"
     assert unavailable["OpenVINO dense"] == message
     own = tmp_path / ".venv-openvino" / "bin"
     own.mkdir(parents=True)
     (own / "python").touch()
-    assert find_engines(folder, tmp_path, {})[0]["OpenVINO dense"].python == own / "python"
+    assert find_engines(folder, tmp_path, PeerConfig())[0]["OpenVINO dense"].python == own / "python"
+    chosen = find_engines(folder, tmp_path, PeerConfig(peers=("torch",)))
+    assert "OpenVINO dense" not in {**chosen[0], **chosen[1]}
 
 
 def test_folder_without_compressed_is_refused(tmp_path):
@@ -176,6 +178,7 @@ def test_folder_without_compressed_is_refused(tmp_path):
     [
         ({"batch": ()}, "batch must hold sizes >= 1"),
         ({"runs": 0}, "runs must be >= 1, got 0"),
+        ({"peers": ("tvm",)}, "peers must be of torch, openvino, deepsparse, got tvm"),
         ({"worker_seconds": 0.0}, "must not be negative"),
     ],
 )

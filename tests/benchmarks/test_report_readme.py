@@ -73,7 +73,8 @@ def test_tables_show_every_result(tmp_path, results):
     assert "old" not in text
     row = r"| Mini\|LM | trained | 90% | batch 1, 128 tokens | 20.0 | 10.0 | 2.00x \(2.00.2.00\) |"
     assert re.search(row.replace("|", r"\|").replace(r"\\|", r"\\\|"), text)
-    assert "| ONNX Runtime dense | 2.00x | 2.00x | 0.75x | no verdict |" in text
+    assert "| compressed model | sparsity | setting | vs ONNX Runtime dense |" in text
+    assert "| MiniLM | 90% | batch 1, 128 tokens | 2.00x / 2.00x / 0.75x (no verdict) |" in text
     assert "- OpenVINO dense not measured: not installed" in text
     assert "Measured on CPU, 2 threads, avx2, ONNX Runtime 1.31." in text
     assert not update_readme(readme, results)
