@@ -13,9 +13,9 @@ JSON schema (version 1, kind "peers"); raw samples are kept:
                    processes of one thread each, at once, without pauses
       memory       name -> {rss_bytes, pss_bytes, peak_bytes} of the interleaved process, above its imports
       comparisons  list of {baseline, candidate, interleaved (a ratio as in timing.py), isolated, concurrent,
-                   statement, line}: isolated and concurrent are medians over blocks; above 1 the candidate is
-                   faster. statement: "faster", "slower", "undecided", or "disagree" when the three ways do not
-                   lie on the same side of 1; then there is no verdict.
+                   statement, line}: isolated and concurrent are medians over blocks, null where there are none;
+                   above 1 the candidate is faster. statement: "faster", "slower", "undecided", or "disagree" when
+                   the ways do not lie on the same side of 1; then there is no verdict.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,8 +37,9 @@ class PeerConfig:
     """What is measured against other engines.
 
     runs: interleaved rounds, and inferences per isolated block. blocks: isolated and concurrent blocks per
-    engine. workers: concurrent processes, one thread each, for worker_seconds per block. peers: the engines beside
-    ONNX Runtime. pythons: peer ("openvino", "deepsparse", "torch") to the Python of an environment that holds it.
+    engine, 0: only in turn. workers: concurrent processes, one thread each, for worker_seconds per block.
+    peers: the engines beside ONNX Runtime. pythons: peer ("openvino", "deepsparse", "torch") to the Python of an
+    environment that holds it.
     """
 
     batch: tuple[int, ...] = (1,)
@@ -63,9 +64,9 @@ class PeerConfig:
         object.__setattr__(self, "peers", tuple(self.peers))
         if unknown := set(self.peers) - set(PEERS):
             raise InputError(f"peers must be of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
-        for name in ("runs", "blocks", "workers"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be >= 1, got {getattr(self, name)}")
+        for name, least in (("runs", 1), ("blocks", 0), ("workers", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be >= {least}, got {getattr(self, name)}")
         if self.warmup < 0 or self.pause_seconds < 0 or self.worker_seconds <= 0:
             raise InputError(
                 f"warmup={self.warmup}, pause_seconds={self.pause_seconds} and "
@@ -83,17 +84,19 @@ class Comparison:
     baseline: str
     candidate: str
     interleaved: PairedRatio
-    isolated: float
-    concurrent: float
+    isolated: float | None
+    concurrent: float | None
     statement: str
 
     @property
     def line(self) -> str:
         """One line for people."""
-        ways = (
-            f"interleaved {self.interleaved.median:.2f}x, isolated {self.isolated:.2f}x, "
-            f"concurrent {self.concurrent:.2f}x"
-        )
+        named = {
+            "interleaved": self.interleaved.median,
+            "isolated": self.isolated,
+            "concurrent": self.concurrent,
+        }
+        ways = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in named.items() if ratio is not None)
         said = {
             "disagree": "no verdict, the ways of measuring disagree",
             "undecided": "no measurable difference",
@@ -160,7 +163,7 @@ def compare_ways(
     isolated: Mapping[str, Any],
     concurrent: Mapping[str, Any],
 ) -> Comparison:
-    """The three ratios of two engines, and a statement only where all three lie on one side of 1."""
+    """The ratios of two engines, and a statement only where all of them lie on one side of 1."""
     samples = {name: interleaved[name]["seconds"] for name in (baseline, candidate)}
     paired = compare(samples, baseline=baseline, candidate=candidate)
     alone = _median_ratio(
@@ -171,7 +174,7 @@ def compare_ways(
         [block["per_second"] for block in concurrent[candidate]["blocks"]],
         [block["per_second"] for block in concurrent[baseline]["blocks"]],
     )
-    sides = {ratio > 1 for ratio in (paired.median, alone, together)}
+    sides = {ratio > 1 for ratio in (paired.median, alone, together) if ratio is not None}
     return Comparison(
         baseline=baseline,
         candidate=candidate,
@@ -193,5 +196,5 @@ def _memory_lines(setting: PeerSetting, config: PeerConfig) -> Iterator[str]:
             )
 
 
-def _median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    return median(a / b for a, b in zip(above, below, strict=True))
+def _median_ratio(above: Sequence[float], below: Sequence[float]) -> float | None:
+    return median(a / b for a, b in zip(above, below, strict=True)) if above else None

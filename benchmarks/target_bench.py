@@ -174,7 +174,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--all-cells", action="store_true", help="peers on each cell, not only the model's first"
     )
-    parser.add_argument("--blocks", type=int, default=3, help="isolated and concurrent blocks per engine")
+    parser.add_argument(
+        "--blocks", type=int, default=3, help="isolated and concurrent blocks per engine, 0: none"
+    )
     parser.add_argument("--allow-changed-tree", action="store_true")
     return parser.parse_args(arguments)
 

@@ -8,14 +8,14 @@ from platon_compress.benchmarks.peer_bench import OURS
 __all__ = ["PEER_NOTE", "missing_peers", "peer_rows"]
 
 PEER_NOTE = (
-    "Speed of the compressed model over each engine: in turn / alone in a process / four workers at once. A peer "
-    'runs the dense model, DeepSparse the pruned one. "No verdict" where the three disagree in sign, "?" where the '
-    "pairs show no difference."
+    "Speed of the compressed model over each engine: in turn / alone in a process / four workers at once, or only in "
+    'turn. A peer runs the dense model, DeepSparse the pruned one. "No verdict" where the ways disagree in sign, "?" '
+    "where the pairs show no difference."
 )
 
 
 def peer_rows(entries: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """(head, rows); each cell holds the three ways of benchmarks/peer_bench.py, "-" where not measured."""
+    """(head, rows); each cell holds the ways of benchmarks/peer_bench.py, "-" where not measured."""
     rows: list[tuple[tuple[str, ...], dict[str, str]]] = []
     for entry in entries:
         for setting in entry["settings"]:
@@ -44,4 +44,4 @@ def missing_peers(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 def _cell(comparison: Mapping[str, Any]) -> str:
     ways = (comparison["interleaved"]["median"], comparison["isolated"], comparison["concurrent"])
     says = {"disagree": " (no verdict)", "undecided": " (?)"}.get(comparison["statement"], "")
-    return " / ".join(f"{ratio:.2f}x" for ratio in ways) + says
+    return " / ".join(f"{ratio:.2f}x" for ratio in ways if ratio is not None) + says

@@ -230,7 +230,7 @@ def peer_table(run: RunData) -> Table | None:
                     f"batch {setting['batch']}{tokens}",
                     str(entry["candidate"]),
                     str(entry["baseline"]),
-                    *(f"{ratio:.2f}x" for ratio in ways),
+                    *(NONE if ratio is None else f"{ratio:.2f}x" for ratio in ways),
                     says.get(entry["statement"], str(entry["statement"])),
                 )
             )

@@ -151,6 +151,10 @@ def test_no_verdict_where_the_ways_disagree():
     assert "no verdict, the ways of measuring disagree (interleaved 1.50x, isolated 0.90x" in comparison.line
     assert compare_ways("a", "b", *way(1.5, 1.2)).statement == "faster"
     assert "no measurable difference" in compare_ways("a", "b", *way(1.01, 1.2)).line
+    nothing = {name: {"blocks": []} for name in "ab"}
+    alone = compare_ways("a", "b", way(1.5, 1.2)[0], nothing, nothing)
+    assert (alone.isolated, alone.concurrent, alone.statement) == (None, None, "faster")
+    assert alone.line == "b against a: faster (interleaved 1.50x)"
 
 
 def test_missing_peers_and_int8(folder, tmp_path, monkeypatch):
