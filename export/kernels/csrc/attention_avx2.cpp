@@ -15,6 +15,9 @@ namespace {
 template <int kWidth>
 constexpr int kTile = kWidth == 4 ? 3 : kWidth == 3 ? 4 : 6;
 
+template <int kWidth>
+constexpr int kRow = kWidth * kLanes;  // of queries, scores and results
+
 template <int kRows, int kWidth>
 using Sums = __m256[kRows][kWidth];
 
@@ -25,7 +28,7 @@ template <int kRows, int kWidth>
 inline void multiply_tile(const float* left, int64_t left_row, int64_t left_step, const float* right, int64_t depth,
                           Sums<kRows, kWidth>& sums) {
 #pragma GCC unroll 4
-  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kWidth * kLanes) {
+  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kRow<kWidth>) {
     if constexpr (kRows < kWidth) {
       __m256 factors[kRows];
 #pragma GCC unroll 6
@@ -69,10 +72,10 @@ void score_tile(const AttentionBlock& block, const float* k, int64_t stride, int
   clear<kRows, kWidth>(sums);
   multiply_tile<kRows, kWidth>(k, 1, stride, block.q, block.size, sums);
   const __m256 scale = _mm256_set1_ps(block.scale * kLog2E), to_log2 = _mm256_set1_ps(kLog2E);
-  const int64_t place = key * kWidth * kLanes;
+  const int64_t place = key * kRow<kWidth>;
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
-    const int64_t row = place + i * kWidth * kLanes;
+    const int64_t row = place + i * kRow<kWidth>;
     __m256 mask = _mm256_setzero_ps();
     if constexpr (kMask == Mask::kPerKey) mask = _mm256_mul_ps(_mm256_broadcast_ss(block.key_mask + key + i), to_log2);
 #pragma GCC unroll 4
@@ -95,32 +98,33 @@ void value_tile(const AttentionBlock& block, int64_t feature, const __m256 facto
   for (int64_t i = 0; i < block.segment_count; ++i) {
     const KeySegment& segment = block.segments[i];
     multiply_tile<kRows, kWidth>(segment.v + feature * segment.stride, segment.stride, 1, scores, segment.count, sums);
-    scores += segment.count * kWidth * kLanes;
+    scores += segment.count * kRow<kWidth>;
   }
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
     for (int w = 0; w < kWidth; ++w)
-      _mm256_storeu_ps(block.out + (feature + i) * kWidth * kLanes + w * kLanes, _mm256_mul_ps(sums[i][w], factor[w]));
+      _mm256_storeu_ps(block.out + (feature + i) * kRow<kWidth> + w * kLanes, _mm256_mul_ps(sums[i][w], factor[w]));
 }
 
 template <int kRows>
 using Rows = std::integral_constant<int, kRows>;
+
+// body(first, Rows) for what is left of full tiles, at most kRows of them.
+template <int kRows, class Body>
+inline void last_tile(int64_t first, int64_t left, const Body& body) {
+  if constexpr (kRows > 0) {
+    if (left == kRows) return body(first, Rows<kRows>());
+    last_tile<kRows - 1>(first, left, body);
+  }
+}
 
 // body(first, Rows) for full tiles of `count`, then once for what is left.
 template <int kSize, class Body>
 inline void each_tile(int64_t count, const Body& body) {
   int64_t first = 0;
   for (; first + kSize <= count; first += kSize) body(first, Rows<kSize>());
-  const int64_t left = count - first;
-  if constexpr (kSize > 5)
-    if (left == 5) return body(first, Rows<5>());
-  if constexpr (kSize > 4)
-    if (left == 4) return body(first, Rows<4>());
-  if constexpr (kSize > 3)
-    if (left == 3) return body(first, Rows<3>());
-  if (left == 2) return body(first, Rows<2>());
-  if (left == 1) return body(first, Rows<1>());
+  last_tile<kSize - 1>(first, count - first, body);
 }
 
 template <int kWidth, Mask kMask>
@@ -144,7 +148,7 @@ void exponentiate(const AttentionBlock& block, const __m256 largest[kWidth], __m
   int64_t keys = 0;
   for (int64_t i = 0; i < block.segment_count; ++i) keys += block.segments[i].count;
   float* scores = block.scores;
-  for (int64_t key = 0; key < keys; ++key, scores += kWidth * kLanes)
+  for (int64_t key = 0; key < keys; ++key, scores += kRow<kWidth>)
 #pragma GCC unroll 4
     for (int w = 0; w < kWidth; ++w) {
       const __m256 value = exp2_8(_mm256_sub_ps(_mm256_loadu_ps(scores + w * kLanes), largest[w]));
