@@ -234,7 +234,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"cannot read the recipe {path}: {first_line(error)}; check the path") from error
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)

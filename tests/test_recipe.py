@@ -75,6 +75,7 @@ def test_a_wrong_override_gets_one_line(override, message):
         ("a: [1", r"no valid YAML at line \d"),
         ("just text", r"holds str, not sections"),
         ("\x00", r"no valid YAML"),
+        ("[" * 20_000, r"cannot read the recipe"),
     ],
 )
 def test_a_broken_file_gets_one_line(tmp_path, text, message):

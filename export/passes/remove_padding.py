@@ -5,7 +5,8 @@ Operators that treat each token alone run on that; attention gets its queries, k
 padded places (a padded place repeats a valid token, which the mask hides as a key and nobody reads as a query)
 and its result is gathered again; our own attention takes the packed sequences and their lengths instead;
 whatever else reads hidden states gets them at their padded places.
-What stands at hidden places of a per-token output differs from the padded graph: nobody may read it.
+What stands at hidden places of a per-token output differs from the padded graph: nobody may read it. A batch that
+holds nothing but padding is computed whole.
 
 Rules: [start] the first LayerNormalization of [batch, tokens, features], with an input `attention_mask`;
 [alone] products with constant matrices, norms over features, activations, sums of packed values and constants.
@@ -44,21 +45,28 @@ class _Packing:
     def __init__(self, graph: ir.Graph, mask: ir.Value, start: ir.Node) -> None:
         self._graph, self._start = graph, start
         anchor = self._after(start)
-        flat = g.insert_before(anchor, "Reshape", [mask, self._const("flat", [-1])])
-        flat = g.insert_before(anchor, "Cast", [flat], {"to": ir.DataType.INT64.value})
+        shown = self._shown(mask, anchor)
+        flat = g.insert_before(anchor, "Reshape", [shown, self._const("flat", [-1])])
         found = g.insert_before(anchor, "NonZero", [flat])
         self._valid = g.insert_before(anchor, "Reshape", [found, self._const("flat", [-1])])
         running = g.insert_before(anchor, "CumSum", [flat, self._const("axis_0", 0)])
         place = g.insert_before(anchor, "Sub", [running, self._const("one", 1)])
         self._place = g.insert_before(anchor, "Max", [place, self._const("axis_0", 0)])
         self._sizes = g.insert_before(anchor, "Shape", [mask])
-        rows = g.insert_before(anchor, "Cast", [mask], {"to": ir.DataType.INT64.value})
         self._lengths = g.insert_before(
-            anchor, "ReduceSum", [rows, self._const("last", [1])], {"keepdims": 0}
+            anchor, "ReduceSum", [shown, self._const("last", [1])], {"keepdims": 0}
         )
         self._anchor = anchor
         self._packed: dict[ir.Value, ir.Value] = {}  # value as it was -> [1, valid, features]
         self._unpacked: dict[ir.Value, ir.Value] = {}
+
+    def _shown(self, mask: ir.Value, anchor: ir.Node) -> ir.Value:
+        """The mask as int64; all ones where it hides all tokens of the batch, because no operator takes none."""
+        rows = g.insert_before(anchor, "Cast", [mask], {"to": ir.DataType.INT64.value})
+        total = g.insert_before(anchor, "ReduceSum", [rows], {"keepdims": 0})
+        nothing = g.insert_before(anchor, "Equal", [total, self._const("axis_0", 0)])
+        added = g.insert_before(anchor, "Cast", [nothing], {"to": ir.DataType.INT64.value})
+        return g.insert_before(anchor, "Add", [rows, added])
 
     def run(self) -> int:
         """Number of operators moved."""

@@ -97,7 +97,7 @@ class RunFolder:
         path = self.path / name
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(
                 f"cannot read {path}: {first_line(error)}; run the stage that writes it again"
             ) from error
@@ -139,9 +139,10 @@ class RunFolder:
 
     def _load_state(self) -> None:
         state = self.read_json("state.json")
-        if not isinstance(state, dict) or not isinstance(state.get("stages"), dict):
+        stages = state.get("stages") if isinstance(state, dict) else None
+        if not isinstance(stages, dict) or not all(map(_is_record, stages.values())):
             raise InputError(f"{self._state_path} is no state of a run; give a new output folder")
-        self._stages = state["stages"]
+        self._stages = stages
         for key, ours in self._identity.items():
             # A run that stopped before its first stage had finished binds nobody.
             if state.get(key) != ours and self._stages:
@@ -159,3 +160,8 @@ class RunFolder:
         for parent in (self.path, self.onnx, self.path / "stages"):
             for leftover in parent.glob(f".*{_TEMPORARY}*"):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _is_record(value: Any) -> bool:
+    """Whether `value` can be what :meth:`RunFolder.finish` wrote."""
+    return isinstance(value, dict) and isinstance(value.get("result"), dict)

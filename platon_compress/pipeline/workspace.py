@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, first_line
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
@@ -101,9 +101,14 @@ class Workspace:
         """The pruner's last masks, True where a weight is kept; None for a foreign checkpoint."""
         if not self.trains:
             return None
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        masks = load_file(self.folder.work("prune") / "masks.safetensors")
+        path = self.folder.work("prune") / "masks.safetensors"
+        try:
+            masks = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"cannot read {path}: {first_line(error)}; prune into a new folder") from error
         return {name: mask.bool() for name, mask in masks.items()}
 
     @cached_property

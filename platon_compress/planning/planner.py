@@ -1,7 +1,9 @@
 """One decision per weight, with the numbers that it rests on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import torch
@@ -57,17 +59,25 @@ class LayerPlan:
         try:
             out_features, in_features = data["shape"]
             return cls(
-                name=data["name"],
-                group=data["group"],
+                name=_typed(data, "name", str),
+                group=_typed(data, "group", str, NoneType),
                 shape=(int(out_features), int(in_features)),
-                density=float(data["density"]),
+                density=_typed(data, "density", int, float),
                 form=Form(data["form"]),
                 kept=None if data["kept"] is None else tuple(int(unit) for unit in data["kept"]),
-                expected_speedup=data["expected_speedup"],
-                reason=data["reason"],
+                expected_speedup=_typed(data, "expected_speedup", int, float, NoneType),
+                reason=_typed(data, "reason", str),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"a layer of the plan does not fit ({error!r}); plan the model again") from error
+
+
+def _typed(data: Mapping[str, Any], name: str, *kinds: type) -> Any:
+    """A field of one of the types; a number must be finite, because a report cannot hold another."""
+    value = data[name]
+    if not isinstance(value, kinds) or (isinstance(value, int | float) and not math.isfinite(value)):
+        raise ValueError(f"{name} is {value!r}")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +112,13 @@ class Plan:
             )
         if not isinstance(data.get("config"), Mapping) or not isinstance(data.get("layers"), list):
             raise InputError("the plan lacks its config or layers; plan the model again")
+        cost_table = data.get("cost_table") or {}
+        if not isinstance(cost_table, Mapping):
+            raise InputError(f"the plan's cost_table is {cost_table!r}, not a mapping; plan the model again")
         return cls(
             layers=tuple(LayerPlan.from_dict(layer) for layer in data["layers"]),
             config=PlanConfig.from_dict(data["config"]),
-            cost_table=dict(data.get("cost_table") or {}),
+            cost_table=dict(cost_table),
         )
 
 

@@ -113,7 +113,7 @@ def load_checkpoint(
             **head,
             **options,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
         raise InputError(
             f"cannot load the model {name!r} for {task}: {first_line(error)}; "
             "give a model folder or a hub id that exists"
@@ -136,7 +136,7 @@ def load_sparse_checkpoint(
             model, info = getattr(transformers, spec.auto_class).from_pretrained(
                 folder, attn_implementation="eager", dtype="float32", output_loading_info=True, **options
             )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -204,11 +204,12 @@ def infer_task(name: str) -> str:
     transformers = _transformers()
     try:
         config = transformers.AutoConfig.from_pretrained(resolve_name(name))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
         raise InputError(
             f"cannot read the model {name!r}: {first_line(error)}; give a folder or hub id that exists"
         ) from error
-    architecture = (getattr(config, "architectures", None) or [""])[0]
+    names = getattr(config, "architectures", None)
+    architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     for task, spec in TASKS.items():
         if spec.auto_class != "AutoModel" and architecture.endswith(spec.suffix):
             return task

@@ -118,6 +118,25 @@ def test_single_stages_work_on_the_folder(finished, tmp_path, capsys):
     assert "stage convert has not finished" in line
 
 
+def test_damaged_masks_get_one_line(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "copy")
+    (tmp_path / "copy" / "stages" / "prune" / "masks.safetensors").write_bytes(b"\0" * 100)
+    status, line = _error(capsys, ["plan", "-o", tmp_path / "copy"])
+    assert status == 2
+    assert "masks.safetensors" in line
+
+
+@pytest.mark.parametrize("change", [[], {"architectures": [3]}, {"architectures": 3}])
+def test_a_damaged_config_gets_one_line(finished, tmp_path, capsys, change):
+    shutil.copytree(finished / "model", tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(change and json.loads(path.read_text()) | change))
+    status, line = _error(capsys, ["compress", tmp_path / "model", "-o", tmp_path / "out"])
+    assert status == 2
+    assert str(tmp_path / "model") in line
+    assert not (tmp_path / "out" / "onnx").exists()
+
+
 def test_compress_takes_a_foreign_checkpoint_through(finished, tmp_path, capsys):
     out = tmp_path / "compressed"
     arguments = [

@@ -181,6 +181,18 @@ def test_crafted_models_give_one_clear_line(tmp_path, change, message):
         open_session(path)
 
 
+@pytest.mark.parametrize(("version", "fed"), [(1, []), (3, ["scale"]), (3, ["scale", "shift"])])
+def test_a_norm_is_never_left_out(tmp_path, version, fed):
+    ones = np.ones(3, np.float32)
+    norm = {"bias": ones, "residual": np.ones((1, 3), np.float32), "scale": ones, "shift": ones}
+    attributes = {"format_version": version, "epsilon": 1e-5}
+    path = make_model(tmp_path / "m.onnx", dense=GOOD, replace=norm, attributes=attributes, graph_inputs=fed)
+    feed = {"X": np.ones((1, 4), np.float32)} | {name: norm[name] for name in fed}
+    message = "scale needs format_version 3 and must be an initializer|scale must have out_features = 3"
+    with pytest.raises(Exception, match=message):
+        open_session(path).run(None, feed)
+
+
 def test_forced_kernels_must_exist(tmp_path, monkeypatch):
     path = make_model(tmp_path / "m.onnx", dense=GOOD)
     monkeypatch.setenv("PLATON_FORCE_ISA", "mmx")

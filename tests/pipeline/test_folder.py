@@ -45,7 +45,10 @@ def test_foreign_folders_are_left_alone(tmp_path):
         RunFolder.open(tmp_path / "thesis.txt", "run", "abc")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"version": 1, "stages": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "[" * 100_000, '{"stages": 3}', '{"stages": {"bake": 3}}', '{"stages": {"bake": {}}}'],
+)
 def test_a_broken_state_gets_one_line(tmp_path, text):
     (tmp_path / "state.json").write_text(text)
     with pytest.raises(InputError, match=r"state\.json"):

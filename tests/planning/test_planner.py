@@ -1,6 +1,7 @@
 """The form of every weight, its reason, and the way through plan.json."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -213,6 +214,10 @@ def test_round_trip_through_json(table):
         (lambda d: d["layers"][0].pop("kept"), r"a layer of the plan does not fit \(KeyError\('kept'\)\)"),
         (lambda d: d["layers"][0].update(form="coo"), "'coo' is not a valid Form"),
         (lambda d: d["layers"][0].update(shape=[1]), "a layer of the plan does not fit"),
+        (lambda d: d["layers"][0].update(shape=[1, math.inf]), "a layer of the plan does not fit"),
+        (lambda d: d["layers"][0].update(name=["a"]), r"name is \['a'\]"),
+        (lambda d: d["layers"][0].update(density=math.nan), "density is nan"),
+        (lambda d: d.update(cost_table="mine"), "the plan's cost_table is 'mine', not a mapping"),
         (lambda d: d["config"].update(tokens=0), "tokens must be a whole number >= 1"),
     ],
 )

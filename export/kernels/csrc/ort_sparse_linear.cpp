@@ -99,6 +99,7 @@ class SparseLinearKernel {
     size_t outputs = 0;
     check(api_.output_count(context, &outputs));
     LinearData data{static_cast<const float*>(x.data), tokens, output_data(api_, context, kY, shape)};
+    check_norm(context);
     data.bias = run_time_bias(context);
     data.residual = residual(context, shape);
     if (outputs > kSum) data.sum = output_data(api_, context, kSum, shape);
@@ -107,6 +108,14 @@ class SparseLinearKernel {
   }
 
  private:
+  // What the kernel was created without would be left out in silence.
+  void check_norm(const ort::KernelContext* context) const {
+    for (const Input input : {kScale, kShift})
+      if (linear_->spec().scale.empty() && optional_input(api_, context, input))
+        throw InputError(std::string(kInputNames[input]) +
+                         " needs format_version 3 and must be an initializer of the model");
+  }
+
   // A bias that is not an initializer (another node computes it) is read on every call.
   const float* run_time_bias(const ort::KernelContext* context) const {
     const ort::Value* value = linear_->spec().bias.empty() ? optional_input(api_, context, kBias) : nullptr;

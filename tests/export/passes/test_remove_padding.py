@@ -95,6 +95,18 @@ def test_sparse_layers_and_attention_run_on_valid_tokens(family, tmp_path):
             np.testing.assert_allclose(got[visible], wanted[visible], atol=2e-5)
 
 
+@pytest.mark.parametrize("family", ["bert", "deberta-v3"])
+def test_a_batch_of_nothing_but_padding_runs(family, tmp_path):
+    compressed, inputs = _compressed(family)
+    path = export_onnx(compressed, tmp_path / "m.onnx", inputs, _UNPADDED).path
+    ids = np.full((2, 5), 3)
+    for use_library in (True, False):
+        session = open_session(path, use_library=use_library)
+        (got,) = session.run(["last_hidden_state"], {"input_ids": ids, "attention_mask": np.zeros_like(ids)})
+        assert got.shape == (2, 5, 32)
+        assert np.isfinite(got).all()
+
+
 _RNG = np.random.default_rng(0)
 _CONSTANTS = {
     name: (_RNG.standard_normal((16, 16)) * (_RNG.random((16, 16)) < 0.4)).astype(np.float32)
