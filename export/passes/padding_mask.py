@@ -94,13 +94,16 @@ def _part(mask: ir.Value, source: ir.Value) -> _Part | None:
 
 
 def _reach(part: _Part) -> int:
-    """The largest number or length in the constants: no window or table can be wider.
+    """The largest number or length in constants and tensor attributes: no window or table can be wider.
 
     Left out: what hides a key, and the largest integers, which mean "to the end".
     """
     found = [0]
-    for value in part.constants:
-        array = np.asarray(value.const_value, np.float64)  # type: ignore[arg-type]
+    attributes = [attribute for node in part.nodes for attribute in node.attributes.values()]
+    tensors = [value.const_value for value in part.constants]
+    tensors += [a.as_tensor() for a in attributes if a.type == ir.AttributeType.TENSOR]
+    for tensor in tensors:
+        array = np.asarray(tensor, np.float64)  # type: ignore[arg-type]
         usual = array[(abs(array) < np.iinfo(np.int32).max) & (array > NEVER)]
         found += [*array.shape, int(abs(usual).max(initial=0))]
     return max(found)

@@ -17,6 +17,7 @@ _CONSTANTS = {
     "heads": np.array([2]), "last": np.array([1]), "start": np.int64(0), "step": np.int64(1),
     "per_head": np.array([[[[0.0]], [[0.1]]]], np.float32), "window_3": np.int64(3), "window_100": np.int64(100),
     "window_5000": np.int64(5000), "table": _TABLE, "ends": np.array([2**63 - 1]), "starts": np.array([0]),
+    "scalar": np.zeros(0, np.int64),
 }  # fmt: skip
 _FLOAT = (
     "f = Cast <to = 1> (attention_mask)\n o = Sub (one, f)\n u = Unsqueeze (o, axes)\n p = Mul (u, low)\n"
@@ -29,6 +30,7 @@ _PLACES = (
     "d = Sub (key, query)\n distance = Abs (d)\n"
 )
 _WINDOW = _PLACES + "far = Greater (distance, {w})\n e = Where (far, low, zero)\n m = Add (p, e)\n"
+_FILLED = "filled = ConstantOfShape <value: tensor = int64[1] {100}> (scalar)\n"
 
 
 def _graph(body, kind="int64", inputs="", mask_shape="N, T"):
@@ -63,6 +65,7 @@ def test_pure_padding_masks(body, kind):
         (_FLOAT + _WINDOW.format(w="window_3"), ""),
         (_FLOAT + _WINDOW.format(w="window_100"), ""),
         (_FLOAT + _WINDOW.format(w="window_5000"), ""),
+        (_FLOAT + _FILLED + _WINDOW.format(w="filled"), ""),
         (_FLOAT + "m = Add (p, table)\n", ""),
         (_FLOAT + "m = Add (p, per_head)\n", ""),
         (_FLOAT + _PLACES + "s = Cast <to = 1> (d)\n e = Mul (s, tenth)\n m = Add (p, e)\n", ""),
@@ -76,7 +79,7 @@ def test_pure_padding_masks(body, kind):
         ("m = Unsqueeze (attention_bias, axes)\n", ", float[N, T] attention_bias"),
     ],
     ids=[
-        "causal", "window of 3", "window of 100", "window of 5000", "table", "per head", "distance",
+        "causal", "window of 3", "window of 100", "window of 5000", "filled window", "table", "per head", "distance",
         "float input", "weak", "inverted", "token ids", "another input",
     ],
 )  # fmt: skip
