@@ -27,6 +27,7 @@ DEFAULT_PACKAGES = (
 """Distributions whose versions are recorded; read from their metadata, never imported."""
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
+_RESULTS = "benchmarks/results"
 
 
 def describe_environment(
@@ -72,11 +73,12 @@ def chosen_isa() -> str:
 def git_state(folder: Path = _CHECKOUT) -> dict[str, Any] | None:
     """`{"commit": hash or None, "dirty": bool}` of the checkout in `folder`; None when it is not one.
 
-    A site-packages folder inside somebody else's repository is not ours: `.git` must lie in `folder`.
+    A site-packages folder inside somebody else's repository is not ours: `.git` must lie in `folder`. Results are no
+    code: a benchmark of several cells may write them one by one.
     """
     if shutil.which("git") is None or not (folder / ".git").exists():
         return None
-    status = _git(folder, "status", "--porcelain")
+    status = _git(folder, "status", "--porcelain", "--", ".", f":(exclude){_RESULTS}")
     return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": bool(status) or status is None}
 
 

@@ -68,6 +68,9 @@ def test_git_state_tells_commit_and_dirty(tmp_path):
     git("init")
     git("commit", "--allow-empty", "-m", "x")
     clean = git_state(tmp_path)
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "results" / "one.json").write_text("{}")
+    assert git_state(tmp_path) == clean  # a result is no code
     (tmp_path / "file").write_text("x")
     assert clean["dirty"] is False
     assert len(clean["commit"]) == 40

@@ -21,35 +21,35 @@ constexpr int kRow = kWidth * kLanes;  // of queries, scores and results
 template <int kRows, int kWidth>
 using Sums = __m256[kRows][kWidth];
 
-// sums[i][w] += left[i * left_row] * right[w] over `depth` steps, in which left and right move by their steps. The few
-// of either side stay in registers while the others pass, so that 12 sums leave enough; unrolled, because beside a busy
-// neighbour on the same core every instruction counts.
+// add(h, p, held(h), passing(p)) for all pairs: the kHeld of one side stay in registers while the others pass.
+template <int kHeld, int kPassing, class Held, class Passing, class Add>
+inline void each_pair(const Held& held, const Passing& passing, const Add& add) {
+  __m256 kept[kHeld];
+#pragma GCC unroll 6
+  for (int h = 0; h < kHeld; ++h) kept[h] = held(h);
+#pragma GCC unroll 6
+  for (int p = 0; p < kPassing; ++p) {
+    const __m256 value = passing(p);
+#pragma GCC unroll 6
+    for (int h = 0; h < kHeld; ++h) add(h, p, kept[h], value);
+  }
+}
+
+// sums[i][w] += left[i * left_row] * right[w] over `depth` steps, in which left and right move by their steps. The
+// fewer are held, so that 12 sums leave registers enough; unrolled, because beside a busy neighbour on the same core
+// every instruction counts.
 template <int kRows, int kWidth>
 inline void multiply_tile(const float* left, int64_t left_row, int64_t left_step, const float* right, int64_t depth,
                           Sums<kRows, kWidth>& sums) {
 #pragma GCC unroll 4
   for (int64_t d = 0; d < depth; ++d, left += left_step, right += kRow<kWidth>) {
-    if constexpr (kRows < kWidth) {
-      __m256 factors[kRows];
-#pragma GCC unroll 6
-      for (int i = 0; i < kRows; ++i) factors[i] = _mm256_broadcast_ss(left + i * left_row);
-#pragma GCC unroll 4
-      for (int w = 0; w < kWidth; ++w) {
-        const __m256 vector = _mm256_loadu_ps(right + w * kLanes);
-#pragma GCC unroll 6
-        for (int i = 0; i < kRows; ++i) sums[i][w] = _mm256_fmadd_ps(factors[i], vector, sums[i][w]);
-      }
-    } else {
-      __m256 vectors[kWidth];
-#pragma GCC unroll 4
-      for (int w = 0; w < kWidth; ++w) vectors[w] = _mm256_loadu_ps(right + w * kLanes);
-#pragma GCC unroll 6
-      for (int i = 0; i < kRows; ++i) {
-        const __m256 factor = _mm256_broadcast_ss(left + i * left_row);
-#pragma GCC unroll 4
-        for (int w = 0; w < kWidth; ++w) sums[i][w] = _mm256_fmadd_ps(factor, vectors[w], sums[i][w]);
-      }
-    }
+    const auto factor = [&](int i) { return _mm256_broadcast_ss(left + i * left_row); };
+    const auto vector = [&](int w) { return _mm256_loadu_ps(right + w * kLanes); };
+    const auto add = [&](int i, int w, __m256 f, __m256 v) { sums[i][w] = _mm256_fmadd_ps(f, v, sums[i][w]); };
+    if constexpr (kRows < kWidth)
+      each_pair<kRows, kWidth>(factor, vector, add);
+    else
+      each_pair<kWidth, kRows>(vector, factor, [&](int w, int i, __m256 v, __m256 f) { add(i, w, f, v); });
   }
 }
 
