@@ -9,7 +9,7 @@ VENV_TF5 ?= .venv-tf5
 OUTPUT ?= runs/demo
 
 PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
-NATIVE := $(wildcard export/kernels/csrc/*)
+NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
 
@@ -30,11 +30,11 @@ marked: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/python -P -m platon_compress.benchmarks.report.readme_table README.md benchmarks/results --check
+	$(VENV)/bin/python benchmarks/readme_tables.py README.md benchmarks/results --check
 
 # The tables and verdicts in the README come from benchmarks/results/*.json.
 readme: $(STAMP)
-	$(VENV)/bin/python -P -m platon_compress.benchmarks.report.readme_table README.md benchmarks/results
+	$(VENV)/bin/python benchmarks/readme_tables.py README.md benchmarks/results
 
 # mypy does not follow the hooks of an editable install: the check runs on an installed copy.
 types: $(STAMP)

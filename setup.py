@@ -7,7 +7,6 @@ against the official header in DIR.
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -76,21 +75,24 @@ def _explain(error: Exception) -> str:
 
 
 def _extension() -> Extension:
-    sources = sorted(path for path in _SOURCES.glob("*.cpp") if path.name != "ort_abi_check.cpp")
+    sources = sorted(path for path in _SOURCES.rglob("*.cpp") if path.name != "abi_check.cpp")
     include = os.environ.get("ORT_INCLUDE_DIR")
-    checks: list[Path] = [_SOURCES / "ort_abi_check.cpp"] if include else []
-    options: dict[str, Any] = {"include_dirs": [include]} if include else {}
+    check = _SOURCES / "ort" / "abi_check.cpp"
+    checks: list[Path] = [check] if include else []
+    includes = [str(_SOURCES), *([include] if include else [])]
     return Extension(
         "platon_compress.export.kernels.platon_ops",
         sources=[str(path) for path in [*sources, *checks]],
-        depends=[str(path) for path in [*sorted(_SOURCES.glob("*.h")), _SOURCES / "ort_abi_check.cpp"]],
+        depends=[str(path) for path in [*sorted(_SOURCES.rglob("*.h")), check]],
         language="c++",
-        **options,
+        include_dirs=includes,
     )
 
 
 setup(
     ext_modules=[_extension()],
-    exclude_package_data={"platon_compress.export.kernels": ["csrc/*"]},  # sources belong to the sdist only
+    exclude_package_data={
+        "platon_compress.export.kernels": ["csrc/*", "csrc/*/*"]
+    },  # sources belong to the sdist only
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel},
 )

@@ -1,16 +1,16 @@
 """Keeps a finished run's measurement as a committed result, with its accuracy beside the times.
 
-python -P -m platon_compress.benchmarks.keep_run runs/demo demo "ViT on digits (demo)" benchmarks/results
+python benchmarks/keep_run.py runs/demo demo "ViT on digits (demo)" benchmarks/results
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from platon_compress.benchmarks.result_files import save_result
-from platon_compress.errors import InputError, PlatonError, first_line
+from platon_compress.errors import InputError, PlatonError
+from platon_compress.files import read_json
+from platon_compress.measure.result_files import save_result
 
 __all__ = ["keep_run", "main"]
 
@@ -66,10 +66,7 @@ def _steps(stages: Mapping[str, Any]) -> int | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {first_line(error)}; finish the run first") from error
+    return read_json(path, "finish the run first")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Where the time of one inference goes, by operator, from ONNX Runtime's own profile.
 
-    python -P -m platon_compress.benchmarks.node_profile FILE... [--tokens 128] [--batch 1] [--threads 1] [--runs 20]
+    python benchmarks/node_profile.py FILE... [--tokens 128] [--batch 1] [--threads 1] [--runs 20]
 
 A profile costs time itself (a few microseconds per node): it says where the time goes, not how long a run takes.
 """
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platon_compress.benchmarks.sessions import describe_inputs, make_inputs, read_config
 from platon_compress.errors import InputError, PlatonError
+from platon_compress.measure.sessions import describe_inputs, make_inputs, read_config
 
 __all__ = ["NodeProfile", "main", "profile_nodes"]
 

@@ -3,7 +3,7 @@
 Each process builds a BERT encoder with gradients and then does one of: nothing; every kind of pruning step; the
 same and a save of the pruner's state. The operating system tells each peak. Linux only.
 
-    python -m platon_compress.benchmarks.pruner_memory benchmarks/results/pruner_memory.json
+    python benchmarks/pruner_memory.py benchmarks/results/pruner_memory.json
 
 writes one row per granularity.
 """
@@ -17,12 +17,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from platon_compress.benchmarks.environment import describe_environment
-from platon_compress.benchmarks.memory_bench import status_bytes
+from memory import status_bytes
+
 from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.files import write_json
+from platon_compress.measure.environment import describe_environment
 
 __all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_granularities", "run_pruner_memory"]
 
+_CHILD = "--child"  # how the measured process is started
 Work = Literal["bare", "steps", "save"]
 # Sparsity by granularity; "2:4" takes half.
 _SPARSITY = {"element": 0.9, "4x1": 0.9, "2:4": 0.5, "head": 0.9, "neuron": 0.9}
@@ -108,14 +111,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError(
             f"give one output path, got {len(paths)}; for example benchmarks/results/pruner_memory.json"
         )
-    Path(paths[0]).write_text(json.dumps(run_granularities(), indent=1) + "\n")
+    write_json(Path(paths[0]), run_granularities())
     return 0
 
 
 def _peak(config: PrunerMemoryConfig, work: Work) -> tuple[int, int]:
     """Peak resident bytes of a process that does the work, and the prunable weights it found."""
-    code = "from platon_compress.benchmarks import pruner_memory; pruner_memory._child()"
-    command = [sys.executable, "-P", "-c", code, json.dumps(asdict(config)), work]
+    command = [sys.executable, __file__, _CHILD, json.dumps(asdict(config)), work]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None  # noqa: S101 - asked for
         output = process.stdout.readline()
@@ -129,13 +131,13 @@ def _peak(config: PrunerMemoryConfig, work: Work) -> tuple[int, int]:
     return peak, int(output)
 
 
-def _child() -> None:
+def _child(settings_json: str, work: str) -> None:
     import torch
 
     from platon_compress.pruning import PruneConfig, Pruner, save_pruner
     from platon_compress.pruning.pruner import prunable_parameters
 
-    config, work = PrunerMemoryConfig(**json.loads(sys.argv[1])), sys.argv[2]
+    config = PrunerMemoryConfig(**json.loads(settings_json))
     model = _model(config)
     settings = PruneConfig(
         sparsity=config.sparsity,
@@ -175,4 +177,7 @@ def _model(config: PrunerMemoryConfig) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == [_CHILD]:
+        _child(*sys.argv[2:])
+    else:
+        sys.exit(main())

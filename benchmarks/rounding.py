@@ -4,7 +4,7 @@ A feed-forward block (linear, GELU, linear) is timed with neuron counts that are
 one size, all in turn. The figure is seconds per neuron against the reference count, both at their fastest (other load
 on the machine only ever adds time): 1.05 means that a neuron of this count costs 5 % more.
 
-    python -m platon_compress.benchmarks.rounding benchmarks/results/rounding.json
+    python benchmarks/rounding.py benchmarks/results/rounding.json
 """
 
 import statistics
@@ -18,10 +18,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from platon_compress.benchmarks.environment import describe_environment
-from platon_compress.benchmarks.result_files import save_result
-from platon_compress.benchmarks.timing import measure_interleaved
 from platon_compress.export.session import open_session
+from platon_compress.measure.environment import describe_environment
+from platon_compress.measure.result_files import save_result
+from platon_compress.measure.timing import measure_interleaved
 
 __all__ = ["counts_near", "main", "measure_rounding"]
 

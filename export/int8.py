@@ -3,12 +3,12 @@
 import contextlib
 import io
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from platon_compress.errors import InputError, MissingExtraError
+from platon_compress.files import new_file
 
 __all__ = ["quantize_int8"]
 
@@ -30,22 +30,16 @@ def quantize_int8(dense_onnx: str | Path, path: str | Path, *, reduce_range: boo
         raise MissingExtraError(
             "onnxruntime is not installed; run `pip install 'platon-compress[cpu]'`"
         ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     reduce = not _has_vnni() if reduce_range is None else reduce_range
-    try:
-        with _quiet():
-            quantize_dynamic(
-                source,
-                temporary,
-                # ONNX Runtime 1.32 takes the standard Attention for its own of that name and breaks the graph.
-                op_types_to_quantize=[name for name in IntegerOpsRegistry if name != "Attention"],
-                weight_type=QuantType.QInt8,
-                reduce_range=reduce,
-            )
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(target) as temporary, _quiet():
+        quantize_dynamic(
+            source,
+            temporary,
+            # ONNX Runtime 1.32 takes the standard Attention for its own of that name and breaks the graph.
+            op_types_to_quantize=[name for name in IntegerOpsRegistry if name != "Attention"],
+            weight_type=QuantType.QInt8,
+            reduce_range=reduce,
+        )
     return target
 
 

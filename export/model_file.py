@@ -1,6 +1,5 @@
 """Writing a graph: names of axes, versions that ONNX Runtime accepts, a check, and an atomic rename."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +7,8 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as ir_passes
 
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.errors import CheckFailedError, InputError, first_line
+from platon_compress.files import write_bytes
 
 __all__ = ["IR_VERSION", "name_axes", "unique_node_names", "write_model"]
 
@@ -54,13 +54,7 @@ def write_model(model: ir.Model, path: Path, *, check: bool = True) -> int:
         )
     if check:
         _check(proto, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(proto.SerializeToString())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, proto.SerializeToString())
     return size_bytes
 
 
@@ -81,7 +75,7 @@ def _check(proto: onnx.ModelProto, path: Path) -> None:
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        cause = str(error).strip().splitlines()[0][:300]
+        cause = first_line(error)
         raise CheckFailedError(
             f"onnx.checker refuses {path.name}: {cause}; report this with the model"
         ) from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.errors import CheckFailedError, InputError, first_line
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.deberta import constant_projections, disentangled_attention_for_export
 from platon_compress.export.functions import attach_functions
@@ -150,7 +150,7 @@ def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config:
         except InputError:
             raise
         except Exception as error:
-            cause = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            cause = first_line(error)
             raise CheckFailedError(
                 f"PyTorch's {config.exporter} exporter failed on {type(module).__name__}: {cause}; "
                 f"try exporter={'torchscript' if config.exporter == 'dynamo' else 'dynamo'}"

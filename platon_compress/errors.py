@@ -24,5 +24,5 @@ class CheckFailedError(PlatonError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, to quote inside one of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of another library's message, at most 200 characters, to quote inside one of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -53,7 +53,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
 
 
 class _Spec(ctypes.Structure):
-    """PlatonSpec of csrc/abi.h."""
+    """PlatonSpec of csrc/c_abi.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("bias", "scale", "shift")),
@@ -65,7 +65,7 @@ class _Spec(ctypes.Structure):
 
 
 class _Data(ctypes.Structure):
-    """PlatonData of csrc/abi.h."""
+    """PlatonData of csrc/c_abi.h."""
 
     _fields_ = (
         ("x", _POINTER),
@@ -77,7 +77,7 @@ class _Data(ctypes.Structure):
 
 
 class _Attention(ctypes.Structure):
-    """PlatonAttention of csrc/abi.h."""
+    """PlatonAttention of csrc/c_abi.h."""
 
     _fields_ = (
         *((name, _POINTER) for name in ("q", "k", "v")),

@@ -2,7 +2,7 @@
 
 ONNX Runtime holds an initializer twice while it copies it out of the parsed file, so the largest one sets the peak of
 loading: a table of 94 MB in a file of 150 MB. In pieces, no more than one piece is held twice.
-The results are the same to the bit; measured by `benchmarks/memory_bench.py`.
+The results are the same to the bit; measured by `benchmarks/memory.py`.
 """
 
 from typing import ClassVar

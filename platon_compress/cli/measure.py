@@ -2,21 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from platon_compress.cli.options import AsJson, Output, numbers, reporter
 from platon_compress.errors import InputError
-
-if TYPE_CHECKING:
-    from platon_compress.benchmarks.config import BenchConfig
-    from platon_compress.pipeline.reporter import Reporter
+from platon_compress.files import write_json
 
 __all__ = ["add_measuring_commands", "bench"]
 
 bench = typer.Typer(
-    help="Measure a run's ONNX files, the kernels alone, or the pruner's cost.",
+    help="Measure a run's ONNX files, or the kernels alone.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -37,15 +34,13 @@ def bench_model(
     runs: Annotated[int, typer.Option("--runs", help="Timed rounds per setting.")] = 50,
     threads: Annotated[int | None, typer.Option("--threads", help="Default: all cores.")] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    peers: Annotated[
-        bool, typer.Option("--peers", help="Also other engines, three ways: in turn, alone, four at once.")
-    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
-    from platon_compress.benchmarks import run_benchmark, write_report
-    from platon_compress.benchmarks.config import BenchConfig
+    from platon_compress.measure import run_benchmark
+    from platon_compress.measure.config import BenchConfig
     from platon_compress.pipeline.runner import write_result
+    from platon_compress.report import write_report
 
     config = BenchConfig(
         batch=numbers(batch, "--batch"),
@@ -56,36 +51,17 @@ def bench_model(
     )
     talk = reporter(as_json)
     with talk.progress("measuring") as progress:
-        report = run_benchmark(
-            output / "onnx", config, progress=lambda label, done, total: progress(done, total, label)
-        )
+        report = run_benchmark(output / "onnx", config, progress=progress)
     write_result(output, "benchmark.json", report.to_dict())
-    if peers:
-        for line in _bench_peers(output, config, talk):
-            talk.say(line)
     verdict = write_report(output).verdict
     typer.echo(json.dumps(report.to_dict()) if as_json else verdict)
-
-
-def _bench_peers(output: Path, config: "BenchConfig", talk: "Reporter") -> list[str]:
-    from platon_compress.benchmarks.peer_bench import run_peer_benchmark
-    from platon_compress.benchmarks.peer_report import PeerConfig
-    from platon_compress.pipeline.runner import write_result
-
-    settings = PeerConfig(batch=config.batch, tokens=config.tokens, threads=config.threads)
-    with talk.progress("other engines") as progress:
-        report = run_peer_benchmark(
-            output / "onnx", settings, progress=lambda label, done, total: progress(done, total, label)
-        )
-    write_result(output, "peers.json", report.to_dict())
-    return report.lines()
 
 
 @bench.command("kernel")
 def bench_kernel(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for kernel.json and roofline.svg.")],
     models: Annotated[
-        str, typer.Option("--models", help="Shape files: bert-base,vit-b-16,...")
+        str, typer.Option("--models", help="bert-base, or shape files, with commas.")
     ] = "bert-base",
     densities: Annotated[str, typer.Option("--densities", help="Shares of non-zeros.")] = "0.2,0.1,0.05",
     tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
@@ -96,8 +72,8 @@ def bench_kernel(
     as_json: AsJson = False,
 ) -> None:
     """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""
-    from platon_compress.benchmarks.kernel_bench import KernelBenchConfig, run_kernel_bench
-    from platon_compress.benchmarks.report.roofline import write_roofline
+    from platon_compress.measure.kernel_bench import KernelBenchConfig, run_kernel_bench
+    from platon_compress.report.roofline import write_roofline
 
     config = KernelBenchConfig(
         models=tuple(models.split(",")),
@@ -110,33 +86,12 @@ def bench_kernel(
     )
     talk = reporter(as_json)
     with talk.progress("kernels") as progress:
-        report = run_kernel_bench(config, progress=lambda done, total: progress(done, total, ""))
-    output.mkdir(parents=True, exist_ok=True)
+        report = run_kernel_bench(config, progress=progress)
     result = report.to_dict()
-    (output / "kernel.json").write_text(json.dumps(result, indent=1))
+    write_json(output / "kernel.json", result)
     write_roofline(result, output / "roofline.svg")
     lines = [*report.block_lines(), f"{output / 'kernel.json'} {output / 'roofline.svg'}"]
     typer.echo(json.dumps(result) if as_json else "\n".join(lines))
-
-
-@bench.command("training")
-def bench_training(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The JSON file to write.")],
-    as_json: AsJson = False,
-) -> None:
-    """Measure the pruner's cost per training step on a BERT-base, beside the authors' way; takes minutes."""
-    from platon_compress.benchmarks.training_bench import run_training_bench
-
-    talk = reporter(as_json)
-    with talk.progress("pruner") as progress:
-        report = run_training_bench(progress=lambda done, total: progress(done, total, ""))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(report.to_dict(), indent=1))
-    line = (
-        f"pruner.step() takes {report.ours_share:.1%} of a training step on average, {report.worst_share:.1%} at "
-        f"most; the authors' way takes {report.naive_ratio:.1f}x as long"
-    )
-    typer.echo(json.dumps(report.to_dict()) if as_json else line)
 
 
 def calibrate(
@@ -154,7 +109,7 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Measure dense against CSR on this machine into a cost table for `plan.cost_table`."""
-    from platon_compress.benchmarks import calibrate as room
+    from platon_compress.measure import calibrate as room
 
     if output.suffix != ".json":
         raise InputError(f"--output is {str(output)!r}; name a .json file for the cost table")
@@ -165,7 +120,7 @@ def calibrate(
             _shares(densities, "--densities"),
             numbers(tokens, "--tokens"),
             numbers(threads, "--threads"),
-            progress=lambda done, total: progress(done, total, "dense against CSR"),
+            progress=progress,
         )
     room.write_cost_table(table, output)
     if as_json:
@@ -197,7 +152,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """What pruning could gain at best: random masks, real export, paired timing. No training; about a minute."""
-    from platon_compress.benchmarks import estimate as room
+    from platon_compress.measure import estimate as room
     from platon_compress.tasks.models import infer_task, load_checkpoint
 
     talk = reporter(as_json)
@@ -210,7 +165,7 @@ def estimate(
             batch=batch,
             threads=threads,
             runs=runs,
-            progress=lambda label, done, total: progress(done, total, label),
+            progress=progress,
         )
     if as_json:
         typer.echo(json.dumps(result.to_dict()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
-    from platon_compress.benchmarks.calibrate import CalibrationScope
+    from platon_compress.measure.calibrate import CalibrationScope
     from platon_compress.planning import PlanConfig
 
 __all__ = ["measured_plan_config", "ranking_costs"]
@@ -17,7 +17,7 @@ _COSTS = "weight_costs.json"
 
 def measured_plan_config(work: Workspace) -> "PlanConfig":
     """The deployment that the recipe names, with a cost table measured now unless the recipe says otherwise."""
-    from platon_compress.benchmarks.calibrate import calibration_scope
+    from platon_compress.measure.calibrate import calibration_scope
 
     config = _plan_config(work, work.sequence_length())
     if not _calibrates(work):
@@ -36,7 +36,7 @@ def ranking_costs(work: Workspace, model: Any) -> dict[str, float] | None:
         return None
     if (work.folder.path / _COSTS).is_file():
         return work.folder.read_json(_COSTS)
-    from platon_compress.benchmarks.calibrate import DEFAULT_DENSITIES, CalibrationScope
+    from platon_compress.measure.calibrate import DEFAULT_DENSITIES, CalibrationScope
     from platon_compress.planning import CostTable, weight_costs
     from platon_compress.selection import select
 
@@ -80,7 +80,7 @@ def _calibrates(work: Workspace) -> bool:
 
 
 def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
-    from platon_compress.benchmarks.calibrate import calibrate
+    from platon_compress.measure.calibrate import calibrate
 
     with work.reporter.progress("  calibrating") as progress:
         table = calibrate(
@@ -89,7 +89,7 @@ def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
             scope.tokens,
             scope.threads,
             block_rows=scope.block_rows,
-            progress=lambda done, total: progress(done, total, "dense against CSR"),
+            progress=progress,
         )
     if table["unsettled_cells"]:
         work.reporter.warn(

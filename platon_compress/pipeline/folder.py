@@ -1,19 +1,16 @@
 """One run's folder: its files, its state, its lock. Nothing half-written ever has a final name."""
 
 import contextlib
-import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, first_line
+from platon_compress import files
+from platon_compress.errors import InputError
 
 __all__ = ["RunFolder"]
 
 _STATE_VERSION = 1
-_TEMPORARY = ".tmp-"
 
 
 class RunFolder:
@@ -80,40 +77,16 @@ class RunFolder:
             self._save_state()
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write one file in the folder: a temporary name beside it, then a rename."""
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}{_TEMPORARY}{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-        return target
+        """Write one file in the folder."""
+        return files.write_text(self.path / name, text)
 
     def write_json(self, name: str, value: Any) -> Path:
         """Write one JSON file in the folder."""
-        return self.write_text(name, json.dumps(value, indent=1, allow_nan=False) + "\n")
+        return files.write_json(self.path / name, value)
 
-    def read_json(self, name: str) -> Any:
-        """Read one JSON file of the folder. Raises InputError when it is missing or broken."""
-        path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"cannot read {path}: {first_line(error)}; run the stage that writes it again"
-            ) from error
-
-    @contextlib.contextmanager
-    def new_folder(self, target: Path) -> Iterator[Path]:
-        """A temporary folder that replaces `target` when the block ends without an error."""
-        temporary = target.with_name(f".{target.name}{_TEMPORARY}{os.getpid()}")
-        temporary.mkdir(parents=True)
-        try:
-            yield temporary
-            if target.exists():
-                shutil.rmtree(target)
-            temporary.replace(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one JSON object of the folder. Raises InputError when it is missing or broken."""
+        return files.read_json(self.path / name, "run the stage that writes it again")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -139,7 +112,7 @@ class RunFolder:
 
     def _load_state(self) -> None:
         state = self.read_json("state.json")
-        stages = state.get("stages") if isinstance(state, dict) else None
+        stages = state.get("stages")
         if not isinstance(stages, dict) or not all(map(_is_record, stages.values())):
             raise InputError(f"{self._state_path} is no state of a run; give a new output folder")
         self._stages = stages
@@ -158,8 +131,7 @@ class RunFolder:
 
     def _clear_leftovers(self) -> None:
         for parent in (self.path, self.onnx, self.path / "stages"):
-            for leftover in parent.glob(f".*{_TEMPORARY}*"):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            files.clear_leftovers(parent)
 
 
 def _is_record(value: Any) -> bool:

@@ -9,14 +9,16 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import (
+    Progress as Bars,
+)
 from rich.table import Table
 
-from platon_compress.tasks.training import Progress as Advance
+from platon_compress.progress import Progress
 
 __all__ = ["Reporter"]
 
@@ -65,7 +67,7 @@ class Reporter:
             yield
 
     @contextlib.contextmanager
-    def progress(self, text: str) -> Iterator[Advance]:
+    def progress(self, text: str) -> Iterator[Progress]:
         """A progress bar; the block calls what it gets with (done, total, status)."""
         columns = (
             SpinnerColumn(),
@@ -75,10 +77,10 @@ class Reporter:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[status]}"),
         )
-        with Progress(*columns, console=self._bars, transient=True, disable=not self._shows_bars) as bars:
+        with Bars(*columns, console=self._bars, transient=True, disable=not self._shows_bars) as bars:
             bar = bars.add_task(text, total=None, status="")
 
-            def advance(done: int, total: int, status: str) -> None:
+            def advance(done: int, total: int, status: str = "") -> None:
                 bars.update(bar, completed=done, total=total, status=escape(status))
 
             yield advance

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import CheckFailedError
+from platon_compress.files import new_folder
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
 from platon_compress.pipeline.plan_view import show_plan
@@ -63,7 +64,7 @@ def _dense(work: Workspace) -> dict[str, Any]:
         return _train(work, "dense")
     source = Path(work.recipe.dense)
     result = baseline_of(source, work.recipe)
-    with work.folder.new_folder(work.folder.work("dense")) as folder:
+    with new_folder(work.folder.work("dense")) as folder:
         shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
     work.reporter.say(f"  taken from {source}: accuracy {result['value']:.2%} after {result['steps']} steps")
     return result
@@ -102,7 +103,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             work_folder=checkpoints,
             progress=progress,
         )
-    with work.folder.new_folder(work.folder.work(stage)) as folder:
+    with new_folder(work.folder.work(stage)) as folder:
         checkpoint.save(folder)
         if result.masks is not None:
             # safetensors stores booleans as one byte each.
@@ -129,7 +130,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
         "sparsity": round(baked.sparsity, 6),
         "granularity": work.prune.granularity if work.trains else "element",
     }
-    with work.folder.new_folder(work.folder.model) as folder:
+    with new_folder(work.folder.model) as folder:
         checkpoint.save(folder)
     work.reporter.say(
         f"  {baked.sparsity:.2%} of {sum(w.shape[0] * w.shape[1] for w in baked.weights):,} weights are zero"
@@ -164,7 +165,7 @@ def _export(work: Workspace) -> dict[str, Any]:
     inputs = example_inputs(work.checkpoint)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
-    with work.folder.new_folder(work.folder.onnx) as folder:
+    with new_folder(work.folder.onnx) as folder:
         for name, model in models.items():
             # Padding removal is for the file that ships; dense and pruned stay what users have today.
             chosen = replace(config, remove_padding=section.remove_padding and name == "compressed")
@@ -235,8 +236,8 @@ def _synthetic(work: Workspace) -> list[Any]:
 
 
 def _bench(work: Workspace) -> dict[str, Any]:
-    from platon_compress.benchmarks import run_benchmark
-    from platon_compress.benchmarks.config import BenchConfig
+    from platon_compress.measure import run_benchmark
+    from platon_compress.measure.config import BenchConfig
 
     section = work.recipe.bench
     config = BenchConfig(
@@ -247,9 +248,7 @@ def _bench(work: Workspace) -> dict[str, Any]:
         device=section.device,
     )
     with work.reporter.progress("  measuring") as progress:
-        report = run_benchmark(
-            work.folder.onnx, config, progress=lambda label, done, total: progress(done, total, label)
-        )
+        report = run_benchmark(work.folder.onnx, config, progress=progress)
     work.folder.write_json("benchmark.json", report.to_dict())
     if report.unavailable:
         work.reporter.warn(report.unavailable)
@@ -257,7 +256,7 @@ def _bench(work: Workspace) -> dict[str, Any]:
 
 
 def _report(work: Workspace) -> dict[str, Any]:
-    from platon_compress.benchmarks import write_report
+    from platon_compress.report import write_report
 
     result = write_report(work.folder.path)
     return {"verdict": result.verdict}

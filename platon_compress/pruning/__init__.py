@@ -3,10 +3,10 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from platon_compress.pruning.checkpoint import latest_complete_checkpoint, load_pruner, save_pruner
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.preview import Preview, preview
 from platon_compress.pruning.pruner import Pruner, StepReport
+from platon_compress.pruning.state.checkpoint import latest_complete_checkpoint, load_pruner, save_pruner
 
 if TYPE_CHECKING:
     from platon_compress.pruning.trainer import PlatonCallback

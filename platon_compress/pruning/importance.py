@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from platon_compress.pruning.arrays import Scratch, chunks, flat, local
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.masks.arrays import Scratch, chunks, flat, local
 
 __all__ = ["STATE_FIELDS", "Importance", "build_importance"]
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.arrays import Scratch, local
-from platon_compress.pruning.blocks import BlockMasks, TwoOfFourMasks
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.costs import relative_costs
-from platon_compress.pruning.granularity import ElementMasks, Masks, ReferenceMasks
-from platon_compress.pruning.groups import GroupMasks, coupled_names
 from platon_compress.pruning.importance import Importance, build_importance
+from platon_compress.pruning.masks.arrays import Scratch, local
+from platon_compress.pruning.masks.blocks import BlockMasks, TwoOfFourMasks
+from platon_compress.pruning.masks.elements import ElementMasks, Masks, ReferenceMasks
+from platon_compress.pruning.masks.groups import GroupMasks, coupled_names
+from platon_compress.pruning.masks.shards import Shards
 from platon_compress.pruning.rewind import rewind_schedule
 from platon_compress.pruning.schedule import Schedule
-from platon_compress.pruning.shards import Shards
-from platon_compress.pruning.state import check_state, pack_state, state_tensors
+from platon_compress.pruning.state.record import check_state, pack_state, state_tensors
 from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
 from platon_compress.structure import find_blocks, find_couplings, unwrap_model

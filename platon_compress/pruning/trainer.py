@@ -16,10 +16,10 @@ from transformers import (
 )
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.checkpoint import STATE_FILE, load_pruner, save_pruner
 from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.finished import FinishedRun
 from platon_compress.pruning.pruner import Pruner, StepReport
+from platon_compress.pruning.state.checkpoint import STATE_FILE, load_pruner, save_pruner
 
 __all__ = ["PlatonCallback"]
 

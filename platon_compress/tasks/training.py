@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError
+from platon_compress.progress import Progress
 from platon_compress.tasks.data import Examples, collate, numpy_batches
 from platon_compress.tasks.models import Checkpoint
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from platon_compress.tasks.distillation import Teacher
 
 __all__ = [
-    "Progress",
     "TrainResult",
     "accuracy",
     "evaluate",
@@ -33,7 +33,6 @@ __all__ = [
     "train",
 ]
 
-Progress = Callable[[int, int, str], None]
 _LOGGED = {"loss": "loss", "eval_accuracy": "accuracy"}
 _PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
 

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from keep_run import keep_run, main
 
-from platon_compress.benchmarks.keep_run import keep_run, main
 from platon_compress.errors import CheckFailedError, InputError
 
 

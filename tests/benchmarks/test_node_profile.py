@@ -2,8 +2,8 @@
 
 import onnx
 import pytest
+from node_profile import main, profile_nodes
 
-from platon_compress.benchmarks.node_profile import main, profile_nodes
 from platon_compress.errors import InputError
 
 

@@ -2,10 +2,10 @@
 
 import json
 
+import pruner_memory
 import pytest
+from pruner_memory import PrunerMemoryConfig, PrunerMemoryReport, run_pruner_memory
 
-from platon_compress.benchmarks import pruner_memory
-from platon_compress.benchmarks.pruner_memory import PrunerMemoryConfig, PrunerMemoryReport, run_pruner_memory
 from platon_compress.errors import CheckFailedError, InputError
 
 

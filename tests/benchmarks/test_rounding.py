@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import rounding
 
-from platon_compress.benchmarks import rounding
 from platon_compress.export.session import open_session
 
 

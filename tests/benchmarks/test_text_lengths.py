@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from text_lengths import read_texts, token_lengths
 
-from platon_compress.benchmarks.text_lengths import read_texts, token_lengths
 from platon_compress.errors import InputError
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from platon_compress.errors import InputError
+from platon_compress.files import new_folder
 from platon_compress.pipeline.folder import RunFolder
 
 
@@ -67,7 +68,7 @@ def test_an_error_leaves_no_half_written_folder(tmp_path):
     with folder.locked():
         (folder.model).mkdir()
         (folder.model / "old").write_text("old")
-        with pytest.raises(RuntimeError), folder.new_folder(folder.model) as temporary:  # noqa: PT012
+        with pytest.raises(RuntimeError), new_folder(folder.model) as temporary:  # noqa: PT012
             (temporary / "new").write_text("half")
             raise RuntimeError
         assert [p.name for p in folder.model.iterdir()] == ["old"]

@@ -6,7 +6,7 @@ from torch import nn
 
 from platon_compress.errors import InputError
 from platon_compress.pruning import PruneConfig, Pruner
-from platon_compress.pruning.granularity import apportion
+from platon_compress.pruning.masks.elements import apportion
 
 
 class _Block(nn.Module):

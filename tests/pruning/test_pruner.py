@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning import PruneConfig, Pruner, granularity
+from platon_compress.pruning import PruneConfig, Pruner
+from platon_compress.pruning.masks import elements
 
 
 class _Block(nn.Module):
@@ -109,7 +110,7 @@ def test_ties_fall_by_position_and_the_count_is_exact():
 def test_sampled_rankings_give_the_same_masks(monkeypatch, criterion):
     masks = []
     for sampled in (1 << 20, 100):
-        monkeypatch.setattr(granularity, "_SAMPLED", sampled)
+        monkeypatch.setattr(elements, "_SAMPLED", sampled)
         net = _net()
         pruner = Pruner(net, _config(criterion=criterion))
         _train(net, pruner, 40)

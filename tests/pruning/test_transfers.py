@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from platon_compress.pruning import PruneConfig, Pruner, arrays, granularity, threshold
+from platon_compress.pruning import PruneConfig, Pruner
+from platon_compress.pruning.masks import arrays, elements, threshold
 from platon_compress.testing import tiny_transformer
 
 _STEPS = 12
@@ -65,7 +66,7 @@ class _Reads(TorchDispatchMode):
 
 @pytest.fixture
 def as_on_a_device(monkeypatch):
-    for module in (arrays, granularity, threshold):
+    for module in (arrays, elements, threshold):
         monkeypatch.setattr(module, "on_host", lambda device: False)
 
 
@@ -124,9 +125,9 @@ def test_reads_do_not_grow_with_the_parameters(case, tied, as_on_a_device, monke
 @pytest.mark.parametrize("case", _CASES)
 def test_a_device_gives_the_masks_of_the_host(case, tied, monkeypatch):
     on_host, _ = _run(_deep(2), _CASES[case], tied=tied)
-    for module in (arrays, granularity, threshold):
+    for module in (arrays, elements, threshold):
         monkeypatch.setattr(module, "on_host", lambda device: False)
-    monkeypatch.setattr(granularity, "_SAMPLED", 100)
+    monkeypatch.setattr(elements, "_SAMPLED", 100)
     elsewhere, _ = _run(_deep(2), _CASES[case], tied=tied)
     for (report, masks), (other, others) in zip(on_host, elsewhere, strict=True):
         assert report == other

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "abi.h"
+#include "c_abi.h"
 
 extern "C" {
 const char* platon_kernel_names();

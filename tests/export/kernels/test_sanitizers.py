@@ -46,7 +46,7 @@ def test_our_header_equals_the_official_one():
         "-fsyntax-only",
         "-I",
         os.environ["ORT_INCLUDE_DIR"],
-        SOURCES / "ort_abi_check.cpp",
+        SOURCES / "ort" / "abi_check.cpp",
     ]
     checked = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr

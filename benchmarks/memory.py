@@ -1,0 +1,273 @@
+"""Memory and load time of whole processes: one that serves a model, and several side by side.
+
+    python benchmarks/memory.py BASELINE CANDIDATE... [--workers 4] [--tokens 128] [--json]
+        [-o benchmarks/results --name NAME --title TITLE --sparsity 0.9]
+
+Everything is read from outside (/proc), for whole processes, Python and ONNX Runtime included: peak = the highest
+resident memory since the process began; workers = the sum of proportional sets (shared pages counted once) while all
+of them are loaded and have run once. Files take turns, round by round, so that load times are paired. Linux only.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from platon_compress.errors import InputError, PlatonError
+from platon_compress.measure.environment import describe_environment
+from platon_compress.measure.result_files import save_result
+from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on, read_config
+from platon_compress.measure.timing import compare
+
+__all__ = ["KIND", "MemoryConfig", "ProcessMemory", "main", "measure_memory", "memory_report", "status_bytes"]
+
+KIND = "memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """repeats: processes started alone, per file; worker_repeats: groups of `workers` processes, per file."""
+
+    batch: int = 1
+    tokens: int = 128
+    threads: int | None = 1
+    workers: int = 4
+    repeats: int = 7
+    worker_repeats: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what measures nothing."""
+        for name in ("workers", "repeats", "worker_repeats"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} must be >= 1, got {getattr(self, name)}; leave it out for the default"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMemory:
+    """One file, raw samples in bytes and seconds, one per round; index i of every file belongs to one round."""
+
+    path: str
+    peak_bytes: tuple[int, ...]
+    resident_bytes: tuple[int, ...]
+    load_seconds: tuple[float, ...]
+    workers_bytes: tuple[int, ...]
+
+    def medians(self) -> dict[str, float]:
+        """Field name to median."""
+        return {name: statistics.median(getattr(self, name)) for name in _SAMPLED}
+
+
+_SAMPLED = ("peak_bytes", "resident_bytes", "load_seconds", "workers_bytes")
+
+
+def measure_memory(
+    paths: Sequence[str | Path], config: MemoryConfig | None = None
+) -> tuple[ProcessMemory, ...]:
+    """Start every file's process in turn, `repeats` times, then groups of workers. InputError when one fails."""
+    config = config or MemoryConfig()
+    samples: list[dict[str, list[Any]]] = [{name: [] for name in _SAMPLED} for _ in paths]
+    rounds = [(1, _sample_alone)] * config.repeats + [
+        (config.workers, _sample_workers)
+    ] * config.worker_repeats
+    for count, sample in rounds:
+        for path, kept in zip(paths, samples, strict=True):
+            with _processes(count, _request(path, config)) as loaded:
+                for name, value in sample(loaded):
+                    kept[name].append(value)
+    return tuple(
+        ProcessMemory(path=str(path), **{name: tuple(values) for name, values in kept.items()})
+        for path, kept in zip(paths, samples, strict=True)
+    )
+
+
+def memory_report(results: Sequence[ProcessMemory], config: MemoryConfig) -> dict[str, Any]:
+    """JSON-able: raw samples and medians, each file's medians over the first file's, load time in pairs."""
+    base, *others = results
+    loads = {result.path: result.load_seconds for result in results}
+    return {
+        "version": 1,
+        "kind": KIND,
+        "config": asdict(config),
+        "environment": describe_environment(threads=config.threads),
+        "files": [
+            {**asdict(result), "path": Path(result.path).name, "medians": result.medians()}
+            for result in results
+        ],
+        "shares": [_shares(base, result) for result in others],
+        "load_ratios": [compare(loads, baseline=base.path, candidate=r.path).to_dict() for r in others],
+    }
+
+
+def _shares(base: ProcessMemory, result: ProcessMemory) -> dict[str, float]:
+    whole = base.medians()
+    return {name: value / whole[name] for name, value in result.medians().items()}
+
+
+def _request(path: str | Path, config: MemoryConfig) -> str:
+    sizes = {"batch": config.batch, "tokens": config.tokens, "threads": config.threads}
+    return json.dumps({"path": str(Path(path).resolve()), **sizes})
+
+
+def _sample_alone(loaded: Sequence["_Loaded"]) -> Iterator[tuple[str, float]]:
+    (alone,) = loaded
+    yield "load_seconds", alone.load_seconds
+    yield "peak_bytes", status_bytes(alone.pid, "VmHWM")
+    yield "resident_bytes", status_bytes(alone.pid, "VmRSS")
+
+
+def _sample_workers(loaded: Sequence["_Loaded"]) -> Iterator[tuple[str, float]]:
+    yield "workers_bytes", sum(_proportional_bytes(process.pid) for process in loaded)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    pid: int
+    load_seconds: float
+
+
+@contextlib.contextmanager
+def _processes(count: int, request: str) -> Iterator[list[_Loaded]]:
+    """`count` processes that have loaded the model and run it once; they end with the context."""
+    command = [sys.executable, __file__, "--serve", request]
+    children: list[subprocess.Popen[str]] = []
+    try:
+        for _ in range(count):
+            children.append(
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+            )
+        yield [_Loaded(child.pid, _ready(child)) for child in children]
+    finally:
+        for child in children:
+            with contextlib.suppress(BrokenPipeError):
+                child.communicate()
+
+
+def _ready(child: subprocess.Popen[str]) -> float:
+    """The load time that a child reports once it is ready."""
+    line = _stream(child.stdout).readline()
+    if not line:
+        lines = _stream(child.stderr).read().strip().splitlines() or [f"exit status {child.wait()}"]
+        raise InputError(f"a fresh process could not load and run the model ({lines[-1][:300]})")
+    return float(line)
+
+
+def _stream(stream: IO[str] | None) -> IO[str]:
+    if stream is None:
+        raise TypeError("the child was started without this stream")
+    return stream
+
+
+def status_bytes(pid: int, key: str) -> int:
+    """A line of /proc/PID/status in bytes, for example "VmHWM", the peak. InputError where there is no /proc."""
+    return _kilobytes(Path(f"/proc/{pid}/status"), key)
+
+
+def _proportional_bytes(pid: int) -> int:
+    return _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+
+
+def _kilobytes(path: Path, key: str) -> int:
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"memory is read from {path}, which this system does not have") from error
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def _serve(request: str) -> None:
+    """Child: load, run once, say so, wait until the parent closes the pipe."""
+    import time
+
+    import platon_compress.export.session  # noqa: F401  # imports are not the model's load time
+
+    settings = json.loads(request)
+    path = Path(settings["path"])
+    start = time.perf_counter()
+    session = open_on(path, threads=settings["threads"])
+    load_seconds = time.perf_counter() - start
+    feed = make_inputs(
+        describe_inputs(session),
+        batch=settings["batch"],
+        tokens=settings["tokens"],
+        config=read_config(path.parent),
+    )
+    session.run(None, feed)
+    sys.stdout.write(f"{load_seconds}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+def _lines(results: Sequence[ProcessMemory], workers: int) -> Iterator[str]:
+    for result in results:
+        found, share = result.medians(), _shares(results[0], result)
+        yield (
+            f"{os.path.basename(result.path)}: peak {found['peak_bytes'] / 1e6:.0f} MB "
+            f"({share['peak_bytes']:.2f}), resident {found['resident_bytes'] / 1e6:.0f} MB "
+            f"({share['resident_bytes']:.2f}), {workers} workers {found['workers_bytes'] / 1e6:.0f} MB "
+            f"({share['workers_bytes']:.2f}), load {found['load_seconds']:.2f} s ({share['load_seconds']:.2f})"
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above; exit 2 on bad input."""
+    options = _parse(arguments)
+    if options.serve is not None:
+        _serve(options.serve)
+        return 0
+    try:
+        text = _measured(options)
+    except PlatonError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="memory.py")
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    for name, default in asdict(MemoryConfig()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, help="folder of committed results")
+    parser.add_argument("--name", default=KIND, help="the result file's stem")
+    parser.add_argument("--title", default="")
+    parser.add_argument("--sparsity", type=float, default=None)
+    parser.add_argument("--allow-changed-tree", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def _measured(options: argparse.Namespace) -> str:
+    """Measure, save where asked, and say it."""
+    if not options.files:
+        raise InputError("no files to measure; give the dense .onnx file and then others")
+    config = MemoryConfig(**{name: getattr(options, name) for name in asdict(MemoryConfig())})
+    results = measure_memory(options.files, config)
+    report = memory_report(results, config)
+    if options.output is not None:
+        save_result(
+            options.output,
+            options.name,
+            report,
+            title=options.title,
+            masks="random",
+            sparsity=options.sparsity,
+            allow_changed_tree=options.allow_changed_tree,
+        )
+    return json.dumps(report, indent=1) if options.json else "\n".join(_lines(results, config.workers))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

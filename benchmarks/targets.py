@@ -1,0 +1,277 @@
+"""The engine's targets: encoders of usual sizes with random masks, every linear of the blocks as CSR, in pairs.
+
+    python benchmarks/targets.py -o benchmarks/results [--models minilm-l6,bert-base]
+        [--sparsity 0.8,0.9,0.95] [--peers NAMES] [--only-peers] [--all-cells] [--blocks 3]
+        [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
+
+Weights are random: dense times do not depend on them, and random masks are what the targets are stated for.
+Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engines.report import PEERS, PeerConfig
+from peers import run_peer_benchmark
+
+from platon_compress.errors import InputError, PlatonError
+from platon_compress.measure.bench_report import BenchReport
+from platon_compress.measure.config import BenchConfig
+from platon_compress.measure.model_bench import run_benchmark
+from platon_compress.measure.result_files import save_result
+
+__all__ = ["TARGETS", "UNPADDED", "TargetModel", "export_random", "main", "target_lines", "target_named"]
+
+UNPADDED = "compressed-unpadded.onnx"
+
+Floors = dict[float, tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetModel:
+    """`config` builds the model; `cells` maps (batch, tokens) to sparsity to (floor, goal) against dense."""
+
+    title: str
+    config_class: str
+    architecture: str
+    cells: dict[tuple[int, int | None], Floors]
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def _floors(*pairs: tuple[float, float]) -> Floors:
+    return dict(zip((0.8, 0.9, 0.95), pairs, strict=True))
+
+
+_SMALL = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+
+TARGETS = {
+    "minilm-l6": TargetModel(
+        title="MiniLM-L6",
+        config_class="BertConfig",
+        architecture="BertForSequenceClassification",
+        config=_SMALL,
+        cells={(1, 64): _floors((1.6, 2.2), (2.5, 3.5), (3.2, 4.5))},
+    ),
+    "bert-base": TargetModel(
+        title="BERT-base",
+        config_class="BertConfig",
+        architecture="BertForSequenceClassification",
+        cells={
+            (1, 128): _floors((2.3, 3.0), (3.5, 5.0), (4.8, 7.0)),
+            (1, 384): _floors((2.2, 2.8), (3.3, 4.5), (4.5, 6.0)),
+            (8, 128): _floors((2.2, 2.8), (3.3, 4.5), (4.5, 6.0)),
+            (1, 16): _floors((1.8, 2.5), (3.0, 4.0), (4.0, 6.0)),
+            (1, 32): _floors((1.8, 2.5), (3.0, 4.0), (4.0, 6.0)),
+        },
+    ),
+    "vit-b16": TargetModel(
+        title="ViT-B/16",
+        config_class="ViTConfig",
+        architecture="ViTForImageClassification",
+        cells={(1, None): _floors((2.2, 3.0), (3.3, 5.0), (4.5, 6.5))},
+    ),
+}
+
+
+def export_random(
+    target: TargetModel,
+    sparsity: float,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    pruned: bool = False,
+    unpadded: bool = False,
+) -> Path:
+    """dense, dense-int8, compressed and config.json in `folder`, what is there already stays.
+
+    `pruned`: also pruned.onnx, the zeros in a dense graph, which other sparse engines read. `unpadded`: also
+    UNPADDED, compressed with padding removed.
+    """
+    wanted = ["dense.onnx", "dense-int8.onnx", "compressed.onnx"]
+    wanted += ["pruned.onnx"] * pruned + [UNPADDED] * unpadded
+    if (folder / "config.json").is_file() and all((folder / name).is_file() for name in wanted):
+        return folder
+    import torch
+    import transformers
+
+    from platon_compress import PlanConfig, bake, convert, plan
+    from platon_compress.export import export_onnx
+    from platon_compress.export.config import ExportConfig
+    from platon_compress.export.int8 import quantize_int8
+    from platon_compress.planning import Form
+    from platon_compress.selection import select
+
+    torch.manual_seed(0)
+    config = getattr(transformers, target.config_class)(**target.config)
+    config.architectures = [target.architecture]
+    config._attn_implementation = "eager"
+    model = getattr(transformers, target.architecture)(config).eval()
+    inputs = _example_inputs(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    export_onnx(model, folder / "dense.onnx", inputs)
+    quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx")
+    baked = bake(model, {name: torch.rand_like(p) >= sparsity for name, p in select(model).items()})
+    if pruned:
+        # As PyTorch's exporter writes it: other engines know no standard Attention.
+        export_onnx(baked.model, folder / "pruned.onnx", inputs, ExportConfig(graph_passes=False))
+    forced = plan(baked, PlanConfig(tokens=128, threads=threads, force=Form.CSR))
+    converted = convert(baked, forced)
+    export_onnx(converted, folder / "compressed.onnx", inputs)
+    if unpadded:
+        export_onnx(converted, folder / UNPADDED, inputs, ExportConfig(remove_padding=True))
+    config.save_pretrained(folder)
+    return folder
+
+
+def _rounds(runs: int, batch: int, tokens: int | None) -> int:
+    """Fewer rounds of long inputs, never below 12: all cells in minutes."""
+    return max(12, min(runs, runs * 128 // max(1, batch * (tokens or 1))))
+
+
+def target_lines(target: TargetModel, sparsity: float, report: BenchReport) -> Iterator[str]:
+    """`BERT-base, batch 1, 128 tokens, 90%: 3.61x (3.50-3.70) over dense, floor 3.5x, goal 5.0x: floor reached`."""
+    for setting in report.settings:
+        ratio = setting.ratio("compressed", report.baseline)
+        floors = target.cells.get((setting.batch, setting.tokens), {}).get(sparsity)
+        if ratio is None:
+            continue
+        interval = "" if ratio.low is None else f" ({ratio.low:.2f}-{ratio.high:.2f})"
+        line = f"{target.title}, {setting.label}, {sparsity:.0%}: {ratio.median:.2f}x{interval} over dense"
+        yield (
+            line
+            if floors is None
+            else f"{line}, floor {floors[0]}x, goal {floors[1]}x: {_says(ratio.median, floors)}"
+        )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above."""
+    options = _parse(arguments)
+    try:
+        for name in options.models.split(","):
+            for text in options.sparsity.split(","):
+                _measure(target_named(name), name, float(text), options)
+    except PlatonError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="targets.py")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--onnx", type=Path, default=Path("runs/targets"), help="keeps the exported models")
+    parser.add_argument("--models", default=",".join(TARGETS))
+    parser.add_argument("--sparsity", default="0.8,0.9,0.95")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--peers", default="", help="also other engines, by name: " + ",".join(PEERS))
+    parser.add_argument("--only-peers", action="store_true", help="nothing but the other engines")
+    parser.add_argument(
+        "--all-cells", action="store_true", help="peers on each cell, not only the model's first"
+    )
+    parser.add_argument(
+        "--blocks", type=int, default=3, help="isolated and concurrent blocks per engine, 0: none"
+    )
+    parser.add_argument("--allow-changed-tree", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def target_named(name: str) -> TargetModel:
+    """The target model called `name`; InputError when there is none."""
+    if name not in TARGETS:
+        raise InputError(f"no target {name!r}; choose from {', '.join(TARGETS)}")
+    return TARGETS[name]
+
+
+def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.Namespace) -> None:
+    stem = f"{name}-random-{round(100 * sparsity)}"
+    folder = export_random(
+        target,
+        sparsity,
+        options.onnx / stem,
+        threads=options.threads,
+        pruned=bool(options.peers or options.only_peers),
+    )
+    for batch, tokens in () if options.only_peers else target.cells:
+        label = f"{stem}-batch{batch}" + (f"-tokens{tokens}" if tokens else "")
+        config = BenchConfig(
+            batch=(batch,),
+            tokens=(tokens or 1,),
+            runs=_rounds(options.runs, batch, tokens),
+            warmup=3,
+            cold_runs=0,
+            variants=("dense", "dense_int8", "compressed"),
+            threads=options.threads,
+        )
+        report = run_benchmark(folder, config)
+        _save(label, report.to_dict(), target, sparsity, options)
+        for line in target_lines(target, sparsity, report):
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    if options.peers or options.only_peers:
+        cells = list(target.cells)
+        for batch, tokens in cells if options.all_cells else cells[:1]:
+            _measure_peers(target, stem, sparsity, (batch, tokens), options)
+
+
+def _measure_peers(
+    target: TargetModel, stem: str, sparsity: float, cell: tuple[int, int | None], options: argparse.Namespace
+) -> None:
+    """One cell against every engine that is wanted and installed."""
+    batch, tokens = cell
+    config = PeerConfig(
+        batch=(batch,),
+        tokens=(tokens or 1,),
+        threads=options.threads,
+        runs=_rounds(options.runs, batch, tokens),
+        blocks=options.blocks,
+        peers=tuple(options.peers.split(",")) if options.peers else PEERS,
+    )
+    compared = run_peer_benchmark(options.onnx / stem, config)
+    label = "-".join([f"batch{batch}", *([f"tokens{tokens}"] if tokens else []), *config.peers])
+    _save(f"{stem}-peers-{label}", compared.to_dict(), target, sparsity, options)
+    sys.stdout.write("".join(f"{target.title}, {sparsity:.0%}: {line}\n" for line in compared.lines()))
+    sys.stdout.flush()
+
+
+def _save(
+    name: str, report: dict[str, Any], target: TargetModel, sparsity: float, options: argparse.Namespace
+) -> None:
+    save_result(
+        options.output,
+        name,
+        json.loads(json.dumps(report)),
+        title=target.title,
+        masks="random",
+        sparsity=sparsity,
+        allow_changed_tree=options.allow_changed_tree,
+    )
+
+
+def _example_inputs(config: Any) -> dict[str, Any]:
+    import torch
+
+    if hasattr(config, "vocab_size"):
+        ids = torch.randint(5, config.vocab_size, (2, 16))
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "token_type_ids": torch.zeros_like(ids),
+        }
+    return {"pixel_values": torch.randn(2, config.num_channels, config.image_size, config.image_size)}
+
+
+def _says(ratio: float, floors: tuple[float, float]) -> str:
+    return (
+        "below the floor" if ratio < floors[0] else "floor reached" if ratio < floors[1] else "goal reached"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

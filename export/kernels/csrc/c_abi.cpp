@@ -1,0 +1,227 @@
+// Plain C entry points for tests and benchmarks (ctypes): the kernels without ONNX Runtime.
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "c_abi.h"
+#include "core/attention.h"
+#include "core/export.h"
+#include "core/linear.h"
+
+namespace platon {
+namespace {
+
+// As ONNX Runtime's own threads do: waking a thread takes longer than a small layer, so look for a while before sleeping.
+template <class Ready>
+void spin(const Ready& ready) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(500);
+  while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+}
+
+// A fixed set of threads that share the items of one loop at a time; the caller works too.
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+  ~ThreadPool() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  static void run(void* pool, void (*body)(void*, size_t), size_t total, void* data) {
+    static_cast<ThreadPool*>(pool)->loop(body, total, data);
+  }
+
+ private:
+  void loop(void (*body)(void*, size_t), size_t total, void* data) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    body_ = body, data_ = data, total_ = total, next_ = 0, busy_ = 0;
+    ++loops_;
+    wake_.notify_all();
+    take_items(lock);
+    lock.unlock();
+    spin([this] { return busy_ == 0; });
+    lock.lock();
+    done_.wait(lock, [this] { return busy_ == 0; });
+    total_ = 0;
+  }
+  void take_items(std::unique_lock<std::mutex>& lock) {
+    while (next_ < total_) {
+      const size_t item = next_++;
+      ++busy_;
+      lock.unlock();
+      body_(data_, item);
+      lock.lock();
+      --busy_;
+    }
+  }
+  void work() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      take_items(lock);
+      if (busy_ == 0) done_.notify_one();
+      const uint64_t seen = loops_;
+      lock.unlock();
+      spin([&] { return stopping_ || loops_ != seen; });
+      lock.lock();
+      wake_.wait(lock, [this] { return stopping_ || next_ < total_; });
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::vector<std::thread> workers_;
+  void (*body_)(void*, size_t) = nullptr;
+  void* data_ = nullptr;
+  size_t total_ = 0, next_ = 0;
+  // Changed under the mutex only; spinning threads look without it.
+  std::atomic<size_t> busy_{0};
+  std::atomic<uint64_t> loops_{0};
+  std::atomic<bool> stopping_{false};
+};
+
+// Runs `body`; on an exception writes its text to `error` and returns false.
+template <class Body>
+bool reported(char* error, size_t error_size, Body&& body) noexcept {
+  try {
+    body();
+    return true;
+  } catch (const std::exception& caught) {
+    if (error && error_size) {
+      std::strncpy(error, caught.what(), error_size - 1);
+      error[error_size - 1] = '\0';
+    }
+  } catch (...) {
+  }
+  return false;
+}
+
+Layout layout(int panels) { return panels ? Layout::kPanels : Layout::kTokens; }
+
+LinearSpec linear_spec(const PlatonSpec& spec) {
+  LinearSpec result;
+  result.bias.assign(spec.bias, spec.bias + spec.bias_length);
+  result.scale.assign(spec.scale, spec.scale + spec.scale_length);
+  result.shift.assign(spec.shift, spec.shift + spec.shift_length);
+  result.activation = parse_activation(spec.activation);
+  result.input = layout(spec.input_panels);
+  result.output = layout(spec.output_panels);
+  result.residual = layout(spec.residual_panels);
+  result.sum = layout(spec.sum_panels);
+  result.epsilon = spec.epsilon;
+  return result;
+}
+
+}  // namespace
+}  // namespace platon
+
+using platon::SparseLinear;
+using platon::ThreadPool;
+
+// Names of the compiled kernels, comma separated, in order of preference from last to first.
+PLATON_EXPORT const char* platon_kernel_names() {
+#define PLATON_NAME(name) "," #name
+  static const char names[] = PLATON_KERNELS(PLATON_NAME);
+#undef PLATON_NAME
+  return names + 1;
+}
+
+PLATON_EXPORT int platon_kernel_supported(const char* name) {
+  return platon::reported(nullptr, 0, [&] { platon::find_kernels(name); });
+}
+
+// The kernels that a new session would use ("" with the reason in `error` when PLATON_FORCE_ISA is wrong).
+PLATON_EXPORT const char* platon_selected_kernel(char* error, size_t error_size) {
+  const char* name = "";
+  platon::reported(error, error_size, [&] { name = platon::select_kernels().name; });
+  return name;
+}
+
+// column_bytes: 2 (uint16) or 4 (int32). Null with the reason in `error` on bad input.
+PLATON_EXPORT void* platon_linear_create(const float* values, int64_t value_count, const void* columns,
+                                         int64_t column_count, int column_bytes, const int32_t* row_starts,
+                                         int64_t row_start_count, int64_t in_features, int64_t out_features,
+                                         const PlatonSpec* spec, char* error, size_t error_size) {
+  SparseLinear* linear = nullptr;
+  platon::reported(error, error_size, [&] {
+    const platon::CsrView csr{values,     value_count,     columns,     column_count, column_bytes == 4,
+                              row_starts, row_start_count, in_features, out_features};
+    linear = new SparseLinear(csr, platon::linear_spec(*spec));
+  });
+  return linear;
+}
+
+PLATON_EXPORT void platon_linear_destroy(void* linear) { delete static_cast<SparseLinear*>(linear); }
+
+PLATON_EXPORT int64_t platon_linear_packed_bytes(const void* linear) {
+  return static_cast<const SparseLinear*>(linear)->weights().bytes();
+}
+
+PLATON_EXPORT void* platon_pool_create(int threads) {
+  ThreadPool* pool = nullptr;
+  platon::reported(nullptr, 0, [&] { pool = new ThreadPool(threads); });
+  return pool;
+}
+
+PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPool*>(pool); }
+
+// 0 with the reason in `error` on failure.
+PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const PlatonData* data, void* pool,
+                                    char* error, size_t error_size) {
+  return platon::reported(error, error_size, [&] {
+    const platon::LinearData given{data->x, data->tokens, data->out, nullptr, data->residual, data->sum};
+    static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), given, ThreadPool::run, pool);
+  });
+}
+
+// x[tokens][features] into panels of the same size.
+PLATON_EXPORT int platon_pack_tokens(const char* kernels, const float* x, int64_t tokens, int64_t features, float* out,
+                                     void* pool, char* error, size_t error_size) {
+  return platon::reported(error, error_size, [&] {
+    platon::pack_tokens(platon::find_kernels(kernels), x, tokens, features, out, ThreadPool::run, pool);
+  });
+}
+
+// One call of platon::Attention. 0 with the reason in `error` on failure.
+PLATON_EXPORT int platon_attend(const char* kernels, const PlatonAttention* call, void* pool, char* error,
+                                size_t error_size) {
+  return platon::reported(error, error_size, [&] {
+    const int64_t* strides = call->mask_strides;
+    platon::AttentionData data{{call->q, call->q_features, call->q_first, call->size},
+                               {call->k, call->k_features, call->k_first, call->size},
+                               {call->v, call->v_features, call->v_first, call->value_size},
+                               std::vector<int64_t>(call->lengths, call->lengths + call->length_count),
+                               {call->mask, strides[0], strides[1], strides[2], strides[3]},
+                               call->out};
+    const platon::AttentionSpec spec{call->heads, call->scale, platon::layout(call->input_panels),
+                                     platon::layout(call->output_panels)};
+    platon::attend(platon::find_kernels(kernels), spec, data, ThreadPool::run, pool);
+  });
+}
+
+// Rounds of pure arithmetic (kind 0) or pure loads (kind 1) on every thread of the pool. Returns the operations or
+// bytes of one round on one thread, 0 when there are no such kernels.
+PLATON_EXPORT int platon_burn(const char* kernels, int kind, int64_t rounds, int threads, void* pool) {
+  int work = 0;
+  platon::reported(nullptr, 0, [&] {
+    const platon::Kernels& found = platon::find_kernels(kernels);
+    struct Burn {
+      void (*loop)(int64_t);
+      int64_t rounds;
+    } burn{kind == 0 ? found.burn_fma : found.burn_load, rounds};
+    const auto body = [](void* data, size_t) { static_cast<Burn*>(data)->loop(static_cast<Burn*>(data)->rounds); };
+    ThreadPool::run(pool, body, static_cast<size_t>(threads), &burn);
+    work = kind == 0 ? found.fma_flops : found.load_bytes;
+  });
+  return work;
+}

@@ -1,0 +1,55 @@
+// The middle layer: one linear layer, its choice of kernels, and how its work is cut for threads.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/kernels.h"
+#include "core/pack.h"
+#include "core/panels.h"
+
+namespace platon {
+
+// The kernels to use: the last supported of PLATON_KERNELS, or the one that PLATON_FORCE_ISA names.
+const Kernels& select_kernels();
+// By name; throws InputError when there is none such or the processor lacks it.
+const Kernels& find_kernels(const std::string& name);
+
+Activation parse_activation(const std::string& name);
+
+// What a layer does beside the product: Y = norm(activation(X W^T + bias) + residual).
+struct LinearSpec {
+  std::vector<float> bias;          // empty, or out_features values
+  Activation activation = Activation::kNone;
+  Layout input = Layout::kTokens, output = Layout::kTokens;
+  Layout residual = Layout::kTokens, sum = Layout::kTokens;
+  std::vector<float> scale, shift;  // of the norm over out_features; both empty: no norm
+  float epsilon = 0.0f;
+};
+
+// The activations of one call, each in the layout that the spec names.
+struct LinearData {
+  const float* x;                   // [tokens][in_features]
+  int64_t tokens;
+  float* out;                       // [tokens][out_features]
+  const float* bias = nullptr;      // overrides the stored one
+  const float* residual = nullptr;  // [tokens][out_features]; not together with an activation
+  float* sum = nullptr;             // [tokens][out_features]: gets what goes into the norm
+};
+
+class SparseLinear {
+ public:
+  SparseLinear(const CsrView& csr, LinearSpec spec);  // throws InputError
+
+  // The result does not depend on how parallel_for distributes the work. Throws InputError and std::bad_alloc.
+  void run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const;
+
+  const PackedWeights& weights() const { return weights_; }
+  const LinearSpec& spec() const { return spec_; }
+
+ private:
+  PackedWeights weights_;
+  LinearSpec spec_;
+};
+
+}  // namespace platon

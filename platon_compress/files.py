@@ -1,0 +1,160 @@
+"""Files and folders that are either the old ones or the new ones, whatever happens in between.
+
+What is written goes to a temporary name beside its target, reaches the disk, and is renamed. A process that is killed
+leaves at most a temporary name behind, which :func:`clear_leftovers` removes, or turns back into the old folder.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import InputError, first_line
+
+__all__ = [
+    "clear_leftovers",
+    "new_file",
+    "new_folder",
+    "read_json",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
+
+_NEW, _OLD = ".tmp-", ".old-"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target`; what the block writes there gets its name when the block ends well.
+
+    Raises InputError when the place cannot be written to.
+    """
+    temporary = _beside(target, _NEW)
+    with _explained(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _flush(target.parent)
+
+
+def write_bytes(target: Path, content: bytes) -> Path:
+    """Write one file, see :func:`new_file`."""
+    with new_file(target) as temporary:
+        temporary.write_bytes(content)
+    return target
+
+
+def write_text(target: Path, text: str) -> Path:
+    """Write one UTF-8 file, see :func:`new_file`."""
+    return write_bytes(target, text.encode("utf-8"))
+
+
+def write_json(target: Path, value: Any) -> Path:
+    """Write one JSON file, see :func:`new_file`. NaN and infinity are no JSON: ValueError."""
+    return write_text(target, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, cure: str) -> dict[str, Any]:
+    """The JSON object in `path`. Raises InputError, ending with `cure`, when there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; {cure}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds a {type(value).__name__}, not a JSON object; {cure}")
+    return value
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `target` when the block ends well.
+
+    Where the system can exchange two names at once (Linux), there is no moment without a whole `target`; elsewhere
+    :func:`clear_leftovers` brings the old one back after a kill between the two renames.
+    """
+    temporary = _beside(target, _NEW)
+    with _explained(target):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            for path in (*temporary.rglob("*"), temporary):
+                _flush(path)
+            _put_in_place(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _flush(target.parent)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half-written in `folder`; call it while no other process writes there."""
+    for old in folder.glob(f".*{_OLD}*"):
+        target = old.with_name(old.name[1:].rpartition(_OLD)[0])
+        if target.exists():
+            _remove(old)
+        else:
+            old.rename(target)
+    for new in folder.glob(f".*{_NEW}*"):
+        _remove(new)
+
+
+def _beside(target: Path, kind: str) -> Path:
+    return target.with_name(f".{target.name}{kind}{os.getpid()}")
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        temporary.rename(target)
+    elif not _exchange(temporary, target):
+        old = _beside(target, _OLD)
+        target.rename(old)
+        temporary.rename(target)
+        _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot."""
+    try:
+        swap = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return swap(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Onto the disk; file systems and systems that cannot flush a folder are let pass."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    """A disk that is full or a folder that may not be written to is the user's to cure, not a bug."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, InputError) or error.errno is None:
+            raise
+        raise InputError(
+            f"cannot write {target}: {error.strerror or first_line(error)}; free space there, or give another folder"
+        ) from error

@@ -1,0 +1,281 @@
+"""Size and latency of a run's ONNX files against dense and dense int8, in ONNX Runtime.
+
+Every variant gets the same threads, the same inputs and the same rounds. Cold numbers (load, first inference,
+memory) come from fresh processes; warm ones from one process that calls all variants in turn.
+The result's schema is in benchmarks/bench_report.py.
+"""
+
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from platon_compress.errors import InputError, PlatonError, first_line
+from platon_compress.measure.bench_report import (
+    VARIANTS,
+    BenchReport,
+    SettingReport,
+    VariantReport,
+    VariantSamples,
+)
+from platon_compress.measure.config import BenchConfig
+from platon_compress.measure.environment import describe_environment, usable_cores
+from platon_compress.measure.session_probe import ColdStart, probe_session
+from platon_compress.measure.sessions import (
+    DeviceUnavailableError,
+    describe_inputs,
+    has_token_axis,
+    make_inputs,
+    open_on,
+    read_config,
+    run_once,
+)
+from platon_compress.measure.size import load_onnx, measure_size
+from platon_compress.measure.timing import compare, measure_interleaved
+from platon_compress.progress import Progress
+
+__all__ = ["run_benchmark"]
+
+
+@dataclass(kw_only=True)
+class _Steps:
+    """Counts progress over the whole benchmark."""
+
+    total: int
+    report: Progress | None
+    done: int = 0
+
+    def advance(self, label: str) -> None:
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total, label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What is measured: variant files, settings, and the model's config.json."""
+
+    paths: Mapping[str, Path]
+    sessions: Mapping[str, Any]
+    settings: tuple[tuple[int, int | None], ...]
+    model_config: Mapping[str, Any]
+    config: BenchConfig
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def feed(self, name: str, batch: int, tokens: int | None) -> dict[str, np.ndarray]:
+        inputs = describe_inputs(self.sessions[name])
+        return make_inputs(
+            inputs, batch=batch, tokens=tokens, seed=self.config.seed, config=self.model_config
+        )
+
+
+def run_benchmark(
+    onnx_dir: str | Path, config: BenchConfig | None = None, *, progress: Progress | None = None
+) -> BenchReport:
+    """Measure `dense.onnx`, its dynamic-int8 version, `pruned.onnx` and `compressed.onnx` in `onnx_dir`.
+
+    `compressed.onnx` and one of the other two must be there. `dense-int8.onnx` is made in a temporary folder
+    when it is absent. Raises InputError for a missing or broken file and for sizes the model does not take.
+    A device that is not really active gives a report whose `unavailable` says so, never another device's times.
+    """
+    folder, config = Path(onnx_dir), config or BenchConfig()
+    # The same explicit number for everybody: left open, each engine would choose its own.
+    config = replace(config, threads=config.threads or usable_cores())
+    found = _find(folder, config.variants)
+    baseline = "dense" if "dense" in found else "pruned"
+    environment = describe_environment(threads=config.threads)
+    with _int8(found, baseline) as (paths, missing):
+        try:
+            sessions = {n: open_on(p, threads=config.threads, device=config.device) for n, p in paths.items()}
+        except DeviceUnavailableError as error:
+            variants = {name: _sized(path, found) for name, path in paths.items()}
+            return BenchReport(
+                environment=environment,
+                config=config,
+                baseline=baseline,
+                variants=variants | _absent(missing),
+                settings=(),
+                unavailable=str(error),
+            )
+        work = _Plan(
+            paths=paths,
+            sessions=sessions,
+            settings=_settings(sessions, config),
+            model_config=read_config(folder),
+            config=config,
+            missing=missing,
+        )
+        settings, variants = _measure(work, baseline, found, progress)
+    return BenchReport(
+        environment=environment,
+        config=config,
+        baseline=baseline,
+        variants=_ordered(variants | _absent(missing)),
+        settings=settings,
+    )
+
+
+def _find(folder: Path, wanted: Collection[str] | None) -> dict[str, Path]:
+    found = {
+        name: folder / file
+        for name, file in VARIANTS.items()
+        if (wanted is None or name in wanted) and (folder / file).is_file()
+    }
+    if "compressed" not in found or not {"dense", "pruned"} & found.keys():
+        present = ", ".join(path.name for path in found.values()) or "none of the files"
+        raise InputError(
+            f"{folder} holds {present}; a benchmark needs compressed.onnx and one of dense.onnx and pruned.onnx"
+        )
+    return found
+
+
+@contextmanager
+def _int8(found: Mapping[str, Path], baseline: str) -> Iterator[tuple[dict[str, Path], dict[str, str]]]:
+    """The files to measure, int8 made where it is absent; and what cannot be measured, with the reason."""
+    missing = (
+        {} if baseline == "pruned" or "pruned" in found else {"pruned": "the folder holds no pruned.onnx"}
+    )
+    if baseline == "pruned":
+        missing["dense"] = "the folder holds no dense.onnx; the pruned file in dense kernels stands for it"
+    if "dense_int8" in found:
+        yield _ordered(found), missing
+        return
+    with tempfile.TemporaryDirectory(prefix="platon-int8-") as folder:
+        try:
+            made = {"dense_int8": _quantize(found[baseline], Path(folder) / VARIANTS["dense_int8"])}
+        except PlatonError:
+            raise
+        except Exception as error:  # the quantiser raises whatever its graph walk meets
+            made = {}
+            missing["dense_int8"] = f"{found[baseline].name} could not be quantised: {first_line(error)}"
+        yield _ordered({**found, **made}), missing
+
+
+def _quantize(dense: Path, target: Path) -> Path:
+    from platon_compress.export.int8 import quantize_int8
+
+    load_onnx(dense)  # a broken file is the caller's error, not a quantiser that failed
+    quantize_int8(dense, target)
+    try:
+        open_on(target, threads=1)
+    except InputError as error:  # the quantiser may write what ONNX Runtime then refuses
+        raise RuntimeError(str(error)) from error
+    return target
+
+
+def _settings(sessions: Mapping[str, Any], config: BenchConfig) -> tuple[tuple[int, int | None], ...]:
+    inputs = describe_inputs(next(iter(sessions.values())))
+    tokens: tuple[int | None, ...] = config.tokens if has_token_axis(inputs) else (None,)
+    return tuple(product(config.batch, tokens))
+
+
+def _measure(
+    work: _Plan, baseline: str, found: Mapping[str, Path], progress: Progress | None
+) -> tuple[tuple[SettingReport, ...], dict[str, VariantReport]]:
+    config = work.config
+    per_setting = config.cold_runs * len(work.paths) + config.warmup + config.runs
+    steps = _Steps(total=per_setting * len(work.settings) + len(work.paths), report=progress)
+    for batch, tokens in work.settings:  # wrong sizes are found before minutes of measuring
+        for name, session in work.sessions.items():
+            run_once(session, work.feed(name, batch, tokens), work.paths[name].name)
+    settings = tuple(
+        _measure_setting(work, batch, tokens, baseline, steps) for batch, tokens in work.settings
+    )
+    variants = {}
+    for name in work.paths:
+        variants[name] = _variant(work, name, found)
+        steps.advance(f"size of {name}")
+    return settings, variants
+
+
+def _measure_setting(
+    work: _Plan, batch: int, tokens: int | None, baseline: str, steps: _Steps
+) -> SettingReport:
+    setting = SettingReport(batch=batch, tokens=tokens, samples={}, ratios=())
+    warm = _warm(work, batch, tokens, lambda: steps.advance(f"latency, {setting.label}"))
+    cold: dict[str, list[ColdStart]] = {name: [] for name in work.paths}
+    for _ in range(work.config.cold_runs):
+        for name in work.paths:
+            cold[name].append(_probe(work, name, batch, tokens))
+            steps.advance(f"load and memory, {setting.label}")
+    return replace(
+        setting,
+        samples={name: _samples(warm[name], cold[name]) for name in work.paths},
+        ratios=tuple(compare(warm, baseline=a, candidate=b) for a, b in _pairs(baseline, warm)),
+    )
+
+
+def _warm(
+    work: _Plan, batch: int, tokens: int | None, on_round: Callable[[], None]
+) -> dict[str, tuple[float, ...]]:
+    sides = {
+        name: partial(session.run, None, work.feed(name, batch, tokens))
+        for name, session in work.sessions.items()
+    }
+    return measure_interleaved(
+        sides,
+        runs=work.config.runs,
+        warmup=work.config.warmup,
+        pause_seconds=work.config.pause_seconds,
+        on_round=lambda done, total: on_round(),
+    )
+
+
+def _probe(work: _Plan, name: str, batch: int, tokens: int | None, *, count_nodes: bool = False) -> ColdStart:
+    return probe_session(
+        work.paths[name],
+        batch=batch,
+        tokens=tokens,
+        threads=work.config.threads,
+        device=work.config.device,
+        count_nodes=count_nodes,
+    )
+
+
+def _samples(warm: tuple[float, ...], cold: list[ColdStart]) -> VariantSamples:
+    return VariantSamples(
+        warm_seconds=warm,
+        load_seconds=tuple(start.load_seconds for start in cold),
+        first_seconds=tuple(start.first_seconds for start in cold),
+        session_bytes=tuple(start.session_bytes for start in cold),
+        peak_bytes=tuple(start.peak_bytes for start in cold),
+    )
+
+
+def _pairs(baseline: str, measured: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(baseline, candidate): everything against the baseline, and compressed against everything."""
+    pairs = [(baseline, name) for name in measured if name != baseline]
+    return pairs + [(n, "compressed") for n in measured if n not in {baseline, "compressed"}]
+
+
+def _variant(work: _Plan, name: str, found: Mapping[str, Path]) -> VariantReport:
+    nodes = _probe(work, name, *work.settings[0], count_nodes=True).executed_nodes
+    ran = any("SparseLinear" in operator for counts in nodes.values() for operator in counts)
+    return replace(
+        _sized(work.paths[name], found),
+        native_kernel=ran if _holds_sparse_linears(work.paths[name]) else None,
+        executed_nodes=nodes,
+        inputs=describe_inputs(work.sessions[name]),
+    )
+
+
+def _sized(path: Path, found: Mapping[str, Path]) -> VariantReport:
+    return VariantReport(file=path.name, made_here=path not in found.values(), size=measure_size(path))
+
+
+def _holds_sparse_linears(path: Path) -> bool:
+    return any(node.domain == "platon" for node in load_onnx(path).graph.node)
+
+
+def _absent(missing: Mapping[str, str]) -> dict[str, VariantReport]:
+    return {name: VariantReport(file=VARIANTS[name], unavailable=reason) for name, reason in missing.items()}
+
+
+def _ordered(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entries[name] for name in VARIANTS if name in entries}

@@ -1,0 +1,277 @@
+"""The report's figures: layers, latency, size, training."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from platon_compress.measure.bench_report import BenchReport, SettingReport
+from platon_compress.measure.timing import percentiles
+from platon_compress.report.plot_style import COLOURS, FORM_COLOURS, MUTED, TEXT, Plot, draw
+
+__all__ = ["VARIANT_LABELS", "latency_plot", "layer_plot", "size_plot", "split_layer_name", "training_plot"]
+
+VARIANT_LABELS: Mapping[str, str] = {
+    "dense": "dense",
+    "dense_int8": "dense int8",
+    "pruned": "pruned, dense kernels",
+    "compressed": "compressed",
+}
+_FORM_LABELS = {"dense": "dense", "structured": "structured (shrunk)", "csr": "CSR (sparse kernel)"}
+_MEGABYTE = 1e6
+
+
+def layer_plot(layers: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """One cell per weight: block by block downwards, the weights of a block from left to right."""
+    if not layers:
+        return None
+    cells = {split_layer_name(layer["name"]): layer for layer in layers}
+    rows = list(dict.fromkeys(row for row, _ in cells))
+    columns = list(dict.fromkeys(column for _, column in cells))
+    counts = {form: sum(layer["form"] == form for layer in layers) for form in _FORM_LABELS}
+    said = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for (row, column), layer in cells.items():
+            _paint_cell(axes, columns.index(column), rows.index(row), layer)
+        _label_grid(axes, rows, [_wrap(name) for name in _short_names(columns)])
+        handles = [
+            Patch(color=FORM_COLOURS[f], label=label) for f, label in _FORM_LABELS.items() if counts[f]
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=3)
+
+    return draw(
+        "layers",
+        paint,
+        height=1.25 + 0.42 * len(rows),
+        alt=f"Share of weights kept and form chosen for each of {len(layers)} layers: {said}.",
+        caption="Bar length: share of the weights that are not zero. Colour: form chosen by the plan.",
+    )
+
+
+def split_layer_name(name: str) -> tuple[str, str]:
+    """("encoder.layer.3", "output.dense") of "encoder.layer.3.output.dense.weight"; "" without a number."""
+    name = name.removesuffix(".weight")
+    found = re.match(r"^(.*?\.\d+)\.(.+)$", name)
+    return (found.group(1), found.group(2)) if found else ("", name)
+
+
+def latency_plot(bench: BenchReport) -> Plot | None:
+    """Per setting: median (bar), 95th percentile (whisker), every sample (dots), speed against the baseline."""
+    if not bench.settings:
+        return None
+    columns = 1 if len(bench.settings) == 1 else 2
+    rows = math.ceil(len(bench.settings) / columns)
+
+    def paint(figure: Figure) -> None:
+        panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+        for axes, setting in zip(panels, bench.settings, strict=False):
+            _paint_setting(axes, setting, bench.baseline)
+        for axes in panels[len(bench.settings) :]:
+            axes.set_axis_off()
+
+    names = "; ".join(_spoken(setting, bench.baseline) for setting in bench.settings)
+    return draw(
+        "latency",
+        paint,
+        height=rows * 2.1,
+        alt=f"Latency by variant. {names}.",
+        caption="Bar: median. Whisker: 95th percentile. Dots: every run. Factor: median of the pairwise speed "
+        f"ratios against {VARIANT_LABELS[bench.baseline]}.",
+    )
+
+
+def size_plot(bench: BenchReport) -> Plot | None:
+    """Stored bytes per variant, encoder and embeddings apart, with the zipped size as a mark."""
+    sizes = {name: variant.size for name, variant in bench.variants.items() if variant.size is not None}
+    if not sizes:
+        return None
+
+    def paint(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for place, (name, size) in enumerate(sizes.items()):
+            encoder, embeddings = size.encoder_bytes / _MEGABYTE, size.embedding_bytes / _MEGABYTE
+            axes.barh(place, encoder, color=COLOURS[name], height=0.6)
+            axes.barh(place, embeddings, left=encoder, color=COLOURS[name], height=0.6, alpha=0.35)
+            axes.plot(size.zipped_bytes / _MEGABYTE, place, marker="D", color=TEXT, markersize=5)
+            end = max(encoder + embeddings, size.zipped_bytes / _MEGABYTE)
+            axes.annotate(
+                f"{size.disk_bytes / _MEGABYTE:.3g} MB",
+                (end, place),
+                (7, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        _finish_bars(axes, [VARIANT_LABELS[name] for name in sizes], "MB", axes.get_xlim()[1] * 1.15)
+        figure.legend(handles=_size_legend(axes), loc="outside lower left", ncols=3)
+
+    spoken = "; ".join(f"{VARIANT_LABELS[n]} {s.disk_bytes / _MEGABYTE:.3g} MB" for n, s in sizes.items())
+    return draw(
+        "size",
+        paint,
+        height=0.95 + 0.42 * len(sizes),
+        alt=f"Size on disk: {spoken}.",
+        caption="Strong: encoder and head. Light: embeddings. Diamond: the file zipped.",
+    )
+
+
+def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot | None:
+    """Loss, task metric and sparsity over the steps of the two trainings; None without a history."""
+    runs = {"dense": dense.get("history") or [], "compressed": pruned.get("history") or []}
+    metric = str(pruned.get("metric") or dense.get("metric") or "accuracy")
+    rows = [("loss", "training loss"), (metric, metric), ("achieved_sparsity", "sparsity")]
+    rows = [row for row in rows if any(_series(history, row[0])[0] for history in runs.values())]
+    if not rows:
+        return None
+
+    def paint(figure: Figure) -> None:
+        panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False).ravel()
+        for axes, (key, title) in zip(panels, rows, strict=True):
+            axes.set_title(title)
+            for name, history in runs.items():
+                _paint_history(axes, history, key, name)
+        panels[0].legend(loc="upper right", ncols=2)
+        panels[-1].set_xlabel("optimiser step")
+
+    final = _series(runs["compressed"], metric)[1] or _series(runs["dense"], metric)[1]
+    said = f" Last {metric} {final[-1]:.3f}." if final else ""
+    return draw(
+        "training",
+        paint,
+        height=0.5 + 1.55 * len(rows),
+        alt=f"{', '.join(title for _, title in rows)} over the training steps, dense and pruned.{said}",
+        caption="Both trainings take the same data in the same order. Wide grey line: the schedule's sparsity.",
+    )
+
+
+def _paint_cell(axes: Axes, x: int, y: int, layer: Mapping[str, Any]) -> None:
+    colour = FORM_COLOURS.get(layer["form"], MUTED)
+    width = 0.92
+    axes.add_patch(Rectangle((x, y), width, 0.86, facecolor=colour, alpha=0.13, linewidth=0))
+    axes.add_patch(
+        Rectangle((x, y + 0.58), width * float(layer["density"]), 0.28, facecolor=colour, linewidth=0)
+    )
+    axes.text(x + 0.04, y + 0.3, f"{layer['density']:.0%}", va="center", fontsize=8.5)
+    axes.text(
+        x + width - 0.04, y + 0.3, str(layer["form"]), va="center", ha="right", fontsize=7.5, color=MUTED
+    )
+
+
+def _label_grid(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    axes.set_xlim(0, len(columns))
+    axes.set_ylim(len(rows), 0)
+    axes.set_xticks([x + 0.46 for x in range(len(columns))], columns, fontsize=8.5, color=TEXT)
+    axes.set_yticks([y + 0.43 for y in range(len(rows))], rows, fontsize=8.5)
+    axes.xaxis.tick_top()
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """The shortest dotted endings that no other name shares."""
+    short = []
+    for name in names:
+        parts = name.split(".")
+        endings = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        others = [other for other in names if other != name]
+        alone = (e for e in endings if not any(o == e or o.endswith(f".{e}") for o in others))
+        short.append(next(alone, name))
+    return short
+
+
+def _wrap(name: str) -> str:
+    head, _, last = name.rpartition(".")
+    return f"{head}.\n{last}" if head else name
+
+
+def _paint_setting(axes: Axes, setting: SettingReport, baseline: str) -> None:
+    summaries = {name: percentiles(samples.warm_seconds) for name, samples in setting.samples.items()}
+    limit = max(summary["p95_seconds"] for summary in summaries.values()) * 1e3
+    for place, (name, summary) in enumerate(summaries.items()):
+        median, high = summary["p50_seconds"] * 1e3, summary["p95_seconds"] * 1e3
+        runs = np.asarray(setting.samples[name].warm_seconds) * 1e3
+        axes.barh(place, median, color=COLOURS[name], height=0.62, alpha=0.9)
+        spread = np.linspace(-0.24, 0.24, len(runs))  # by round: a drift during the run shows as a slope
+        axes.scatter(runs, place + spread, s=3.5, color=TEXT, alpha=0.35, linewidths=0)
+        axes.plot([median, high], [place, place], color=TEXT, linewidth=1.1)
+        axes.plot([high, high], [place - 0.16, place + 0.16], color=TEXT, linewidth=1.1)
+        _label_bar(axes, (limit * 1.06, place), setting, name, baseline)
+    axes.set_title(setting.label)
+    _finish_bars(axes, [VARIANT_LABELS[name] for name in summaries], "ms", limit * 1.5)
+
+
+def _label_bar(
+    axes: Axes, place: tuple[float, float], setting: SettingReport, name: str, baseline: str
+) -> None:
+    """The median in ms and, in a column of its own, the factor against the baseline."""
+    weight = "bold" if name == "compressed" else "normal"
+    texts = [(f"{_three(setting.samples[name].median_seconds * 1e3)} ms", 0)]
+    ratio = setting.ratio(name, baseline)
+    if ratio is not None:
+        texts.append((f"{ratio.median:.2f}x", 52))
+    for text, offset in texts:
+        axes.annotate(
+            text,
+            place,
+            (offset, 0),
+            textcoords="offset points",
+            va="center",
+            weight=weight,
+            annotation_clip=False,
+        )
+
+
+def _three(value: float) -> str:
+    """Three digits without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _finish_bars(axes: Axes, labels: Sequence[str], unit: str, limit: float) -> None:
+    axes.set_yticks(range(len(labels)), labels, color=TEXT)
+    axes.invert_yaxis()
+    axes.set_xlim(0, limit)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(unit)
+    axes.spines["left"].set_visible(False)
+
+
+def _size_legend(axes: Axes) -> list[Any]:
+    zipped = axes.plot([], [], linestyle="", marker="D", color=TEXT, markersize=5, label="zipped")
+    return [
+        Patch(color=COLOURS["dense"], label="encoder and head"),
+        Patch(color=COLOURS["dense"], alpha=0.35, label="embeddings"),
+        *zipped,
+    ]
+
+
+def _spoken(setting: SettingReport, baseline: str) -> str:
+    said = []
+    for name, samples in setting.samples.items():
+        ratio = setting.ratio(name, baseline)
+        factor = f", {ratio.median:.2f} times the speed of {VARIANT_LABELS[baseline]}" if ratio else ""
+        said.append(f"{VARIANT_LABELS[name]} {_three(samples.median_seconds * 1e3)} ms{factor}")
+    return f"{setting.label}: {'; '.join(said)}"
+
+
+def _paint_history(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, name: str) -> None:
+    steps, values = _series(history, key)
+    if not steps:
+        return
+    if key == "achieved_sparsity":
+        axes.plot(*_series(history, "sparsity"), color=MUTED, linewidth=6, alpha=0.3, solid_capstyle="butt")
+        axes.set_ylim(-0.03, 1.03)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    label = "dense" if name == "dense" else "pruned"
+    marker = "o" if len(steps) <= 25 else ""
+    axes.plot(steps, values, color=COLOURS[name], label=label, marker=marker, markersize=3.5, linewidth=1.6)
+
+
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    entries = [e for e in history if isinstance(e.get(key), int | float) and "step" in e]
+    return [entry["step"] for entry in entries], [entry[key] for entry in entries]

@@ -1,0 +1,172 @@
+"""Reads the files of a run; nothing here judges or formats."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from platon_compress.errors import InputError
+from platon_compress.measure.bench_report import BenchReport, read_report
+
+__all__ = ["Metric", "RunData", "read_run"]
+
+_COMPRESSED_ROUTES = ("onnx_compressed", "compressed")
+_INT8_ROUTES = ("dense_int8", "onnx_dense_int8")
+_DENSE_ROUTES = ("dense", "onnx_dense")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A task metric with its standard error, both as fractions (0.85 is 85 %); `steps` of its training."""
+
+    name: str
+    value: float
+    standard_error: float | None = None
+    examples: int | None = None
+    steps: int | None = None
+
+    def minus(self, other: "Metric") -> tuple[float, float | None]:
+        """Difference and its standard error. Both models saw the same examples, so this is an upper bound."""
+        if self.standard_error is None or other.standard_error is None:
+            return self.value - other.value, None
+        return self.value - other.value, math.hypot(self.standard_error, other.standard_error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunData:
+    """What a run folder holds; mappings are empty where a file or stage is missing."""
+
+    folder: Path
+    bench: BenchReport
+    plan: Mapping[str, Any]
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    peers: Mapping[str, Any] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Mapping[str, Any]:
+        """The result of a finished stage, or an empty mapping."""
+        stage = _mapping(_mapping(self.state.get("stages")).get(name))
+        return _mapping(stage.get("result"))
+
+    @property
+    def layers(self) -> Sequence[Mapping[str, Any]]:
+        return self.plan["layers"]
+
+    @property
+    def sparsity(self) -> float | None:
+        """Of the prunable weights: as baked, else computed from the plan's densities."""
+        baked = self.stage("bake").get("sparsity")
+        if isinstance(baked, int | float):
+            return float(baked)
+        sizes = [math.prod(layer["shape"]) for layer in self.layers]
+        kept = sum(size * layer["density"] for size, layer in zip(sizes, self.layers, strict=True))
+        return 1 - kept / sum(sizes) if sum(sizes) else None
+
+    @property
+    def compressed_metric(self) -> Metric | None:
+        """Of compressed.onnx itself where parity measured it, else of the pruned model in torch."""
+        return self._metric(_COMPRESSED_ROUTES, "prune")
+
+    @property
+    def has_dense_model(self) -> bool:
+        """False for a sparse checkpoint that came alone: its "dense" file is the same weights, not a rival."""
+        given = self.state.get("kind") != "compress" or bool(self.recipe.get("dense"))
+        return given and self.bench.baseline == "dense"
+
+    @property
+    def dense_metric(self) -> Metric | None:
+        if not self.has_dense_model:
+            return None
+        return self._metric(_DENSE_ROUTES, "dense")
+
+    @property
+    def int8_metric(self) -> Metric | None:
+        return self._metric(_INT8_ROUTES, None)
+
+    def _metric(self, routes: Sequence[str], stage: str | None) -> Metric | None:
+        trained = self.stage(stage) if stage else {}
+        metrics = _mapping(self.parity.get("metrics"))
+        for route in routes:
+            name = next(
+                (k for k in _mapping(metrics.get(route)) if k not in {"standard_error", "examples"}), None
+            )
+            if name is not None:
+                return _metric_of(name, metrics[route], self.parity, trained)
+        if isinstance(trained.get("value"), int | float):
+            entry = {**trained, str(trained.get("metric", "metric")): trained["value"]}
+            return _metric_of(str(trained.get("metric", "metric")), entry, trained, trained)
+        return None
+
+
+def read_run(folder: str | Path) -> RunData:
+    """Read a run folder. plan.json and benchmark.json must be there; the rest may be missing.
+
+    Raises InputError, naming the file, when one cannot be read or is not what its name says.
+    """
+    folder = Path(folder)
+    plan = _read_json(folder / "plan.json")
+    if plan is None:
+        raise InputError(f"no plan.json in {folder}; run the plan stage first")
+    _check_layers(folder, plan)
+    return RunData(
+        folder=folder,
+        bench=read_report(folder / "benchmark.json"),
+        plan=plan,
+        parity=_read_json(folder / "parity.json") or {},
+        recipe=_read_recipe(folder / "recipe.yaml"),
+        state=_read_json(folder / "state.json") or {},
+        peers=_read_json(folder / "peers.json") or {},
+    )
+
+
+def _check_layers(folder: Path, plan: Mapping[str, Any]) -> None:
+    layers = plan.get("layers")
+    keys = {"name", "shape", "density", "form", "reason"}
+    if not isinstance(layers, list) or any(not keys <= _mapping(layer).keys() for layer in layers):
+        raise InputError(f"{folder / 'plan.json'} is not a plan; run the plan stage again")
+
+
+def _metric_of(
+    name: str, entry: Mapping[str, Any], source: Mapping[str, Any], trained: Mapping[str, Any]
+) -> Metric:
+    return Metric(
+        name=name,
+        value=float(entry[name]),
+        standard_error=_number(entry.get("standard_error")),
+        examples=entry.get("examples") or source.get("examples"),
+        steps=trained.get("steps"),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); run that stage again") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; run that stage again")
+    return content
+
+
+def _read_recipe(path: Path) -> Mapping[str, Any]:
+    try:
+        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read; put the recipe of the run back") from error
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,314 @@
+"""The report's tables as text cells, shared by the Markdown and the HTML page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from platon_compress.measure.bench_report import BenchReport, SettingReport
+from platon_compress.measure.config import BenchConfig
+from platon_compress.measure.timing import PairedRatio, percentiles
+from platon_compress.report.plots import VARIANT_LABELS
+from platon_compress.report.run_data import Metric, RunData
+
+__all__ = [
+    "Table",
+    "accuracy_table",
+    "environment_table",
+    "form_table",
+    "format_bytes",
+    "format_milliseconds",
+    "format_ratio",
+    "latency_table",
+    "layer_table",
+    "operator_table",
+    "parity_table",
+    "peer_table",
+    "size_table",
+    "start_table",
+]
+
+NONE = "\N{EN DASH}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """`text_columns` are aligned left, all others right; `long_columns` may break anywhere, the others never.
+
+    `strong_rows` are set off (the compressed model).
+    """
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: tuple[int, ...] = (0,)
+    long_columns: tuple[int, ...] = ()
+    strong_rows: tuple[int, ...] = ()
+
+
+def format_bytes(value: float | None) -> str:
+    """Decimal units, three digits; the unit changes at 1000."""
+    if value is None:
+        return NONE
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < 999.5 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" or abs(value) >= 99.95 else f"{value:.3g} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def format_milliseconds(seconds: float | None) -> str:
+    if seconds is None:
+        return NONE
+    value = seconds * 1e3
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def format_ratio(ratio: PairedRatio | None) -> str:
+    """Median and 95 % interval, with a plain word where nothing is decided."""
+    if ratio is None:
+        return NONE
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.median:.2f}x (too few pairs)"
+    word = ", no difference" if ratio.statement == "undecided" else ""
+    return f"{ratio.median:.2f}x ({ratio.low:.2f}\N{EN DASH}{ratio.high:.2f}{word})"
+
+
+def size_table(bench: BenchReport) -> Table:
+    rows: list[tuple[str, ...]] = []
+    strong: list[int] = []
+    for name, variant in bench.variants.items():
+        size = variant.size
+        if size is None:
+            rows.append((VARIANT_LABELS[name], f"not measured: {variant.unavailable}", *[""] * 6))
+            continue
+        density = size.nonzeros / size.parameters if size.parameters else 0.0
+        sizes = (size.disk_bytes, size.zipped_bytes, size.encoder_bytes, size.embedding_bytes)
+        counts = (f"{size.parameters:,}", f"{size.nonzeros:,}", f"{density:.1%}")
+        strong += [len(rows)] if name == "compressed" else []
+        rows.append((VARIANT_LABELS[name], *(format_bytes(value) for value in sizes), *counts))
+    return Table(
+        caption="Bytes and weights of each file",
+        headers=("variant", "disk", "zipped", "encoder", "embeddings", "parameters", "non-zero", "density"),
+        rows=tuple(rows),
+        strong_rows=tuple(strong),
+    )
+
+
+def latency_table(bench: BenchReport) -> Table:
+    """Warm latency, one row per setting and variant."""
+    rows: list[tuple[str, ...]] = []
+    strong: list[int] = []
+    for setting in bench.settings:
+        for name, samples in setting.samples.items():
+            times = percentiles(samples.warm_seconds).values()
+            against = (format_ratio(setting.ratio(name, bench.baseline)), _against_int8(setting, name))
+            strong += [len(rows)] if name == "compressed" else []
+            times_text = (format_milliseconds(value) for value in times)
+            rows.append((setting.label, VARIANT_LABELS[name], *times_text, *against))
+    baseline = VARIANT_LABELS[bench.baseline]
+    return Table(
+        caption="Warm latency in ms",
+        headers=("setting", "variant", "p50", "p90", "p95", "p99", f"speed vs {baseline}", "vs dense int8"),
+        rows=tuple(rows),
+        text_columns=(0, 1),
+        strong_rows=tuple(strong),
+    )
+
+
+def start_table(bench: BenchReport) -> Table | None:
+    """Cold start: medians over the fresh processes; None when there were none."""
+    rows = []
+    for setting in bench.settings:
+        for name, samples in setting.samples.items():
+            if samples.load_seconds:
+                times = (
+                    format_milliseconds(median(v)) for v in (samples.load_seconds, samples.first_seconds)
+                )
+                memory = (format_bytes(_known(v)) for v in (samples.session_bytes, samples.peak_bytes))
+                rows.append((setting.label, VARIANT_LABELS[name], *times, *memory))
+    return _table(
+        "Cold start and memory (fresh process)",
+        ("setting", "variant", "load, ms", "first inference, ms", "session memory", "peak memory"),
+        rows,
+        text_columns=(0, 1),
+    )
+
+
+def accuracy_table(run: RunData) -> Table | None:
+    metrics = {
+        "dense": run.dense_metric,
+        "dense int8": run.int8_metric,
+        "compressed": run.compressed_metric,
+    }
+    rows = [_metric_row(label, m, run.dense_metric) for label, m in metrics.items() if m is not None]
+    return _table(
+        "On the same validation examples",
+        ("variant", "metric", "value", "standard error", "examples", "against dense, points"),
+        rows,
+        text_columns=(0, 1),
+    )
+
+
+def parity_table(run: RunData) -> Table | None:
+    rows = []
+    for row in run.parity.get("rows", ()):
+        agreement = row.get("argmax_agreement")
+        agreed = NONE if agreement is None else f"{agreement:.2%}"
+        rows.append((str(row["pair"]), f"{row['max_abs']:.2e}", f"{row['mean_abs']:.2e}", agreed))
+    return _table(
+        "Differences of the outputs",
+        ("pair", "max abs difference", "mean abs difference", "argmax agreement"),
+        rows,
+    )
+
+
+def form_table(layers: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Layers, weights and density per form."""
+    rows = []
+    for form in dict.fromkeys(str(layer["form"]) for layer in layers):
+        chosen = [layer for layer in layers if layer["form"] == form]
+        weights = sum(layer["shape"][0] * layer["shape"][1] for layer in chosen)
+        kept = sum(layer["shape"][0] * layer["shape"][1] * layer["density"] for layer in chosen)
+        rows.append(
+            (form, str(len(chosen)), f"{weights:,}", f"{1 - kept / weights:.1%}" if weights else NONE)
+        )
+    return _table("Forms in the compressed model", ("form", "layers", "weights", "sparsity"), rows)
+
+
+def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table | None:
+    rows = []
+    for layer in layers:
+        shape = " x ".join(str(size) for size in layer["shape"])
+        kept = layer.get("kept")
+        speed = layer.get("expected_speedup")
+        rows.append(
+            (
+                str(layer["name"]),
+                shape + (f", {len(kept)} units kept" if kept is not None else ""),
+                f"{1 - layer['density']:.1%}",
+                str(layer["form"]),
+                NONE if speed is None else f"{speed:.2f}x",
+                str(layer["reason"]),
+            )
+        )
+    return _table(
+        "Every pruned weight, its form and the reason",
+        ("weight", "shape [out x in]", "sparsity", "form", "expected speed", "reason"),
+        rows,
+        text_columns=(0, 1, 3, 5),
+        long_columns=(0, 5),
+    )
+
+
+def operator_table(bench: BenchReport) -> Table | None:
+    """What ONNX Runtime really ran in one inference, from its profile."""
+    rows = []
+    for name, variant in bench.variants.items():
+        for provider, counts in variant.executed_nodes.items():
+            spoken = ", ".join(f"{count} {op}" for op, count in sorted(counts.items(), key=lambda i: -i[1]))
+            rows.append((VARIANT_LABELS[name], provider, str(sum(counts.values())), spoken))
+    return _table(
+        "Operators that ran",
+        ("variant", "provider", "nodes", "operators"),
+        rows,
+        text_columns=(0, 1, 3),
+        long_columns=(3,),
+    )
+
+
+def peer_table(run: RunData) -> Table | None:
+    """Against other engines, three ways; no statement where the ways disagree."""
+    says = {"disagree": "no verdict: the ways disagree", "undecided": "no measurable difference"}
+    rows = []
+    for setting in run.peers.get("settings", ()):
+        tokens = f", {setting['tokens']} tokens" if setting["tokens"] else ""
+        for entry in setting["comparisons"]:
+            ways = (entry["interleaved"]["median"], entry["isolated"], entry["concurrent"])
+            rows.append(
+                (
+                    f"batch {setting['batch']}{tokens}",
+                    str(entry["candidate"]),
+                    str(entry["baseline"]),
+                    *(NONE if ratio is None else f"{ratio:.2f}x" for ratio in ways),
+                    says.get(entry["statement"], str(entry["statement"])),
+                )
+            )
+    headers = ("setting", "engine", "against", "interleaved", "isolated", "concurrent", "statement")
+    return _table("Speed against other engines", headers, rows, text_columns=(0, 1, 2, 6))
+
+
+def environment_table(bench: BenchReport) -> Table:
+    env, config = bench.environment, bench.config
+    packages = env.get("packages", {})
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+    git = env.get("git") or {}
+    commit = f"{git.get('commit')}{' (with local changes)' if git.get('dirty') else ''}" if git else NONE
+    load = env.get("load_average")
+    rows = [
+        ("processor", str(env.get("cpu_model"))),
+        ("cores", f"{env.get('cores_logical')} logical, {env.get('cores_physical') or NONE} physical"),
+        ("threads per session", str(env.get("threads"))),
+        ("instruction set of our kernels", str(env.get("isa"))),
+        ("memory", format_bytes(env.get("memory_bytes"))),
+        ("operating system", str(env.get("operating_system"))),
+        ("Python and packages", f"Python {env.get('python')}, {versions}"),
+        ("device", config.device),
+        ("method", _method(config)),
+        ("load average at start", NONE if load is None else ", ".join(str(value) for value in load)),
+        ("commit", commit),
+        ("measured at", str(env.get("timestamp"))),
+    ]  # fmt: skip
+    return Table(
+        caption="Machine, software and method",
+        headers=("what", "value"),
+        rows=tuple(rows),
+        text_columns=(0, 1),
+        long_columns=(1,),
+    )
+
+
+def _method(config: BenchConfig) -> str:
+    return (
+        f"{config.runs} rounds after {config.warmup} warm-up rounds, every variant once per round, "
+        f"{config.pause_seconds * 1e3:g} ms pause before each run"
+    )
+
+
+def _table(
+    caption: str,
+    headers: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    text_columns: tuple[int, ...] = (0,),
+    long_columns: tuple[int, ...] = (),
+) -> Table | None:
+    if not rows:
+        return None
+    strong = tuple(i for i, row in enumerate(rows) if VARIANT_LABELS["compressed"] in row[:2])
+    return Table(
+        caption=caption,
+        headers=headers,
+        rows=tuple(rows),
+        text_columns=text_columns,
+        long_columns=long_columns,
+        strong_rows=strong,
+    )
+
+
+def _against_int8(setting: SettingReport, name: str) -> str:
+    return format_ratio(setting.ratio(name, "dense_int8"))
+
+
+def _known(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _metric_row(label: str, metric: Metric, dense: Metric | None) -> tuple[str, ...]:
+    error = NONE if metric.standard_error is None else f"{100 * metric.standard_error:.2f}%"
+    difference = NONE
+    if dense is not None and metric is not dense and label != "dense":
+        change, margin = metric.minus(dense)
+        difference = f"{100 * change:+.2f}" + ("" if margin is None else f" ± {100 * margin:.2f}")
+    examples = NONE if metric.examples is None else str(metric.examples)
+    return (label, metric.name, f"{100 * metric.value:.2f}%", error, examples, difference)

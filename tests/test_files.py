@@ -1,0 +1,83 @@
+"""Files and folders that are the old ones or the new ones."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from platon_compress import files
+from platon_compress.errors import InputError
+
+_KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from platon_compress import files
+target = Path(sys.argv[1])
+if sys.argv[2] == "no exchange":
+    files._exchange = lambda one, other: False
+    rename, calls = Path.rename, []
+    def dies_second(self, other):
+        calls.append(self)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, other)
+    Path.rename = dies_second
+else:
+    files._put_in_place = lambda temporary, target: os.kill(os.getpid(), signal.SIGKILL)
+with files.new_folder(target) as folder:
+    (folder / "which").write_text("new")
+"""
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = files.write_text(tmp_path / "deep" / "a.txt", "one")
+    with pytest.raises(RuntimeError), files.new_file(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "one"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_folder_takes_the_place_of_the_old_one(tmp_path, monkeypatch, exchange):
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    target = tmp_path / "model"
+    for text in ("one", "two"):
+        with files.new_folder(target) as folder:
+            (folder / text).write_text(text)
+        assert [entry.name for entry in target.iterdir()] == [text]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("moment", ["before the exchange", "no exchange"])
+def test_a_killed_writer_leaves_the_old_folder(tmp_path, moment):
+    target = tmp_path / "model"
+    with files.new_folder(target) as folder:
+        (folder / "which").write_text("old")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _KILLED_WRITER, str(target), moment], capture_output=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+    files.clear_leftovers(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+    assert (target / "which").read_text() == "old"
+
+
+def test_a_disk_that_is_full_is_the_users_to_cure(tmp_path):
+    def full():
+        raise OSError(28, os.strerror(28))
+
+    with pytest.raises(InputError, match=r"cannot write .*a\.txt: No space left on device; free space"):  # noqa: SIM117
+        with files.new_file(tmp_path / "a.txt"):
+            full()
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "[" * 100_000])
+def test_what_is_no_json_object_is_refused(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match=r"a\.json.*; write it again"):
+        files.read_json(tmp_path / "a.json", "write it again")
