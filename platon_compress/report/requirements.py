@@ -1,0 +1,79 @@
+"""The figures of a run that a requirement can name: `--require "accuracy_drop<=1, speedup>=2"`."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from platon_compress.measure.timing import PairedRatio
+from platon_compress.report.run_data import RunData
+
+__all__ = ["FIGURES", "figures"]
+
+FIGURES = {
+    "accuracy": "task metric of the compressed file, in percent",
+    "accuracy_drop": "points by which the metric lies below dense; negative where it is higher",
+    "accuracy_drop_int8": "points by which the metric lies below dense int8",
+    "speedup": "times the speed of dense, median of the pairs, in the slowest setting",
+    "speedup_low": "lower end of its 95 % interval, in the setting where that is lowest",
+    "speedup_int8": "times the speed of dense int8, as speedup",
+    "speedup_int8_low": "lower end of its 95 % interval, as speedup_low",
+    "latency_ms": "median time of one run of the compressed file, in the slowest setting",
+    "size_mb": "compressed file on disk, in megabytes",
+    "size_ratio": "size on disk over dense's",
+    "size_ratio_int8": "size on disk over dense int8's",
+    "sparsity": "zeros among the prunable weights, in percent",
+    "max_difference": "largest difference of any route of the parity check",
+}
+"""Name to meaning, of everything that :func:`figures` may hold."""
+
+
+def figures(run: RunData) -> dict[str, float]:
+    """The measured ones of FIGURES by name. What was not measured is left out: nobody may take it for met."""
+    found = dict(_metrics(run))
+    found.update(_speeds(run))
+    found.update(_sizes(run))
+    if run.sparsity is not None:
+        found["sparsity"] = 100 * run.sparsity
+    rows = run.parity.get("rows") or ()
+    if rows:
+        found["max_difference"] = max(float(row["max_abs"]) for row in rows)
+    return found
+
+
+def _metrics(run: RunData) -> Iterator[tuple[str, float]]:
+    ours = run.compressed_metric
+    if ours is None:
+        return
+    yield "accuracy", 100 * ours.value
+    for name, other in (("accuracy_drop", run.dense_metric), ("accuracy_drop_int8", run.int8_metric)):
+        if other is not None:
+            yield name, 100 * (other.value - ours.value)
+
+
+def _speeds(run: RunData) -> Iterator[tuple[str, float]]:
+    settings = run.bench.settings
+    for name, baseline in (("speedup", run.bench.baseline), ("speedup_int8", "dense_int8")):
+        ratios = [setting.ratio("compressed", baseline) for setting in settings]
+        measured = [ratio for ratio in ratios if isinstance(ratio, PairedRatio)]
+        if measured:
+            yield name, min(ratio.median for ratio in measured)
+        lows = [ratio.low for ratio in measured if ratio.low is not None]
+        if lows and len(lows) == len(measured):
+            yield f"{name}_low", min(lows)
+    times = [setting.samples["compressed"].warm_seconds for setting in settings if setting.samples]
+    if times:
+        yield "latency_ms", 1e3 * max(median(seconds) for seconds in times)
+
+
+def _sizes(run: RunData) -> Iterator[tuple[str, float]]:
+    def disk(variant: str) -> int | None:
+        found = run.bench.variants.get(variant)
+        return found.size.disk_bytes if found is not None and found.size is not None else None
+
+    ours = disk("compressed")
+    if ours is None:
+        return
+    yield "size_mb", ours / 1e6
+    for name, baseline in (("size_ratio", run.bench.baseline), ("size_ratio_int8", "dense_int8")):
+        other = disk(baseline)
+        if other:
+            yield name, ours / other

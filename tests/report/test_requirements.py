@@ -1,0 +1,30 @@
+import pytest
+from sample_runs import bench, run
+
+from platon_compress.report.requirements import FIGURES, figures
+
+
+def test_figures_take_the_worst_setting():
+    found = figures(run(bench([2.4, 1.9], [1.4, 1.6]), ours=0.84, dense=0.85, int8=0.83))
+    assert set(found) <= set(FIGURES)
+    expected = {
+        "accuracy": 84.0,
+        "accuracy_drop": 1.0,
+        "accuracy_drop_int8": -1.0,
+        "speedup": 1.9,
+        "speedup_low": 1.88,
+        "speedup_int8": 1.4,
+        "speedup_int8_low": 1.38,
+        "size_ratio": 0.5,
+        "size_ratio_int8": 2.0,
+        "sparsity": 90.0,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_what_was_not_measured_is_left_out():
+    data = bench([2.0])
+    data["settings"][0]["ratios"][0].update(low=None, high=None, statement="undecided")
+    found = figures(run(data, ours=None, dense=None))
+    assert found["speedup"] == 2.0
+    assert not {"accuracy", "accuracy_drop", "speedup_low", "speedup_int8", "max_difference"} & found.keys()
