@@ -91,8 +91,5 @@ def _extension() -> Extension:
 
 setup(
     ext_modules=[_extension()],
-    exclude_package_data={
-        "platon_compress.export.kernels": ["csrc/*", "csrc/*/*"]
-    },  # sources belong to the sdist only
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": PlatformWheel},
 )

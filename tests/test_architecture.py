@@ -130,10 +130,11 @@ def test_every_module_names_what_it_offers(name):
     assert "__all__" in assigned or not defines, f"{MODULES[name]} has public names but no __all__"
 
 
-def test_every_package_is_installed():
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+def test_every_package_is_installed_and_one_folder_is_mapped():
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     found = {name for name, path in MODULES.items() if path.name == "__init__.py"}
-    assert found == listed
+    assert found == set(setuptools["packages"])
+    assert setuptools["package-dir"] == {"platon_compress.export": "export"}
 
 
 def test_deploying_imports_only_numpy_and_onnxruntime():

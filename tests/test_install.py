@@ -1,10 +1,12 @@
-"""The wheel in environments of its own: deploying with numpy and onnxruntime only, and no compiler."""
+"""What is built, and the wheel in environments of its own: numpy and onnxruntime only, and no compiler."""
 
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +46,9 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def wheel(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    done = _pip(sys.executable, "wheel", source, "--no-deps", "-w", folder, "-q", "-c", CONSTRAINTS)
+    done = _pip(sys.executable, "wheel", source, "--no-deps", "-w", folder, "-v", "-c", CONSTRAINTS)
     assert done.returncode == 0, done.stderr
+    (folder / "build.log").write_text(done.stdout + done.stderr)
     shutil.rmtree(source / "build", ignore_errors=True)
     return next(folder.glob("*.whl"))
 
@@ -87,6 +90,39 @@ def _export(folder):
 
 def test_a_wheel_is_for_any_python_of_its_platform(wheel):
     assert "-py3-none-" in wheel.name
+
+
+def test_the_build_prints_no_warnings(wheel):
+    log = (wheel.parent / "build.log").read_text()
+    assert [line for line in log.splitlines() if "Warning" in line or "absent from" in line] == []
+
+
+def test_the_wheel_holds_packages_and_one_library(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {"platon_compress", f"{_stem(wheel)}.dist-info"}
+    others = {Path(name).suffix for name in names if name.startswith("platon_compress/")}
+    assert others <= {".py", ".typed", ".json", ".yaml", ".jinja", ".so", ".dylib", ".dll"}
+    assert sum(Path(name).suffix in {".so", ".dylib", ".dll"} for name in names) == 1
+
+
+def test_the_source_distribution_holds_every_source_of_the_kernels(source, tmp_path):
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", build, tmp_path], cwd=source, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    sources = {
+        p.relative_to(source).as_posix() for p in (source / "export" / "kernels" / "csrc").rglob("*.*")
+    }
+    assert sources
+    assert sources <= held
+    assert not [name for name in held if name.startswith(("tests/", "benchmarks/"))]
+
+
+def _stem(wheel):
+    return "-".join(wheel.name.split("-")[:2])
 
 
 def test_deploying_with_numpy_and_onnxruntime_only(bare_python, tmp_path):

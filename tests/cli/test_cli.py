@@ -198,4 +198,6 @@ def test_a_dry_run_writes_nothing(recipe_path, tmp_path, capsys):
 
 def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.strip() == "0.1.0"
+    from importlib.metadata import version
+
+    assert capsys.readouterr().out.strip() == version("platon-compress")
