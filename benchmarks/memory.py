@@ -25,6 +25,7 @@ from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.result_files import save_result
 from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on, read_config
 from platon_compress.measure.timing import compare
+from platon_compress.schemas import stamped
 
 __all__ = ["KIND", "MemoryConfig", "ProcessMemory", "main", "measure_memory", "memory_report", "status_bytes"]
 
@@ -93,9 +94,7 @@ def memory_report(results: Sequence[ProcessMemory], config: MemoryConfig) -> dic
     """JSON-able: raw samples and medians, each file's medians over the first file's, load time in pairs."""
     base, *others = results
     loads = {result.path: result.load_seconds for result in results}
-    return {
-        "version": 1,
-        "kind": KIND,
+    content = {
         "config": asdict(config),
         "environment": describe_environment(threads=config.threads),
         "files": [
@@ -105,6 +104,7 @@ def memory_report(results: Sequence[ProcessMemory], config: MemoryConfig) -> dic
         "shares": [_shares(base, result) for result in others],
         "load_ratios": [compare(loads, baseline=base.path, candidate=r.path).to_dict() for r in others],
     }
+    return stamped(KIND, content)
 
 
 def _shares(base: ProcessMemory, result: ProcessMemory) -> dict[str, float]:

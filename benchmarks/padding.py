@@ -23,6 +23,7 @@ from platon_compress.export.session import open_session
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.result_files import save_result
 from platon_compress.measure.timing import compare, measure_interleaved, percentiles
+from platon_compress.schemas import stamped
 
 __all__ = ["KIND", "benchmark_padding", "main", "padded_batches"]
 
@@ -76,9 +77,7 @@ def benchmark_padding(
     }
     samples = measure_interleaved(sides, runs=runs, warmup=warmup, pause_seconds=pause_seconds)
     baselines = list(sides)[: len(_ORDERS)]
-    return {
-        "version": 1,
-        "kind": KIND,
+    content = {
         "environment": describe_environment(threads=threads),
         "batch_size": batch_size,
         "lengths": list(lengths),
@@ -92,6 +91,7 @@ def benchmark_padding(
             if name != baseline
         ],
     }
+    return stamped(KIND, content)
 
 
 def _valid_share(batches: Sequence[Mapping[str, np.ndarray]]) -> float:

@@ -22,6 +22,7 @@ from memory import status_bytes
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import write_json
 from platon_compress.measure.environment import describe_environment
+from platon_compress.schemas import stamped
 
 __all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_granularities", "run_pruner_memory"]
 
@@ -101,7 +102,9 @@ def run_granularities(config: PrunerMemoryConfig | None = None) -> dict[str, Any
         run_pruner_memory(replace(config, granularity=granularity, sparsity=sparsity))
         for granularity, sparsity in _SPARSITY.items()
     ]
-    return {"version": 1, "rows": [report.to_dict() for report in reports], "environment": environment}
+    return stamped(
+        "pruner-memory", {"rows": [report.to_dict() for report in reports], "environment": environment}
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -72,10 +72,10 @@ def update_readme(readme: str | Path, results: str | Path, *, check: bool = Fals
 
 def results_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
     """The tables of all results, and a sentence for each of memory and kernels; training and cost have none here."""
-    measured = [entry for entry in results.values() if "variants" in entry]
+    measured = [entry for entry in results.values() if entry["kind"] == "benchmark"]
     models = [entry for entry in measured if entry.get("masks") != "random"]
     engine = [entry for entry in measured if entry.get("masks") == "random"]
-    peers = [entry for entry in results.values() if entry.get("kind") == "peers"]
+    peers = [entry for entry in results.values() if entry["kind"] == "peers"]
     parts = []
     if models:
         parts.append(_table(_MODEL_HEAD, 4, [row for e in models for row in _model_rows(e)]))

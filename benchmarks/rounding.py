@@ -22,6 +22,7 @@ from platon_compress.export.session import open_session
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.result_files import save_result
 from platon_compress.measure.timing import measure_interleaved
+from platon_compress.schemas import stamped
 
 __all__ = ["counts_near", "main", "measure_rounding"]
 
@@ -57,7 +58,8 @@ def measure_rounding(
             for count in tokens:
                 for used in threads:
                     rows += _measure(paths, counts, hidden, count, used, runs)
-    return {"version": 1, "environment": describe_environment(), "summary": _summary(rows), "rows": rows}
+    content = {"environment": describe_environment(), "summary": _summary(rows), "rows": rows}
+    return stamped("rounding", content)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

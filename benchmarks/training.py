@@ -19,6 +19,7 @@ from platon_compress.errors import InputError
 from platon_compress.files import write_json
 from platon_compress.measure.environment import describe_environment
 from platon_compress.progress import Progress, silent
+from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
     from platon_compress.pruning import Pruner
@@ -98,7 +99,7 @@ class TrainingBenchReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, with the derived figures."""
         shares = {name: getattr(self, name) for name in ("ours_share", "worst_share", "naive_ratio")}
-        return {"version": 1, **asdict(self), **shares}
+        return stamped("training", asdict(self) | shares)
 
 
 def run_training_bench(

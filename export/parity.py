@@ -14,6 +14,7 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
+from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ class ParityReport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {
+        content = {
             "rows": list(self.rows),
             "metrics": self.metrics,
             "metric": self.metric,
@@ -58,6 +59,7 @@ class ParityReport:
             "atol": self.atol,
             "passed": self.passed,
         }
+        return stamped("parity", content)
 
 
 def verify(

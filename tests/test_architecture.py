@@ -16,6 +16,7 @@ ROOMS = (
     "platon_compress.errors",
     "platon_compress.progress",
     "platon_compress.files",
+    "platon_compress.schemas",
     "platon_compress.testing",
     "platon_compress.structure",
     "platon_compress.selection",

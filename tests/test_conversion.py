@@ -42,7 +42,9 @@ def config(tmp_path):
     """A cost table that knows nothing near, so that only structure decides."""
     names = ("out", "in", "tokens", "threads", "density", "dense_seconds", "csr_seconds")
     path = tmp_path / "table.json"
-    path.write_text(json.dumps({"version": 1, "rows": [dict.fromkeys(names, 1) | {"out": 9999}]}))
+    path.write_text(
+        json.dumps({"kind": "cost-table", "schema": 1, "rows": [dict.fromkeys(names, 1) | {"out": 9999}]})
+    )
     return PlanConfig(tokens=12, threads=1, cost_table=path)
 
 

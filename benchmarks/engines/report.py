@@ -25,6 +25,7 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.measure.timing import PairedRatio, compare
+from platon_compress.schemas import stamped
 
 __all__ = ["PEERS", "Comparison", "PeerConfig", "PeerReport", "PeerSetting", "compare_ways"]
 
@@ -136,15 +137,14 @@ class PeerReport:
     settings: tuple[PeerSetting, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "version": 1,
-            "kind": "peers",
+        content = {
             "environment": dict(self.environment),
             "config": self.config.to_dict(),
             "engines": dict(self.engines),
             "unavailable": dict(self.unavailable),
             "settings": [setting.to_dict() for setting in self.settings],
         }
+        return stamped("peers", content)
 
     def lines(self) -> list[str]:
         """What a terminal prints: every comparison, the memory, and every peer that is missing."""

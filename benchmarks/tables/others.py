@@ -37,7 +37,7 @@ def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
     """A row per padding result, in PADDING_HEAD's columns."""
     rows = []
     for entry in results.values():
-        if entry.get("kind") != _PADDING:
+        if entry["kind"] != _PADDING:
             continue
         over = {r["candidate"]: r for r in entry["ratios"] if r["baseline"] == "dense, padded"}
         threads = _count(entry["environment"]["threads"], "thread")
@@ -50,9 +50,9 @@ def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
 def result_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
     """One sentence per memory result, and per kernel result on single weights; `folder` is where the README links to."""
     for name, entry in results.items():
-        if entry.get("kind") == _MEMORY:
+        if entry["kind"] == _MEMORY:
             yield _memory_sentence(name, entry, folder)
-        elif "ceilings" in entry and all(row.get("block_rows", 1) == 1 for row in entry["rows"]):
+        elif entry["kind"] == "kernels" and all(row.get("block_rows", 1) == 1 for row in entry["rows"]):
             yield _kernel_sentence(name, entry, folder)
 
 

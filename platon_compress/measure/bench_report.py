@@ -1,15 +1,15 @@
 """The result of a model benchmark, as data.
 
-JSON schema (`benchmark.json`, version 1). Units are in the names; every raw sample is kept, in the order it
+JSON of `benchmark.json` (kind "benchmark"). Units are in the names; every raw sample is kept, in the order it
 was taken, so that any statistic can be computed again.
 
-    version         1
-    environment     see benchmarks/environment.py
-    config          see benchmarks/config.py
+    kind, schema    see platon_compress/schemas.py
+    environment     see environment.py
+    config          see config.py
     unavailable     null, or why nothing was measured (for example: no CUDA provider)
     baseline        "dense", or "pruned" where the folder holds no dense.onnx (same kernels, same speed)
     variants        name -> {file, made_here, unavailable, size, native_kernel, executed_nodes, inputs}
-                    size: see benchmarks/size.py; native_kernel: true/false = sparse linears ran in our
+                    size: see size.py; native_kernel: true/false = sparse linears ran in our
                     kernel / were replaced by dense operators, null = the file holds none;
                     executed_nodes: provider -> operator -> count, from ONNX Runtime's profile of one run
     settings        list of {batch, tokens, samples, ratios}; tokens is null for inputs of fixed size
@@ -18,22 +18,23 @@ was taken, so that any statistic can be computed again.
                     load, first and memory: one value per fresh process; warm: interleaved with all other
                     variants, sample i of each belongs to round i
       ratios        list of {baseline, candidate, pairs, median, quartile_low, quartile_high, low, high,
-                    statement}: baseline time / candidate time, see benchmarks/timing.py
+                    statement}: baseline time / candidate time, see timing.py
 
 Variant names: dense (trained with the same steps, not pruned), dense_int8 (dense after ONNX Runtime's dynamic
 quantisation: the cheap alternative), pruned (zeros in dense kernels), compressed.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
+from platon_compress.files import read_json
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.size import ModelSize
 from platon_compress.measure.timing import PairedRatio, percentiles
+from platon_compress.schemas import require_kind, stamped
 
 __all__ = ["VARIANTS", "BenchReport", "SettingReport", "VariantReport", "VariantSamples", "read_report"]
 
@@ -137,11 +138,9 @@ class BenchReport:
     variants: Mapping[str, VariantReport]
     settings: tuple[SettingReport, ...]
     unavailable: str | None = None
-    version: int = 1
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
+        content = {
             "environment": dict(self.environment),
             "config": self.config.to_dict(),
             "unavailable": self.unavailable,
@@ -149,12 +148,12 @@ class BenchReport:
             "variants": {name: variant.to_dict() for name, variant in self.variants.items()},
             "settings": [setting.to_dict() for setting in self.settings],
         }
+        return stamped("benchmark", content)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "BenchReport":
-        """Raises InputError for another version or a file that is not a benchmark."""
-        if data.get("version") != 1:
-            raise InputError(f"benchmark version {data.get('version')!r} is not 1; measure again")
+        """Raises InputError for another schema or a file that is not a benchmark."""
+        require_kind(data, "benchmark", "the benchmark", "measure again")
         try:
             return cls(
                 environment=data["environment"],
@@ -170,10 +169,6 @@ class BenchReport:
 
 def read_report(path: str | Path) -> BenchReport:
     """The BenchReport in a JSON file. Raises InputError when it is missing or not one."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"no benchmark at {path}; run the bench stage first") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); run the bench stage again") from error
-    return BenchReport.from_dict(data)
+    if not Path(path).is_file():
+        raise InputError(f"no benchmark at {path}; run the bench stage first")
+    return BenchReport.from_dict(read_json(Path(path), "run the bench stage again"))

@@ -32,6 +32,7 @@ from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.random_masks import random_mask
 from platon_compress.measure.timing import measure_interleaved
 from platon_compress.progress import Progress
+from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
     from platon_compress.baking import BakedModel, BakedWeight
@@ -67,7 +68,6 @@ _COPIES = 4
 _RUNS, _WARMUP = 7, 2
 _PAUSE_SECONDS = 0.02
 _LONGEST_CELL_SECONDS, _AGREEMENT = 4.0, 1.1
-_TABLE_VERSION = 1
 _MASKS = {1: "uniformly random", 4: "uniformly random 4x1 blocks"}  # by the rows that share a mask
 _LEAST_IN_BLOCKS = 0.9
 _DENSE = -1.0  # the key of the dense file beside the densities
@@ -182,8 +182,7 @@ def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
 
     isa = selected_kernel()
     environment = describe_environment(isa=isa)
-    return {
-        "version": _TABLE_VERSION,
+    content = {
         "cpu": environment["cpu_model"],
         "isa": isa,
         "onnxruntime": environment["packages"].get("onnxruntime"),
@@ -192,6 +191,7 @@ def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
         "unsettled_cells": len({tuple(row[k] for k in _CELL) for row in rows if not row["settled"]}),
         "rows": rows,
     }
+    return stamped("cost-table", content)
 
 
 def _measure_cell(

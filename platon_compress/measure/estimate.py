@@ -18,6 +18,7 @@ from platon_compress.export.session import open_session
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.timing import PairedRatio, compare, measure_interleaved
 from platon_compress.progress import Progress
+from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, raw samples in seconds included."""
-        return {"version": 1, **asdict(self)}
+        return stamped("estimate", asdict(self))
 
 
 def estimate(

@@ -32,6 +32,7 @@ from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.random_masks import random_mask
 from platon_compress.measure.timing import measure_interleaved
 from platon_compress.progress import Progress
+from platon_compress.schemas import stamped
 
 __all__ = [
     "Ceilings",
@@ -48,7 +49,6 @@ __all__ = [
 _LANES, _WIDEST = 8, 8  # tokens per vector and vectors per panel, as in kernels.h
 _PASS = 3  # vectors that a block is multiplied with at a time
 _BLOCK_ROWS = (1, 4)
-_SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +175,13 @@ class KernelReport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able, raw samples included; derived rates stand beside them."""
-        return {
-            "version": _SCHEMA,
+        content = {
             "config": asdict(self.config),
             "environment": dict(self.environment),
             "ceilings": [asdict(ceiling) for ceiling in self.ceilings],
             "rows": [row.to_dict() for row in self.rows],
         }
+        return stamped("kernels", content)
 
     def block_lines(self) -> list[str]:
         """What 4x1 blocks gain: a line per density, tokens, threads and kernels, medians of all a model's layers added.

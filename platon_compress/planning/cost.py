@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError
+from platon_compress.schemas import require_kind
 
 __all__ = ["CostEstimate", "CostRow", "CostTable"]
 
-TABLE_VERSION = 1
 _SHIPPED = "default_cost_table.json"
 _FARTHEST_SHAPE, _FARTHEST_THREADS = 4.0, 2.0
 _COUNTS = ("out", "in", "tokens", "threads")
@@ -98,12 +98,8 @@ class CostTable:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "shipped") -> "CostTable":
-        """Check the schema of DESIGN "Plan" and build the table."""
-        if not isinstance(data, Mapping) or data.get("version") != TABLE_VERSION:
-            got = data.get("version") if isinstance(data, Mapping) else type(data).__name__
-            raise InputError(
-                f"the cost table {source} has version {got!r}, this release reads {TABLE_VERSION}; {_CURE}"
-            )
+        """Check what calibrate writes and build the table."""
+        require_kind(data, "cost-table", f"the cost table {source}", _CURE)
         rows = data.get("rows")
         if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
             raise InputError(f"the cost table {source} has no rows; {_CURE}")

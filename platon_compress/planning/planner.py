@@ -14,10 +14,9 @@ from platon_compress.formats.structured import unit_features
 from platon_compress.planning.config import Form, PlanConfig
 from platon_compress.planning.cost import CostEstimate, CostTable
 from platon_compress.planning.coupling import UnitPlan, plan_units
+from platon_compress.schemas import require_kind, stamped
 
 __all__ = ["LayerPlan", "Plan", "plan"]
-
-PLAN_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,22 +93,18 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of plan.json."""
-        return {
-            "version": PLAN_VERSION,
+        content = {
             "config": self.config.to_dict(),
             "cost_table": dict(self.cost_table),
             "counts": self.counts(),
             "layers": [layer.to_dict() for layer in self.layers],
         }
+        return stamped("plan", content)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Plan":
-        """Raises InputError when the plan is of another version or a field does not fit."""
-        if not isinstance(data, Mapping) or data.get("version") != PLAN_VERSION:
-            got = data.get("version") if isinstance(data, Mapping) else type(data).__name__
-            raise InputError(
-                f"the plan has version {got!r}, this release reads {PLAN_VERSION}; plan the model again"
-            )
+        """Raises InputError when the plan is of another schema or a field does not fit."""
+        require_kind(data, "plan", "the plan", "plan the model again")
         if not isinstance(data.get("config"), Mapping) or not isinstance(data.get("layers"), list):
             raise InputError("the plan lacks its config or layers; plan the model again")
         cost_table = data.get("cost_table") or {}

@@ -1,6 +1,5 @@
 """Reads the files of a run; nothing here judges or formats."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +9,16 @@ from typing import Any
 import yaml
 
 from platon_compress.errors import InputError
+from platon_compress.files import read_json
 from platon_compress.measure.bench_report import BenchReport, read_report
+from platon_compress.schemas import require_kind
 
 __all__ = ["Metric", "RunData", "read_run"]
 
 _COMPRESSED_ROUTES = ("onnx_compressed", "compressed")
 _INT8_ROUTES = ("dense_int8", "onnx_dense_int8")
 _DENSE_ROUTES = ("dense", "onnx_dense")
+_CURE = "run that stage again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +114,16 @@ def read_run(folder: str | Path) -> RunData:
     plan = _read_json(folder / "plan.json")
     if plan is None:
         raise InputError(f"no plan.json in {folder}; run the plan stage first")
+    require_kind(plan, "plan", str(folder / "plan.json"), _CURE)
+    parity = _read_json(folder / "parity.json")
+    if parity is not None:
+        require_kind(parity, "parity", str(folder / "parity.json"), _CURE)
     _check_layers(folder, plan)
     return RunData(
         folder=folder,
         bench=read_report(folder / "benchmark.json"),
         plan=plan,
-        parity=_read_json(folder / "parity.json") or {},
+        parity=parity or {},
         recipe=_read_recipe(folder / "recipe.yaml"),
         state=_read_json(folder / "state.json") or {},
         peers=_read_json(folder / "peers.json") or {},
@@ -148,15 +154,7 @@ def _number(value: Any) -> float | None:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); run that stage again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; run that stage again")
-    return content
+    return read_json(path, _CURE) if path.exists() else None
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 from keep_run import keep_run, main
 
 from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.schemas import stamped
 
 
 def _run(folder, *, dirty=False, stages=None):
@@ -15,7 +16,7 @@ def _run(folder, *, dirty=False, stages=None):
         "report": {"result": {"verdict": "Verdict: yes: faster."}},
     }
     files = {
-        "benchmark.json": {"environment": {"git": {"dirty": dirty}}, "variants": {}},
+        "benchmark.json": stamped("benchmark", {"environment": {"git": {"dirty": dirty}}, "variants": {}}),
         "state.json": {"stages": done if stages is None else stages},
         "parity.json": {
             "metrics": {

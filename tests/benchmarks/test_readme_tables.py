@@ -11,6 +11,7 @@ from platon_compress.measure.bench_report import BenchReport, SettingReport, Var
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.result_files import save_result
 from platon_compress.measure.timing import compare
+from platon_compress.schemas import stamped
 
 ENVIRONMENT = {
     "cpu_model": "CPU",
@@ -59,7 +60,7 @@ def results(tmp_path):
     folder = tmp_path / "results"
     save_result(folder, "a", model_report(), title="Mini|LM", masks="trained", sparsity=0.9)
     save_result(folder, "b", peer_report(), title="MiniLM", masks="trained", sparsity=0.9)
-    save_result(folder, "c", {"kind": "training"}, title="other", masks="")
+    save_result(folder, "c", stamped("training", {}), title="other", masks="")
     return folder
 
 
@@ -81,7 +82,14 @@ def test_tables_show_every_result(tmp_path, results):
 
 
 def test_verdict_of_a_result_is_filled_in(tmp_path, results):
-    save_result(results, "demo", {}, title="demo", masks="trained", verdict="Verdict: no: it is slower.")
+    save_result(
+        results,
+        "demo",
+        stamped("training", {}),
+        title="demo",
+        masks="trained",
+        verdict="Verdict: no: it is slower.",
+    )
     readme = tmp_path / "README.md"
     readme.write_text(f"a\n<!-- verdict:demo -->\nold\n<!-- /verdict:demo -->\nb\n{README}")
     assert update_readme(readme, results)

@@ -7,6 +7,7 @@ import pytest
 import rounding
 
 from platon_compress.export.session import open_session
+from platon_compress.schemas import stamped
 
 
 @pytest.mark.parametrize("reference", [512, 1536])
@@ -30,7 +31,7 @@ def test_the_blocks_compute_a_feed_forward(tmp_path):
 
 def test_rows_and_file(tmp_path, monkeypatch):
     monkeypatch.setattr(rounding, "_CASES", ((16, 128),))
-    monkeypatch.setattr(rounding, "measure_rounding", lambda: {"rows": measured})
+    monkeypatch.setattr(rounding, "measure_rounding", lambda: stamped("rounding", {"rows": measured}))
     measured = rounding.__dict__["_measure"](
         {m: rounding._write(tmp_path, 16, n) for m, n in rounding.counts_near(128).items()},
         rounding.counts_near(128),

@@ -44,7 +44,11 @@ def _kernel():
         }  # fmt: skip
 
     rows = [row(0.2, 30), row(0.2, 50), row(0.1, 20), row(0.1, 99, threads=1), row(0.1, 99, tokens=16)]
-    return {"rows": rows, "ceilings": [{"threads": 1, "fma_gflops": 900}, {"threads": 2, "fma_gflops": 200}]}
+    return {
+        "kind": "kernels",
+        "rows": rows,
+        "ceilings": [{"threads": 1, "fma_gflops": 900}, {"threads": 2, "fma_gflops": 200}],
+    }
 
 
 def test_memory_is_compared_with_the_first_file():

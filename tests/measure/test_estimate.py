@@ -21,7 +21,7 @@ def table(tmp_path_factory):
         for d in (0.1, 0.6)
     ]
     path = tmp_path_factory.mktemp("table") / "table.json"
-    path.write_text(json.dumps({"version": 1, "rows": rows}))
+    path.write_text(json.dumps({"kind": "cost-table", "schema": 1, "rows": rows}))
     return path
 
 
@@ -121,7 +121,7 @@ def test_the_calibrated_table_reaches_past_the_masks(tmp_path, monkeypatch):
 
     def calibrate(shapes, densities, tokens, threads):
         asked.update(shapes=shapes, densities=sorted(densities), tokens=tokens, threads=threads)
-        return {"version": 1, "rows": []}
+        return {"kind": "cost-table", "schema": 1, "rows": []}
 
     monkeypatch.setattr("platon_compress.measure.calibrate.calibrate", calibrate)
     from platon_compress.planning import PlanConfig

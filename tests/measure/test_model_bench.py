@@ -154,12 +154,12 @@ def test_other_json_is_refused(tmp_path):
     with pytest.raises(InputError, match="no benchmark at"):
         read_report(tmp_path / "benchmark.json")
     (tmp_path / "benchmark.json").write_text("{")
-    with pytest.raises(InputError, match="is not JSON"):
+    with pytest.raises(InputError, match=r"cannot read .*benchmark\.json"):
         read_report(tmp_path / "benchmark.json")
-    with pytest.raises(InputError, match="benchmark version 2 is not 1"):
-        BenchReport.from_dict({"version": 2})
+    with pytest.raises(InputError, match="the benchmark names no kind of result"):
+        BenchReport.from_dict({"version": 1})
     with pytest.raises(InputError, match="not a benchmark result"):
-        BenchReport.from_dict({"version": 1, "config": {}})
+        BenchReport.from_dict({"kind": "benchmark", "schema": 1, "config": {}})
 
 
 def test_executed_operators_come_from_the_profile(folder):

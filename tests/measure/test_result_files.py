@@ -5,8 +5,8 @@ import pytest
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.measure.result_files import read_results, save_result
 
-CLEAN = {"environment": {"git": {"commit": "abc", "dirty": False}}, "version": 1}
-CHANGED = {"environment": {"git": {"commit": "abc", "dirty": True}}}
+CLEAN = {"environment": {"git": {"commit": "abc", "dirty": False}}, "kind": "memory", "schema": 1}
+CHANGED = {**CLEAN, "environment": {"git": {"commit": "abc", "dirty": True}}}
 
 
 def test_round_trip(tmp_path):
@@ -18,6 +18,12 @@ def test_round_trip(tmp_path):
         "minilm-90": {"title": "MiniLM", "masks": "trained", "sparsity": 0.9, "verdict": None, **CLEAN}
     }
     assert [file.name for file in path.parent.iterdir()] == ["minilm-90.json"]
+
+
+def test_a_report_without_its_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match="x names no kind of result"):
+        save_result(tmp_path, "x", {"environment": {}}, title="", masks="random")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_changed_tree_is_refused(tmp_path):
@@ -40,7 +46,15 @@ def test_numbers_that_are_not_json_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "cannot read"), (json.dumps([]), "not a JSON object")]
+    ("content", "message"),
+    [
+        ("{", "cannot read"),
+        (json.dumps([]), "not a JSON object"),
+        (
+            json.dumps({"version": 1}),
+            r"a\.json names no kind of result \(None\); measure it again or delete it",
+        ),
+    ],
 )
 def test_broken_results_are_refused(tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)

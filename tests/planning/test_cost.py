@@ -22,7 +22,14 @@ def _row(out=768, in_=768, tokens=128, threads=2, density=0.1, dense=8e-3, csr=2
 
 
 def _table(*rows, **fields):
-    data = {"version": 1, "cpu": "test", "isa": "scalar", "onnxruntime": "1.31.1", "rows": list(rows)}
+    data = {
+        "kind": "cost-table",
+        "schema": 1,
+        "cpu": "test",
+        "isa": "scalar",
+        "onnxruntime": "1.31.1",
+        "rows": list(rows),
+    }
     return CostTable.from_dict({**data, **fields}, source="test.json")
 
 
@@ -91,7 +98,16 @@ def test_dense_seconds_of_a_cell_are_the_median_of_its_rows():
 def test_load_reads_what_calibrate_writes(tmp_path):
     path = tmp_path / "table.json"
     path.write_text(
-        json.dumps({"version": 1, "cpu": "c", "isa": "avx2", "onnxruntime": "1", "rows": [_row()]})
+        json.dumps(
+            {
+                "kind": "cost-table",
+                "schema": 1,
+                "cpu": "c",
+                "isa": "avx2",
+                "onnxruntime": "1",
+                "rows": [_row()],
+            }
+        )
     )
     table = CostTable.load(path)
     assert (table.cpu, table.isa, table.source) == ("c", "avx2", str(path))
@@ -112,20 +128,26 @@ def test_file_that_is_not_json_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ([], "has version 'list', this release reads 1"),
-        ({"version": 2, "rows": [_row()]}, "has version 2, this release reads 1; write it again"),
-        ({"version": 1}, "has no rows; write it again"),
-        ({"version": 1, "rows": []}, "has no rows"),
-        ({"version": 1, "rows": "abc"}, "has no rows"),
-        ({"version": 1, "rows": [3]}, "row 0 of the cost table t is not an object: 3"),
-        ({"version": 1, "rows": [_row(), _row(out=0)]}, "row 1 of the cost table t has out = 0, not above 0"),
-        ({"version": 1, "rows": [_row(tokens=1.5)]}, "has tokens = 1.5"),
-        ({"version": 1, "rows": [_row(threads=True)]}, "has threads = True"),
-        ({"version": 1, "rows": [_row(csr="1")]}, "has csr_seconds = '1'"),
-        ({"version": 1, "rows": [_row(dense=float("nan"))]}, "has dense_seconds = nan"),
-        ({"version": 1, "rows": [_row(density=-0.1)]}, "has density = -0.1"),
-        ({"version": 1, "rows": [_row(density=1.5)]}, "has density 1.5, above 1"),
-        ({"version": 1, "rows": [{"out": 1}]}, "has in = None"),
+        ([], "the cost table t holds a list, not a JSON object"),
+        (
+            {"kind": "cost-table", "schema": 2, "rows": [_row()]},
+            "has schema 2, this release reads 1 of cost-table; write it again",
+        ),
+        ({"kind": "cost-table", "schema": 1}, "has no rows; write it again"),
+        ({"kind": "cost-table", "schema": 1, "rows": []}, "has no rows"),
+        ({"kind": "cost-table", "schema": 1, "rows": "abc"}, "has no rows"),
+        ({"kind": "cost-table", "schema": 1, "rows": [3]}, "row 0 of the cost table t is not an object: 3"),
+        (
+            {"kind": "cost-table", "schema": 1, "rows": [_row(), _row(out=0)]},
+            "row 1 of the cost table t has out = 0, not above 0",
+        ),
+        ({"kind": "cost-table", "schema": 1, "rows": [_row(tokens=1.5)]}, "has tokens = 1.5"),
+        ({"kind": "cost-table", "schema": 1, "rows": [_row(threads=True)]}, "has threads = True"),
+        ({"kind": "cost-table", "schema": 1, "rows": [_row(csr="1")]}, "has csr_seconds = '1'"),
+        ({"kind": "cost-table", "schema": 1, "rows": [_row(dense=float("nan"))]}, "has dense_seconds = nan"),
+        ({"kind": "cost-table", "schema": 1, "rows": [_row(density=-0.1)]}, "has density = -0.1"),
+        ({"kind": "cost-table", "schema": 1, "rows": [_row(density=1.5)]}, "has density 1.5, above 1"),
+        ({"kind": "cost-table", "schema": 1, "rows": [{"out": 1}]}, "has in = None"),
     ],
 )
 def test_schema(data, message):
@@ -135,7 +157,7 @@ def test_schema(data, message):
 
 def test_only_the_shipped_table_asks_for_this_machines_instructions(monkeypatch):
     monkeypatch.setattr(cost_module, "_host_has", lambda isa: False)
-    data = {"version": 1, "isa": "avx2", "rows": [_row()]}
+    data = {"kind": "cost-table", "schema": 1, "isa": "avx2", "rows": [_row()]}
     assert CostTable.from_dict(data).missing_isa() == "avx2"
     assert CostTable.from_dict(data, source="mine.json").missing_isa() is None
     assert CostTable.from_dict({**data, "isa": "scalar"}).missing_isa() is None

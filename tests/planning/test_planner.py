@@ -33,7 +33,11 @@ def table(tmp_path):
         for d in _DENSITIES
     ]
     path = tmp_path / "table.json"
-    path.write_text(json.dumps({"version": 1, "cpu": "c", "isa": "avx2", "onnxruntime": "1", "rows": rows}))
+    path.write_text(
+        json.dumps(
+            {"kind": "cost-table", "schema": 1, "cpu": "c", "isa": "avx2", "onnxruntime": "1", "rows": rows}
+        )
+    )
     return path
 
 
@@ -208,7 +212,10 @@ def test_round_trip_through_json(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(version=9), "the plan has version 9, this release reads 1; plan the model again"),
+        (
+            lambda d: d.update(schema=9),
+            "the plan has schema 9, this release reads 1 of plan; plan the model again",
+        ),
         (lambda d: d.pop("config"), "the plan lacks its config or layers"),
         (lambda d: d.update(layers={}), "the plan lacks its config or layers"),
         (lambda d: d["layers"][0].pop("kept"), r"a layer of the plan does not fit \(KeyError\('kept'\)\)"),
@@ -229,7 +236,7 @@ def test_broken_plans_are_refused(change, message, table):
 
 
 def test_what_is_no_plan_is_refused():
-    with pytest.raises(InputError, match="the plan has version 'list'"):
+    with pytest.raises(InputError, match="the plan holds a list"):
         Plan.from_dict([])
 
 

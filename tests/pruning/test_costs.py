@@ -113,7 +113,7 @@ def _table(csr, densities=(0.1, 0.3, 0.5)):
         {"out": 64, "in": 32, "density": d, "tokens": 16, "threads": 1, "dense_seconds": 1e-3, "csr_seconds": s}
         for d, s in zip(densities, csr, strict=True)
     ]  # fmt: skip
-    return CostTable.from_dict({"version": 1, "rows": rows})
+    return CostTable.from_dict({"kind": "cost-table", "schema": 1, "rows": rows})
 
 
 def test_the_cost_of_a_weight_is_the_slope_of_the_table():

@@ -55,7 +55,8 @@ def bench(speeds, int8_speeds=None, disk=0.5, int8_disk=0.25, **changes):
     if int8_speeds is None:
         variants["dense_int8"] = {"file": "dense-int8.onnx", "unavailable": "no quantiser"}
     data = {
-        "version": 1,
+        "kind": "benchmark",
+        "schema": 1,
         "environment": {},
         "config": {},
         "unavailable": None,

@@ -19,6 +19,7 @@ from platon_compress.report import write_report
 from platon_compress.report.plots import split_layer_name
 from platon_compress.report.tables import format_bytes, format_milliseconds
 from platon_compress.report.writing import escape_markdown
+from platon_compress.schemas import stamped
 
 NASTY = '<script>alert("x")</script> | $a_b$ `&` [l](http://evil.example)'
 
@@ -92,7 +93,7 @@ def make_layers(name="encoder.layer"):
 def write_run(folder, *, name=NASTY, everything=True):
     folder.mkdir(exist_ok=True)
     (folder / "benchmark.json").write_text(json.dumps(make_bench().to_dict()))
-    (folder / "plan.json").write_text(json.dumps({"version": 1, "layers": make_layers()}))
+    (folder / "plan.json").write_text(json.dumps(stamped("plan", {"layers": make_layers()})))
     if not everything:
         return folder
     history = [
@@ -109,8 +110,8 @@ def write_run(folder, *, name=NASTY, everything=True):
     (folder / "state.json").write_text(json.dumps({"version": 1, "kind": "run", "stages": stages}))
     rows = [{"pair": NASTY, "max_abs": 1e-6, "mean_abs": 1e-7, "argmax_agreement": 1.0}]
     metrics = {"onnx_compressed": {"accuracy": 0.84, "standard_error": 0.012}}
-    parity = {"rows": rows, "metrics": metrics, "examples": 872, "atol": 1e-4, "passed": True}
-    (folder / "parity.json").write_text(json.dumps(parity))
+    checked = {"rows": rows, "metrics": metrics, "examples": 872, "atol": 1e-4, "passed": True}
+    (folder / "parity.json").write_text(json.dumps(stamped("parity", checked)))
     recipe = {"model": {"name": name, "task": "text-classification"}, "data": {"validation": "dev.tsv"}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return folder
@@ -274,10 +275,15 @@ def test_equal_runs_give_equal_pages(tmp_path, run_folder):
     ("file", "content", "message"),
     [
         ("plan.json", None, r"no plan\.json in .*; run the plan stage first"),
-        ("plan.json", '{"layers": [{}]}', r"plan\.json is not a plan; run the plan stage again"),
-        ("plan.json", "[]", r"plan\.json holds no JSON object"),
+        (
+            "plan.json",
+            json.dumps(stamped("plan", {"layers": [{}]})),
+            r"plan\.json is not a plan; run the plan stage again",
+        ),
+        ("plan.json", "[]", r"plan\.json holds a list, not a JSON object; run that stage again"),
         ("benchmark.json", None, "no benchmark at .*; run the bench stage first"),
-        ("parity.json", "{", r"parity\.json cannot be read"),
+        ("parity.json", "{", r"cannot read .*parity\.json"),
+        ("parity.json", "{}", r"parity\.json names no kind of result"),
         ("recipe.yaml", "a: [", r"recipe\.yaml cannot be read; put the recipe of the run back"),
     ],
 )
