@@ -10,10 +10,12 @@ OUTPUT ?= runs/demo
 
 PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
+CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*.cpp)
+CLANG_FORMAT ?= $(VENV)/bin/clang-format
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
 
-.PHONY: readme demo test lint types setup marked test-tf5 clean
+.PHONY: readme format demo test lint types setup marked test-tf5 clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -30,7 +32,12 @@ marked: $(STAMP)
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	if command -v $(CLANG_FORMAT) > /dev/null; then $(CLANG_FORMAT) --dry-run --Werror $(CPP); fi
 	$(VENV)/bin/python benchmarks/readme_tables.py README.md benchmarks/results --check
+
+format: $(STAMP)
+	$(VENV)/bin/ruff format .
+	$(CLANG_FORMAT) -i $(CPP)
 
 # The tables and verdicts in the README come from benchmarks/results/*.json.
 readme: $(STAMP)

@@ -33,7 +33,7 @@ class BuildLibrary(build_ext):
     def build_extension(self, ext: Extension) -> None:
         msvc = self.compiler.compiler_type == "msvc"
         ext.extra_compile_args = (
-            ["/std:c++17", "/O2", "/EHsc"]
+            ["/std:c++17", "/O2", "/EHsc", "/W3"]
             if msvc
             else [
                 "-std=c++17",
@@ -42,6 +42,8 @@ class BuildLibrary(build_ext):
                 "-fvisibility=hidden",
                 "-fvisibility-inlines-hidden",
                 "-pthread",
+                "-Wall",
+                "-Wextra",
             ]
         )
         ext.extra_link_args = [] if msvc else ["-pthread"]

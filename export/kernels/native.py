@@ -19,7 +19,7 @@ __all__ = [
     "burn",
     "kernel_names",
     "kernel_supported",
-    "pack_tokens",
+    "pack_rows",
     "selected_kernel",
 ]
 
@@ -46,7 +46,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_pool_create": (_POINTER, [_INT]),
     "platon_pool_destroy": (None, [_POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, _POINTER, _POINTER, *_ERROR]),
-    "platon_pack_tokens": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
+    "platon_pack_rows": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
     "platon_attend": (_INT, [_TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
@@ -69,7 +69,7 @@ class _Data(ctypes.Structure):
 
     _fields_ = (
         ("x", _POINTER),
-        ("tokens", _LONG),
+        ("rows", _LONG),
         ("out", _POINTER),
         ("residual", _POINTER),
         ("sum", _POINTER),
@@ -162,12 +162,12 @@ def burn(kernel: str, kind: Literal["fma", "load"], rounds: int, pool: NativePoo
     return int(per_round) * rounds * pool.threads
 
 
-def pack_tokens(x: npt.NDArray[np.float32], pool: NativePool, *, kernel: str) -> npt.NDArray[np.float32]:
-    """`x` [tokens, features] feature-major in panels, as several layers may share it; shape and size stay."""
+def pack_rows(x: npt.NDArray[np.float32], pool: NativePool, *, kernel: str) -> npt.NDArray[np.float32]:
+    """`x` [rows, features] feature-major in panels, as several layers may share it; shape and size stay."""
     source = np.ascontiguousarray(x, np.float32)
     out = np.empty_like(source)
     error = ctypes.create_string_buffer(_ERROR_BYTES)
-    done = _library().platon_pack_tokens(
+    done = _library().platon_pack_rows(
         kernel.encode(), source.ctypes.data, source.shape[0], source.shape[1], out.ctypes.data, pool.handle,
         error, _ERROR_BYTES,
     )  # fmt: skip
@@ -190,19 +190,19 @@ def attend(
     panels: Collection[str] = (),
     out: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Softmax attention within each of the sequences that lie one behind the other: [tokens, heads * value_size].
+    """Softmax attention within each of the sequences that lie one behind the other: [rows, heads * value_size].
 
-    q and k [tokens, heads * size], v [tokens, heads * value_size]. `mask` [sequences, heads, queries, keys], each 1
+    q and k [rows, heads * size], v [rows, heads * value_size]. `mask` [sequences, heads, queries, keys], each 1
     or full, is added to the scores (sequences of one length then). `panels` names the sides ("input", "output") in
-    :func:`pack_tokens`'s layout.
+    :func:`pack_rows`'s layout.
     """
     if heads < 1 or q.shape[1] % heads or v.shape[1] % heads:
         raise InputError(f"heads must be >= 1 and divide {q.shape[1]} and {v.shape[1]} features, got {heads}")
-    tokens = sum(lengths)
-    shape = (tokens, v.shape[1])
+    rows = sum(lengths)
+    shape = (rows, v.shape[1])
     out = np.empty(shape, np.float32) if out is None else out
     for name, array, features in (("q", q, k.shape[1]), ("k", k, q.shape[1]), ("v", v, v.shape[1])):
-        _require(array, name, (tokens, features))
+        _require(array, name, (rows, features))
     _require(out, "out", shape)
     counts = np.array(lengths, np.int64)
     call = _Attention(
@@ -234,7 +234,7 @@ class NativeLinear:
     """One packed layer: `norm(activation(x W^T + bias) + residual)`, W [out_features, in_features] as CSR arrays.
 
     scale, shift: float32 [out_features] of a layer norm with `epsilon`; both or none. `panels` names the sides
-    ("input", "output", "residual", "sum") whose activations lie as :func:`pack_tokens` lays them, under the same
+    ("input", "output", "residual", "sum") whose activations lie as :func:`pack_rows` lays them, under the same
     shape. The arrays are copied. InputError, with the library's own line, when they are inconsistent.
     """
 
@@ -289,9 +289,9 @@ class NativeLinear:
         residual: npt.NDArray[np.float32] | None = None,
         sums: npt.NDArray[np.float32] | None = None,
     ) -> npt.NDArray[np.float32]:
-        """`x` [tokens, in_features] float32, C order -> [tokens, out_features], written into `out` if given.
+        """`x` [rows, in_features] float32, C order -> [rows, out_features], written into `out` if given.
 
-        `residual` [tokens, out_features] is added before the norm; `sums`, of the same shape, gets what went in.
+        `residual` [rows, out_features] is added before the norm; `sums`, of the same shape, gets what went in.
         """
         shape = (x.shape[0], self.out_features)
         _require(x, "x", (x.shape[0], self.in_features))
@@ -300,7 +300,7 @@ class NativeLinear:
         for name, array in given.items():
             if array is not None:
                 _require(array, name, shape)
-        data = _Data(x=x.ctypes.data, tokens=x.shape[0])
+        data = _Data(x=x.ctypes.data, rows=x.shape[0])
         for name, array in given.items():
             setattr(data, name, None if array is None else array.ctypes.data)
         error = ctypes.create_string_buffer(_ERROR_BYTES)

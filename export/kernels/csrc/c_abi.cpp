@@ -1,4 +1,6 @@
 // Plain C entry points for tests and benchmarks (ctypes): the kernels without ONNX Runtime.
+#include "c_abi.h"
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -8,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "c_abi.h"
 #include "core/attention.h"
 #include "core/export.h"
 #include "core/linear.h"
@@ -16,7 +17,8 @@
 namespace platon {
 namespace {
 
-// As ONNX Runtime's own threads do: waking a thread takes longer than a small layer, so look for a while before sleeping.
+// As ONNX Runtime's own threads do: waking a thread takes longer than a small layer, so look for a while before
+// sleeping.
 template <class Ready>
 void spin(const Ready& ready) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(500);
@@ -106,7 +108,7 @@ bool reported(char* error, size_t error_size, Body&& body) noexcept {
   return false;
 }
 
-Layout layout(int panels) { return panels ? Layout::kPanels : Layout::kTokens; }
+Layout layout(int panels) { return panels ? Layout::kPanels : Layout::kRows; }
 
 LinearSpec linear_spec(const PlatonSpec& spec) {
   LinearSpec result;
@@ -179,16 +181,16 @@ PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPo
 PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const PlatonData* data, void* pool,
                                     char* error, size_t error_size) {
   return platon::reported(error, error_size, [&] {
-    const platon::LinearData given{data->x, data->tokens, data->out, nullptr, data->residual, data->sum};
+    const platon::LinearData given{data->x, data->rows, data->out, nullptr, data->residual, data->sum};
     static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), given, ThreadPool::run, pool);
   });
 }
 
-// x[tokens][features] into panels of the same size.
-PLATON_EXPORT int platon_pack_tokens(const char* kernels, const float* x, int64_t tokens, int64_t features, float* out,
-                                     void* pool, char* error, size_t error_size) {
+// x[rows][features] into panels of the same size.
+PLATON_EXPORT int platon_pack_rows(const char* kernels, const float* x, int64_t rows, int64_t features, float* out,
+                                   void* pool, char* error, size_t error_size) {
   return platon::reported(error, error_size, [&] {
-    platon::pack_tokens(platon::find_kernels(kernels), x, tokens, features, out, ThreadPool::run, pool);
+    platon::pack_rows(platon::find_kernels(kernels), x, rows, features, out, ThreadPool::run, pool);
   });
 }
 
@@ -215,13 +217,13 @@ PLATON_EXPORT int platon_burn(const char* kernels, int kind, int64_t rounds, int
   int work = 0;
   platon::reported(nullptr, 0, [&] {
     const platon::Kernels& found = platon::find_kernels(kernels);
-    struct Burn {
-      void (*loop)(int64_t);
+    struct Call {
+      platon::Burn* burn;
       int64_t rounds;
-    } burn{kind == 0 ? found.burn_fma : found.burn_load, rounds};
-    const auto body = [](void* data, size_t) { static_cast<Burn*>(data)->loop(static_cast<Burn*>(data)->rounds); };
-    ThreadPool::run(pool, body, static_cast<size_t>(threads), &burn);
-    work = kind == 0 ? found.fma_flops : found.load_bytes;
+    } call{kind == 0 ? found.burn_fma : found.burn_load, rounds};
+    const auto body = [](void* data, size_t) { static_cast<Call*>(data)->burn(static_cast<Call*>(data)->rounds); };
+    ThreadPool::run(pool, body, static_cast<size_t>(threads), &call);
+    work = call.burn(0);
   });
   return work;
 }

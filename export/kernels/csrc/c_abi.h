@@ -1,4 +1,4 @@
-// Structures of the plain C entry points in abi.cpp; native.py mirrors them field for field.
+// Structures of the plain C entry points in c_abi.cpp; native.py mirrors them field for field.
 #pragma once
 #include <cstdint>
 
@@ -16,13 +16,13 @@ struct PlatonSpec {
 // `residual` and `sum` may be null.
 struct PlatonData {
   const float* x;
-  int64_t tokens;
+  int64_t rows;
   float* out;
   const float* residual;
   float* sum;
 };
 
-// Q, K and V of platon::Attention: [tokens][features], heads * size of them from `first` on. mask may be null;
+// Q, K and V of platon::Attention: [rows][features], heads * size of them from `first` on. mask may be null;
 // strides as in AttentionMask.
 struct PlatonAttention {
   const float *q, *k, *v;

@@ -17,7 +17,7 @@ const char* platon_kernel_names();
 int platon_kernel_supported(const char* name);
 void* platon_linear_create(const float*, int64_t, const void*, int64_t, int, const int32_t*, int64_t, int64_t, int64_t,
                            const PlatonSpec*, char*, size_t);
-int platon_pack_tokens(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
+int platon_pack_rows(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
 void platon_linear_destroy(void*);
 void* platon_pool_create(int threads);
 void platon_pool_destroy(void*);
@@ -74,22 +74,23 @@ void* create(const Weights& w, const PlatonSpec& spec, bool narrow) {
 }
 
 // Heap buffers of exactly the right size, so that one float too far is found.
-std::vector<float> run(const void* linear, const Weights& w, const std::string& kernel, int tokens, void* pool,
+std::vector<float> run(const void* linear, const Weights& w, const std::string& kernel, int rows, void* pool,
                        const float* source, bool residual = false, bool sum = false) {
-  const std::unique_ptr<float[]> x(new float[static_cast<size_t>(tokens * w.in)]);
-  const std::unique_ptr<float[]> y(new float[static_cast<size_t>(tokens * w.out)]);
-  std::memcpy(x.get(), source, static_cast<size_t>(tokens * w.in) * sizeof(float));
-  const size_t outputs = static_cast<size_t>(tokens * w.out);
-  const std::unique_ptr<float[]> added(residual ? new float[outputs]() : nullptr), sums(sum ? new float[outputs] : nullptr);
-  const PlatonData data{x.get(), tokens, y.get(), added.get(), sums.get()};
+  const std::unique_ptr<float[]> x(new float[static_cast<size_t>(rows * w.in)]);
+  const std::unique_ptr<float[]> y(new float[static_cast<size_t>(rows * w.out)]);
+  std::memcpy(x.get(), source, static_cast<size_t>(rows * w.in) * sizeof(float));
+  const size_t outputs = static_cast<size_t>(rows * w.out);
+  const std::unique_ptr<float[]> added(residual ? new float[outputs]() : nullptr),
+      sums(sum ? new float[outputs] : nullptr);
+  const PlatonData data{x.get(), rows, y.get(), added.get(), sums.get()};
   char error[300];
   if (!platon_linear_run(linear, kernel.c_str(), &data, pool, error, sizeof error)) std::abort();
-  return std::vector<float>(y.get(), y.get() + tokens * w.out);
+  return std::vector<float>(y.get(), y.get() + rows * w.out);
 }
 
 void check(const Weights& w, const std::vector<float>& bias, const std::vector<float>& y, const std::vector<float>& x,
-           int tokens) {
-  for (int t = 0; t < tokens; ++t)
+           int rows) {
+  for (int t = 0; t < rows; ++t)
     for (int64_t row = 0; row < w.out; ++row) {
       double sum = bias.empty() ? 0.0 : bias[static_cast<size_t>(row)];
       for (int32_t i = w.starts[static_cast<size_t>(row)]; i < w.starts[static_cast<size_t>(row) + 1]; ++i)
@@ -105,19 +106,19 @@ void check(const Weights& w, const std::vector<float>& bias, const std::vector<f
 void valid_weights(const std::vector<std::string>& kernels) {
   constexpr double densities[] = {0.0, 0.05, 0.3, 1.0};
   for (int round = 0; round < 60; ++round) {
-    const int tokens = 1 + below(round % 3 ? 40 : 140);
+    const int rows = 1 + below(round % 3 ? 40 : 140);
     const Weights w = random_weights(1 + below(round % 7 ? 40 : 600), 1 + below(600), densities[round % 4],
                                      round % 3 > 0, round % 3 > 1);
     const std::vector<float> bias(round % 2 ? static_cast<size_t>(w.out) : 0, 0.5f);
-    std::vector<float> x(static_cast<size_t>(tokens * w.in));
+    std::vector<float> x(static_cast<size_t>(rows * w.in));
     for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
     void* pool = platon_pool_create(1 + round % 4);
     for (const char* activation : {"", "gelu", "gelu_tanh", "relu"}) {
       void* linear = create(w, spec_of(bias, activation), round % 2 == 0);
       if (!linear) std::abort();
       for (const std::string& kernel : kernels) {
-        const std::vector<float> y = run(linear, w, kernel, tokens, pool, x.data());
-        if (!*activation) check(w, bias, y, x, tokens);
+        const std::vector<float> y = run(linear, w, kernel, rows, pool, x.data());
+        if (!*activation) check(w, bias, y, x, rows);
       }
       platon_linear_destroy(linear);
     }
@@ -126,8 +127,8 @@ void valid_weights(const std::vector<std::string>& kernels) {
     void* between_panels = create(w, panels, false);
     std::vector<float> packed(x.size());
     for (const std::string& kernel : kernels) {
-      if (!platon_pack_tokens(kernel.c_str(), x.data(), tokens, w.in, packed.data(), pool, nullptr, 0)) std::abort();
-      run(between_panels, w, kernel, tokens, pool, packed.data());
+      if (!platon_pack_rows(kernel.c_str(), x.data(), rows, w.in, packed.data(), pool, nullptr, 0)) std::abort();
+      run(between_panels, w, kernel, rows, pool, packed.data());
     }
     platon_linear_destroy(between_panels);
     const std::vector<float> ones(static_cast<size_t>(w.out), 1.0f);
@@ -137,7 +138,7 @@ void valid_weights(const std::vector<std::string>& kernels) {
     norm.residual_panels = round % 2, norm.sum_panels = round / 2 % 2, norm.output_panels = round / 4 % 2;
     void* with_norm = create(w, norm, false);
     for (const std::string& kernel : kernels)
-      for (const bool sum : {false, true}) run(with_norm, w, kernel, tokens, pool, x.data(), round % 3, sum);
+      for (const bool sum : {false, true}) run(with_norm, w, kernel, rows, pool, x.data(), round % 3, sum);
     platon_linear_destroy(with_norm);
     platon_pool_destroy(pool);
   }
@@ -199,7 +200,7 @@ struct Attention {
   PlatonAttention call{};
   std::vector<int64_t> lengths;
   std::unique_ptr<float[]> q, k, v, mask, out;
-  int64_t tokens = 0;
+  int64_t rows = 0;
 };
 
 // Q, K and V apart or side by side; `mask_shape` has a bit for every dimension that a mask repeats, none: no mask.
@@ -211,7 +212,7 @@ Attention random_attention(int round, int mask_shape) {
   a.lengths.assign(static_cast<size_t>(1 + below(4)), 1 + below(static_cast<int>(longest)));
   for (int64_t& length : a.lengths) {
     if (!equal) length = below(static_cast<int>(longest));
-    a.tokens += length;
+    a.rows += length;
   }
   const bool stacked = round % 3 == 0;
   call.heads = 1 + below(4), call.size = 1 + below(round % 2 ? 9 : 70);
@@ -221,11 +222,11 @@ Attention random_attention(int round, int mask_shape) {
   if (stacked) {
     call.q_features = call.k_features = call.v_features = 3 * width;
     call.k_first = width, call.v_first = 2 * width;
-    a.q = exact(a.tokens * 3 * width);
+    a.q = exact(a.rows * 3 * width);
     call.q = call.k = call.v = a.q.get();
   } else {
     call.v_features = value_width;
-    a.q = exact(a.tokens * width), a.k = exact(a.tokens * width), a.v = exact(a.tokens * value_width);
+    a.q = exact(a.rows * width), a.k = exact(a.rows * width), a.v = exact(a.rows * value_width);
     call.q = a.q.get(), call.k = a.k.get(), call.v = a.v.get();
   }
   call.scale = 0.25f;
@@ -243,7 +244,7 @@ Attention random_attention(int round, int mask_shape) {
       if (below(4) == 0) a.mask[static_cast<size_t>(i)] = below(2) ? -INFINITY : -3.4e38f;
     call.mask = a.mask.get();
   }
-  a.out.reset(new float[static_cast<size_t>(a.tokens * value_width)]);
+  a.out.reset(new float[static_cast<size_t>(a.rows * value_width)]);
   call.out = a.out.get();
   return a;
 }
@@ -256,7 +257,7 @@ void attention(const std::vector<std::string>& kernels) {
     for (int layout = 0; layout < 4; ++layout) {
       a.call.input_panels = layout & 1, a.call.output_panels = layout >> 1;
       std::vector<float> first;
-      const int64_t outputs = a.tokens * a.call.heads * a.call.value_size;
+      const int64_t outputs = a.rows * a.call.heads * a.call.value_size;
       for (const std::string& kernel : kernels) {
         std::fill(a.out.get(), a.out.get() + outputs, NAN);
         if (!platon_attend(kernel.c_str(), &a.call, pool, nullptr, 0)) std::abort();

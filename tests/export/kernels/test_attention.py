@@ -8,7 +8,7 @@ from platon_compress.export.kernels.native import (
     NativePool,
     attend,
     kernel_supported,
-    pack_tokens,
+    pack_rows,
 )
 
 LAYOUTS = [(), ("input",), ("output",), ("input", "output")]
@@ -17,9 +17,9 @@ HIDDEN = -1e30  # the kernel cuts masks off here
 
 
 def operands(rng, lengths, heads, size, value_size=None, factor=1.0):
-    tokens = sum(lengths)
+    rows = sum(lengths)
     shapes = (heads * size, heads * size, heads * (value_size or size))
-    return [(factor * rng.standard_normal((tokens, features))).astype(np.float32) for features in shapes]
+    return [(factor * rng.standard_normal((rows, features))).astype(np.float32) for features in shapes]
 
 
 def one_head(q, k, v, scale, mask):
@@ -37,7 +37,7 @@ def one_head(q, k, v, scale, mask):
 
 
 def reference(q, k, v, heads, scale, lengths, mask=None):
-    """Each sequence by itself, each head by itself; (result, error bound) [tokens, heads * value_size]."""
+    """Each sequence by itself, each head by itself; (result, error bound) [rows, heads * value_size]."""
     q, k, v = (array.astype(np.float64) for array in (q, k, v))
     longest = max(lengths)
     full = np.zeros((len(lengths), heads, longest, longest))
@@ -63,14 +63,14 @@ def check(arrays, kernel, pool, *, heads, lengths, scale=0.3, mask=None, layouts
     expected, bound = reference(*arrays, heads, scale, lengths, mask)
     results = []
     for panels in layouts:
-        given = [pack_tokens(a, pool, kernel=kernel) for a in arrays] if "input" in panels else arrays
+        given = [pack_rows(a, pool, kernel=kernel) for a in arrays] if "input" in panels else arrays
         out = np.full(expected.shape, np.nan, np.float32)
         attend(
             *given, pool, kernel=kernel, heads=heads, scale=scale, lengths=lengths, mask=mask, panels=panels,
             out=out,
         )  # fmt: skip
         laid = [
-            pack_tokens(a.astype(np.float32), pool, kernel=kernel) if "output" in panels else a
+            pack_rows(a.astype(np.float32), pool, kernel=kernel) if "output" in panels else a
             for a in (expected, bound)
         ]
         difference = abs(out - laid[0])
@@ -85,12 +85,12 @@ def pool():
         yield threads
 
 
-@pytest.mark.parametrize("tokens", [1, 5, 6, 7, 8, 9, 15, 16, 17, 63, 64, 65, 197])
-def test_every_token_count_around_the_tiles(kernel, tokens, pool):
-    rng = np.random.default_rng(tokens)
+@pytest.mark.parametrize("rows", [1, 5, 6, 7, 8, 9, 15, 16, 17, 63, 64, 65, 197])
+def test_every_row_count_around_the_tiles(kernel, rows, pool):
+    rng = np.random.default_rng(rows)
     for heads, size, value_size in ((2, 8, 8), (3, 5, 7)):
-        arrays = operands(rng, [tokens], heads, size, value_size)
-        check(arrays, kernel, pool, heads=heads, lengths=[tokens])
+        arrays = operands(rng, [rows], heads, size, value_size)
+        check(arrays, kernel, pool, heads=heads, lengths=[rows])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_head_sizes(kernel, size, value_size, pool):
     "lengths",
     [
         [5, 1],
-        [3, 4],  # too few tokens for panels
+        [3, 4],  # too few rows for panels
         [3, 5],
         [0, 7, 0, 9, 0],
         [1] * 20,
@@ -122,17 +122,17 @@ def test_sequences_that_cross_panels(kernel, lengths, pool):
     check(operands(rng, lengths, 2, 6, 9), kernel, pool, heads=2, lengths=lengths)
 
 
-@pytest.mark.parametrize("tokens", [1, 7, 19, 65])
-def test_masks_of_every_shape(kernel, tokens, pool):
-    rng = np.random.default_rng(tokens)
+@pytest.mark.parametrize("rows", [1, 7, 19, 65])
+def test_masks_of_every_shape(kernel, rows, pool):
+    rng = np.random.default_rng(rows)
     batch, heads = 3, 2
-    arrays = operands(rng, [tokens] * batch, heads, 4)
+    arrays = operands(rng, [rows] * batch, heads, 4)
     for broadcast in range(16):
-        full = (batch, heads, tokens, tokens)
+        full = (batch, heads, rows, rows)
         shape = [1 if broadcast >> axis & 1 else size for axis, size in enumerate(full)]
         mask = rng.standard_normal(shape).astype(np.float32)
         layouts = LAYOUTS if broadcast % 5 == 0 else LAYOUTS[3:]
-        check(arrays, kernel, pool, heads=heads, lengths=[tokens] * batch, mask=mask, layouts=layouts)
+        check(arrays, kernel, pool, heads=heads, lengths=[rows] * batch, mask=mask, layouts=layouts)
 
 
 @pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30, -1e9])
@@ -215,14 +215,14 @@ def test_nan_in_one_query_stays_there(kernel, panels, pool):
     settings = {"kernel": kernel, "heads": heads, "scale": 0.3, "lengths": lengths, "panels": panels}
 
     def run(arrays):
-        given = [pack_tokens(a, pool, kernel=kernel) for a in arrays] if panels else arrays
+        given = [pack_rows(a, pool, kernel=kernel) for a in arrays] if panels else arrays
         return attend(*given, pool, **settings)
 
     clean = run(arrays)
     arrays[0][17, 3] = np.nan  # query 17, head 0
     hit = np.zeros((55, 16), np.float32)
     hit[17, :8] = 1
-    expected = (pack_tokens(hit, pool, kernel=kernel) if panels else hit) == 1
+    expected = (pack_rows(hit, pool, kernel=kernel) if panels else hit) == 1
     out = run(arrays)
     assert np.array_equal(np.isnan(out), expected)
     assert np.array_equal(out[~expected], clean[~expected])
@@ -249,7 +249,7 @@ def test_misaligned_memory(kernel, pool):
     check(arrays, kernel, pool, heads=2, lengths=[40])
 
 
-def test_no_tokens(kernel, pool):
+def test_no_rows(kernel, pool):
     empty = np.empty((0, 8), np.float32)
     for lengths in ([], [0], [0, 0]):
         out = attend(empty, empty, empty, pool, kernel=kernel, heads=2, scale=1.0, lengths=lengths)

@@ -10,7 +10,7 @@ from platon_compress.export.kernels.native import (
     NativePool,
     kernel_names,
     kernel_supported,
-    pack_tokens,
+    pack_rows,
     selected_kernel,
 )
 
@@ -82,17 +82,17 @@ def test_shapes_and_densities(kernel, density, out_features, in_features):
     dense = random_weight(rng, out_features, in_features, density)
     bias = rng.standard_normal(out_features).astype(np.float32)
     linear = native(dense, bias)
-    for tokens in (1, 9, 72):
-        x = rng.standard_normal((tokens, in_features)).astype(np.float32)
+    for rows in (1, 9, 72):
+        x = rng.standard_normal((rows, in_features)).astype(np.float32)
         check(linear, dense, x, bias, "", kernel)
 
 
-def test_every_token_count_around_the_panels(kernel):
+def test_every_row_count_around_the_panels(kernel):
     rng = np.random.default_rng(1)
     dense = random_weight(rng, 20, 70, 0.2)
     linear = native(dense)
-    for tokens in [*range(1, 36), *range(47, 50), *range(60, 70), 127, 128, 129, 191, 193, 200]:
-        check(linear, dense, rng.standard_normal((tokens, 70)).astype(np.float32), None, "", kernel)
+    for rows in [*range(1, 36), *range(47, 50), *range(60, 70), 127, 128, 129, 191, 193, 200]:
+        check(linear, dense, rng.standard_normal((rows, 70)).astype(np.float32), None, "", kernel)
 
 
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
@@ -124,8 +124,8 @@ def test_uneven_rows_and_columns(kernel):
     dense[:, 17] = 1
     dense[:, 64:192] = 0
     bias = rng.standard_normal(200).astype(np.float32)
-    for tokens in (3, 130):
-        x = rng.standard_normal((tokens, 300)).astype(np.float32)
+    for rows in (3, 130):
+        x = rng.standard_normal((rows, 300)).astype(np.float32)
         check(native(dense, bias), dense, x, bias, "", kernel)
 
 
@@ -133,8 +133,8 @@ def test_equal_results_for_any_thread_count(kernel):
     rng = np.random.default_rng(3)
     dense = random_weight(rng, 800, 200, 0.1)
     linear = native(dense, activation="gelu")
-    for tokens in (1, 5, 64, 150):
-        x = rng.standard_normal((tokens, 200)).astype(np.float32)
+    for rows in (1, 5, 64, 150):
+        x = rng.standard_normal((rows, 200)).astype(np.float32)
         results = [check(linear, dense, x, None, "gelu", kernel, threads) for threads in (1, 2, 4)]
         assert np.array_equal(results[0], results[1])
         assert np.array_equal(results[0], results[2])
@@ -150,8 +150,8 @@ def test_blocks_of_four_rows(kernel, structure, density, out_features, in_featur
     dense = block_weight(rng, out_features, in_features, density, structure)
     bias = rng.standard_normal(out_features).astype(np.float32)
     for linear, given in ((native(dense, bias), bias), (native(dense), None)):
-        for tokens in (1, 11, 72):
-            x = rng.standard_normal((tokens, in_features)).astype(np.float32)
+        for rows in (1, 11, 72):
+            x = rng.standard_normal((rows, in_features)).astype(np.float32)
             check(linear, dense, x, given, "", kernel)
 
 
@@ -162,8 +162,8 @@ def test_blocks_at_every_panel_width(kernel, structure):
     dense[8:16] = 0
     dense[16:24, :256] = 0  # nothing in the block that starts the sums
     linear = native(dense)
-    for tokens in [*range(8, 73, 8), 13, 63, 128, 197]:
-        check(linear, dense, rng.standard_normal((tokens, 300)).astype(np.float32), None, "", kernel)
+    for rows in [*range(8, 73, 8), 13, 63, 128, 197]:
+        check(linear, dense, rng.standard_normal((rows, 300)).astype(np.float32), None, "", kernel)
 
 
 def test_blocks_beside_very_uneven_rows(kernel):
@@ -180,8 +180,8 @@ def test_equal_results_of_blocks_for_any_thread_count(kernel, structure):
     rng = np.random.default_rng(13)
     dense = block_weight(rng, 803, 300, 0.1, structure)
     linear = native(dense, activation="gelu")
-    for tokens in (5, 64, 150):
-        x = rng.standard_normal((tokens, 300)).astype(np.float32)
+    for rows in (5, 64, 150):
+        x = rng.standard_normal((rows, 300)).astype(np.float32)
         results = [check(linear, dense, x, None, "gelu", kernel, threads) for threads in (1, 2, 4)]
         assert all(np.array_equal(results[0], other) for other in results[1:])
 
@@ -264,25 +264,25 @@ def test_bad_arguments_are_refused():
             linear.run(np.ones((2, 4), np.float32), pool, kernel="mmx")
 
 
-@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 16, 31, 64, 65, 73, 128, 197])
-def test_layers_that_keep_panels_between_them(kernel, tokens):
-    """Token-major in, panels between two layers, token-major out; and one packed input for two layers."""
-    rng = np.random.default_rng(tokens)
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 16, 31, 64, 65, 73, 128, 197])
+def test_layers_that_keep_panels_between_them(kernel, rows):
+    """Row-major in, panels between two layers, row-major out; and one packed input for two layers."""
+    rng = np.random.default_rng(rows)
     first, second = random_weight(rng, 70, 45, 0.3), random_weight(rng, 33, 70, 0.3)
     bias = rng.standard_normal(70).astype(np.float32)
-    x = rng.standard_normal((tokens, 45)).astype(np.float32)
+    x = rng.standard_normal((rows, 45)).astype(np.float32)
     with NativePool(2) as pool:
         plain = native(first, bias, "gelu").run(x, pool, kernel=kernel)
         expected = native(second).run(plain, pool, kernel=kernel)
         between = native(first, bias, "gelu", panels=("output",)).run(x, pool, kernel=kernel)
-        packed = pack_tokens(x, pool, kernel=kernel)
+        packed = pack_rows(x, pool, kernel=kernel)
         shared = native(first, bias, "gelu", panels=("input",)).run(packed, pool, kernel=kernel)
         both = native(first, bias, "gelu", panels=("input", "output")).run(packed, pool, kernel=kernel)
         result = native(second, panels=("input",)).run(between, pool, kernel=kernel)
     np.testing.assert_allclose(shared, plain, atol=1e-5)
     np.testing.assert_allclose(both, between, atol=1e-5)
     np.testing.assert_allclose(result, expected, atol=1e-4)
-    assert np.array_equal(pack_tokens(x, NativePool(1), kernel="scalar"), packed)
+    assert np.array_equal(pack_rows(x, NativePool(1), kernel="scalar"), packed)
 
 
 def epilogue_layer(rng, out_features, in_features, panels):
@@ -299,23 +299,23 @@ def epilogue_layer(rng, out_features, in_features, panels):
     return layer, reference
 
 
-@pytest.mark.parametrize("tokens", [1, 7, 8, 9, 31, 64, 65, 130, 197])
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 31, 64, 65, 130, 197])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(
     "panels", [(), ("residual",), ("input", "residual", "output", "sum"), ("sum",), ("output",)]
 )
-def test_residual_and_norm_behind_the_product(kernel, tokens, threads, panels):
-    rng = np.random.default_rng(tokens)
+def test_residual_and_norm_behind_the_product(kernel, rows, threads, panels):
+    rng = np.random.default_rng(rows)
     layer, reference = epilogue_layer(rng, 200, 45, panels)
-    x = rng.standard_normal((tokens, 45)).astype(np.float32)
-    residual = 3 * rng.standard_normal((tokens, 200)).astype(np.float32) + 1
+    x = rng.standard_normal((rows, 45)).astype(np.float32)
+    residual = 3 * rng.standard_normal((rows, 200)).astype(np.float32) + 1
     total, normed = reference(x, residual)
     with NativePool(threads) as pool:
 
         def laid(array, side):
-            return pack_tokens(array, pool, kernel=kernel) if side in panels else array
+            return pack_rows(array, pool, kernel=kernel) if side in panels else array
 
-        sums = np.full((tokens, 200), np.nan, np.float32)
+        sums = np.full((rows, 200), np.nan, np.float32)
         given = laid(x, "input"), laid(residual, "residual")
         y = layer.run(given[0], pool, kernel=kernel, residual=given[1], sums=sums)
         again = layer.run(given[0], pool, kernel=kernel, residual=given[1])

@@ -1,19 +1,17 @@
 // AVX2 + FMA attention of one block of queries. Scores lie as [key][query]: the softmax needs no sum across lanes.
 #include <type_traits>
 
-#include "avx2/kernels.h"
+#include "core/kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include "avx2/begin.h"
-
 #include "avx2/math.h"
 
-namespace platon {
+namespace platon::avx2 {
 namespace {
 
 // Keys, or value features, whose sums fit in the registers beside kWidth groups of queries.
-template <int kWidth>
-constexpr int kTile = kWidth == 4 ? 3 : kWidth == 3 ? 4 : 6;
+constexpr int tile_size(int width) { return width == 4 ? 3 : width == 3 ? 4 : 6; }
 
 template <int kWidth>
 constexpr int kRow = kWidth * kLanes;  // of queries, scores and results
@@ -82,7 +80,8 @@ void score_tile(const AttentionBlock& block, const float* k, int64_t stride, int
     for (int w = 0; w < kWidth; ++w) {
       if constexpr (kMask == Mask::kPerQuery)
         mask = _mm256_mul_ps(_mm256_loadu_ps(block.query_mask + row + w * kLanes), to_log2);
-      const __m256 score = kMask == Mask::kNone ? _mm256_mul_ps(sums[i][w], scale) : _mm256_fmadd_ps(sums[i][w], scale, mask);
+      const __m256 score =
+          kMask == Mask::kNone ? _mm256_mul_ps(sums[i][w], scale) : _mm256_fmadd_ps(sums[i][w], scale, mask);
       largest[w] = _mm256_max_ps(score, largest[w]);
       _mm256_storeu_ps(block.scores + row + w * kLanes, score);
     }
@@ -132,7 +131,7 @@ void score(const AttentionBlock& block, __m256 largest[kWidth]) {
   int64_t first = 0;
   for (int64_t i = 0; i < block.segment_count; ++i) {
     const KeySegment& segment = block.segments[i];
-    each_tile<kTile<kWidth>>(segment.count, [&](int64_t key, auto rows) {
+    each_tile<tile_size(kWidth)>(segment.count, [&](int64_t key, auto rows) {
       score_tile<decltype(rows)::value, kWidth, kMask>(block, segment.k + key, segment.stride, first + key, largest);
     });
     first += segment.count;
@@ -171,22 +170,27 @@ void attend_width(const AttentionBlock& block) {
   else
     score<kWidth, Mask::kNone>(block, largest);
   exponentiate<kWidth>(block, largest, factor);
-  each_tile<kTile<kWidth>>(block.value_size,
-            [&](int64_t feature, auto rows) { value_tile<decltype(rows)::value, kWidth>(block, feature, factor); });
+  each_tile<tile_size(kWidth)>(block.value_size, [&](int64_t feature, auto rows) {
+    value_tile<decltype(rows)::value, kWidth>(block, feature, factor);
+  });
 }
 
 }  // namespace
 
-void attend_avx2(const AttentionBlock& block) {
+void attend(const AttentionBlock& block) {
   switch (block.queries.width) {
-    case 4: return attend_width<4>(block);
-    case 3: return attend_width<3>(block);
-    case 2: return attend_width<2>(block);
-    default: return attend_width<1>(block);
+    case 4:
+      return attend_width<4>(block);
+    case 3:
+      return attend_width<3>(block);
+    case 2:
+      return attend_width<2>(block);
+    default:
+      return attend_width<1>(block);
   }
 }
 
-}  // namespace platon
+}  // namespace platon::avx2
 
 #include "avx2/end.h"
 #endif

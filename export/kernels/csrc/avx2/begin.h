@@ -1,4 +1,4 @@
-// Opens a file's AVX2 + FMA part; avx2_end.h closes it. No include guard: once per file, behind all other headers, so
+// Opens a file's AVX2 + FMA part; end.h closes it. No include guard: once per file, behind all other headers, so
 // that no inline function of theirs is compiled for AVX2 and then shared with code that runs on older processors.
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)

@@ -1,4 +1,4 @@
-// Closes what avx2_begin.h opened.
+// Closes what begin.h opened.
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

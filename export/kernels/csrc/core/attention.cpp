@@ -23,14 +23,14 @@ struct Call {
   const AttentionSpec& spec;
   const AttentionData& data;
   const Panels panels;
-  const bool in_panels;  // layouts say tokens or panels; false: too few tokens for panels
+  const bool in_panels;  // layouts say rows or panels; false: too few rows for panels
   std::vector<Sequence> sequences;
   std::atomic<bool> out_of_memory{false};
 
   bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
 };
 
-// Tokens [first, first + count) of the call, all in one panel, which starts with the token panel_first.
+// Rows [first, first + count) of the call, all in one panel, which starts with the row panel_first.
 struct Part {
   Panel panel;
   int64_t panel_first, first, count;
@@ -41,24 +41,24 @@ template <class Visit>
 void each_part(const Call& call, const Sequence& sequence, const Visit& visit) {
   const int64_t end = sequence.start + sequence.length;
   for (int64_t i = call.panels.index_of(sequence.start), first = sequence.start; first < end; ++i) {
-    const int64_t panel_first = call.panels.first_token(i);
-    const int64_t count = std::min(panel_first + call.panels[i].tokens, end) - first;
+    const int64_t panel_first = call.panels.first_row(i);
+    const int64_t count = std::min(panel_first + call.panels[i].rows, end) - first;
     visit(Part{call.panels[i], panel_first, first, count});
     first += count;
   }
 }
 
-// Where a feature of the part's first token lies in panels; the next feature follows part.panel.tokens further.
+// Where a feature of the part's first row lies in panels; the next feature follows part.panel.rows further.
 int64_t place(const Part& part, int64_t features, int64_t feature) {
-  return part.panel_first * features + feature * part.panel.tokens + part.first - part.panel_first;
+  return part.panel_first * features + feature * part.panel.rows + part.first - part.panel_first;
 }
 
-// The part's tokens as a panel of their own.
+// The part's rows as a panel of their own.
 Panel own_panel(const Part& part) {
   return {static_cast<int>(part.count), static_cast<int>((part.count + kLanes - 1) / kLanes)};
 }
 
-// Keys and values of one head: where they lie, or copied out of a token-major input.
+// Keys and values of one head: where they lie, or copied out of a row-major input.
 class Keys {
  public:
   Keys(const Call& call, const Sequence& sequence, int64_t head)
@@ -70,8 +70,8 @@ class Keys {
     float* copy = copies_.data();
     each_part(call, sequence, [&](const Part& part) {
       if (call.panel_layout(call.spec.input))
-        return segments_.push_back({k.data + place(part, k.features, k_first), v.data + place(part, v.features, v_first),
-                                    part.panel.tokens, part.count});
+        return segments_.push_back({k.data + place(part, k.features, k_first),
+                                    v.data + place(part, v.features, v_first), part.panel.rows, part.count});
       const Panel panel = own_panel(part);
       float* v_copy = copy + k.size * panel.stride();
       call.kernels.pack(k.data + part.first * k.features + k_first, k.features, panel, k.size, copy);
@@ -104,7 +104,7 @@ void read_queries(const Call& call, const Part& part, int64_t head, float* q) {
     return call.kernels.pack(x.data + part.first * x.features + feature, x.features, block, x.size, q);
   const float* source = x.data + place(part, x.features, feature);
   if (!block.whole()) std::fill(q, q + x.size * block.stride(), 0.0f);
-  for (int64_t f = 0; f < x.size; ++f, q += block.stride(), source += part.panel.tokens)
+  for (int64_t f = 0; f < x.size; ++f, q += block.stride(), source += part.panel.rows)
     std::copy(source, source + part.count, q);
 }
 
@@ -116,7 +116,7 @@ void write_results(const Call& call, const Part& part, int64_t head, const float
     return call.kernels.finish(results, static_cast<int>(size), block, Activation::kNone, target, features);
   }
   float* target = call.data.out + place(part, features, head * size);
-  for (int64_t f = 0; f < size; ++f, results += block.stride(), target += part.panel.tokens)
+  for (int64_t f = 0; f < size; ++f, results += block.stride(), target += part.panel.rows)
     std::copy(results, results + part.count, target);
 }
 
@@ -136,8 +136,7 @@ class Head {
     if (!mask.data) return;
     mask_ = mask.data + number * mask.sequence_stride + head * mask.head_stride;
     if (!per_query_)
-      for (int64_t key = 0; key < sequence.length; ++key)
-        packed_mask()[key] = cut_off(mask_[key * mask.key_stride]);
+      for (int64_t key = 0; key < sequence.length; ++key) packed_mask()[key] = cut_off(mask_[key * mask.key_stride]);
   }
 
   // Blocks of queries never cross a panel.
@@ -163,9 +162,9 @@ class Head {
     read_queries(call_, part, head_, memory_.data());
     if (per_query_) pack_mask(part);
     const float* mask = mask_ ? packed_mask() : nullptr;
-    call_.kernels.attend({own_panel(part), data.q.size, data.v.size, memory_.data(), keys_.data(),
-                          keys_.count(), call_.spec.scale, per_query_ ? nullptr : mask, per_query_ ? mask : nullptr,
-                          scores(), results()});
+    call_.kernels.attend({own_panel(part), data.q.size, data.v.size, memory_.data(), keys_.data(), keys_.count(),
+                          call_.spec.scale, per_query_ ? nullptr : mask, per_query_ ? mask : nullptr, scores(),
+                          results()});
     write_results(call_, part, head_, results());
   }
 
@@ -178,7 +177,8 @@ class Head {
     float* packed = packed_mask();
     call_.kernels.pack(rows, mask.query_stride, block, once, packed);
     for (int64_t i = 0; i < once * block.stride(); ++i) packed[i] = cut_off(packed[i]);
-    for (int64_t key = once; key < keys; ++key) std::copy(packed, packed + block.stride(), packed + key * block.stride());
+    for (int64_t key = once; key < keys; ++key)
+      std::copy(packed, packed + block.stride(), packed + key * block.stride());
   }
 
   const Call& call_;
@@ -192,7 +192,8 @@ class Head {
 
 void attend_item(void* data, size_t item) {
   Call& call = *static_cast<Call*>(data);
-  const int64_t number = static_cast<int64_t>(item) / call.spec.heads, head = static_cast<int64_t>(item) % call.spec.heads;
+  const int64_t number = static_cast<int64_t>(item) / call.spec.heads,
+                head = static_cast<int64_t>(item) % call.spec.heads;
   const Sequence& sequence = call.sequences[number];
   if (sequence.length == 0) return;
   try {
@@ -206,15 +207,15 @@ void attend_item(void* data, size_t item) {
 
 void attend(const Kernels& kernels, const AttentionSpec& spec, const AttentionData& data, ParallelFor parallel_for,
             void* pool) {
-  int64_t tokens = 0;
+  int64_t rows = 0;
   std::vector<Sequence> sequences;
   for (const int64_t length : data.lengths) {
     if (length < 0) throw InputError("lengths must not be negative, got " + std::to_string(length));
-    sequences.push_back({tokens, length});
-    tokens += length;
+    sequences.push_back({rows, length});
+    rows += length;
   }
-  if (tokens == 0) return;
-  Call call{kernels, spec, data, Panels(tokens), tokens >= kLanes, std::move(sequences)};
+  if (rows == 0) return;
+  Call call{kernels, spec, data, Panels(rows), rows >= kLanes, std::move(sequences)};
   parallel_for(pool, attend_item, call.sequences.size() * static_cast<size_t>(spec.heads), &call);
   if (call.out_of_memory) throw std::bad_alloc();
 }

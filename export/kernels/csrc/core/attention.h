@@ -11,12 +11,12 @@ namespace platon {
 struct AttentionSpec {
   int64_t heads = 0;
   float scale = 0.0f;  // of the scores, before the mask is added
-  Layout input = Layout::kTokens, output = Layout::kTokens;
+  Layout input = Layout::kRows, output = Layout::kRows;
 };
 
 // Q, K or V: rows of `features` values, of which the heads' features lie side by side from `first` on, `size` each.
 struct AttentionOperand {
-  const float* data = nullptr;  // [tokens][features]
+  const float* data = nullptr;  // [rows][features]
   int64_t features = 0, first = 0, size = 0;
 };
 
@@ -28,12 +28,12 @@ struct AttentionMask {
 
 struct AttentionData {
   AttentionOperand q, k, v;      // all in spec.input; q.size == k.size
-  std::vector<int64_t> lengths;  // tokens of each sequence; the sequences lie one behind the other
+  std::vector<int64_t> lengths;  // rows of each sequence; the sequences lie one behind the other
   AttentionMask mask;
-  float* out = nullptr;          // [tokens][heads * v.size], in spec.output
+  float* out = nullptr;  // [rows][heads * v.size], in spec.output
 };
 
-// Each token attends to the tokens of its own sequence: softmax(scale * q k^T + mask) v. The result does not depend on
+// Each row attends to the rows of its own sequence: softmax(scale * q k^T + mask) v. The result does not depend on
 // how parallel_for distributes the work. Throws InputError and std::bad_alloc.
 void attend(const Kernels& kernels, const AttentionSpec& spec, const AttentionData& data, ParallelFor parallel_for,
             void* pool);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <new>
 #include <thread>
 
@@ -11,20 +10,10 @@
 namespace platon {
 namespace {
 
-#define PLATON_ADDRESS(name) &name##_kernels,
-constexpr const Kernels* kAllKernels[] = {PLATON_KERNELS(PLATON_ADDRESS)};
-#undef PLATON_ADDRESS
-
-std::string kernel_names() {
-  std::string names;
-  for (const Kernels* kernels : kAllKernels) names += (names.empty() ? "" : ", ") + std::string(kernels->name);
-  return names;
-}
-
-// How far a panel is packed, and how many of its rows have their sums. Whoever needs a panel first packs tiles;
+// How far a panel is packed, and how many of its features have their sums. Whoever needs a panel first packs tiles;
 // whoever comes meanwhile packs others.
 struct PanelProgress {
-  std::atomic<int64_t> taken{0}, done{0}, rows{0};
+  std::atomic<int64_t> taken{0}, done{0}, features{0};
 };
 
 // Everything that the work items of one call share.
@@ -34,22 +23,22 @@ struct Call {
   const LinearSpec& spec;
   const LinearData& data;
   const Panels panels;
-  const bool in_panels;  // layouts say tokens or panels; false: too few tokens for panels
+  const bool in_panels;  // layouts say rows or panels; false: too few rows for panels
   float* packed;         // x in padded panels, from the panel first_packed on; those before are read where they are
   const int64_t first_packed;
-  float* sums;           // accumulators of the whole output where more follows than an activation, else null
+  float* sums;  // accumulators of the whole output where more follows than an activation, else null
   std::vector<PanelProgress> progress;
   std::atomic<bool> out_of_memory{false};
 
   bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
 };
 
-// `x` and `out` begin with the panel's first token and its first column.
+// `x` and `out` begin with the panel's first row and its first column.
 void pack_tile(const Call& call, const float* x, const Panel& panel, int64_t tile, float* out) {
   const int64_t in = call.weights.in_features(), column = tile * kTileColumns;
   const int64_t columns = std::min(kTileColumns, in - column);
   if (call.panel_layout(call.spec.input))
-    call.kernels.pad(x + column * panel.tokens, panel, columns, out + column * panel.stride());
+    call.kernels.pad(x + column * panel.rows, panel, columns, out + column * panel.stride());
   else
     call.kernels.pack(x + column, in, panel, columns, out + column * panel.stride());
 }
@@ -58,9 +47,9 @@ void pack_tile(const Call& call, const float* x, const Panel& panel, int64_t til
 // taken, so this cannot deadlock however few threads there are.
 const float* packed_panel(Call& call, int64_t index) {
   const int64_t in = call.weights.in_features();
-  const float* x = call.data.x + call.panels.first_token(index) * in;
+  const float* x = call.data.x + call.panels.first_row(index) * in;
   if (index < call.first_packed) return x;
-  float* packed = call.packed + (call.panels.first_token(index) - call.panels.first_token(call.first_packed)) * in;
+  float* packed = call.packed + (call.panels.first_row(index) - call.panels.first_row(call.first_packed)) * in;
   PanelProgress& progress = call.progress[index];
   const int64_t tiles = tile_count(in);
   for (int64_t tile; (tile = progress.taken.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
@@ -72,69 +61,70 @@ const float* packed_panel(Call& call, int64_t index) {
   return packed;
 }
 
-// One row chunk times one panel.
+// One chunk of features times one panel.
 struct Item {
   const Panel panel;
-  const int64_t index, first_row;
-  const int rows;
+  const int64_t index, first_feature, features;
 };
 
-// Rows of finished accumulators into `out`, the output of the whole layer.
+// Finished accumulators into `out`, the output of the whole layer.
 void write(const Call& call, const Item& item, const float* acc, Layout layout, float* out) {
   const int64_t features = call.weights.out_features();
-  out += call.panels.first_token(item.index) * features;
+  out += call.panels.first_row(item.index) * features;
   if (call.panel_layout(layout))
-    call.kernels.finish_panel(acc, item.rows, item.panel, call.spec.activation, out + item.first_row * item.panel.tokens);
+    call.kernels.finish_panel(acc, item.features, item.panel, call.spec.activation,
+                              out + item.first_feature * item.panel.rows);
   else
-    call.kernels.finish(acc, item.rows, item.panel, call.spec.activation, out + item.first_row, features);
+    call.kernels.finish(acc, item.features, item.panel, call.spec.activation, out + item.first_feature, features);
 }
 
 void add_residual(const Call& call, const Item& item, float* acc) {
   const int64_t features = call.weights.out_features();
-  const float* residual = call.data.residual + call.panels.first_token(item.index) * features;
+  const float* residual = call.data.residual + call.panels.first_row(item.index) * features;
   if (call.panel_layout(call.spec.residual)) {
-    const int64_t tokens = item.panel.tokens;
-    call.kernels.add(residual + item.first_row * tokens, tokens, item.rows, item.panel, acc);
+    const int64_t rows = item.panel.rows;
+    call.kernels.add(residual + item.first_feature * rows, rows, item.features, item.panel, acc);
   } else {
-    const Scratch packed(static_cast<size_t>(item.rows) * item.panel.stride());
-    call.kernels.pack(residual + item.first_row, features, item.panel, item.rows, packed.data());
-    call.kernels.add(packed.data(), item.panel.stride(), item.rows, item.panel, acc);
+    const Scratch packed(static_cast<size_t>(item.features) * item.panel.stride());
+    call.kernels.pack(residual + item.first_feature, features, item.panel, item.features, packed.data());
+    call.kernels.add(packed.data(), item.panel.stride(), item.features, item.panel, acc);
   }
 }
 
-// `acc` holds the item's part of call.sums. Whoever brings a panel's last rows normalises the panel.
+// `acc` holds the item's part of call.sums. Whoever brings a panel's last features normalises the panel.
 void finish_sums(Call& call, const Item& item, float* acc) {
   const LinearSpec& spec = call.spec;
   const int64_t features = call.weights.out_features();
   if (call.data.residual) add_residual(call, item, acc);
   if (call.data.sum) write(call, item, acc, spec.sum, call.data.sum);
   if (spec.scale.empty()) return write(call, item, acc, spec.output, call.data.out);
-  if (call.progress[item.index].rows.fetch_add(item.rows, std::memory_order_acq_rel) + item.rows < features) return;
-  float* panel_sums = call.sums + call.panels.first_token(item.index) * features;
+  if (call.progress[item.index].features.fetch_add(item.features, std::memory_order_acq_rel) + item.features < features)
+    return;
+  float* panel_sums = call.sums + call.panels.first_row(item.index) * features;
   call.kernels.normalize(panel_sums, features, item.panel, spec.epsilon, spec.scale.data(), spec.shift.data());
-  const Item whole{item.panel, item.index, 0, static_cast<int>(features)};
+  const Item whole{item.panel, item.index, 0, features};
   write(call, whole, panel_sums, spec.output, call.data.out);
 }
 
-// Work item: one row chunk times one panel. Neighbours in the order share the panel: the weights, read in sequence, can
+// Work item: one chunk times one panel. Neighbours in the order share the panel: the weights, read in sequence, can
 // come from afar, but the panel is read at random and should stay near.
 void multiply_item(void* data, size_t number) {
   Call& call = *static_cast<Call*>(data);
   const PackedWeights& weights = call.weights;
   const int64_t chunk = static_cast<int64_t>(number) % weights.chunk_count();
   const int64_t index = static_cast<int64_t>(number) / weights.chunk_count();
-  const Item item{call.panels[index], index, weights.first_row(chunk), weights.rows(chunk)};
+  const Item item{call.panels[index], index, weights.first_feature(chunk), weights.features(chunk)};
   const size_t lanes = static_cast<size_t>(item.panel.stride());
   const float* bias = call.data.bias ? call.data.bias : call.spec.bias.empty() ? nullptr : call.spec.bias.data();
-  if (bias) bias += item.first_row;
+  if (bias) bias += item.first_feature;
   try {
     const float* x = packed_panel(call, index);
-    const Scratch own(call.sums ? 0 : item.rows * lanes);
-    float* acc = call.sums ? call.sums + call.panels.first_token(index) * weights.out_features() +
-                                 item.first_row * static_cast<int64_t>(lanes)
+    const Scratch own(call.sums ? 0 : item.features * lanes);
+    float* acc = call.sums ? call.sums + call.panels.first_row(index) * weights.out_features() +
+                                 item.first_feature * static_cast<int64_t>(lanes)
                            : own.data();
     weights.each_block(chunk, [&](int64_t column, const Block& block) {
-      const auto multiply = block.run_rows == 1 ? call.kernels.multiply : call.kernels.multiply4;
+      const auto multiply = block.run_features == 1 ? call.kernels.multiply : call.kernels.multiply4;
       multiply(block, item.panel, bias, x + column * item.panel.stride(), acc);
     });
     if (call.sums)
@@ -147,24 +137,6 @@ void multiply_item(void* data, size_t number) {
 }
 
 }  // namespace
-
-const Kernels& find_kernels(const std::string& name) {
-  for (const Kernels* kernels : kAllKernels)
-    if (name == kernels->name) {
-      if (kernels->supported()) return *kernels;
-      throw InputError("this processor does not support the '" + name + "' kernels; unset PLATON_FORCE_ISA");
-    }
-  throw InputError("there are no '" + name + "' kernels; PLATON_FORCE_ISA must be one of " + kernel_names());
-}
-
-const Kernels& select_kernels() {
-  const char* forced = std::getenv("PLATON_FORCE_ISA");
-  if (forced && *forced) return find_kernels(forced);
-  const Kernels* best = kAllKernels[0];
-  for (const Kernels* kernels : kAllKernels)
-    if (kernels->supported()) best = kernels;
-  return *best;
-}
 
 Activation parse_activation(const std::string& name) {
   if (name.empty()) return Activation::kNone;
@@ -190,18 +162,18 @@ SparseLinear::SparseLinear(const CsrView& csr, LinearSpec spec) : weights_(csr),
 }
 
 void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const {
-  const int64_t tokens = data.tokens;
-  if (tokens <= 0) return;
+  const int64_t rows = data.rows;
+  if (rows <= 0) return;
   if (data.residual && spec_.activation != Activation::kNone)
     throw InputError("a residual cannot be added behind an activation");
-  const bool in_panels = tokens >= kLanes;
-  const Panels panels(tokens);
+  const bool in_panels = rows >= kLanes;
+  const Panels panels(rows);
   const size_t lanes = static_cast<size_t>(panels.groups()) * kLanes;
-  // Of panels only the last one may need padding; tokens are packed, all of them.
+  // Of panels only the last one may need padding; rows are packed, all of them.
   const int64_t last = panels.count() - 1;
   const int64_t ready = panels[last].whole() ? panels.count() : last;
   const int64_t first_packed = in_panels && spec_.input == Layout::kPanels ? ready : 0;
-  const size_t packed_lanes = lanes - static_cast<size_t>(first_packed > last ? lanes : panels.first_token(first_packed));
+  const size_t packed_lanes = lanes - static_cast<size_t>(first_packed > last ? lanes : panels.first_row(first_packed));
   const Scratch packed(packed_lanes * weights_.in_features());
   const bool more = data.residual || data.sum || !spec_.scale.empty();
   const Scratch sums(more ? lanes * weights_.out_features() : 0);

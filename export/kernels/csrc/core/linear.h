@@ -1,4 +1,4 @@
-// The middle layer: one linear layer, its choice of kernels, and how its work is cut for threads.
+// The middle layer: one linear layer, and how its work is cut for threads.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -10,31 +10,26 @@
 
 namespace platon {
 
-// The kernels to use: the last supported of PLATON_KERNELS, or the one that PLATON_FORCE_ISA names.
-const Kernels& select_kernels();
-// By name; throws InputError when there is none such or the processor lacks it.
-const Kernels& find_kernels(const std::string& name);
-
 Activation parse_activation(const std::string& name);
 
 // What a layer does beside the product: Y = norm(activation(X W^T + bias) + residual).
 struct LinearSpec {
-  std::vector<float> bias;          // empty, or out_features values
+  std::vector<float> bias;  // empty, or out_features values
   Activation activation = Activation::kNone;
-  Layout input = Layout::kTokens, output = Layout::kTokens;
-  Layout residual = Layout::kTokens, sum = Layout::kTokens;
+  Layout input = Layout::kRows, output = Layout::kRows;
+  Layout residual = Layout::kRows, sum = Layout::kRows;
   std::vector<float> scale, shift;  // of the norm over out_features; both empty: no norm
   float epsilon = 0.0f;
 };
 
 // The activations of one call, each in the layout that the spec names.
 struct LinearData {
-  const float* x;                   // [tokens][in_features]
-  int64_t tokens;
-  float* out;                       // [tokens][out_features]
+  const float* x;  // [rows][in_features]
+  int64_t rows;
+  float* out;                       // [rows][out_features]
   const float* bias = nullptr;      // overrides the stored one
-  const float* residual = nullptr;  // [tokens][out_features]; not together with an activation
-  float* sum = nullptr;             // [tokens][out_features]: gets what goes into the norm
+  const float* residual = nullptr;  // [rows][out_features]; not together with an activation
+  float* sum = nullptr;             // [rows][out_features]: gets what goes into the norm
 };
 
 class SparseLinear {

@@ -44,7 +44,7 @@ PackedWeights::PackedWeights(const CsrView& csr) {
 int64_t PackedWeights::bytes() const {
   return static_cast<int64_t>(chunk_rows_.size() * sizeof(int64_t) + chunk_blocks_.size() * sizeof(int64_t) +
                               blocks_.size() * sizeof(BlockStart) + groups_.size() * sizeof(RunGroup) +
-                              rows_.size() * sizeof(uint16_t) + offsets_.size() + values_.size() * sizeof(float));
+                              features_.size() * sizeof(uint16_t) + offsets_.size() + values_.size() * sizeof(float));
 }
 
 // Chunks of about equal cost, so that threads finish together even when rows are very uneven.
@@ -64,16 +64,17 @@ void PackedWeights::cut_chunks(const CsrView& csr) {
   }
 }
 
-void PackedWeights::start_block(int64_t first_column, int run_rows, bool starts) {
-  blocks_.push_back({first_column, static_cast<int64_t>(groups_.size()), static_cast<int64_t>(rows_.size()),
-                     static_cast<int64_t>(offsets_.size()), static_cast<int64_t>(values_.size()), run_rows, starts});
+void PackedWeights::start_block(int64_t first_column, int run_features, bool starts) {
+  blocks_.push_back({first_column, static_cast<int64_t>(groups_.size()), static_cast<int64_t>(features_.size()),
+                     static_cast<int64_t>(offsets_.size()), static_cast<int64_t>(values_.size()), run_features,
+                     starts});
 }
 
 void PackedWeights::append(const CsrView& csr, const ChunkRuns& chunk) {
   const Run* before = nullptr;
   for (const Run& run : chunk.runs()) {
     const bool same_block = before && run.first_column == before->first_column && run.kind == before->kind;
-    if (!same_block) start_block(run.first_column, run.rows(), run.starts);
+    if (!same_block) start_block(run.first_column, run.features(), run.starts);
     if (!same_block || groups_.back().length != run.length) groups_.push_back({run.length, 0});
     append_run(csr, chunk, run);
     before = &run;
@@ -82,11 +83,11 @@ void PackedWeights::append(const CsrView& csr, const ChunkRuns& chunk) {
 
 void PackedWeights::append_run(const CsrView& csr, const ChunkRuns& chunk, const Run& run) {
   ++groups_.back().count;
-  rows_.push_back(run.row);
+  features_.push_back(run.feature);
   const int32_t* index = chunk.indices().data() + run.first;
-  for (int j = 0; j < run.length; ++j, index += run.rows()) {
+  for (int j = 0; j < run.length; ++j, index += run.features()) {
     offsets_.push_back(static_cast<uint8_t>(csr.column(*index) - run.first_column));
-    for (int r = 0; r < run.rows(); ++r) values_.push_back(csr.values[index[r]]);
+    for (int r = 0; r < run.features(); ++r) values_.push_back(csr.values[index[r]]);
   }
 }
 

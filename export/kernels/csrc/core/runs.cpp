@@ -7,14 +7,14 @@
 namespace platon {
 namespace {
 
-// Modelled costs in eighths of a cycle (Zen 3, 64 tokens), of what lies in one cell.
+// Modelled costs in eighths of a cycle (Zen 3, a panel of 64), of what lies in one cell.
 constexpr int kSingleCost = 47, kQuadCost = 37;  // of a non-zero
 constexpr int kSingleRunCost = 160;              // of two runs: kBlockColumns are half of a quad's
 constexpr int kQuadRunCost = 640;                // doubled: columns complete by chance must not make quads
 
 // Whether complete columns are faster as a quad; lengths of the rows, those columns included.
-bool quad_pays(const int (&lengths)[kQuadRows], int complete) {
-  int saved = complete * kQuadRows * (kSingleCost - kQuadCost) - kQuadRunCost;
+bool quad_pays(const int (&lengths)[kQuad], int complete) {
+  int saved = complete * kQuad * (kSingleCost - kQuadCost) - kQuadRunCost;
   for (const int length : lengths)
     if (length == complete) saved += kSingleRunCost;
   return complete > 0 && saved > 0;
@@ -26,13 +26,14 @@ void ChunkRuns::collect(int64_t first_row, int64_t end_row) {
   runs_.clear();
   indices_.clear();
   for (int64_t row = first_row; row < end_row;) {
-    const int count = row % kQuadRows == 0 && row + kQuadRows <= end_row ? kQuadRows : 1;
+    const int count = row % kQuad == 0 && row + kQuad <= end_row ? kQuad : 1;
     collect_rows(row, count, row - first_row);
     row += count;
   }
   start_rows(static_cast<int>(end_row - first_row));
   std::sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) {
-    return std::tie(a.first_column, a.kind, a.length, a.row) < std::tie(b.first_column, b.kind, b.length, b.row);
+    return std::tie(a.first_column, a.kind, a.length, a.feature) <
+           std::tie(b.first_column, b.kind, b.length, b.feature);
   });
 }
 
@@ -59,21 +60,21 @@ bool ChunkRuns::next_cell(const int32_t* row_ends, Cell& cell) const {
 
 void ChunkRuns::add_cell(const Cell& cell) {
   uint8_t held[kMaxBlockColumns] = {};
-  const int complete = cell.count == kQuadRows ? mark_complete(cell, held) : 0;
+  const int complete = cell.count == kQuad ? mark_complete(cell, held) : 0;
   if (complete > 0) add_quad(cell, held, complete);
   for (int r = 0; r < cell.count; ++r)
     if (complete > 0)
-      add_singles(cell, r, [&](int32_t i) { return held[offset(cell, i)] < kQuadRows; });
+      add_singles(cell, r, [&](int32_t i) { return held[offset(cell, i)] < kQuad; });
     else
       add_singles(cell, r, [](int32_t) { return true; });
 }
 
 // How many rows hold each column; returns the number of columns that all hold, 0 where a quad does not pay.
 int ChunkRuns::mark_complete(const Cell& cell, uint8_t* held) const {
-  int lengths[kQuadRows], complete = 0;
-  for (int r = 0; r < kQuadRows; ++r) {
+  int lengths[kQuad], complete = 0;
+  for (int r = 0; r < kQuad; ++r) {
     lengths[r] = cell.end[r] - cell.begin[r];
-    for (int32_t i = cell.begin[r]; i < cell.end[r]; ++i) complete += ++held[offset(cell, i)] == kQuadRows;
+    for (int32_t i = cell.begin[r]; i < cell.end[r]; ++i) complete += ++held[offset(cell, i)] == kQuad;
   }
   return quad_pays(lengths, complete) ? complete : 0;
 }
@@ -82,13 +83,13 @@ void ChunkRuns::add_quad(const Cell& cell, const uint8_t* held, int complete) {
   const size_t first = indices_.size();
   runs_.push_back({static_cast<int32_t>(cell.first_column), RunKind::kQuad, false, static_cast<uint16_t>(complete),
                    static_cast<uint16_t>(cell.row), static_cast<int64_t>(first)});
-  indices_.resize(first + static_cast<size_t>(complete) * kQuadRows);
-  for (int r = 0; r < kQuadRows; ++r) {
+  indices_.resize(first + static_cast<size_t>(complete) * kQuad);
+  for (int r = 0; r < kQuad; ++r) {
     int32_t* next = indices_.data() + first + r;
     for (int32_t i = cell.begin[r]; i < cell.end[r]; ++i)
-      if (held[offset(cell, i)] == kQuadRows) {
+      if (held[offset(cell, i)] == kQuad) {
         *next = i;
-        next += kQuadRows;
+        next += kQuad;
       }
   }
 }
@@ -114,14 +115,14 @@ void ChunkRuns::start_rows(int rows) {
   for (const Run& run : runs_) first = std::min(first, run.first_column);
   std::vector<bool> started(rows);
   for (Run& run : runs_)
-    if (run.first_column == first && run.kind == RunKind::kSingle) started[run.row] = run.starts = true;
+    if (run.first_column == first && run.kind == RunKind::kSingle) started[run.feature] = run.starts = true;
   for (Run& run : runs_) {
     if (run.first_column != first || run.kind == RunKind::kSingle) continue;
-    const auto begin = started.begin() + run.row;
-    if (std::find(begin, begin + kQuadRows, true) != begin + kQuadRows) continue;
+    const auto begin = started.begin() + run.feature;
+    if (std::find(begin, begin + kQuad, true) != begin + kQuad) continue;
     run.kind = RunKind::kStartingQuad;
     run.starts = true;
-    std::fill(begin, begin + kQuadRows, true);
+    std::fill(begin, begin + kQuad, true);
   }
   for (int row = 0; row < rows; ++row)
     if (!started[row]) runs_.push_back({first, RunKind::kSingle, true, 0, static_cast<uint16_t>(row), 0});

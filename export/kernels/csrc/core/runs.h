@@ -1,5 +1,6 @@
-// The runs of a chunk of rows: which non-zeros the kernels take together. Four rows that share columns (4x1 blocks)
-// become quads of whole blocks; what is left of them stays single, so nothing is computed that the weights do not hold.
+// The runs of a chunk of rows of W (features, in the kernels' words): which non-zeros the kernels take together. Four
+// rows that share columns (4x1 blocks) become quads of whole blocks; what is left of them stays single, so nothing is
+// computed that the weights do not hold.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -16,15 +17,15 @@ static_assert(kQuadBlockColumns % kBlockColumns == 0 && kQuadBlockColumns <= kMa
 // In the order in which a column block is multiplied.
 enum class RunKind : uint8_t { kSingle, kStartingQuad, kQuad };
 
-// Non-zeros of one row, or of kQuadRows rows in the same columns, in one column block.
+// Non-zeros of one row, or of kQuad rows in the same columns, in one column block.
 struct Run {
   int32_t first_column;  // of the block
   RunKind kind;
-  bool starts;           // this run starts the sums of its rows: those of the chunk's first block, once per row
-  uint16_t length, row;  // columns; (first) row inside the chunk
-  int64_t first;         // into ChunkRuns::indices()
+  bool starts;               // this run starts the sums of its rows: those of the chunk's first block, once per row
+  uint16_t length, feature;  // columns; (first) row inside the chunk
+  int64_t first;             // into ChunkRuns::indices()
 
-  int rows() const { return kind == RunKind::kSingle ? 1 : kQuadRows; }
+  int features() const { return kind == RunKind::kSingle ? 1 : kQuad; }
 };
 
 class ChunkRuns {
@@ -36,7 +37,7 @@ class ChunkRuns {
   void collect(int64_t first_row, int64_t end_row);
 
   const std::vector<Run>& runs() const { return runs_; }
-  // Non-zeros of the matrix, [column of a run][Run::rows()], run by run in no order.
+  // Non-zeros of the matrix, [column of a run][Run::features()], run by run in no order.
   const std::vector<int32_t>& indices() const { return indices_; }
 
  private:
@@ -45,7 +46,7 @@ class ChunkRuns {
     int64_t first_column;
     int64_t row;  // inside the chunk
     int count;
-    int32_t begin[kQuadRows], end[kQuadRows];
+    int32_t begin[kQuad], end[kQuad];
   };
   void collect_rows(int64_t row, int count, int64_t row_in_chunk);
   bool next_cell(const int32_t* row_ends, Cell& cell) const;

@@ -44,7 +44,8 @@ Scratch::Scratch(size_t floats) {
     std::lock_guard<std::mutex> lock(list.mutex);
     Buffer* best = nullptr;
     for (Buffer& buffer : list.buffers)
-      if (buffer.floats >= floats && buffer.floats / 4 <= floats && (!best || buffer.floats < best->floats)) best = &buffer;
+      if (buffer.floats >= floats && buffer.floats / 4 <= floats && (!best || buffer.floats < best->floats))
+        best = &buffer;
     if (best) {
       data_ = best->data;
       floats_ = best->floats;

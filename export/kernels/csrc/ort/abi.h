@@ -2,7 +2,7 @@
 //
 // OrtApi is a table of function pointers whose order is frozen (new entries are only appended), and OrtCustomOp
 // carries its own version. So this header names table slots instead of shipping Microsoft's header;
-// ort_abi_check.cpp proves every number below against the official header where one is installed.
+// abi_check.cpp proves every number below against the official header where one is installed.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -105,18 +105,14 @@ class Api {
   Status* add_domain(SessionOptions* options, CustomOpDomain* domain) const {
     return call<Status*(SessionOptions*, CustomOpDomain*)>(kAddCustomOpDomain)(options, domain);
   }
-  void release_domain(CustomOpDomain* domain) const {
-    call<void(CustomOpDomain*)>(kReleaseCustomOpDomain)(domain);
-  }
+  void release_domain(CustomOpDomain* domain) const { call<void(CustomOpDomain*)>(kReleaseCustomOpDomain)(domain); }
   Status* tensor_data(const Value* value, void** data) const {
     return call<Status*(Value*, void**)>(kGetTensorMutableData)(const_cast<Value*>(value), data);
   }
   Status* tensor_info(const Value* value, TensorInfo** info) const {
     return call<Status*(const Value*, TensorInfo**)>(kGetTensorTypeAndShape)(value, info);
   }
-  void release_tensor_info(TensorInfo* info) const {
-    call<void(TensorInfo*)>(kReleaseTensorTypeAndShapeInfo)(info);
-  }
+  void release_tensor_info(TensorInfo* info) const { call<void(TensorInfo*)>(kReleaseTensorTypeAndShapeInfo)(info); }
   Status* element_type(const TensorInfo* info, ElementType* type) const {
     return call<Status*(const TensorInfo*, ElementType*)>(kGetTensorElementType)(info, type);
   }
@@ -133,8 +129,8 @@ class Api {
     return call<Status*(const KernelInfo*, const char*, int64_t*)>(kKernelInfoGetAttributeInt64)(info, name, out);
   }
   Status* attribute_string(const KernelInfo* info, const char* name, char* out, size_t* size) const {
-    return call<Status*(const KernelInfo*, const char*, char*, size_t*)>(kKernelInfoGetAttributeString)(
-        info, name, out, size);
+    return call<Status*(const KernelInfo*, const char*, char*, size_t*)>(kKernelInfoGetAttributeString)(info, name, out,
+                                                                                                        size);
   }
   Status* constant_input(const KernelInfo* info, size_t index, int* is_constant, const Value** value) const {
     return call<Status*(const KernelInfo*, size_t, int*, const Value**)>(kKernelInfoGetConstantInputTensor)(

@@ -1,5 +1,5 @@
 // Compiled only where ONNX Runtime's own header is at hand (ORT_INCLUDE_DIR): every slot and every field of
-// ort_abi.h against it. Holds no code.
+// abi.h against it. Holds no code.
 #include <onnxruntime_c_api.h>
 
 #include "ort/abi.h"
@@ -30,8 +30,8 @@ PLATON_SLOT(kKernelInfoGetInputCount, KernelInfo_GetInputCount);
 PLATON_SLOT(kKernelInfoGetConstantInputTensor, KernelInfoGetConstantInput_tensor);
 PLATON_SLOT(kKernelContextParallelFor, KernelContext_ParallelFor);
 
-#define PLATON_FIELD(ours, official)                                                              \
-  static_assert(offsetof(platon::ort::CustomOp, ours) == offsetof(OrtCustomOp, official),         \
+#define PLATON_FIELD(ours, official)                                                      \
+  static_assert(offsetof(platon::ort::CustomOp, ours) == offsetof(OrtCustomOp, official), \
                 "OrtCustomOp::" #official " moved")
 PLATON_FIELD(version, version);
 PLATON_FIELD(create_kernel, CreateKernel);

@@ -1,5 +1,6 @@
 // The adapter of platon::Attention.
 #include "core/attention.h"
+
 #include "core/linear.h"
 #include "ort/kernel.h"
 
@@ -42,7 +43,8 @@ class AttentionKernel {
     if (!k && !v) {
       stacked(q, data);
     } else {
-      data.q = operand(q, kQ, shape), data.k = operand(Tensor(api_, k), kK, shape), data.v = operand(Tensor(api_, v), kV, shape);
+      data.q = operand(q, kQ, shape), data.k = operand(Tensor(api_, k), kK, shape),
+      data.v = operand(Tensor(api_, v), kV, shape);
       if (data.q.size != data.k.size)
         throw InputError("Q and K must have the same features, got " + std::to_string(data.q.features) + " and " +
                          std::to_string(data.k.features));
@@ -73,8 +75,8 @@ class AttentionKernel {
 
   AttentionOperand operand(const Tensor& x, Input input, const std::vector<int64_t>& shape) const {
     if (x.shape.size() != 3 || x.shape[0] != shape[0] || x.shape[1] != shape[1])
-      throw InputError(std::string(kInputNames[input]) + " must have the batch and tokens of Q, " + text(shape) + ", got " +
-                       text(x.shape));
+      throw InputError(std::string(kInputNames[input]) + " must have the batch and tokens of Q, " + text(shape) +
+                       ", got " + text(x.shape));
     return {x.floats(kInputNames[input]), x.shape[2], 0, head_size(x.shape[2], 1)};
   }
 
@@ -110,8 +112,7 @@ class AttentionKernel {
       strides[3 - i] = size == 1 ? 0 : stride;
       stride *= size;
     }
-    if (!fits)
-      throw InputError("mask must broadcast to " + text({full, full + 4}) + ", got " + text(tensor.shape));
+    if (!fits) throw InputError("mask must broadcast to " + text({full, full + 4}) + ", got " + text(tensor.shape));
     return {tensor.floats(kInputNames[kMask]), strides[0], strides[1], strides[2], strides[3]};
   }
 

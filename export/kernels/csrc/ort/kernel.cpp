@@ -33,19 +33,19 @@ int64_t Tensor::length(const char* name, ort::ElementType expected) const {
   return shape[0];
 }
 
-int64_t token_count(const Tensor& x, int64_t features) {
+int64_t row_count(const Tensor& x, int64_t features) {
   x.floats("X");
   if (x.shape.empty() || (features >= 0 && x.shape.back() != features))
     throw InputError("the last dimension of X must be in_features = " + std::to_string(features) + ", got " +
                      (x.shape.empty() ? "a scalar" : std::to_string(x.shape.back())));
-  int64_t tokens = 1;
+  int64_t rows = 1;
   for (size_t i = 0; i + 1 < x.shape.size(); ++i) {
     const int64_t size = x.shape[i];
     if (size == 0) return 0;
-    if (size < 0 || tokens > std::numeric_limits<int64_t>::max() / size) throw InputError("X is too large");
-    tokens *= size;
+    if (size < 0 || rows > std::numeric_limits<int64_t>::max() / size) throw InputError("X is too large");
+    rows *= size;
   }
-  return tokens;
+  return rows;
 }
 
 int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
@@ -89,7 +89,7 @@ std::string text_attribute(const Api& api, const ort::KernelInfo* info, const ch
 
 Layout layout_attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
   const std::string value = text_attribute(api, info, name);
-  if (value.empty() || value == "tokens") return Layout::kTokens;
+  if (value.empty() || value == "tokens") return Layout::kRows;
   if (value == "panels") return Layout::kPanels;
   throw InputError(std::string(name) + " must be 'tokens' or 'panels', got '" + value + "'");
 }
@@ -97,8 +97,9 @@ Layout layout_attribute(const Api& api, const ort::KernelInfo* info, const char*
 int64_t format_version(const Api& api, const ort::KernelInfo* info) {
   const int64_t version = attribute(api, info, "format_version", 1);
   if (version >= 1 && version <= kFormatVersion) return version;
-  throw InputError("format_version " + std::to_string(version) + " is unknown to this library, which reads versions 1 to " +
-                   std::to_string(kFormatVersion) + "; install a newer platon-compress");
+  throw InputError("format_version " + std::to_string(version) +
+                   " is unknown to this library, which reads versions 1 to " + std::to_string(kFormatVersion) +
+                   "; install a newer platon-compress");
 }
 
 const ort::Value* optional_input(const Api& api, const ort::KernelContext* context, size_t index) {

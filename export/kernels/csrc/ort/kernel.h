@@ -10,14 +10,14 @@
 #include <vector>
 
 #include "core/csr.h"
-#include "ort/abi.h"
 #include "core/panels.h"
+#include "ort/abi.h"
 
 namespace platon {
 
 using ort::Api;
 
-// 1: activations token by token; 2: adds input_layout and output_layout; 3: adds residual, scale, shift and sum, and
+// 1: activations row by row; 2: adds input_layout and output_layout; 3: adds residual, scale, shift and sum, and
 // float16 values; 4: adds platon::Attention.
 constexpr int64_t kFormatVersion = 4;
 
@@ -70,14 +70,14 @@ struct Tensor {
 };
 
 // The product of all dimensions but the last, which must be `features` (any when negative).
-int64_t token_count(const Tensor& x, int64_t features);
+int64_t row_count(const Tensor& x, int64_t features);
 
 // Attributes of a node. Those without a default throw InputError when they are missing.
 int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name);
 int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name, int64_t missing);
 float float_attribute(const Api& api, const ort::KernelInfo* info, const char* name);
 std::string text_attribute(const Api& api, const ort::KernelInfo* info, const char* name);  // "" when it is missing
-Layout layout_attribute(const Api& api, const ort::KernelInfo* info, const char* name);     // kTokens when it is missing
+Layout layout_attribute(const Api& api, const ort::KernelInfo* info, const char* name);     // kRows when it is missing
 int64_t format_version(const Api& api, const ort::KernelInfo* info);  // throws InputError when it is unknown here
 
 // Input `index` of a call, null when the node has none.

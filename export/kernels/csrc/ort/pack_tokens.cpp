@@ -14,10 +14,10 @@ class PackTokensKernel {
 
   void run(ort::KernelContext* context) {
     const Tensor x(api_, optional_input(api_, context, 0));
-    const int64_t tokens = token_count(x, -1);
+    const int64_t rows = row_count(x, -1);
     float* out = output_data(api_, context, 0, x.shape);
     PoolBridge bridge{api_, context};
-    pack_tokens(kernels_, x.floats("X"), tokens, x.shape.back(), out, PoolBridge::run, &bridge);
+    pack_rows(kernels_, x.floats("X"), rows, x.shape.back(), out, PoolBridge::run, &bridge);
   }
 
  private:

@@ -36,5 +36,6 @@ PLATON_EXPORT platon::ort::Status* RegisterCustomOps(platon::ort::SessionOptions
         platon::ort::kFail, "platon-compress needs ONNX Runtime 1.17 or newer; install a newer onnxruntime");
   }
   const platon::ort::Api api(table);
-  return platon::guarded(api, "RegisterCustomOps", [&] { platon::check(api.add_domain(options, platon::domain(api))); });
+  return platon::guarded(api, "RegisterCustomOps",
+                         [&] { platon::check(api.add_domain(options, platon::domain(api))); });
 }

@@ -93,12 +93,12 @@ class SparseLinearKernel {
     const ort::Value* input = nullptr;
     check(api_.input(context, kX, &input));
     const Tensor x(api_, input);
-    const int64_t tokens = token_count(x, linear_->weights().in_features());
+    const int64_t rows = row_count(x, linear_->weights().in_features());
     std::vector<int64_t> shape = x.shape;
     shape.back() = linear_->weights().out_features();
     size_t outputs = 0;
     check(api_.output_count(context, &outputs));
-    LinearData data{static_cast<const float*>(x.data), tokens, output_data(api_, context, kY, shape)};
+    LinearData data{static_cast<const float*>(x.data), rows, output_data(api_, context, kY, shape)};
     check_norm(context);
     data.bias = run_time_bias(context);
     data.residual = residual(context, shape);

@@ -1,0 +1,43 @@
+#include "core/kernels.h"
+
+#include <cstdlib>
+
+#include "core/csr.h"
+
+namespace platon {
+namespace {
+
+#define PLATON_TABLE(set)                                                              \
+  Kernels{#set,           set::supported, set::pack,         set::pad, set::multiply,  \
+          set::multiply4, set::finish,    set::finish_panel, set::add, set::normalize, \
+          set::attend,    set::burn_fma,  set::burn_load},
+constexpr Kernels kAllKernels[] = {PLATON_KERNELS(PLATON_TABLE)};
+#undef PLATON_TABLE
+
+std::string kernel_names() {
+  std::string names;
+  for (const Kernels& kernels : kAllKernels) names += (names.empty() ? "" : ", ") + std::string(kernels.name);
+  return names;
+}
+
+}  // namespace
+
+const Kernels& find_kernels(const std::string& name) {
+  for (const Kernels& kernels : kAllKernels)
+    if (name == kernels.name) {
+      if (kernels.supported()) return kernels;
+      throw InputError("this processor does not support the '" + name + "' kernels; unset PLATON_FORCE_ISA");
+    }
+  throw InputError("there are no '" + name + "' kernels; PLATON_FORCE_ISA must be one of " + kernel_names());
+}
+
+const Kernels& select_kernels() {
+  const char* forced = std::getenv("PLATON_FORCE_ISA");
+  if (forced && *forced) return find_kernels(forced);
+  const Kernels* best = &kAllKernels[0];
+  for (const Kernels& kernels : kAllKernels)
+    if (kernels.supported()) best = &kernels;
+  return *best;
+}
+
+}  // namespace platon
