@@ -131,11 +131,15 @@ def example_inputs(checkpoint: Checkpoint, tokens: int = 8) -> dict[str, Any]:
 def synthetic_batches(
     checkpoint: Checkpoint, *, examples: int, tokens: int = 64, seed: int = 0, batch_size: int = 8
 ) -> list[dict[str, np.ndarray]]:
-    """Random inputs of mixed lengths with padding, for parity checks where no data was given."""
+    """Random inputs of mixed lengths with padding, for parity checks where no data was given.
+
+    The batches' longest texts spread evenly up to `tokens`, as batches of real texts differ.
+    """
     generator = np.random.default_rng(seed)
     sizes = [min(batch_size, examples - start) for start in range(0, examples, batch_size)]
     make = _random_pixels if checkpoint.modality == "image" else _random_tokens
-    return [make(checkpoint, size, tokens, generator) for size in sizes]
+    longest = [max(2, tokens * number // len(sizes)) for number in range(1, len(sizes) + 1)]
+    return [make(checkpoint, size, most, generator) for size, most in zip(sizes, longest, strict=True)]
 
 
 def _random_tokens(

@@ -1,5 +1,6 @@
 """The four-way parity and its refusals."""
 
+import copy
 import json
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from platon_compress.errors import InputError
-from platon_compress.export import export_onnx, verify
+from platon_compress.export import export_onnx, parity, verify
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.testing import tiny_transformer
 
@@ -69,6 +70,23 @@ def test_a_different_model_fails(routes):
     assert report.metrics == {}
     assert report.rows[0]["max_abs"] > 1e-3
     assert report.rows[1]["max_abs"] < 1e-5
+
+
+@pytest.mark.parametrize("change", ["setting", "weight"])
+def test_models_are_run_one_by_one_unless_they_are_the_same(routes, monkeypatch, change):
+    """A copy is not run again; one that differs in a plain attribute or in one bit of one weight is."""
+    seen = []
+    run = parity._torch_outputs
+    monkeypatch.setattr(parity, "_torch_outputs", lambda model, _: seen.append(model) or run(model, _))
+    same, other = copy.deepcopy(routes["pruned"]), copy.deepcopy(routes["pruned"])
+    if change == "setting":
+        other.bert.encoder.layer[0].attention.self.scaling = 0.5
+    else:
+        other.classifier.bias.data[0] = torch.nextafter(other.classifier.bias.data[0], torch.tensor(2.0))
+    for converted, models in ((same, 1), (other, 2)):
+        seen.clear()
+        verify(**routes | {"converted": converted}, batches=_batches())
+        assert len(seen) == models
 
 
 def test_not_a_number_fails(routes):
