@@ -1,8 +1,9 @@
-"""The examples run as the README shows them, in processes of their own."""
+"""The examples run as their first lines say, in processes of their own."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-HERE = Path(__file__).parent
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+_NO_TRAINING_PACKAGES = """
+import runpy, sys
+for name in ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "scipy", "pydantic", "typer"):
+    sys.modules[name] = None  # importing it fails
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def _run(command, folder):
@@ -31,7 +41,9 @@ def _numbers(text):
 @pytest.mark.train
 def test_the_raw_loop(tmp_path):
     lines = (
-        _run([sys.executable, str(HERE / "raw_loop.py"), "--output", "out"], tmp_path).strip().splitlines()
+        _run([sys.executable, str(EXAMPLES / "raw_loop.py"), "--output", "out"], tmp_path)
+        .strip()
+        .splitlines()
     )
     sparsity, accuracy = _numbers(lines[0])
     assert sparsity == pytest.approx(0.8, abs=1e-3)
@@ -48,7 +60,7 @@ def test_the_accelerate_loop(tmp_path, processes):
         "--dynamo_backend", "no", "--num_processes", str(processes), "--num_cpu_threads_per_process", "1",
         "--main_process_port", "0",
     ]  # fmt: skip
-    arguments = [str(HERE / "accelerate_loop.py"), "--steps", "60", "--output", "out"]
+    arguments = [str(EXAMPLES / "accelerate_loop.py"), "--steps", "60", "--output", "out"]
     lines = _run([*launch, *arguments], tmp_path).strip().splitlines()
     assert [line.startswith("sparsity 0.800, last loss") for line in lines] == [True]
     from safetensors.numpy import load_file
@@ -61,3 +73,37 @@ def test_the_accelerate_loop(tmp_path, processes):
     assert zeros == int(0.8 * sum(w.size for w in pruned))
     assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "vit"
     assert (tmp_path / "out" / "pruner.safetensors").is_file()
+
+
+@pytest.mark.train
+def test_the_trainer_and_its_resumption(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "trainer.py"), "--output", "out"]
+    whole = _run(command, tmp_path).strip().splitlines()[-1]
+    sparsity, accuracy = _numbers(whole)
+    assert sparsity == pytest.approx(0.8, abs=1e-3)
+    assert accuracy > 0.8
+    last = max((tmp_path / "out").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(last)  # as if the run had been killed in its last quarter
+    assert _run([*command, "--resume"], tmp_path).strip().splitlines()[-1] == whole
+
+
+def test_a_sparse_checkpoint_is_compressed_and_deployed_without_torch(tmp_path):
+    lines = _run(
+        [sys.executable, str(EXAMPLES / "sparse_checkpoint.py"), "--output", "out"], tmp_path
+    ).splitlines()
+    assert lines[0].startswith("sparsity 0.900; forms: ")
+    dense, compressed = _numbers(lines[1])
+    assert compressed < dense / 2
+    assert float(lines[2].split()[-1]) < 1e-5
+    deploy = [sys.executable, "-c", _NO_TRAINING_PACKAGES, str(EXAMPLES / "deploy.py"), "out/compressed.onnx"]
+    ours, stock, difference = _run(deploy, tmp_path).splitlines()
+    assert re.findall(r"\[.*\]", ours) == re.findall(r"\[.*\]", stock)
+    assert float(difference.split()[-1]) < 1e-5
+
+
+def test_every_example_is_listed_and_tested():
+    index = (EXAMPLES / "README.md").read_text()
+    tests = Path(__file__).read_text()
+    for path in EXAMPLES.glob("*.py"):
+        assert f"({path.name})" in index
+        assert f'"{path.name}"' in tests

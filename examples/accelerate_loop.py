@@ -1,6 +1,6 @@
 """PLATON in an Accelerate loop with gradient accumulation, on scikit-learn's digits; for one process or several.
 
-    accelerate launch tests/examples/accelerate_loop.py --steps 200 --output runs/accelerate-loop
+    accelerate launch examples/accelerate_loop.py --steps 200 --output runs/accelerate-loop
 
 What pruning adds to the loop is marked with "<-".
 """

@@ -1,6 +1,6 @@
 """PLATON in a plain PyTorch loop, from training to a measured plan, on scikit-learn's digits.
 
-    python tests/examples/raw_loop.py --steps 200 --output runs/raw-loop
+    python examples/raw_loop.py --steps 200 --output runs/raw-loop
 
 What pruning adds to the loop is marked with "<-".
 """
