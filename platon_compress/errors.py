@@ -1,6 +1,12 @@
 """The whole error tree. The command line maps `exit_code` to the process's exit status."""
 
-__all__ = ["CheckFailedError", "InputError", "MissingExtraError", "PlatonError", "first_line"]
+import reprlib
+
+__all__ = ["CheckFailedError", "InputError", "MissingExtraError", "PlatonError", "first_line", "shown"]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 2, 60, 60, 60
 
 
 class PlatonError(Exception):
@@ -26,3 +32,15 @@ class CheckFailedError(PlatonError):
 def first_line(error: BaseException) -> str:
     """The first line of another library's message, at most 200 characters, to quote inside one of ours."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def shown(value: object) -> str:
+    """`value` as it is quoted in a message: its repr, shortened to 80 characters."""
+    # Only the head of something huge is spelled out: the repr of a nested list may be gigabytes.
+    if isinstance(value, str | bytes):
+        text = repr(value[:100])
+    elif isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    else:
+        text = _SHORT.repr(value)
+    return text if len(text) <= 80 else f"{text[:76]}..."

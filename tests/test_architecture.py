@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Lowest first: a room may import from rooms at or below its own place.
 ROOMS = (
     "platon_compress.errors",
+    "platon_compress.limits",
     "platon_compress.progress",
     "platon_compress.files",
     "platon_compress.schemas",

@@ -12,11 +12,12 @@ plain ranking, and the threshold keeps its scale. The costs come from a cost tab
 
 import math
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["check_costs", "relative_costs"]
 
@@ -34,7 +35,7 @@ def check_costs(costs: Any) -> None:
             )
 
 
-def relative_costs(weights: Mapping[str, Tensor], costs: Mapping[str, float] | None) -> Mapping[str, float]:
+def relative_costs(weights: "Mapping[str, Tensor]", costs: Mapping[str, float] | None) -> Mapping[str, float]:
     """c_l / c by parameter name; empty without costs. Biases count as the mean.
 
     Raises InputError when a weight's shape has no cost.

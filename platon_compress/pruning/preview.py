@@ -111,7 +111,6 @@ def preview(model: nn.Module, config: PruneConfig, total_steps: int | None = Non
     rows = tuple(PreviewRow(name, tuple(p.shape), p.numel()) for name, p in parameters.items())
     states = sum(row.weights for row in rows) * (4 * _STATES[full.criterion] + 1)
     points = sorted({1 + round(i * (schedule.total - 1) / (_WIDTH - 1)) for i in range(_WIDTH)})
-    steps = range(1, schedule.total + 1)
     warning = memory_warning(full)
     return Preview(
         rows=rows,
@@ -119,8 +118,8 @@ def preview(model: nn.Module, config: PruneConfig, total_steps: int | None = Non
         state_bytes=states,
         memory_bytes={**_training_bytes(model), "pruner": states},
         schedule=tuple((step, schedule.sparsity(step)) for step in points),
-        first_mask=next(s for s in steps if s >= schedule.interval and schedule.masks_at(s)),
-        final_step=next((s for s in steps if schedule.is_final(s)), schedule.total),
+        first_mask=schedule.first_mask,
+        final_step=min(schedule.last_before_final + 1, schedule.total),
         frozen_step=schedule.total - schedule.freeze + 1 if schedule.freeze else None,
         rewound_to=None if full.rewind_to is None else round(full.rewind_to * schedule.total) + 1,
         warnings=() if warning is None else (warning,),

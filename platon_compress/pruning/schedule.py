@@ -51,7 +51,19 @@ class Schedule:
 
     def is_final(self, step: int) -> bool:
         """True in the last phase, in which every step ends with a mask at the full sparsity."""
-        return step > (self.initial if self.shape != "cubic" else max(self.initial, self.total - self.final))
+        return step > self.last_before_final
+
+    @property
+    def last_before_final(self) -> int:
+        """The last step before the full sparsity is reached."""
+        return self.initial if self.shape != "cubic" else max(self.initial, self.total - self.final)
+
+    @property
+    def first_mask(self) -> int:
+        """The first step that ends with a mask; the first window must be complete by then."""
+        first = max(self.initial + 1, self.interval)
+        in_step = -(-first // self.interval) * self.interval
+        return min(in_step, max(first, self.last_before_final + 1))
 
     def is_frozen(self, step: int) -> bool:
         """True when an existing mask is kept as it is: near the end, and always in one_shot."""

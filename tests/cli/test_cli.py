@@ -162,7 +162,7 @@ def test_compress_takes_a_foreign_checkpoint_through(finished, tmp_path, capsys)
     ("arguments", "message"),
     [
         (["run", "none.yaml", "-o", "{tmp}/x"], "cannot read the recipe none.yaml"),
-        (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.sparsity=1.5"], "sparsity must lie in [0, 1), got 1.5"),
+        (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.sparsity=1.5"], "prune.sparsity is 1.5; give a number"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.targets=[nothing]"], "nothing"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.initial_warmup=1"], "warm"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "data.dataset=null", "--set", "data.train=a.npz",

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.pruning import PruneConfig, Pruner, preview
+from platon_compress.pruning import PruneConfig, Pruner
+from platon_compress.pruning.preview import preview
 from platon_compress.testing import tiny_transformer
 
 

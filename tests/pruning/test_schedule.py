@@ -58,3 +58,25 @@ def test_reference_mode_may_jump():
     )
     schedule = Schedule.of(config)
     assert [schedule.remaining(step) for step in (4, 5)] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize("shape", ["cubic", "constant", "one_shot"])
+@pytest.mark.parametrize(
+    ("total", "initial", "final", "interval"),
+    [
+        (10, 1, 3, 1),
+        (10, 0, 3, 7),
+        (23, 3, 10, 2),
+        (23, 10, 1, 3),
+        (100, 10, 40, 60),
+        (100, 50, 7, 10),
+        (100, 3, 1, 7),
+    ],
+)
+def test_the_first_mask_and_the_full_sparsity_are_where_walking_finds_them(
+    shape, total, initial, final, interval
+):
+    schedule = Schedule(0.9, total, initial, final, interval, shape)
+    steps = range(1, total + 1)
+    assert schedule.first_mask == next(t for t in steps if t >= interval and schedule.masks_at(t))
+    assert schedule.last_before_final + 1 == next(t for t in steps if schedule.is_final(t))

@@ -1,0 +1,125 @@
+"""Every number has a range, every wrong value one line with the key, the value and what is right."""
+
+import copy
+
+import pytest
+
+from platon_compress.errors import InputError
+from platon_compress.limits import LIMITS
+from platon_compress.recipe import Recipe, parse_recipe
+
+GOOD = {
+    "model": {"name": "some/model", "task": "text-classification"},
+    "data": {"train": "a.tsv", "validation": "b.tsv"},
+    "prune": {"sparsity": 0.9},
+    "distill": {"teacher": "teacher"},
+}
+KEYS = sorted(key for key in LIMITS if key.split(".")[0] in Recipe.model_fields)
+
+
+def _set(key, value):
+    raw = copy.deepcopy(GOOD)
+    section, name = key.split(".")
+    raw.setdefault(section, {})[name] = value
+    return raw
+
+
+def _outside(limit):
+    yield limit.least if limit.above else limit.least - 1
+    yield limit.most if limit.below else limit.most + 1
+    yield from (float("nan"), float("inf"), 10**400, True, "many", [], {"a": 1})
+    if limit.whole:
+        yield limit.least + 0.5
+
+
+def test_every_number_of_the_recipe_has_a_range():
+    def numbers(schema, place):
+        for name, part in schema.get("properties", {}).items():
+            parts = [part, *part.get("anyOf", ())]
+            parts += [p["items"] for p in parts if "items" in p]
+            for found in parts:
+                if "$ref" in found:
+                    section = Recipe.model_json_schema()["$defs"][found["$ref"].rpartition("/")[2]]
+                    yield from numbers(section, f"{place}{name}.")
+                elif found.get("type") in ("integer", "number"):
+                    ends = (
+                        {"minimum", "exclusiveMinimum"} & set(found),
+                        {"maximum", "exclusiveMaximum"} & set(found),
+                    )
+                    yield f"{place}{name}", all(ends)
+
+    ranges = dict(numbers(Recipe.model_json_schema(), ""))
+    assert sorted(ranges) == KEYS
+    assert all(ranges.values())
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_number_out_of_its_range_gets_one_line(key):
+    for value in _outside(LIMITS[key]):
+        with pytest.raises(InputError) as caught:
+            parse_recipe(_set(key, value))
+        message = str(caught.value)
+        assert key in message
+        assert "\n" not in message
+        assert "; " in message
+        assert len(message) < 400
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_example_of_a_range_is_taken(key):
+    limit = LIMITS[key]
+    value = int(limit.example) if limit.whole else limit.example
+    extra = {"prune.rewind_to": {"freeze": 0.2}}.get(key, {})
+    raw = _set(key, value)
+    raw[key.split(".")[0]].update(extra)
+    parse_recipe(raw)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.label", 2020, r"data\.label is 2020, which YAML does not read as a text; write it in quotes"),
+        ("data.label", False, "write it in quotes"),
+        ("data.text", "", r"data\.text is empty; give a value, or leave the key out"),
+        ("train.bf16", 3, r"train\.bf16 is 3; write true or false"),
+        ("prune.criterion", "luck", "choose one of platon, sensitivity, magnitude, movement, fisher"),
+        ("prune.targets", [1], "write it in quotes"),
+        ("bench.batch", [1] * 65, r"bench\.batch holds more than 64 entries"),
+        ("bench.batch", [0], r"bench\.batch\.0 is 0; give a whole number from 1 to 16,384"),
+        ("plan.batch", 16384, None),
+        ("model.config", "vit", r"model\.config is 'vit'; it is a section"),
+        ("prune.freeze_steps", 10, r"unknown key prune\.freeze_steps; did you mean freeze\?"),
+        ("prune.epochs", 10, r"unknown key prune\.epochs; it belongs to train; known: sparsity"),
+        ("prune.rewind_to", 0.5, r"but freeze is 0; set for example freeze: 0\.2"),
+        ("prune.freeze", 0.5, r"lower freeze or raise final_warmup"),
+        ("prune.final_warmup", 0.95, "together they must stay below 1"),
+    ],
+)
+def test_a_wrong_value_names_its_cure(key, value, message):
+    if message is None:
+        parse_recipe(_set(key, value))
+        return
+    with pytest.raises(InputError, match=message):
+        parse_recipe(_set(key, value))
+
+
+@pytest.mark.parametrize("section", ["plan", "bench"])
+def test_batch_times_tokens_has_a_limit_too(section):
+    raw = _set(f"{section}.batch", 1000)
+    raw[section]["tokens"] = 1049
+    with pytest.raises(InputError, match=rf"{section}\.batch 1000 times {section}\.tokens 1049 is more than"):
+        parse_recipe(raw)
+    raw[section]["tokens"] = 1048
+    parse_recipe(raw)
+
+
+def test_the_cure_of_a_rewind_works():
+    raw = _set("prune.rewind_to", 0.5)
+    raw["prune"]["freeze"] = 0.2
+    assert parse_recipe(raw).prune.rewind_to == 0.5
+
+
+def test_a_huge_value_is_not_spelled_out():
+    with pytest.raises(InputError) as caught:
+        parse_recipe(_set("train.seed", [[["x" * 1000] * 1000] * 1000] * 10))
+    assert len(str(caught.value)) < 400
