@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, first_line
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.tables import Rows
+from platon_compress.tasks.pictures import with_channels
+from platon_compress.tasks.rows import Rows
 
 __all__ = [
     "Examples",
@@ -53,23 +54,41 @@ def class_names(rows: Rows) -> list[str]:
         raise InputError(
             f"the label column holds {len(names)} values in {len(rows)} rows; name the class column with data.label"
         )
-    return sorted(names, key=lambda n: (0, int(n), "") if n.isdecimal() else (1, 0, n))
+    return sorted(names, key=_in_order)
+
+
+def _in_order(name: str) -> tuple[int, int, str]:
+    try:
+        return (0, int(name), name)
+    except ValueError:
+        return (1, 0, name)
 
 
 def known_class_names(rows: Rows, checkpoint: Checkpoint) -> list[str]:
-    """The classes of a finished classifier, in the spelling of `rows`: its label names, or class numbers.
+    """The classes of a finished classifier, in the spelling of `rows`: its label names, or class numbers from 0.
 
-    Raises InputError when the rows' labels are neither.
+    Numbers count as class numbers only where a 0 is among them: 1 to 5 on a model with five names could be
+    shifted by one. Raises InputError when the rows' labels are neither, or the model is no classifier.
     """
     config: Any = checkpoint.model.config
+    if config.problem_type not in (None, "single_label_classification") or config.num_labels < 2:
+        kind = config.problem_type or "one output"
+        raise InputError(
+            f"the model is no classifier of one class a row ({kind}), so its answers cannot be compared with "
+            "labels; leave the data away"
+        )
     names = [str(config.id2label[i]) for i in range(config.num_labels)]
     numbers = [str(i) for i in range(config.num_labels)]
-    for candidate in (names, numbers):
-        if set(rows.labels) <= set(candidate):
-            return candidate
-    strange = sorted(set(rows.labels) - set(names))[0]
+    found = set(rows.labels)
+    if found <= set(names):
+        return names
+    if found <= set(numbers) and "0" in found:
+        return numbers
+    strange = next(i for i, label in enumerate(rows.labels) if label not in names)
+    known = f"{', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
     raise InputError(
-        f"label {strange!r} of the data is none of the model's: {', '.join(names)}; mend the data"
+        f"{rows.origin.place(strange)}: label {rows.labels[strange]!r} of the data is none of the model's: {known}; "
+        f"write these, or the numbers 0 to {config.num_labels - 1} in their order"
     )
 
 
@@ -79,10 +98,11 @@ def encode(rows: Rows, checkpoint: Checkpoint, names: Sequence[str], max_length:
     Raises InputError for a label that the training data does not have, or a missing tokenizer.
     """
     numbers = {name: i for i, name in enumerate(names)}
-    for row, label in enumerate(rows.labels):
+    for index, label in enumerate(rows.labels):
         if label not in numbers:
             raise InputError(
-                f"label {label!r} in row {row} is not among the classes {', '.join(names)}; mend the data"
+                f"{rows.origin.place(index)}: label {label!r} is not among the classes {', '.join(names)}; "
+                "mend it, or add such rows to the training data"
             )
     labels = np.array([numbers[label] for label in rows.labels], dtype=np.int64)
     if checkpoint.processor is None:
@@ -92,7 +112,7 @@ def encode(rows: Rows, checkpoint: Checkpoint, names: Sequence[str], max_length:
         )
     if checkpoint.modality == "text":
         return Examples(_tokenise(rows.inputs, checkpoint, max_length), labels)
-    return Examples(_pixels(rows.inputs, checkpoint.processor), labels)
+    return Examples(_pixels(rows, checkpoint), labels)
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, Any]:
@@ -199,11 +219,29 @@ def _tokenise(texts: Sequence[Any], checkpoint: Checkpoint, max_length: int) -> 
     return [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
 
 
-def _pixels(images: Sequence[np.ndarray], processor: Any, chunk: int = 256) -> list[dict[str, np.ndarray]]:
+def _pixels(rows: Rows, checkpoint: Checkpoint, chunk: int = 256) -> list[dict[str, np.ndarray]]:
     features: list[dict[str, np.ndarray]] = []
-    for start in range(0, len(images), chunk):
-        batch = processor(
-            list(images[start : start + chunk]), return_tensors="np", input_data_format="channels_last"
-        )
+    channels = getattr(checkpoint.model.config, "num_channels", 3)
+    for start in range(0, len(rows), chunk):
+        images = [with_channels(image, channels) for image in rows.inputs[start : start + chunk]]
+        try:
+            batch = checkpoint.processor(images, return_tensors="np", input_data_format="channels_last")
+        except (ValueError, TypeError, OSError) as error:  # sizes that differ, channels that do not fit
+            place = rows.origin.place(start)
+            raise InputError(
+                f"the image processor does not take the pictures from {place} on: {first_line(error)}; "
+                "scale them to one size, or mend preprocessor_config.json"
+            ) from error
         features += [{"pixel_values": pixels.astype(np.float32)} for pixels in batch["pixel_values"]]
+    _check_one_size(features, rows)
     return features
+
+
+def _check_one_size(features: Sequence[Mapping[str, np.ndarray]], rows: Rows) -> None:
+    shapes = [example["pixel_values"].shape for example in features]
+    odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if odd is not None:
+        raise InputError(
+            f"{rows.origin.place(odd)} has shape {list(shapes[odd])} after the image processor, the first picture "
+            f"{list(shapes[0])}; scale all to one size, or let the processor do it (do_resize)"
+        )

@@ -1,46 +1,23 @@
 """Reads labelled rows: text tables, image folders, npz archives, `datasets` names, scikit-learn's digits."""
 
-import csv
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.tasks.pictures import as_picture, open_picture, pictures_of
+from platon_compress.tasks.rows import Origin, Rows
+from platon_compress.tasks.table_files import Table, read_table
+from platon_compress.tasks.values import class_labels, text_pairs, texts
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from platon_compress.recipe import DataSection
 
 __all__ = ["Rows", "read_rows", "read_split"]
-
-_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Raw examples of one split: `inputs` are texts, pairs of texts, or uint8 images; `labels` are strings.
-
-    Unlabelled rows have no `labels` at all.
-    """
-
-    inputs: Sequence[Any]
-    labels: Sequence[str] = ()
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def slice(self, rows: int | None, seed: int) -> "Rows":
-        """A random subset of `rows` rows in their first order; all rows when there are not more."""
-        if rows is None or rows >= len(self):
-            return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:rows])
-        return Rows(
-            [self.inputs[i] for i in chosen], [self.labels[i] for i in chosen] if len(self.labels) else ()
-        )
 
 
 def read_split(data: "DataSection", split: str, modality: str, seed: int, *, labelled: bool = True) -> Rows:
@@ -65,7 +42,7 @@ def read_rows(path: Path, data: "DataSection", split: str, modality: str, *, lab
     if not path.exists():
         raise InputError(f"data.{split} {str(path)!r} does not exist; give the path of a file or folder")
     if modality == "text":
-        return _text_rows(_read_table(path, split), data, f"{split} file {path.name}", labelled)
+        return _text_rows(read_table(path, split), data, labelled)
     if path.is_dir():
         return _image_folder(path)
     if path.suffix == ".npz":
@@ -75,146 +52,138 @@ def read_rows(path: Path, data: "DataSection", split: str, modality: str, *, lab
     )
 
 
-def _read_table(path: Path, split: str) -> "pd.DataFrame":
-    import pandas as pd
-
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": lambda p: pd.read_csv(p, keep_default_na=False, dtype=str),
-        # GLUE's .tsv files hold bare quote characters inside sentences.
-        ".tsv": lambda p: pd.read_csv(p, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False, dtype=str),
-        ".json": lambda p: pd.read_json(
-            p, dtype=False, lines=not p.read_text("utf-8")[:64].lstrip().startswith("[")
-        ),
-        ".jsonl": lambda p: pd.read_json(p, dtype=False, lines=True),
-        ".parquet": pd.read_parquet,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"data.{split} {path.name!r} is none of {' '.join(_TABLES)}; convert it to one of them"
-        )
-    try:
-        return reader(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot read data.{split} {path.name!r}: {first_line(error)}; mend the file"
-        ) from error
-
-
-def _text_rows(table: "pd.DataFrame", data: "DataSection", where: str, labelled: bool) -> Rows:
-    texts = _column(table, data.text, "data.text", where)
-    labels = _label_strings(_column(table, data.label, "data.label", where), where) if labelled else []
+def _text_rows(table: Table, data: "DataSection", labelled: bool) -> Rows:
+    first = table.column(data.text, "data.text")
     if data.text_pair is None:
-        return Rows([str(t) for t in texts], labels)
-    pairs = _column(table, data.text_pair, "data.text_pair", where)
-    return Rows([(str(a), str(b)) for a, b in zip(texts, pairs, strict=True)], labels)
+        inputs: list[Any] = texts(first, table.origin, data.text)
+    else:
+        second = table.column(data.text_pair, "data.text_pair")
+        inputs = text_pairs(first, second, table.origin, (data.text, data.text_pair))
+    return Rows(inputs, _labels(table, data) if labelled else (), table.origin)
 
 
-def _column(table: "pd.DataFrame", name: str, key: str, where: str) -> list[Any]:
-    if name not in table.columns:
-        raise InputError(
-            f"{key} is {name!r}, but the {where} has no such column; its columns: "
-            f"{', '.join(map(str, table.columns))}"
-        )
-    return list(table[name])
-
-
-def _label_strings(labels: Sequence[Any], where: str) -> list[str]:
-    """Class names as strings; refuses fractions, which belong to regression."""
-    for row, label in enumerate(labels):
-        if isinstance(label, float | np.floating) and not float(label).is_integer():
-            raise InputError(
-                f"label {label!r} in row {row} of the {where} is a number with a fraction; "
-                "this tool trains classifiers, so give class names or class numbers"
-            )
-        if label is None or str(label) == "":
-            raise InputError(f"row {row} of the {where} has no label; remove the row or fill it in")
-    return [str(int(v)) if isinstance(v, float | np.floating) else str(v) for v in labels]
+def _labels(table: Table, data: "DataSection") -> list[str]:
+    values = table.column(data.label, "data.label")
+    return class_labels(values, table.origin, table.class_names.get(data.label))
 
 
 def _hub_rows(data: "DataSection", split: str, modality: str, labelled: bool) -> Rows:
+    loaded = _load_dataset(data, data.train_split if split == "train" else data.validation_split)
+    wanted = [data.text, data.text_pair] if modality == "text" else [data.image]
+    names = getattr((loaded.features or {}).get(data.label), "names", None)
+    table = Table(
+        {
+            name: loaded[name] if name in (*wanted, data.label * labelled) else ()
+            for name in loaded.column_names
+        },
+        Origin(f"{split} split of {data.dataset}"),
+        {data.label: names} if names else {},
+    )
+    if modality == "text":
+        return _text_rows(table, data, labelled)
+    labels = _labels(table, data)
+    return Rows(list(_hub_pictures(table, data.image)), labels, table.origin)
+
+
+def _load_dataset(data: "DataSection", name: str) -> Any:
     try:
         import datasets
     except ImportError as error:
         raise MissingExtraError(
             "data.dataset needs the package datasets; pip install 'platon-compress[train]'"
         ) from error
-    name = data.train_split if split == "train" else data.validation_split
     try:
-        table = datasets.load_dataset(str(data.dataset), data.dataset_config, split=name)
+        return datasets.load_dataset(str(data.dataset), data.dataset_config, split=name)
     except Exception as error:  # the hub client raises dozens of types
         raise InputError(
             f"cannot load split {name!r} of dataset {data.dataset!r}: {first_line(error)}; "
             "check the name, data.dataset_config and the network"
         ) from error
-    names = getattr(table.features.get(data.label), "names", None)
-    where = f"{split} split of {data.dataset}"
-    if modality == "image":
-        images = [
-            np.asarray(image.convert("RGB"))
-            for image in _dataset_column(table, data.image, "data.image", where)
-        ]
-        labels = _dataset_column(table, data.label, "data.label", where)
-        return Rows(images, [names[v] if names else str(v) for v in labels])
-    frame = table.to_pandas()
-    if names and labelled:
-        frame[data.label] = [names[v] for v in frame[data.label]]
-    return _text_rows(frame, data, where, labelled)
 
 
-def _dataset_column(table: Any, name: str, key: str, where: str) -> Any:
-    if name not in table.column_names:
-        raise InputError(
-            f"{key} is {name!r}, but the {where} has no such column; its columns: {', '.join(table.column_names)}"
-        )
-    return table[name]
+def _hub_pictures(table: Table, column: str) -> Iterator[np.ndarray]:
+    """Every picture as it is decoded, so that one at a time is held beside its array."""
+    images = iter(table.column(column, "data.image"))
+    for index in range(len(table.column(column, "data.image"))):
+        place = table.origin.place(index)
+        try:
+            image = next(images)
+        except Exception as error:  # PIL's decoders raise many types, and `datasets` passes them on
+            raise InputError(
+                f"the picture in {place} cannot be read: {first_line(error)}; remove it"
+            ) from error
+        if not hasattr(image, "convert"):
+            raise InputError(
+                f"{place} holds {'no picture' if image is None else 'a ' + type(image).__name__} under {column}; "
+                "name the column of the pictures with data.image"
+            )
+        yield as_picture(image, place)
 
 
 def _image_folder(path: Path) -> Rows:
-    from PIL import Image, UnidentifiedImageError
-
-    classes = sorted(folder for folder in path.iterdir() if folder.is_dir())
+    classes = sorted(folder for folder in _visible(path) if folder.is_dir())
     if len(classes) < 2:
         raise InputError(
             f"image folder {path} has {len(classes)} class folder(s); give one sub-folder per class"
         )
-    images, labels = [], []
-    for folder in classes:
-        for file in sorted(f for f in folder.iterdir() if f.is_file()):
-            try:
-                with Image.open(file) as image:
-                    images.append(np.asarray(image.convert("RGB")))
-            except (UnidentifiedImageError, OSError) as error:
-                raise InputError(f"{file} is no image that can be read; remove it") from error
-            labels.append(folder.name)
-    return Rows(images, labels)
+    files = [file for folder in classes for file in _class_files(folder)]
+    labels = [file.parent.name for file in files]
+    return Rows([open_picture(file) for file in files], labels, Origin(f"image folder {path}", files=files))
+
+
+def _class_files(folder: Path) -> list[Path]:
+    """The pictures of one class. A folder inside could be a class, a split or a leftover: it is not guessed."""
+    entries = sorted(_visible(folder))
+    if inner := next((entry for entry in entries if entry.is_dir()), None):
+        raise InputError(
+            f"class folder {folder} holds the folder {inner.name!r}; put the pictures of a class into its folder itself"
+        )
+    if not entries:
+        raise InputError(f"class folder {folder} holds no pictures; add some, or remove it")
+    return entries
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """What a person put there: not .ipynb_checkpoints, .DS_Store, or what macOS packs beside the files of an archive."""
+    return (e for e in folder.iterdir() if not e.name.startswith(".") and e.name != "__MACOSX")
 
 
 def _npz_rows(path: Path, data: "DataSection", split: str) -> Rows:
+    name = f"{split} file {path.name}"
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            images = _npz_array(archive, data.image, ("x_" + split, "x_test" * (split != "train")), path)
-            labels = _npz_array(archive, data.label, ("y_" + split, "y_test" * (split != "train")), path)
-    except (OSError, ValueError) as error:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise InputError(
+                f"{path.name} holds one array without a name; save images and labels with np.savez"
+            )
+        with archive:
+            images = _npz_array(archive, data.image, ("x", "images"), split, path)
+            labels = _npz_array(archive, data.label, ("y", "labels"), split, path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"cannot read data.{split} {path.name!r}: {first_line(error)}; mend the file"
         ) from error
-    if images.ndim not in (3, 4) or images.dtype != np.uint8 or len(images) != len(labels):
+    if len(images) != len(labels):
         raise InputError(
-            f"{path.name}: images {images.dtype}{list(images.shape)} with {len(labels)} labels; "
-            "needed: uint8 [n, height, width] or [n, height, width, channels] and n labels"
+            f"{path.name} holds {len(images)} images, but {len(labels)} labels; give one label each"
         )
-    return Rows(
-        list(images if images.ndim == 4 else images[..., None]), _label_strings(labels.tolist(), path.name)
-    )
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    origin = Origin(name)
+    return Rows(pictures_of(images, path.name), class_labels(labels.tolist(), origin), origin)
 
 
-def _npz_array(archive: Any, name: str, others: Sequence[str], path: Path) -> np.ndarray:
+def _npz_array(archive: Any, name: str, kinds: tuple[str, str], split: str, path: Path) -> np.ndarray:
+    """The array called `name`, or as Keras (x_train) and MedMNIST (train_images) call theirs."""
+    parts = (split, *(() if split == "train" else ("val", "test")))
+    others = [f"{kinds[0]}_{part}" for part in parts] + [f"{part}_{kinds[1]}" for part in parts]
     for candidate in (name, *others):
-        if candidate and candidate in archive:
-            return archive[candidate]
+        if candidate in archive:
+            array = archive[candidate]
+            if array.ndim == 0:
+                raise InputError(f"{path.name}: {candidate!r} holds one value; give one a row")
+            return array
     raise InputError(f"{path.name} holds no array {name!r}; its arrays: {', '.join(archive.files)}")
 
 
@@ -232,4 +201,8 @@ def _digits(split: str, modality: str) -> Rows:
     held_out = np.arange(len(digits.target)) % 5 == 0
     chosen = held_out if split == "validation" else ~held_out
     pixels = np.round(digits.images[chosen] * (255 / 16)).astype(np.uint8)[..., None]
-    return Rows(list(pixels), [str(v) for v in digits.target[chosen]])
+    return Rows(
+        list(pixels),
+        [str(v) for v in digits.target[chosen]],
+        Origin(f"{split} part of scikit-learn's digits"),
+    )

@@ -15,7 +15,7 @@ from platon_compress.tasks.data import (
     synthetic_batches,
 )
 from platon_compress.tasks.models import Checkpoint, build_model
-from platon_compress.tasks.tables import Rows
+from platon_compress.tasks.rows import Rows
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 TINY_VIT = {
@@ -66,9 +66,28 @@ def test_labels_that_are_no_classes_are_refused(labels, message):
 
 def test_known_class_names_takes_names_or_numbers(text_checkpoint):
     assert known_class_names(Rows([0], ["good"]), text_checkpoint) == ["bad", "good"]
-    assert known_class_names(Rows([0], ["1"]), text_checkpoint) == ["0", "1"]
-    with pytest.raises(InputError, match=r"label 'ugly' of the data is none of the model's: bad, good"):
-        known_class_names(Rows([0], ["ugly"]), text_checkpoint)
+    assert known_class_names(Rows([0, 1], ["1", "0"]), text_checkpoint) == ["0", "1"]
+    with pytest.raises(
+        InputError, match=r"row 2 of the data: label 'ugly' .* none of the model's: bad, good"
+    ):
+        known_class_names(Rows([0, 1], ["good", "ugly"]), text_checkpoint)
+
+
+@pytest.mark.parametrize("labels", [["1", "2", "1"], ["1", "1", "1"]])
+def test_numbers_that_may_count_from_one_are_refused(text_checkpoint, labels):
+    with pytest.raises(InputError, match=r"label '1' of the data .* or the numbers 0 to 1 in their order"):
+        known_class_names(Rows([0, 1, 2], labels), text_checkpoint)
+
+
+@pytest.mark.parametrize("problem", ["regression", "multi_label_classification"])
+def test_other_problems_than_classes_have_no_class_names(text_checkpoint, problem):
+    text_checkpoint.model.config.problem_type = problem
+    with pytest.raises(InputError, match=rf"no classifier of one class a row \({problem}\)"):
+        known_class_names(Rows([0], ["good"]), text_checkpoint)
+
+
+def test_negative_class_numbers_are_in_order():
+    assert class_names(Rows(range(3), ["1", "-1", "0"])) == ["-1", "0", "1"]
 
 
 def test_batches_are_padded_to_their_longest(text_checkpoint):
@@ -82,7 +101,9 @@ def test_batches_are_padded_to_their_longest(text_checkpoint):
 
 def test_encode_refuses_what_does_not_fit(text_checkpoint):
     rows = Rows(["a"], ["ugly"])
-    with pytest.raises(InputError, match=r"label 'ugly' in row 0 is not among the classes bad, good"):
+    with pytest.raises(
+        InputError, match=r"row 1 of the data: label 'ugly' is not among the classes bad, good"
+    ):
         encode(rows, text_checkpoint, ["bad", "good"], 16)
     with pytest.raises(InputError, match=r"data\.max_length is 64, but the model has 32 positions"):
         encode(Rows(["a"], ["bad"]), text_checkpoint, ["bad", "good"], 64)
@@ -117,3 +138,19 @@ def test_the_same_seed_builds_the_same_model():
     )
     with pytest.raises(InputError, match=r"model_type is 'nope', which transformers does not know"):
         build_model({"model_type": "nope"}, "image-classification", ["a", "b"], seed=5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_get_the_channels_of_the_model(channels):
+    checkpoint = build_model({**TINY_VIT, "num_channels": channels}, "image-classification", ["a", "b"], 1)
+    grey, colour = np.full((8, 8, 1), 90, np.uint8), np.full((8, 8, 4), 90, np.uint8)
+    examples = encode(Rows([grey, colour], ["a", "b"]), checkpoint, ["a", "b"], 8)
+    assert examples[0]["pixel_values"].shape == (channels, 8, 8)
+    assert np.array_equal(examples[0]["pixel_values"], examples[1]["pixel_values"])
+
+
+def test_pictures_of_two_sizes_without_a_resize_are_refused():
+    checkpoint = build_model(TINY_VIT, "image-classification", ["a", "b"], seed=1)
+    small, large = np.zeros((8, 8, 1), np.uint8), np.zeros((9, 8, 1), np.uint8)
+    with pytest.raises(InputError, match=r"scale .* to one size"):
+        encode(Rows([small, large], ["a", "b"]), checkpoint, ["a", "b"], 8)
