@@ -5,7 +5,7 @@ from typing import Any
 
 _HOMES = {
     "export_onnx": "platon_compress.export.torch_export",
-    "library_path": "platon_compress.export.session",
+    "library_path": "platon_compress.library",
     "open_session": "platon_compress.export.session",
     "session_options": "platon_compress.export.session",
     "verify": "platon_compress.export.parity",

@@ -4,32 +4,18 @@ Needs numpy and onnxruntime, nothing else of this package's dependencies.
 """
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError
+from platon_compress.library import library_path
 
 if TYPE_CHECKING:
     import onnxruntime
 
 __all__ = ["library_path", "open_session", "session_options"]
-
-_LIBRARY_NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
-
-
-def library_path() -> Path:
-    """The shared library that holds the `platon` operators.
-
-    Every ONNX Runtime binding loads it by path (`RegisterCustomOpsLibrary` and its like). InputError when this
-    installation was made without it.
-    """
-    path = Path(__file__).parent / "kernels" / _LIBRARY_NAMES.get(sys.platform, "libplaton_ops.so")
-    if not path.is_file():
-        raise InputError(f"the operator library is not built, {path} is missing; run `pip install .` again")
-    return path
 
 
 def session_options(

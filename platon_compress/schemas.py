@@ -13,9 +13,9 @@ __all__ = ["SCHEMAS", "require_kind", "require_known", "stamped"]
 
 SCHEMAS = {
     "benchmark": 1,
-    "cost-table": 1,
+    "cost-table": 2,
     "estimate": 1,
-    "kernels": 2,
+    "kernels": 3,
     "memory": 1,
     "padding": 1,
     "parity": 1,

@@ -18,6 +18,7 @@ ROOMS = (
     "platon_compress.progress",
     "platon_compress.files",
     "platon_compress.schemas",
+    "platon_compress.library",
     "platon_compress.testing",
     "platon_compress.structure",
     "platon_compress.selection",

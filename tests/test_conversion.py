@@ -40,10 +40,10 @@ _SHRINKS = [
 @pytest.fixture
 def config(tmp_path):
     """A cost table that knows nothing near, so that only structure decides."""
-    names = ("out", "in", "tokens", "threads", "density", "dense_seconds", "csr_seconds")
+    names = ("out", "in", "rows", "threads", "density", "dense_seconds", "csr_seconds")
     path = tmp_path / "table.json"
     path.write_text(
-        json.dumps({"kind": "cost-table", "schema": 1, "rows": [dict.fromkeys(names, 1) | {"out": 9999}]})
+        json.dumps({"kind": "cost-table", "schema": 2, "rows": [dict.fromkeys(names, 1) | {"out": 9999}]})
     )
     return PlanConfig(tokens=12, threads=1, cost_table=path)
 

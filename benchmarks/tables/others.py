@@ -72,16 +72,16 @@ def _memory_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
 
 def _kernel_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
     threads = max(row["threads"] for row in entry["rows"])
-    tokens = max(row["tokens"] for row in entry["rows"])
+    count = max(row["rows"] for row in entry["rows"])
     ceiling = max(c["fma_gflops"] for c in entry["ceilings"] if c["threads"] == threads)
-    chosen = [row for row in entry["rows"] if (row["threads"], row["tokens"]) == (threads, tokens)]
+    chosen = [row for row in entry["rows"] if (row["threads"], row["rows"]) == (threads, count)]
     parts = [
         f"{_range([row['useful_gflops'] for row in chosen if round(row['density'], 3) == density])} at {1 - density:.0%}"
         for density in sorted({round(row["density"], 3) for row in chosen}, reverse=True)
     ]
     models = ", ".join(sorted({row["model"] for row in chosen}))
     return (
-        f"The kernels alone, layers of {models}, {tokens} tokens, {_count(threads, 'thread')}, useful GFLOP/s by zeros: "
+        f"The kernels alone, layers of {models}, {count} rows, {_count(threads, 'thread')}, useful GFLOP/s by zeros: "
         f"{', '.join(parts)}; the processor's arithmetic ceiling is {ceiling:.0f} "
         f"([roofline]({folder}/roofline.png), [samples]({folder}/{name}.json))."
     )

@@ -10,17 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from platon_compress.errors import InputError
-from platon_compress.export.session import library_path
+from platon_compress.library import kernel_names, load_library
 
 __all__ = [
     "NativeLinear",
     "NativePool",
     "attend",
     "burn",
-    "kernel_names",
-    "kernel_supported",
     "pack_rows",
-    "selected_kernel",
 ]
 
 _ERROR_BYTES = 512
@@ -34,9 +31,6 @@ _POINTER, _LONG, _TEXT, _INT, _SIZE = (
 _ARRAY = (_POINTER, _LONG)
 _ERROR = (_TEXT, _SIZE)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "platon_kernel_names": (_TEXT, []),
-    "platon_kernel_supported": (_INT, [_TEXT]),
-    "platon_selected_kernel": (_TEXT, [*_ERROR]),
     "platon_linear_create": (
         _POINTER,
         [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, _POINTER, *_ERROR],
@@ -96,30 +90,11 @@ class _Attention(ctypes.Structure):
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(library_path()))
+    library = load_library()
     for name, (result, arguments) in _SIGNATURES.items():
         function: Callable[..., Any] = getattr(library, name)
         function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
     return library
-
-
-def kernel_names() -> tuple[str, ...]:
-    """The compiled kernel sets, slowest first: the one list that dispatch, tests and benchmarks share."""
-    return tuple(_library().platon_kernel_names().decode().split(","))
-
-
-def kernel_supported(name: str) -> bool:
-    """Whether this processor can run the kernel set."""
-    return bool(_library().platon_kernel_supported(name.encode()))
-
-
-def selected_kernel() -> str:
-    """The set that a new session takes here, `PLATON_FORCE_ISA` respected; InputError when that is wrong."""
-    error = ctypes.create_string_buffer(_ERROR_BYTES)
-    name = _library().platon_selected_kernel(error, _ERROR_BYTES).decode()
-    if not name:
-        raise InputError(error.value.decode())
-    return str(name)
 
 
 class NativePool:

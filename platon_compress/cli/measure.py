@@ -78,7 +78,7 @@ def bench_kernel(
     config = KernelBenchConfig(
         models=tuple(models.split(",")),
         densities=tuple(_shares(densities, "--densities")),
-        tokens=numbers(tokens, "--tokens"),
+        rows=numbers(tokens, "--tokens"),
         threads=numbers(threads, "--threads"),
         blocks=numbers(blocks, "--blocks"),
         runs=runs,
@@ -129,7 +129,7 @@ def calibrate(
     rows = [
         (
             f"{row['out']}x{row['in']}",
-            f"{row['tokens']}",
+            f"{row['rows']}",
             f"{row['threads']}",
             f"{row['density']:.0%}",
             f"{row['dense_seconds'] / row['csr_seconds']:.2f}x",

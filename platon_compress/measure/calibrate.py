@@ -1,6 +1,6 @@
 """Measures dense and CSR linear layers in ONNX Runtime on this machine, and writes the planner's cost table.
 
-Both sides run as they would in a model: real sessions on the same threads, X [1, tokens, in], MatMul + Add against
+Both sides run as they would in a model: real sessions on the same threads, X [1, rows, in], MatMul + Add against
 `platon::SparseLinear`. Each session holds several layers of the same shape with different weights, so that the
 start of a run is shared and the weights are not all in the first cache. Dense and every density of a cell are called
 in turn (A B C A B C ...), and a side's seconds are its fastest: other load on the machine only ever adds time, and it
@@ -28,6 +28,7 @@ from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.files import write_text
 from platon_compress.formats.csr import CsrWeight
+from platon_compress.library import selected_kernel
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.random_masks import random_mask
 from platon_compress.measure.timing import measure_interleaved
@@ -63,7 +64,7 @@ DEFAULT_SHAPES = (
 
 DEFAULT_DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5)
 
-_CELL = ("out", "in", "tokens", "threads")
+_CELL = ("out", "in", "rows", "threads")
 _COPIES = 4
 _RUNS, _WARMUP = 7, 2
 _PAUSE_SECONDS = 0.02
@@ -82,17 +83,17 @@ class CalibrationScope:
 
     shapes: tuple[tuple[int, int], ...]
     densities: tuple[float, ...]
-    tokens: tuple[int, ...]
+    rows: tuple[int, ...]
     threads: tuple[int, ...]
     block_rows: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("shapes", "densities", "tokens", "threads"):
+        for name in ("shapes", "densities", "rows", "threads"):
             if not getattr(self, name):
                 raise InputError(f"nothing to calibrate: {name} is empty; give at least one")
-        for count in (*(n for shape in self.shapes for n in shape), *self.tokens, *self.threads):
+        for count in (*(n for shape in self.shapes for n in shape), *self.rows, *self.threads):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise InputError(f"shapes, tokens and threads must be whole numbers >= 1, got {count!r}")
+                raise InputError(f"shapes, rows and threads must be whole numbers >= 1, got {count!r}")
         for density in self.densities:
             if not 0 < density <= 1:
                 raise InputError(f"densities must be in (0, 1], got {density!r}; 0.1 keeps one weight in ten")
@@ -113,7 +114,7 @@ def calibration_scope(baked: "BakedModel", config: "PlanConfig") -> CalibrationS
     return CalibrationScope(
         shapes=tuple(sorted({weight.shape for weight in baked.weights})),
         densities=tuple(d for d in DEFAULT_DENSITIES if d >= below),
-        tokens=(config.rows,),
+        rows=(config.rows,),
         threads=(config.used_threads,),
         block_rows=4
         if all(_share_in_blocks(baked, weight) >= _LEAST_IN_BLOCKS for weight in baked.weights)
@@ -124,7 +125,7 @@ def calibration_scope(baked: "BakedModel", config: "PlanConfig") -> CalibrationS
 def calibrate(
     shapes: Iterable[tuple[int, int]],
     densities: Iterable[float],
-    tokens: Iterable[int],
+    rows: Iterable[int],
     threads: Iterable[int],
     *,
     block_rows: int = 1,
@@ -133,7 +134,7 @@ def calibrate(
 ) -> dict[str, Any]:
     """Measure every combination; the cost table as :meth:`platon_compress.planning.CostTable.from_dict` reads it.
 
-    ``progress(done, total)`` is called after each cell (shape, tokens, threads). A cell takes about
+    ``progress(done, total)`` is called after each cell (shape, rows, threads). A cell takes about
     ``(runs + 2) * (1 + len(densities)) * (20 ms + 4 layers)``; on a busy machine it is repeated for some
     seconds. The table's ``unsettled_cells`` counts those that never settled: measure again on a quieter machine.
 
@@ -143,21 +144,19 @@ def calibrate(
     scope = CalibrationScope(
         shapes=tuple(shapes),
         densities=tuple(sorted(densities)),
-        tokens=tuple(tokens),
+        rows=tuple(rows),
         threads=tuple(threads),
         block_rows=block_rows,
     )
-    cells = [
-        (shape, count, used) for shape in scope.shapes for count in scope.tokens for used in scope.threads
-    ]
-    rows: list[dict[str, Any]] = []
+    cells = [(shape, count, used) for shape in scope.shapes for count in scope.rows for used in scope.threads]
+    measured: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="platon-calibrate-") as folder:
         for done, (shape, count, used) in enumerate(cells, start=1):
             paths = _models(Path(folder), shape, scope.densities, block_rows)
-            rows += _measure_cell(paths, shape, count, used, runs)
+            measured += _measure_cell(paths, shape, count, used, runs)
             if progress is not None:
                 progress(done, len(cells), "dense against CSR")
-    return _table(rows, runs, _MASKS[block_rows])
+    return _table(measured, runs, _MASKS[block_rows])
 
 
 def write_cost_table(table: dict[str, Any], path: Path | str) -> Path:
@@ -178,8 +177,6 @@ def _share_in_blocks(baked: "BakedModel", weight: "BakedWeight") -> float:
 
 
 def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
-    from platon_compress.export.kernels.native import selected_kernel
-
     isa = selected_kernel()
     environment = describe_environment(isa=isa)
     content = {
@@ -195,10 +192,10 @@ def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
 
 
 def _measure_cell(
-    paths: dict[float, Path], shape: tuple[int, int], tokens: int, threads: int, runs: int
+    paths: dict[float, Path], shape: tuple[int, int], rows: int, threads: int, runs: int
 ) -> list[dict[str, Any]]:
     """One row per density."""
-    x = np.random.default_rng(0).standard_normal((1, tokens, shape[1]), dtype=np.float32)
+    x = np.random.default_rng(0).standard_normal((1, rows, shape[1]), dtype=np.float32)
     sides = {str(key): _runner(path, x, threads, sparse=key != _DENSE) for key, path in paths.items()}
     samples, settled = _settled_samples(sides, runs)
     densities = [key for key in paths if key != _DENSE]
@@ -208,7 +205,7 @@ def _measure_cell(
             "out": shape[0],
             "in": shape[1],
             "density": density,
-            "tokens": tokens,
+            "rows": rows,
             "threads": threads,
             "dense_seconds": _rounded(min(samples[str(_DENSE)]) / _COPIES),
             "csr_seconds": _rounded(seconds),
@@ -280,10 +277,8 @@ def _model(shape: tuple[int, int], density: float | None, block_rows: int = 1) -
             numpy_helper.from_array(np.ascontiguousarray(a), f"{n}{number}") for n, a in arrays.items()
         ]
         nodes += _dense_nodes(number) if density is None else [_sparse_node(number, shape)]
-        outputs.append(
-            helper.make_tensor_value_info(f"Y{number}", TensorProto.FLOAT, [1, "tokens", shape[0]])
-        )
-    x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [1, "tokens", shape[1]])
+        outputs.append(helper.make_tensor_value_info(f"Y{number}", TensorProto.FLOAT, [1, "rows", shape[0]]))
+    x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [1, "rows", shape[1]])
     graph = helper.make_graph(nodes, "linears", [x], outputs, initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
     return helper.make_model(graph, ir_version=10, opset_imports=opsets)

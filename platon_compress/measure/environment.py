@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import PlatonError
+from platon_compress.library import selected_kernel
 
 __all__ = ["DEFAULT_PACKAGES", "chosen_isa", "describe_environment", "git_state", "usable_cores"]
 
@@ -63,10 +64,8 @@ def describe_environment(
 def chosen_isa() -> str:
     """The kernel set that our library takes here (`PLATON_FORCE_ISA` included); "none" without the library."""
     try:
-        from platon_compress.export.kernels.native import selected_kernel
-
         return selected_kernel()
-    except (PlatonError, OSError):
+    except PlatonError:
         return "none"
 
 

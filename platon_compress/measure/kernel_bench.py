@@ -1,8 +1,8 @@
 """How fast the sparse kernels are by themselves, against what this machine can do at most.
 
-Two rates per row: useful GFLOP/s (2 nnz tokens / seconds), which cannot pass the measured FMA ceiling, and
-effective dense GFLOP/s (2 out in tokens / seconds), what a dense kernel would need to be as fast. The load ceiling
-matters more than the FMA ceiling: a non-zero costs one 32-byte load per 8 tokens and one for its value; in 4x1 blocks
+Two rates per row: useful GFLOP/s (2 nnz rows / seconds), which cannot pass the measured FMA ceiling, and
+effective dense GFLOP/s (2 out in rows / seconds), what a dense kernel would need to be as fast. The load ceiling
+matters more than the FMA ceiling: a non-zero costs one 32-byte load per 8 rows and one for its value; in 4x1 blocks
 four non-zeros share the former.
 Masks are uniformly random with a fixed seed, of single weights or of blocks; packing of the activations is included,
 ONNX Runtime is not. One layer runs over and over, so its weights are as near as the caches allow, nearer than in a
@@ -20,14 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from platon_compress.errors import InputError
-from platon_compress.export.kernels.native import (
-    NativeLinear,
-    NativePool,
-    burn,
-    kernel_names,
-    kernel_supported,
-    selected_kernel,
-)
+from platon_compress.export.kernels.native import NativeLinear, NativePool, burn
+from platon_compress.library import kernel_names, kernel_supported, selected_kernel
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.random_masks import random_mask
 from platon_compress.measure.timing import measure_interleaved
@@ -46,7 +40,7 @@ __all__ = [
     "run_kernel_bench",
 ]
 
-_LANES, _WIDEST = 8, 8  # tokens per vector and vectors per panel, as in kernels.h
+_LANES, _WIDEST = 8, 8  # rows per vector and vectors per panel, as in kernels.h
 _PASS = 3  # vectors that a block is multiplied with at a time
 _BLOCK_ROWS = (1, 4)
 
@@ -77,8 +71,8 @@ class KernelBenchConfig:
     """What :func:`run_kernel_bench` measures: every combination of the first five.
 
     models: "bert-base", or paths of shape files (benchmarks/shapes).
-    densities: shares of non-zeros in (0, 1]; tokens: rows of the activations; threads: pool sizes.
-    blocks: rows that share a mask: 1, single weights, or 4, blocks of 4 outputs by 1 input.
+    densities: shares of non-zeros in (0, 1]; rows: those of the activations; threads: pool sizes.
+    blocks: features that share a mask: 1, single weights, or 4, blocks of 4 outputs by 1 input.
     kernels: kernel sets, empty for the one that a session would take here. Kernel sets and blocks are timed in turn, in
     pairs.
     runs, warmup, pause_seconds: as in :func:`platon_compress.measure.timing.measure_interleaved`.
@@ -86,7 +80,7 @@ class KernelBenchConfig:
 
     models: tuple[str, ...] = ("bert-base",)
     densities: tuple[float, ...] = (0.2, 0.1, 0.05)
-    tokens: tuple[int, ...] = (16, 128)
+    rows: tuple[int, ...] = (16, 128)
     threads: tuple[int, ...] = (1, 2)
     blocks: tuple[int, ...] = (1,)
     kernels: tuple[str, ...] = ()
@@ -96,16 +90,16 @@ class KernelBenchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("models", "densities", "tokens", "threads", "blocks"):
+        for name in ("models", "densities", "rows", "threads", "blocks"):
             if not getattr(self, name):
                 raise InputError(f"nothing to measure: {name} is empty; give at least one")
         for density in self.densities:
             if not 0 < density <= 1:
                 raise InputError(f"densities must lie in (0, 1], got {density}; 0.1 is 90 % zeros")
-        for count in (*self.tokens, *self.threads):
+        for count in (*self.rows, *self.threads):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise InputError(f"tokens and threads must be whole numbers >= 1, got {count!r}")
-        if wrong := [rows for rows in self.blocks if rows not in _BLOCK_ROWS]:
+                raise InputError(f"rows and threads must be whole numbers >= 1, got {count!r}")
+        if wrong := [block for block in self.blocks if block not in _BLOCK_ROWS]:
             raise InputError(f"blocks must be 1 (single weights) or 4 (4x1 blocks), got {wrong[0]!r}")
         for kernel in self.kernels:
             if not kernel_supported(kernel):
@@ -124,7 +118,7 @@ class Ceilings:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRow:
-    """One layer, density, token count, thread count, kernel set and mask. `seconds` are the raw samples."""
+    """One layer, density, row count, thread count, kernel set and mask. `seconds` are the raw samples."""
 
     model: str
     layer: str
@@ -134,7 +128,7 @@ class KernelRow:
     activation: str
     nnz: int
     density: float
-    tokens: int
+    rows: int
     threads: int
     kernel: str
     block_rows: int
@@ -147,13 +141,13 @@ class KernelRow:
 
     @property
     def useful_gflops(self) -> float:
-        """2 nnz tokens per median second, in 1e9."""
-        return 2e-9 * self.nnz * self.tokens / self.median_seconds
+        """2 nnz rows per median second, in 1e9."""
+        return 2e-9 * self.nnz * self.rows / self.median_seconds
 
     @property
     def effective_dense_gflops(self) -> float:
-        """2 out in tokens per median second, in 1e9."""
-        return 2e-9 * self.out_features * self.in_features * self.tokens / self.median_seconds
+        """2 out in rows per median second, in 1e9."""
+        return 2e-9 * self.out_features * self.in_features * self.rows / self.median_seconds
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {
@@ -184,13 +178,13 @@ class KernelReport:
         return stamped("kernels", content)
 
     def block_lines(self) -> list[str]:
-        """What 4x1 blocks gain: a line per density, tokens, threads and kernels, medians of all a model's layers added.
+        """What 4x1 blocks gain: a line per density, rows, threads and kernels, medians of all a model's layers added.
 
         Empty where only one kind of mask was measured.
         """
         totals: dict[str, dict[int, float]] = {}
         for row in self.rows:
-            cell = f"{row.model}, {row.density:.0%} non-zero, {row.tokens} tokens, {row.threads} threads, {row.kernel}"
+            cell = f"{row.model}, {row.density:.0%} non-zero, {row.rows} rows, {row.threads} threads, {row.kernel}"
             sums = totals.setdefault(cell, dict.fromkeys(self.config.blocks, 0.0))
             sums[row.block_rows] += row.count * row.median_seconds
         if len(self.config.blocks) < len(_BLOCK_ROWS):
@@ -220,13 +214,13 @@ def load_shapes(model: str) -> tuple[Shape, ...]:
     return shapes
 
 
-def bytes_loaded(nnz: int, tokens: int, block_rows: int = 1) -> float:
+def bytes_loaded(nnz: int, rows: int, block_rows: int = 1) -> float:
     """Bytes that the vector kernels load into registers for the non-zeros, accumulators left out.
 
-    A panel of w <= 8 groups of 8 tokens costs 32 w bytes of activations, 4 of value and 1 of index per non-zero.
+    A panel of w <= 8 groups of 8 rows costs 32 w bytes of activations, 4 of value and 1 of index per non-zero.
     The rows of a block share activations and index, but the panel is taken in ceil(w / 3) passes, with a value each.
     """
-    groups = -(-tokens // _LANES)
+    groups = -(-rows // _LANES)
     panels = -(-groups // _WIDEST)
     if block_rows == 1:
         return nnz * (32.0 * groups + 5.0 * panels)
@@ -250,25 +244,25 @@ def run_kernel_bench(
     chosen = config or KernelBenchConfig()
     kernels = chosen.kernels or (selected_kernel(),)
     cells = [
-        (model, shape, density, tokens)
+        (model, shape, density, rows)
         for model in chosen.models
         for shape in load_shapes(model)
         for density in chosen.densities
-        for tokens in chosen.tokens
+        for rows in chosen.rows
     ]
-    rows: list[KernelRow] = []
+    measured: list[KernelRow] = []
     for threads in chosen.threads:
         with NativePool(threads) as pool:
-            for model, shape, density, tokens in cells:
-                rows += _measure(chosen, kernels, pool, model, shape, density, tokens)
+            for model, shape, density, rows in cells:
+                measured += _measure(chosen, kernels, pool, model, shape, density, rows)
                 if progress is not None:
                     sides = len(kernels) * len(chosen.blocks)
-                    progress(len(rows) // sides, len(cells) * len(chosen.threads))
+                    progress(len(measured) // sides, len(cells) * len(chosen.threads))
     return KernelReport(
         config=chosen,
         environment=describe_environment(threads=max(chosen.threads), isa=kernels[-1]),
         ceilings=tuple(measure_ceilings(kernel, threads) for kernel in kernels for threads in chosen.threads),
-        rows=tuple(rows),
+        rows=tuple(measured),
     )
 
 
@@ -318,24 +312,24 @@ def _measure(
     model: str,
     shape: Shape,
     density: float,
-    tokens: int,
+    rows: int,
 ) -> Iterator[KernelRow]:
-    layers = {rows: _random_layer(shape, density, rows, config.seed) for rows in config.blocks}
+    layers = {block: _random_layer(shape, density, block, config.seed) for block in config.blocks}
     rng = np.random.default_rng(config.seed)
-    x: npt.NDArray[np.float32] = rng.standard_normal((tokens, shape.in_features)).astype(np.float32)
-    out = np.empty((tokens, shape.out_features), np.float32)
-    sides = {f"{kernel} {rows}": (kernel, rows) for kernel in kernels for rows in config.blocks}
+    x: npt.NDArray[np.float32] = rng.standard_normal((rows, shape.in_features)).astype(np.float32)
+    out = np.empty((rows, shape.out_features), np.float32)
+    sides = {f"{kernel} {block}": (kernel, block) for kernel in kernels for block in config.blocks}
     samples = measure_interleaved(
         {
-            name: lambda kernel=kernel, rows=rows: layers[rows][0].run(x, pool, kernel=kernel, out=out)  # type: ignore[misc]
-            for name, (kernel, rows) in sides.items()
+            name: lambda kernel=kernel, block=block: layers[block][0].run(x, pool, kernel=kernel, out=out)  # type: ignore[misc]
+            for name, (kernel, block) in sides.items()
         },
         runs=config.runs,
         warmup=config.warmup,
         pause_seconds=config.pause_seconds,
     )
-    for name, (kernel, rows) in sides.items():
-        linear, nnz = layers[rows]
+    for name, (kernel, block) in sides.items():
+        linear, nnz = layers[block]
         yield KernelRow(
             model=model,
             layer=shape.layer,
@@ -345,10 +339,10 @@ def _measure(
             activation=shape.activation,
             nnz=nnz,
             density=density,
-            tokens=tokens,
+            rows=rows,
             threads=pool.threads,
             kernel=kernel,
-            block_rows=rows,
+            block_rows=block,
             packed_bytes=linear.packed_bytes,
             seconds=samples[name],
         )

@@ -47,14 +47,14 @@ def ranking_costs(work: Workspace, model: Any) -> dict[str, float] | None:
         scope = CalibrationScope(
             shapes=shapes,
             densities=DEFAULT_DENSITIES,
-            tokens=(config.rows,),
+            rows=(config.rows,),
             threads=(config.used_threads,),
         )
         table = CostTable.from_dict(_calibrate(work, scope), source="measured now")
     else:
         table = CostTable.load(config.cost_table)
     costs = weight_costs(
-        table, shapes, sparsity=section.sparsity, tokens=config.rows, threads=config.used_threads
+        table, shapes, sparsity=section.sparsity, rows=config.rows, threads=config.used_threads
     )
     work.folder.write_json(_COSTS, costs)
     return costs

@@ -2,17 +2,15 @@
 
 Rules:
 
-1. A cell is one (out, in, tokens, threads); the nearest cell in log space answers, never an average of cells.
-2. Farther than 4x in out, in or tokens, or 2x in threads: no answer. A guess is not a measurement.
+1. A cell is one (out, in, rows, threads); the nearest cell in log space answers, never an average of cells.
+2. Farther than 4x in out, in or rows, or 2x in threads: no answer. A guess is not a measurement.
 3. Within a cell CSR seconds are linear in density between two measured ones. Below the smallest density its own
    time holds (an upper bound); above the largest there is no answer.
-4. Seconds are scaled by the work (out * in * tokens) from the cell to the question; the ratio is the cell's.
+4. Seconds are scaled by the work (out * in * rows) from the cell to the question; the ratio is the cell's.
 """
 
 import json
 import math
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError
-from platon_compress.schemas import require_kind
+from platon_compress.library import kernel_names, selected_kernel
+from platon_compress.schemas import SCHEMAS, require_kind
 
 __all__ = ["CostEstimate", "CostRow", "CostTable"]
 
 _SHIPPED = "default_cost_table.json"
 _FARTHEST_SHAPE, _FARTHEST_THREADS = 4.0, 2.0
-_COUNTS = ("out", "in", "tokens", "threads")
+_COUNTS = ("out", "in", "rows", "threads")
 _NUMBERS = ("density", "dense_seconds", "csr_seconds")
 _CURE = "write it again with `platon-compress calibrate`"
 
@@ -38,12 +37,12 @@ Cell = tuple[int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class CostRow:
-    """One measurement: a linear [out_features, in_features] on ``tokens`` rows with ``threads`` threads."""
+    """One measurement: a linear [out_features, in_features] on ``rows`` rows of input with ``threads`` threads."""
 
     out_features: int
     in_features: int
     density: float
-    tokens: int
+    rows: int
     threads: int
     dense_seconds: float
     csr_seconds: float
@@ -51,12 +50,12 @@ class CostRow:
     @property
     def cell(self) -> Cell:
         """What the density varies within."""
-        return self.out_features, self.in_features, self.tokens, self.threads
+        return self.out_features, self.in_features, self.rows, self.threads
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """Expected seconds of one layer, and the measured cell (out, in, tokens, threads) that says so."""
+    """Expected seconds of one layer, and the measured cell (out, in, rows, threads) that says so."""
 
     dense_seconds: float
     csr_seconds: float
@@ -99,6 +98,7 @@ class CostTable:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "shipped") -> "CostTable":
         """Check what calibrate writes and build the table."""
+        data = _renamed(data)
         require_kind(data, "cost-table", f"the cost table {source}", _CURE)
         rows = data.get("rows")
         if not isinstance(rows, Sequence) or isinstance(rows, str) or not rows:
@@ -112,30 +112,30 @@ class CostTable:
         )
 
     def estimate(
-        self, out_features: int, in_features: int, density: float, tokens: int, threads: int
+        self, out_features: int, in_features: int, density: float, rows: int, threads: int
     ) -> CostEstimate | None:
         """The nearest cell's seconds, scaled; None when the table knows nothing near enough."""
-        cell = self._nearest((out_features, in_features, tokens, threads))
+        cell = self._nearest((out_features, in_features, rows, threads))
         if cell is None:
             return None
-        rows = self._cells[cell]
-        densities = [row.density for row in rows]
+        measured = self._cells[cell]
+        densities = [row.density for row in measured]
         if density > densities[-1] * (1 + 1e-9):
             return None
-        work = out_features * in_features * tokens / (cell[0] * cell[1] * cell[2])
-        csr = float(np.interp(density, densities, [row.csr_seconds for row in rows]))
-        dense = float(np.median([row.dense_seconds for row in rows]))
+        work = out_features * in_features * rows / (cell[0] * cell[1] * cell[2])
+        csr = float(np.interp(density, densities, [row.csr_seconds for row in measured]))
+        dense = float(np.median([row.dense_seconds for row in measured]))
         return CostEstimate(dense_seconds=dense * work, csr_seconds=csr * work, cell=cell)
 
     def speedup(
-        self, out_features: int, in_features: int, density: float, tokens: int, threads: int
+        self, out_features: int, in_features: int, density: float, rows: int, threads: int
     ) -> float | None:
         """Expected dense seconds / CSR seconds, or None when the table knows nothing near enough."""
-        found = self.estimate(out_features, in_features, density, tokens, threads)
+        found = self.estimate(out_features, in_features, density, rows, threads)
         return None if found is None else found.speedup
 
     def seconds_per_weight(
-        self, out_features: int, in_features: int, density: float, tokens: int, threads: int
+        self, out_features: int, in_features: int, density: float, rows: int, threads: int
     ) -> float | None:
         """CSR seconds that one weight fewer saves, averaged over the densities that pruning passes through.
 
@@ -144,27 +144,37 @@ class CostTable:
         below high. With a single density t / (density * out * in). None where the table knows nothing near
         enough, or measured no saving.
         """
-        cell = self._nearest((out_features, in_features, tokens, threads))
+        cell = self._nearest((out_features, in_features, rows, threads))
         if cell is None:
             return None
-        rows = self._cells[cell]
-        high, below = rows[-1], rows[:-1]
+        measured = self._cells[cell]
+        high, below = measured[-1], measured[:-1]
         low = next((row for row in below if row.density >= density), below[-1] if below else None)
         seconds, share = high.csr_seconds, high.density
         if low is not None:
             seconds, share = seconds - low.csr_seconds, share - low.density
-        # Per weight only the tokens differ between the cell and the question.
-        cost = seconds / (share * cell[0] * cell[1]) * tokens / cell[2]
+        # Per weight only the rows of the input differ between the cell and the question.
+        cost = seconds / (share * cell[0] * cell[1]) * rows / cell[2]
         return cost if cost > 0 else None
 
-    def missing_isa(self) -> str | None:
-        """The instruction set of the shipped table when this machine lacks it, else None.
+    def unfit(self) -> str | None:
+        """Why the shipped table does not speak for the library of this installation; None when it does.
 
-        A table that the user measured or chose speaks for the target machine, which need not be this one.
+        The library says which kernels it has and takes here, PLATON_FORCE_ISA respected. A table that the user
+        measured or chose speaks for the target machine, which need not be this one.
         """
-        if self.source != "shipped" or self.isa in ("scalar", "unknown"):
+        if self.source != "shipped" or self.isa == "unknown":
             return None
-        return None if _host_has(self.isa) else self.isa
+        try:
+            names, taken = kernel_names(), selected_kernel()
+        except InputError as error:
+            return f"the shipped cost table is for {self.isa} kernels, and here are none: {error}"
+        if self.isa in names and names.index(taken) >= names.index(self.isa):
+            return None
+        return (
+            f"the shipped cost table is for {self.isa} kernels, the library takes {taken} here; "
+            "run `platon-compress calibrate`"
+        )
 
     @cached_property
     def _cells(self) -> dict[Cell, list[CostRow]]:
@@ -185,6 +195,15 @@ class CostTable:
         return None if best is None else best[1]
 
 
+def _renamed(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Schema 1, with the rows of a layer's input still called tokens, as this release writes it."""
+    old = isinstance(data, Mapping) and data.get("kind") == "cost-table" and data.get("schema") == 1
+    if not old or not isinstance(data.get("rows"), list):
+        return data
+    rows = [{"rows": row.get("tokens"), **row} if isinstance(row, Mapping) else row for row in data["rows"]]
+    return {**data, "schema": SCHEMAS["cost-table"], "rows": rows}
+
+
 def _row(row: Any, number: int, source: str) -> CostRow:
     if not isinstance(row, Mapping):
         raise InputError(f"row {number} of the cost table {source} is not an object: {row!r}; {_CURE}")
@@ -203,23 +222,8 @@ def _row(row: Any, number: int, source: str) -> CostRow:
         out_features=row["out"],
         in_features=row["in"],
         density=float(row["density"]),
-        tokens=row["tokens"],
+        rows=row["rows"],
         threads=row["threads"],
         dense_seconds=float(row["dense_seconds"]),
         csr_seconds=float(row["csr_seconds"]),
     )
-
-
-def _host_has(isa: str) -> bool:
-    """Whether this CPU has the flags; True where Linux does not tell."""
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return False
-    if not os.path.exists("/proc/cpuinfo"):
-        return True
-    flags = (
-        Path("/proc/cpuinfo")
-        .read_text(encoding="utf-8", errors="replace")
-        .split("flags", 1)[-1]
-        .split("\n")[0]
-    )
-    return (isa if isa != "avx512" else "avx512f") in flags.split()

@@ -216,8 +216,8 @@ def _csr_refusal(
         return f"{config.force} was forced"
     if config.device == "cuda":
         return "the sparse kernels run on the CPU, the plan is for cuda"
-    if isa := table.missing_isa():
-        return f"the shipped cost table is for {isa}, which this CPU lacks; run `platon-compress calibrate`"
+    if reason := table.unfit():
+        return reason
     if final is None:
         return _unknown(weight, config, table)
     if final.speedup < config.min_speedup:
@@ -228,17 +228,15 @@ def _csr_refusal(
 def _times(estimate: CostEstimate | None) -> str:
     if estimate is None:
         return "unknown times"
-    out_features, in_features, tokens, threads = estimate.cell
-    return (
-        f"{estimate.speedup:.2f}x (table: {out_features}x{in_features}, {tokens} tokens, {threads} threads)"
-    )
+    out_features, in_features, rows, threads = estimate.cell
+    return f"{estimate.speedup:.2f}x (table: {out_features}x{in_features}, {rows} rows, {threads} threads)"
 
 
 def _unknown(weight: _Weight, config: PlanConfig, table: CostTable) -> str:
     out_features, in_features = weight.final_shape
     if table.estimate(out_features, in_features, 0.0, config.rows, config.used_threads) is not None:
         return "it is denser than anything in the cost table"
-    where = f"{out_features}x{in_features} at {config.rows} tokens and {config.used_threads} threads"
+    where = f"{out_features}x{in_features} at {config.rows} rows and {config.used_threads} threads"
     return f"the cost table has nothing near {where}; run `platon-compress calibrate`"
 
 

@@ -9,20 +9,20 @@ __all__ = ["weight_costs"]
 
 
 def weight_costs(
-    table: CostTable, shapes: Iterable[tuple[int, int]], *, sparsity: float, tokens: int, threads: int
+    table: CostTable, shapes: Iterable[tuple[int, int]], *, sparsity: float, rows: int, threads: int
 ) -> dict[str, float]:
     """Seconds per weight of each shape [out, in], keyed "OUTxIN" as `PruneConfig.weight_costs` takes them.
 
-    `tokens` counts the rows of the layer's input (tokens * batch). See `CostTable.seconds_per_weight`.
+    `rows` are those of the layer's input (tokens * batch). See `CostTable.seconds_per_weight`.
     Raises InputError when the table knows no layer near one of the shapes.
     """
     costs = {}
     for out_features, in_features in sorted(set(shapes)):
-        seconds = table.seconds_per_weight(out_features, in_features, 1 - sparsity, tokens, threads)
+        seconds = table.seconds_per_weight(out_features, in_features, 1 - sparsity, rows, threads)
         if seconds is None:
             raise InputError(
                 f"the cost table {table.source} tells no cost per weight of {out_features}x{in_features} with "
-                f"{tokens} tokens and {threads} threads; measure this model's shapes with `platon-compress calibrate`"
+                f"{rows} rows and {threads} threads; measure this model's shapes with `platon-compress calibrate`"
             )
         costs[f"{out_features}x{in_features}"] = seconds
     return costs

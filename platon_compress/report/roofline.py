@@ -50,7 +50,7 @@ def write_roofline(result: Mapping[str, Any], path: str | Path) -> None:
         for row in own:
             style = {"color": colours[_density(row)], "marker": markers[_shape(row)]}
             axes.scatter(_intensity(row), row["useful_gflops"], s=26, alpha=0.85, linewidths=0, **style)
-        _label_tokens(axes, own, slowest / 1.2)
+        _label_rows(axes, own, slowest / 1.2)
     panels[0].set(ylabel="useful GFLOP/s", ylim=(slowest / _BELOW, None))
     figure.legend(handles=_legend(colours, markers), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=120)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _intensity(row: Mapping[str, Any]) -> float:
     """Useful operations per byte loaded."""
-    return 2 * row["nnz"] * row["tokens"] / bytes_loaded(row["nnz"], row["tokens"], row.get("block_rows", 1))
+    return 2 * row["nnz"] * row["rows"] / bytes_loaded(row["nnz"], row["rows"], row.get("block_rows", 1))
 
 
 def _density(row: Mapping[str, Any]) -> float:
@@ -103,11 +103,11 @@ def _draw_roof(axes: "Axes", ceiling: Mapping[str, Any], across: np.ndarray) -> 
     axes.grid(visible=True, alpha=0.3)
 
 
-def _label_tokens(axes: "Axes", rows: Sequence[Mapping[str, Any]], below: float) -> None:
-    """The token count, and blocks if any, under each column of points."""
-    columns = {(row["tokens"], row.get("block_rows", 1)): _intensity(row) for row in rows}
-    for (tokens, block_rows), across in columns.items():
-        text = f"{tokens} tokens" + (f", {block_rows}x1" if block_rows > 1 else "")
+def _label_rows(axes: "Axes", rows: Sequence[Mapping[str, Any]], below: float) -> None:
+    """The row count, and blocks if any, under each column of points."""
+    columns = {(row["rows"], row.get("block_rows", 1)): _intensity(row) for row in rows}
+    for (count, block_rows), across in columns.items():
+        text = f"{count} rows" + (f", {block_rows}x1" if block_rows > 1 else "")
         axes.text(across, below, text, rotation=90, ha="center", va="top", fontsize=8)
 
 

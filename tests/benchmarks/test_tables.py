@@ -40,10 +40,10 @@ def _padding():
 def _kernel():
     def row(density, gflops, **place):
         return {
-            "model": "m", "threads": 2, "tokens": 128, "density": density, "useful_gflops": gflops, **place
+            "model": "m", "threads": 2, "rows": 128, "density": density, "useful_gflops": gflops, **place
         }  # fmt: skip
 
-    rows = [row(0.2, 30), row(0.2, 50), row(0.1, 20), row(0.1, 99, threads=1), row(0.1, 99, tokens=16)]
+    rows = [row(0.2, 30), row(0.2, 50), row(0.1, 20), row(0.1, 99, threads=1), row(0.1, 99, rows=16)]
     return {
         "kind": "kernels",
         "rows": rows,
@@ -63,9 +63,9 @@ def test_memory_is_compared_with_the_first_file():
     assert sentence.endswith("([samples](results/m.json)).")
 
 
-def test_kernels_are_quoted_at_their_most_tokens_and_threads():
+def test_kernels_are_quoted_at_their_most_rows_and_threads():
     (sentence,) = result_sentences({"kernel": _kernel()}, "results")
-    assert "128 tokens, 2 threads, useful GFLOP/s by zeros: 30 to 50 at 80%, 20 to 20 at 90%;" in sentence
+    assert "128 rows, 2 threads, useful GFLOP/s by zeros: 30 to 50 at 80%, 20 to 20 at 90%;" in sentence
     assert "ceiling is 200 ([roofline](results/roofline.png), [samples](results/kernel.json))" in sentence
 
 

@@ -45,7 +45,7 @@ def table():
 
 def test_one_row_per_combination(table):
     made, steps = table
-    assert [(r["out"], r["in"], r["density"], r["tokens"], r["threads"]) for r in made["rows"]] == [
+    assert [(r["out"], r["in"], r["density"], r["rows"], r["threads"]) for r in made["rows"]] == [
         (32, 48, 0.1, 3, 1),
         (32, 48, 0.5, 3, 1),
         (16, 16, 0.1, 3, 1),
@@ -113,9 +113,7 @@ def test_a_cell_that_never_settles_is_marked(monkeypatch):
     samples, settled = module._settled_samples({"a": lambda: None}, 1)
     assert not settled
     assert len(samples["a"]) == 3
-    rows = [
-        {"out": 1, "in": 1, "tokens": 1, "threads": 1, "density": d, "settled": False} for d in (0.1, 0.2)
-    ]
+    rows = [{"out": 1, "in": 1, "rows": 1, "threads": 1, "density": d, "settled": False} for d in (0.1, 0.2)]
     assert module._table(rows, 1, "any")["unsettled_cells"] == 1
 
 
@@ -124,7 +122,7 @@ def test_scope_of_a_model_starts_below_its_sparsest_weight():
     scope = calibration_scope(_baked(((8, 4), 0.12), ((8, 4), 0.25), ((4, 8), 0.2)), config)
     assert scope.shapes == ((4, 8), (8, 4))
     assert scope.densities == (0.1, 0.2, 0.3, 0.5)
-    assert (scope.tokens, scope.threads) == ((128,), (1,))
+    assert (scope.rows, scope.threads) == ((128,), (1,))
 
 
 @pytest.mark.parametrize(("density", "wanted"), [(0.01, DEFAULT_DENSITIES), (0.3, (0.3, 0.5)), (0.9, (0.5,))])

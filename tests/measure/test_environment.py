@@ -43,19 +43,15 @@ def test_cpuinfo_is_parsed():
 
 
 def test_isa_is_the_librarys_choice(monkeypatch):
-    from platon_compress.export.kernels import native
-
-    monkeypatch.setattr(native, "selected_kernel", lambda: "avx2")
+    monkeypatch.setattr(environment, "selected_kernel", lambda: "avx2")
     assert chosen_isa() == "avx2"
 
 
 def test_isa_without_the_library(monkeypatch):
-    from platon_compress.export.kernels import native
-
     def missing():
         raise InputError("the operator library is not built")
 
-    monkeypatch.setattr(native, "selected_kernel", missing)
+    monkeypatch.setattr(environment, "selected_kernel", missing)
     assert chosen_isa() == "none"
 
 

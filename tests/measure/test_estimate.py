@@ -17,11 +17,11 @@ from platon_compress.testing import tiny_transformer
 def table(tmp_path_factory):
     """CSR wins everywhere that the tiny models ask for."""
     rows = [
-        {"out": 32, "in": 32, "density": d, "tokens": 16, "threads": 1, "dense_seconds": 1, "csr_seconds": d}
+        {"out": 32, "in": 32, "density": d, "rows": 16, "threads": 1, "dense_seconds": 1, "csr_seconds": d}
         for d in (0.1, 0.6)
     ]
     path = tmp_path_factory.mktemp("table") / "table.json"
-    path.write_text(json.dumps({"kind": "cost-table", "schema": 1, "rows": rows}))
+    path.write_text(json.dumps({"kind": "cost-table", "schema": 2, "rows": rows}))
     return path
 
 
@@ -119,9 +119,9 @@ def test_unknown_inputs_are_asked_for():
 def test_the_calibrated_table_reaches_past_the_masks(tmp_path, monkeypatch):
     asked = {}
 
-    def calibrate(shapes, densities, tokens, threads):
-        asked.update(shapes=shapes, densities=sorted(densities), tokens=tokens, threads=threads)
-        return {"kind": "cost-table", "schema": 1, "rows": []}
+    def calibrate(shapes, densities, rows, threads):
+        asked.update(shapes=shapes, densities=sorted(densities), rows=rows, threads=threads)
+        return {"kind": "cost-table", "schema": 2, "rows": []}
 
     monkeypatch.setattr("platon_compress.measure.calibrate.calibrate", calibrate)
     from platon_compress.planning import PlanConfig
@@ -129,4 +129,4 @@ def test_the_calibrated_table_reaches_past_the_masks(tmp_path, monkeypatch):
     module._calibrated(tiny_transformer("bert")[0], 0.8, 0.95, PlanConfig(tokens=16, threads=2), tmp_path)
     assert asked["shapes"] == [(32, 32), (32, 64), (64, 32)]
     assert asked["densities"] == pytest.approx([0.04, 0.05, 0.2, 0.24])
-    assert (asked["tokens"], asked["threads"]) == ((16,), (2,))
+    assert (asked["rows"], asked["threads"]) == ((16,), (2,))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.export.kernels.native import kernel_names, kernel_supported
+from platon_compress.library import kernel_names, kernel_supported
 from platon_compress.measure.kernel_bench import (
     KernelBenchConfig,
     bytes_loaded,
@@ -38,7 +38,7 @@ def test_shipped_shapes_are_readable():
 
 def test_rows_hold_raw_samples_and_rates(shape_file):
     config = KernelBenchConfig(
-        models=(shape_file,), densities=(0.5, 1.0), tokens=(3, 9), threads=(1, 2), kernels=ALL_KERNELS, runs=3, warmup=1,
+        models=(shape_file,), densities=(0.5, 1.0), rows=(3, 9), threads=(1, 2), kernels=ALL_KERNELS, runs=3, warmup=1,
         pause_seconds=0,
     )  # fmt: skip
     calls = []
@@ -56,7 +56,7 @@ def test_rows_hold_raw_samples_and_rates(shape_file):
 
 def test_blocks_are_measured_beside_single_weights(shape_file):
     config = KernelBenchConfig(
-        models=(shape_file,), densities=(0.5,), tokens=(9,), threads=(1,), blocks=(1, 4), runs=2, warmup=0,
+        models=(shape_file,), densities=(0.5,), rows=(9,), threads=(1,), blocks=(1, 4), runs=2, warmup=0,
         pause_seconds=0,
     )  # fmt: skip
     calls = []
@@ -64,7 +64,7 @@ def test_blocks_are_measured_beside_single_weights(shape_file):
     single, blocks = report.rows
     (line,) = report.block_lines()
     assert line.endswith(f"{single.median_seconds / blocks.median_seconds:.2f}x")
-    assert f"50% non-zero, 9 tokens, 1 threads, {single.kernel}: 4x1 blocks" in line
+    assert f"50% non-zero, 9 rows, 1 threads, {single.kernel}: 4x1 blocks" in line
     assert replace(report, config=replace(config, blocks=(1,)), rows=(single,)).block_lines() == []
     assert calls == [(1, 1)]
     assert (single.block_rows, blocks.block_rows) == (1, 4)
@@ -91,7 +91,7 @@ def test_bytes_loaded_counts_panels():
     [
         ({"models": ()}, "models is empty"),
         ({"densities": (0.0,)}, r"densities must lie in \(0, 1\], got 0.0"),
-        ({"tokens": (0,)}, "tokens and threads must be whole numbers >= 1, got 0"),
+        ({"rows": (0,)}, "rows and threads must be whole numbers >= 1, got 0"),
         ({"blocks": (2,)}, r"blocks must be 1 \(single weights\) or 4 \(4x1 blocks\), got 2"),
         ({"kernels": ("mmx",)}, "no kernels 'mmx' here"),
     ],

@@ -9,12 +9,12 @@ from platon_compress.planning import CostTable
 from platon_compress.planning import cost as cost_module
 
 
-def _row(out=768, in_=768, tokens=128, threads=2, density=0.1, dense=8e-3, csr=2e-3):
+def _row(out=768, in_=768, rows=128, threads=2, density=0.1, dense=8e-3, csr=2e-3):
     return {
         "out": out,
         "in": in_,
         "density": density,
-        "tokens": tokens,
+        "rows": rows,
         "threads": threads,
         "dense_seconds": dense,
         "csr_seconds": csr,
@@ -24,7 +24,7 @@ def _row(out=768, in_=768, tokens=128, threads=2, density=0.1, dense=8e-3, csr=2
 def _table(*rows, **fields):
     data = {
         "kind": "cost-table",
-        "schema": 1,
+        "schema": 2,
         "cpu": "test",
         "isa": "scalar",
         "onnxruntime": "1.31.1",
@@ -85,8 +85,8 @@ def test_seconds_are_scaled_by_the_work_and_the_ratio_is_not():
     ],
 )
 def test_what_is_too_far_is_unknown(question, known):
-    out_features, in_features, tokens, threads = question
-    found = _table(_row()).speedup(out_features, in_features, 0.1, tokens, threads)
+    out_features, in_features, rows, threads = question
+    found = _table(_row()).speedup(out_features, in_features, 0.1, rows, threads)
     assert (found is not None) == known
 
 
@@ -101,7 +101,7 @@ def test_load_reads_what_calibrate_writes(tmp_path):
         json.dumps(
             {
                 "kind": "cost-table",
-                "schema": 1,
+                "schema": 2,
                 "cpu": "c",
                 "isa": "avx2",
                 "onnxruntime": "1",
@@ -130,24 +130,24 @@ def test_file_that_is_not_json_is_refused(tmp_path):
     [
         ([], "the cost table t holds a list, not a JSON object"),
         (
-            {"kind": "cost-table", "schema": 2, "rows": [_row()]},
-            "has schema 2, this release reads 1 of cost-table; write it again",
+            {"kind": "cost-table", "schema": 9, "rows": [_row()]},
+            "has schema 9, this release reads 2 of cost-table; write it again",
         ),
-        ({"kind": "cost-table", "schema": 1}, "has no rows; write it again"),
-        ({"kind": "cost-table", "schema": 1, "rows": []}, "has no rows"),
-        ({"kind": "cost-table", "schema": 1, "rows": "abc"}, "has no rows"),
-        ({"kind": "cost-table", "schema": 1, "rows": [3]}, "row 0 of the cost table t is not an object: 3"),
+        ({"kind": "cost-table", "schema": 2}, "has no rows; write it again"),
+        ({"kind": "cost-table", "schema": 2, "rows": []}, "has no rows"),
+        ({"kind": "cost-table", "schema": 2, "rows": "abc"}, "has no rows"),
+        ({"kind": "cost-table", "schema": 2, "rows": [3]}, "row 0 of the cost table t is not an object: 3"),
         (
-            {"kind": "cost-table", "schema": 1, "rows": [_row(), _row(out=0)]},
+            {"kind": "cost-table", "schema": 2, "rows": [_row(), _row(out=0)]},
             "row 1 of the cost table t has out = 0, not above 0",
         ),
-        ({"kind": "cost-table", "schema": 1, "rows": [_row(tokens=1.5)]}, "has tokens = 1.5"),
-        ({"kind": "cost-table", "schema": 1, "rows": [_row(threads=True)]}, "has threads = True"),
-        ({"kind": "cost-table", "schema": 1, "rows": [_row(csr="1")]}, "has csr_seconds = '1'"),
-        ({"kind": "cost-table", "schema": 1, "rows": [_row(dense=float("nan"))]}, "has dense_seconds = nan"),
-        ({"kind": "cost-table", "schema": 1, "rows": [_row(density=-0.1)]}, "has density = -0.1"),
-        ({"kind": "cost-table", "schema": 1, "rows": [_row(density=1.5)]}, "has density 1.5, above 1"),
-        ({"kind": "cost-table", "schema": 1, "rows": [{"out": 1}]}, "has in = None"),
+        ({"kind": "cost-table", "schema": 2, "rows": [_row(rows=1.5)]}, "has rows = 1.5"),
+        ({"kind": "cost-table", "schema": 2, "rows": [_row(threads=True)]}, "has threads = True"),
+        ({"kind": "cost-table", "schema": 2, "rows": [_row(csr="1")]}, "has csr_seconds = '1'"),
+        ({"kind": "cost-table", "schema": 2, "rows": [_row(dense=float("nan"))]}, "has dense_seconds = nan"),
+        ({"kind": "cost-table", "schema": 2, "rows": [_row(density=-0.1)]}, "has density = -0.1"),
+        ({"kind": "cost-table", "schema": 2, "rows": [_row(density=1.5)]}, "has density 1.5, above 1"),
+        ({"kind": "cost-table", "schema": 2, "rows": [{"out": 1}]}, "has in = None"),
     ],
 )
 def test_schema(data, message):
@@ -155,12 +155,51 @@ def test_schema(data, message):
         CostTable.from_dict(data, source="t")
 
 
-def test_only_the_shipped_table_asks_for_this_machines_instructions(monkeypatch):
-    monkeypatch.setattr(cost_module, "_host_has", lambda isa: False)
-    data = {"kind": "cost-table", "schema": 1, "isa": "avx2", "rows": [_row()]}
-    assert CostTable.from_dict(data).missing_isa() == "avx2"
-    assert CostTable.from_dict(data, source="mine.json").missing_isa() is None
-    assert CostTable.from_dict({**data, "isa": "scalar"}).missing_isa() is None
+def _library(monkeypatch, *, names=("scalar", "avx2"), taken):
+    monkeypatch.setattr(cost_module, "kernel_names", lambda: names)
+    monkeypatch.setattr(cost_module, "selected_kernel", lambda: taken)
+
+
+SHIPPED = {"kind": "cost-table", "schema": 2, "isa": "avx2", "rows": [_row()]}
+
+
+def test_the_shipped_table_speaks_for_a_library_that_takes_its_kernels_or_better(monkeypatch):
+    _library(monkeypatch, taken="avx2")
+    assert CostTable.from_dict(SHIPPED).unfit() is None
+    _library(monkeypatch, names=("scalar", "avx2", "avx512"), taken="avx512")
+    assert CostTable.from_dict(SHIPPED).unfit() is None
+
+
+def test_a_library_with_other_kernels_is_asked_not_the_processor(monkeypatch):
+    """A build with portable kernels only, on a processor that has AVX2."""
+    _library(monkeypatch, names=("scalar",), taken="scalar")
+    reason = "is for avx2 kernels, the library takes scalar here; run `platon-compress calibrate`"
+    assert CostTable.from_dict(SHIPPED).unfit().endswith(reason)
+    assert CostTable.from_dict(SHIPPED, source="mine.json").unfit() is None
+    assert CostTable.from_dict({**SHIPPED, "isa": "scalar"}).unfit() is None
+
+
+def test_a_forced_kernel_set_counts(monkeypatch):
+    monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
+    assert "the library takes scalar here" in CostTable.from_dict(SHIPPED).unfit()
+
+
+def test_a_library_that_cannot_be_loaded_has_no_kernels(monkeypatch):
+    def missing():
+        raise InputError("it is not built")
+
+    monkeypatch.setattr(cost_module, "selected_kernel", missing)
+    assert CostTable.from_dict(SHIPPED).unfit().endswith("avx2 kernels, and here are none: it is not built")
+
+
+def test_tables_of_the_schema_before_are_read():
+    old = {key if key != "rows" else "tokens": value for key, value in _row().items()}
+    table = CostTable.from_dict({**SHIPPED, "schema": 1, "rows": [old]})
+    assert table.rows == CostTable.from_dict(SHIPPED).rows
+    with pytest.raises(InputError, match="row 0 of the cost table shipped has rows = None"):
+        CostTable.from_dict({**SHIPPED, "schema": 1, "rows": [{"out": 1, "in": 1}]})
+    with pytest.raises(InputError, match="is not an object: 3"):
+        CostTable.from_dict({**SHIPPED, "schema": 1, "rows": [3]})
 
 
 def test_the_shipped_table_fits_the_schema():

@@ -25,7 +25,7 @@ def table(tmp_path):
             "out": 64,
             "in": 64,
             "density": d,
-            "tokens": 16,
+            "rows": 16,
             "threads": 1,
             "dense_seconds": 1.0,
             "csr_seconds": 2 * d,
@@ -35,7 +35,7 @@ def table(tmp_path):
     path = tmp_path / "table.json"
     path.write_text(
         json.dumps(
-            {"kind": "cost-table", "schema": 1, "cpu": "c", "isa": "avx2", "onnxruntime": "1", "rows": rows}
+            {"kind": "cost-table", "schema": 2, "cpu": "c", "isa": "avx2", "onnxruntime": "1", "rows": rows}
         )
     )
     return path
@@ -78,7 +78,7 @@ def test_csr_where_the_table_says_that_it_wins(table):
     assert layer.density == weight.density
     assert layer.expected_speedup == pytest.approx(1 / max(2 * weight.density, 0.2), rel=1e-6)
     assert layer.reason.startswith(
-        f"CSR is expected to be {layer.expected_speedup:.2f}x (table: 64x64, 16 tokens, 1 "
+        f"CSR is expected to be {layer.expected_speedup:.2f}x (table: 64x64, 16 rows, 1 "
     )
     assert f"{layer.density:.1%} of 32x32 is not zero" in layer.reason
 
@@ -100,7 +100,7 @@ def test_the_margin_is_the_configs(table):
 def test_dense_where_the_table_knows_nothing(table):
     layer = plan(_baked(0.1), _config(table, tokens=4096)).layers[0]
     assert layer.form is Form.DENSE
-    assert "nothing near 32x32 at 4096 tokens and 1 threads; run `platon-compress calibrate`" in layer.reason
+    assert "nothing near 32x32 at 4096 rows and 1 threads; run `platon-compress calibrate`" in layer.reason
 
 
 def test_dense_where_the_weight_is_denser_than_the_table(table):
@@ -121,12 +121,12 @@ def test_cuda_never_takes_csr(table):
     assert "the sparse kernels run on the CPU, the plan is for cuda" in layer.reason
 
 
-def test_shipped_table_on_a_cpu_without_its_instructions(monkeypatch):
+def test_shipped_table_beside_a_library_without_its_kernels(monkeypatch):
     assert CostTable.load().isa != "scalar"
-    monkeypatch.setattr(cost_module, "_host_has", lambda isa: False)
+    monkeypatch.setattr(cost_module, "selected_kernel", lambda: "scalar")
     layer = plan(_baked(0.1), PlanConfig(tokens=128, threads=1)).layers[0]
     assert layer.form is Form.DENSE
-    assert "which this CPU lacks; run `platon-compress calibrate`" in layer.reason
+    assert "the library takes scalar here; run `platon-compress calibrate`" in layer.reason
 
 
 @pytest.mark.parametrize("kind", ["heads", "neurons"])

@@ -110,10 +110,10 @@ def test_a_state_of_other_costs_is_refused():
 
 def _table(csr, densities=(0.1, 0.3, 0.5)):
     rows = [
-        {"out": 64, "in": 32, "density": d, "tokens": 16, "threads": 1, "dense_seconds": 1e-3, "csr_seconds": s}
+        {"out": 64, "in": 32, "density": d, "rows": 16, "threads": 1, "dense_seconds": 1e-3, "csr_seconds": s}
         for d, s in zip(densities, csr, strict=True)
     ]  # fmt: skip
-    return CostTable.from_dict({"kind": "cost-table", "schema": 1, "rows": rows})
+    return CostTable.from_dict({"kind": "cost-table", "schema": 2, "rows": rows})
 
 
 def test_the_cost_of_a_weight_is_the_slope_of_the_table():
@@ -121,17 +121,15 @@ def test_the_cost_of_a_weight_is_the_slope_of_the_table():
     assert table.seconds_per_weight(64, 32, 0.1, 16, 1) == pytest.approx(8e-4 / (0.4 * 2048))
     assert table.seconds_per_weight(64, 32, 0.25, 16, 1) == pytest.approx(6e-4 / (0.2 * 2048))
     assert table.seconds_per_weight(64, 32, 0.9, 16, 1) == pytest.approx(6e-4 / (0.2 * 2048))
-    # Another shape near the cell has the cell's cost per weight; twice the tokens cost twice.
+    # Another shape near the cell has the cell's cost per weight; twice the rows cost twice.
     assert table.seconds_per_weight(128, 32, 0.1, 32, 1) == pytest.approx(2 * 8e-4 / (0.4 * 2048))
     assert _table([2e-4], (0.2,)).seconds_per_weight(64, 32, 0.1, 16, 1) == pytest.approx(2e-4 / (0.2 * 2048))
-    assert weight_costs(table, [(64, 32), (64, 32)], sparsity=0.9, tokens=16, threads=1) == {
+    assert weight_costs(table, [(64, 32), (64, 32)], sparsity=0.9, rows=16, threads=1) == {
         "64x32": pytest.approx(8e-4 / (0.4 * 2048))
     }
 
 
 def test_a_table_that_tells_nothing():
-    with pytest.raises(
-        InputError, match=r"tells no cost per weight of 4096x4096 with 16 tokens and 1 threads"
-    ):
-        weight_costs(_table([2e-4, 4e-4, 10e-4]), [(4096, 4096)], sparsity=0.9, tokens=16, threads=1)
+    with pytest.raises(InputError, match=r"tells no cost per weight of 4096x4096 with 16 rows and 1 threads"):
+        weight_costs(_table([2e-4, 4e-4, 10e-4]), [(4096, 4096)], sparsity=0.9, rows=16, threads=1)
     assert _table([4e-4, 4e-4, 4e-4]).seconds_per_weight(64, 32, 0.1, 16, 1) is None

@@ -17,7 +17,7 @@ def result(tmp_path):
     shapes = tmp_path / "tiny.json"
     shapes.write_text(json.dumps({"layers": [{"layer": "one", "out_features": 48, "in_features": 70}]}))
     config = KernelBenchConfig(
-        models=(str(shapes),), densities=(0.5, 0.25), tokens=(9, 16), threads=(1, 2), runs=1, warmup=0
+        models=(str(shapes),), densities=(0.5, 0.25), rows=(9, 16), threads=(1, 2), runs=1, warmup=0
     )
     path = tmp_path / "kernel.json"
     path.write_text(json.dumps(run_kernel_bench(config).to_dict()))
@@ -31,7 +31,7 @@ def test_one_panel_per_thread_count_and_one_point_per_row(result, tmp_path):
     for text in ("avx2, 1 thread", "avx2, 2 threads", "50% zeros", "75% zeros", "48 x 70 (out x in)"):
         isa = json.loads(result.read_text())["ceilings"][0]["kernel"]
         assert f"<!-- {text.replace('avx2', isa)} -->" in drawing
-    assert drawing.count("<!-- 9 tokens -->") == drawing.count("<!-- 16 tokens -->") == 2
+    assert drawing.count("<!-- 9 rows -->") == drawing.count("<!-- 16 rows -->") == 2
     assert drawing.count('id="PathCollection_') == 8
     assert main([str(result), str(tmp_path / "roof.png")]) == 0
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
@@ -49,14 +49,14 @@ def test_a_wrong_file_is_one_line(tmp_path, capsys, content):
 def test_the_committed_result_lies_below_its_own_ceilings(tmp_path):
     content = json.loads(COMMITTED.read_text())
     roofs = {(entry["kernel"], entry["threads"]): entry for entry in content["ceilings"]}
-    assert {(row["tokens"], row["threads"]) for row in content["rows"]} == {
-        (tokens, threads) for tokens in (16, 128) for threads in (1, 2)
+    assert {(row["rows"], row["threads"]) for row in content["rows"]} == {
+        (rows, threads) for rows in (16, 128) for threads in (1, 2)
     }
     for row in content["rows"]:
         roof = roofs[row["kernel"], row["threads"]]
-        useful = 2e-9 * row["nnz"] * row["tokens"] / row["median_seconds"]
+        useful = 2e-9 * row["nnz"] * row["rows"] / row["median_seconds"]
         assert useful == pytest.approx(row["useful_gflops"])
         assert 0 < useful < roof["fma_gflops"]
-        loaded = bytes_loaded(row["nnz"], row["tokens"]) / row["median_seconds"] * 1e-9
+        loaded = bytes_loaded(row["nnz"], row["rows"]) / row["median_seconds"] * 1e-9
         assert loaded < roof["load_gbytes_per_second"]
     assert main([str(COMMITTED), str(tmp_path / "roof.png")]) == 0

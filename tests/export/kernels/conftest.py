@@ -2,7 +2,7 @@
 
 import pytest
 
-from platon_compress.export.kernels.native import kernel_names, kernel_supported
+from platon_compress.library import kernel_names, kernel_supported
 
 
 @pytest.fixture(params=kernel_names())

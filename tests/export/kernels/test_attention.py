@@ -7,9 +7,9 @@ from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import (
     NativePool,
     attend,
-    kernel_supported,
     pack_rows,
 )
+from platon_compress.library import kernel_supported
 
 LAYOUTS = [(), ("input",), ("output",), ("input", "output")]
 EPS = float(np.finfo(np.float32).eps)

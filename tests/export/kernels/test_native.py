@@ -8,11 +8,9 @@ from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import (
     NativeLinear,
     NativePool,
-    kernel_names,
-    kernel_supported,
     pack_rows,
-    selected_kernel,
 )
+from platon_compress.library import kernel_names, kernel_supported, selected_kernel
 
 ACTIVATIONS = {
     "": lambda x: x,

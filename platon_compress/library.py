@@ -1,0 +1,73 @@
+"""The operator library: where it lies, and which kernels it has and takes on this machine.
+
+Needs nothing but Python. What it computes is reached by ONNX Runtime, or by `platon_compress.export.kernels.native`.
+"""
+
+import ctypes
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from platon_compress.errors import InputError
+
+__all__ = ["kernel_names", "kernel_supported", "library_path", "load_library", "selected_kernel"]
+
+_NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
+_CURE = "run `pip install .` again"
+_ERROR_BYTES = 512
+
+
+def library_path() -> Path:
+    """The shared library that holds the `platon` operators.
+
+    Every ONNX Runtime binding loads it by path (`RegisterCustomOpsLibrary` and its like). InputError when this
+    installation was made without it.
+    """
+    path = _folder() / _NAMES.get(sys.platform, "libplaton_ops.so")
+    if not path.is_file():
+        raise InputError(f"the operator library is not built, {path} is missing; {_CURE}")
+    return path
+
+
+@cache
+def load_library() -> ctypes.CDLL:
+    """The library for calls of its plain C functions. InputError when it is missing or cannot be loaded here."""
+    path = library_path()
+    try:
+        library = ctypes.CDLL(str(path))
+        library.platon_kernel_names.restype = ctypes.c_char_p
+        library.platon_kernel_supported.argtypes = [ctypes.c_char_p]
+        library.platon_selected_kernel.restype = ctypes.c_char_p
+        library.platon_selected_kernel.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+    except OSError as error:  # built for another system, cut short, no permission
+        raise InputError(f"the operator library {path} cannot be loaded: {error}; {_CURE}") from error
+    except AttributeError as error:
+        raise InputError(f"the operator library {path} is of another version: {error}; {_CURE}") from error
+    return library
+
+
+def kernel_names() -> tuple[str, ...]:
+    """The compiled kernel sets, slowest first: the one list that dispatch, tests and benchmarks share."""
+    return tuple(load_library().platon_kernel_names().decode().split(","))
+
+
+def kernel_supported(name: str) -> bool:
+    """Whether this processor can run the kernel set."""
+    return bool(load_library().platon_kernel_supported(name.encode()))
+
+
+def selected_kernel() -> str:
+    """The set that a new session takes here, `PLATON_FORCE_ISA` respected; InputError when that is wrong."""
+    error = ctypes.create_string_buffer(_ERROR_BYTES)
+    name = load_library().platon_selected_kernel(error, _ERROR_BYTES).decode()
+    if not name:
+        raise InputError(error.value.decode())
+    return str(name)
+
+
+def _folder() -> Path:
+    """`platon_compress/export/kernels` as it is installed; in a checkout it lies beside the package's folder."""
+    spec = find_spec("platon_compress.export")
+    places = spec.submodule_search_locations if spec else None
+    return Path(next(iter(places))) / "kernels" if places else Path(__file__).parent / "export" / "kernels"
