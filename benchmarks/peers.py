@@ -127,8 +127,8 @@ def find_engines(folder: Path, scratch: Path, config: PeerConfig) -> tuple[dict[
     engines, unavailable = {}, {}
     files = {BASELINE: folder / "dense.onnx", OURS: folder / "compressed.onnx"}
     try:
-        files[_INT8] = _int8_file(folder, scratch)
-    except Exception as error:  # the quantiser raises whatever its graph walk meets
+        files[_INT8] = _int8_file(folder, scratch, config)
+    except InputError as error:
         unavailable[_INT8] = f"{_INT8} not measured: {first_line(error)}"
     for name, model in files.items():
         engines[name] = Engine(name=name, kind="onnxruntime", model=model)
@@ -143,12 +143,15 @@ def find_engines(folder: Path, scratch: Path, config: PeerConfig) -> tuple[dict[
     return engines, unavailable
 
 
-def _int8_file(folder: Path, scratch: Path) -> Path:
+def _int8_file(folder: Path, scratch: Path, config: PeerConfig) -> Path:
     from platon_compress.export.int8 import quantize_int8
 
     if (folder / "dense-int8.onnx").is_file():
         return folder / "dense-int8.onnx"
-    quantize_int8(folder / "dense.onnx", scratch / "dense-int8.onnx")
+    inputs = describe_inputs(open_on(folder / "dense.onnx"))
+    tokens = config.tokens[0] if has_token_axis(inputs) else None
+    feed = make_inputs(inputs, batch=config.batch[0], tokens=tokens, config=read_config(folder))
+    quantize_int8(folder / "dense.onnx", scratch / "dense-int8.onnx", [feed])
     return scratch / "dense-int8.onnx"
 
 

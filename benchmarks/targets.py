@@ -114,7 +114,8 @@ def export_random(
     inputs = _example_inputs(config)
     folder.mkdir(parents=True, exist_ok=True)
     export_onnx(model, folder / "dense.onnx", inputs)
-    quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx")
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", [arrays])
     baked = bake(model, {name: torch.rand_like(p) >= sparsity for name, p in select(model).items()})
     if pruned:
         # As PyTorch's exporter writes it: other engines know no standard Attention.

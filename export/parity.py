@@ -5,7 +5,7 @@ Positions that `attention_mask` hides are not compared: nobody may read them.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError
-from platon_compress.export.session import open_session
+from platon_compress.export.outputs import Batch, Outputs, differences, onnx_outputs, right_answers
 from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
@@ -30,21 +30,22 @@ _COMPRESSED_STOCK = "onnx_compressed_stock"
 
 _METRICS = ("accuracy",)
 
-_Batch = Mapping[str, np.ndarray]
-_Outputs = dict[str, np.ndarray]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
     """rows: one per route against torch pruned, {"pair", "max_abs", "mean_abs", "argmax_agreement"}.
 
     metrics: route -> {metric name: value, "standard_error": its standard error}, over all examples.
+    right: route -> one "1" or "0" per example, in their order, so that two routes can be compared example by example.
+    largest_class: what always answering the most frequent label would reach; None without labels.
     passed: every max_abs is finite and at most atol.
     """
 
     rows: tuple[dict[str, Any], ...]
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     metric: str = "accuracy"
+    right: dict[str, str] = field(default_factory=dict)
+    largest_class: float | None = None
     examples: int
     atol: float
     passed: bool
@@ -55,6 +56,8 @@ class ParityReport:
             "rows": list(self.rows),
             "metrics": self.metrics,
             "metric": self.metric,
+            "right": self.right,
+            "largest_class": self.largest_class,
             "examples": self.examples,
             "atol": self.atol,
             "passed": self.passed,
@@ -68,7 +71,7 @@ def verify(
     converted: "torch.nn.Module",
     onnx_pruned: str | Path,
     onnx_compressed: str | Path,
-    batches: Sequence[_Batch],
+    batches: Sequence[Batch],
     labels: Sequence[np.ndarray] | None = None,
     atol: float = 1e-4,
     min_examples: int = 64,
@@ -84,30 +87,37 @@ def verify(
     """
     examples = _checked_examples(batches, labels, min_examples, metric)
     reference = _torch_outputs(pruned, batches)
-    routes: dict[str, list[_Outputs]] = {REFERENCE: reference}
+    routes: dict[str, list[Outputs]] = {REFERENCE: reference}
     same = _same_computation(pruned, converted)
     routes[_CONVERTED] = reference if same else _torch_outputs(converted, batches)
-    routes[_ONNX_PRUNED] = _onnx_outputs(onnx_pruned, batches, use_library=False)
-    routes[_COMPRESSED] = _onnx_outputs(onnx_compressed, batches, use_library=True)
-    routes[_COMPRESSED_STOCK] = _onnx_outputs(onnx_compressed, batches, use_library=False)
+    routes[_ONNX_PRUNED] = onnx_outputs(onnx_pruned, batches, use_library=False)
+    routes[_COMPRESSED] = onnx_outputs(onnx_compressed, batches, use_library=True)
+    routes[_COMPRESSED_STOCK] = onnx_outputs(onnx_compressed, batches, use_library=False)
     rows: tuple[dict[str, Any], ...] = tuple(
-        {"pair": f"{REFERENCE} vs {name}", **_difference(reference, outputs, batches)}
+        {"pair": f"{REFERENCE} vs {name}", **differences(reference, outputs, batches)}
         for name, outputs in routes.items()
         if name != REFERENCE
     )
-    metrics = {}
+    right: dict[str, np.ndarray] = {}
     if labels is not None:
         for name, path in (extra_onnx or {}).items():
-            routes[name] = _onnx_outputs(path, batches, use_library=False)
-        metrics = {name: _accuracy(outputs, labels) for name, outputs in routes.items()}
+            routes[name] = onnx_outputs(path, batches, use_library=False)
+        right = {name: right_answers(outputs, labels) for name, outputs in routes.items()}
     passed = all(math.isfinite(row["max_abs"]) and row["max_abs"] <= atol for row in rows)
     return ParityReport(
-        rows=rows, metrics=metrics, metric=metric, examples=examples, atol=atol, passed=passed
+        rows=rows,
+        metrics={name: _accuracy(hits) for name, hits in right.items()},
+        metric=metric,
+        right={name: "".join("1" if hit else "0" for hit in hits) for name, hits in right.items()},
+        largest_class=None if labels is None else _largest_class(labels),
+        examples=examples,
+        atol=atol,
+        passed=passed,
     )
 
 
 def _checked_examples(
-    batches: Sequence[_Batch], labels: Sequence[np.ndarray] | None, min_examples: int, metric: str
+    batches: Sequence[Batch], labels: Sequence[np.ndarray] | None, min_examples: int, metric: str
 ) -> int:
     """Number of examples in `batches`."""
     if metric not in _METRICS:
@@ -123,7 +133,7 @@ def _checked_examples(
     return sum(sizes)
 
 
-def _torch_outputs(module: "torch.nn.Module", batches: Sequence[_Batch]) -> list[_Outputs]:
+def _torch_outputs(module: "torch.nn.Module", batches: Sequence[Batch]) -> list[Outputs]:
     """Tensor outputs of a torch model in eval mode, per batch; its mode is restored."""
     import torch
 
@@ -168,7 +178,7 @@ def _settings(model: "torch.nn.Module") -> list[tuple[str, type, dict[str, Any]]
     ]
 
 
-def _torch_batch(module: "torch.nn.Module", batch: _Batch, device: Any) -> _Outputs:
+def _torch_batch(module: "torch.nn.Module", batch: Batch, device: Any) -> Outputs:
     import torch
 
     inputs = {name: torch.as_tensor(value).to(device) for name, value in batch.items()}
@@ -176,72 +186,13 @@ def _torch_batch(module: "torch.nn.Module", batch: _Batch, device: Any) -> _Outp
     return {k: v.cpu().numpy() for k, v in result.items() if isinstance(v, torch.Tensor)}
 
 
-def _onnx_outputs(path: str | Path, batches: Sequence[_Batch], *, use_library: bool) -> list[_Outputs]:
-    """Outputs of an ONNX file, per batch. Inputs that the exported graph does not read are left out."""
-    session = open_session(path, use_library=use_library)
-    needed = [value.name for value in session.get_inputs()]
-    names = [value.name for value in session.get_outputs()]
-    missing = [name for name in needed if batches and name not in batches[0]]
-    if missing:
-        raise InputError(f"{Path(path).name} needs the inputs {missing}, got {sorted(batches[0])}; add them")
-    return [
-        dict(zip(names, session.run(None, {n: np.ascontiguousarray(b[n]) for n in needed}), strict=True))
-        for b in batches
-    ]
-
-
-def _difference(
-    reference: Sequence[_Outputs], outputs: Sequence[_Outputs], batches: Sequence[_Batch]
-) -> dict[str, float]:
-    """Largest and mean absolute difference over all outputs; agreement of the first output's argmax."""
-    largest, total, count = 0.0, 0.0, 0
-    agree, decisions = 0, 0
-    for first, (a, b) in _pairs(reference, outputs, batches):
-        gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        largest = max(largest, float(gap.max(initial=0.0))) if np.isfinite(gap).all() else math.inf
-        total, count = total + float(gap.sum()), count + gap.size
-        if first:
-            same = a.argmax(axis=-1) == b.argmax(axis=-1)
-            agree, decisions = agree + int(same.sum()), decisions + same.size
-    return {
-        "max_abs": largest,
-        "mean_abs": total / max(count, 1),
-        "argmax_agreement": agree / max(decisions, 1),
-    }
-
-
-def _pairs(
-    reference: Sequence[_Outputs], outputs: Sequence[_Outputs], batches: Sequence[_Batch]
-) -> Iterator[tuple[bool, tuple[np.ndarray, np.ndarray]]]:
-    """(is the first output, (reference array, other array)) with hidden positions removed."""
-    for wanted, got, batch in zip(reference, outputs, batches, strict=True):
-        common = [name for name in wanted if name in got]
-        if not common:
-            raise InputError(
-                f"the routes share no output, got {sorted(got)} against {sorted(wanted)}; export again"
-            )
-        for position, name in enumerate(common):
-            if wanted[name].shape != got[name].shape:
-                raise InputError(
-                    f"output {name} has shape {got[name].shape}, torch gives {wanted[name].shape}; export again"
-                )
-            yield position == 0, (_visible(wanted[name], batch), _visible(got[name], batch))
-
-
-def _visible(array: np.ndarray, batch: _Batch) -> np.ndarray:
-    """Rows [tokens, ...] of a per-token output that the mask lets through; other outputs as they are."""
-    mask = batch.get("attention_mask")
-    if mask is None or array.ndim < 3 or array.shape[:2] != mask.shape:
-        return array
-    return array[mask.astype(bool)]
-
-
-def _accuracy(outputs: Sequence[_Outputs], labels: Sequence[np.ndarray]) -> dict[str, float]:
-    """Share of right argmax decisions of the first output, with its binomial standard error."""
-    hits = [
-        next(iter(out.values())).argmax(axis=-1) == np.asarray(part)
-        for out, part in zip(outputs, labels, strict=True)
-    ]
-    right = np.concatenate(hits)
+def _accuracy(right: np.ndarray) -> dict[str, float]:
+    """Share of right answers, with its binomial standard error."""
     value = float(right.mean())
     return {"accuracy": value, "standard_error": math.sqrt(value * (1 - value) / right.size)}
+
+
+def _largest_class(labels: Sequence[np.ndarray]) -> float:
+    """What always answering the most frequent label would reach."""
+    _, counts = np.unique(np.concatenate([np.ravel(part) for part in labels]), return_counts=True)
+    return float(counts.max() / counts.sum())

@@ -8,9 +8,10 @@ was taken, so that any statistic can be computed again.
     config          see config.py
     unavailable     null, or why nothing was measured (for example: no CUDA provider)
     baseline        "dense", or "pruned" where the folder holds no dense.onnx (same kernels, same speed)
-    variants        name -> {file, made_here, unavailable, size, native_kernel, executed_nodes, inputs}
+    variants        name -> {file, made_here, unavailable, size, native_kernel, executed_nodes, inputs, quantisation}
                     size: see size.py; native_kernel: true/false = sparse linears ran in our
                     kernel / were replaced by dense operators, null = the file holds none;
+                    quantisation: the int8 settings tried and the one taken, see export/int8.py; null elsewhere;
                     executed_nodes: provider -> operator -> count, from ONNX Runtime's profile of one run
     settings        list of {batch, tokens, samples, ratios}; tokens is null for inputs of fixed size
       samples       name -> {load_seconds: [...], first_seconds: [...], session_bytes: [...], peak_bytes: [...],
@@ -58,6 +59,7 @@ class VariantReport:
     native_kernel: bool | None = None
     executed_nodes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     inputs: tuple[Mapping[str, Any], ...] = ()
+    quantisation: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"inputs": [dict(entry) for entry in self.inputs]}

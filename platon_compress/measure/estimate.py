@@ -199,17 +199,13 @@ def _dense_files(
     from platon_compress.export.int8 import quantize_int8
     from platon_compress.export.torch_export import export_onnx
 
-    dense = folder / f"{_DENSE}.onnx"
+    dense, int8 = folder / f"{_DENSE}.onnx", folder / f"{_INT8}.onnx"
     export_onnx(model, dense, inputs)
     try:
-        int8 = quantize_int8(dense, folder / f"{_INT8}.onnx")
-        open_session(int8)
-    except (
-        Exception
-    ) as error:  # the quantiser raises whatever its graph walk meets, and may write a broken file
-        reason = first_line(error)
-        return {_DENSE: dense}, (f"dense int8 could not be made: {reason}",)
-    return {_DENSE: dense, _INT8: Path(int8)}, ()
+        choice = quantize_int8(dense, int8, [{name: value.numpy() for name, value in inputs.items()}])
+    except InputError as error:
+        return {_DENSE: dense}, (first_line(error),)
+    return {_DENSE: dense, _INT8: int8}, (f"dense int8: {choice.setting}, by {choice.chosen_by}",)
 
 
 def _calibrated(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from platon_compress.errors import InputError, PlatonError, first_line
+from platon_compress.errors import InputError, first_line
 from platon_compress.measure.bench_report import (
     VARIANTS,
     BenchReport,
@@ -90,7 +90,7 @@ def run_benchmark(
     found = _find(folder, config.variants)
     baseline = "dense" if "dense" in found else "pruned"
     environment = describe_environment(threads=config.threads)
-    with _int8(found, baseline) as (paths, missing):
+    with _int8(found, baseline, config) as (paths, missing):
         try:
             sessions = {n: open_on(p, threads=config.threads, device=config.device) for n, p in paths.items()}
         except DeviceUnavailableError as error:
@@ -136,7 +136,9 @@ def _find(folder: Path, wanted: Collection[str] | None) -> dict[str, Path]:
 
 
 @contextmanager
-def _int8(found: Mapping[str, Path], baseline: str) -> Iterator[tuple[dict[str, Path], dict[str, str]]]:
+def _int8(
+    found: Mapping[str, Path], baseline: str, config: BenchConfig
+) -> Iterator[tuple[dict[str, Path], dict[str, str]]]:
     """The files to measure, int8 made where it is absent; and what cannot be measured, with the reason."""
     missing = (
         {} if baseline == "pruned" or "pruned" in found else {"pruned": "the folder holds no pruned.onnx"}
@@ -147,25 +149,25 @@ def _int8(found: Mapping[str, Path], baseline: str) -> Iterator[tuple[dict[str, 
         yield _ordered(found), missing
         return
     with tempfile.TemporaryDirectory(prefix="platon-int8-") as folder:
+        made = {}
+        load_onnx(found[baseline])  # a broken file is the caller's error, not a quantiser that failed
         try:
-            made = {"dense_int8": _quantize(found[baseline], Path(folder) / VARIANTS["dense_int8"])}
-        except PlatonError:
-            raise
-        except Exception as error:  # the quantiser raises whatever its graph walk meets
-            made = {}
-            missing["dense_int8"] = f"{found[baseline].name} could not be quantised: {first_line(error)}"
+            made["dense_int8"] = _quantize(found[baseline], Path(folder) / VARIANTS["dense_int8"], config)
+        except InputError as error:
+            missing["dense_int8"] = first_line(error)
         yield _ordered({**found, **made}), missing
 
 
-def _quantize(dense: Path, target: Path) -> Path:
+def _quantize(dense: Path, target: Path, config: BenchConfig) -> Path:
+    """Chosen by closeness to dense on the inputs of the first setting: a folder of files has no labels."""
     from platon_compress.export.int8 import quantize_int8
 
-    load_onnx(dense)  # a broken file is the caller's error, not a quantiser that failed
-    quantize_int8(dense, target)
-    try:
-        open_on(target, threads=1)
-    except InputError as error:  # the quantiser may write what ONNX Runtime then refuses
-        raise RuntimeError(str(error)) from error
+    inputs = describe_inputs(open_on(dense, threads=config.threads))
+    tokens = config.tokens[0] if has_token_axis(inputs) else None
+    feed = make_inputs(
+        inputs, batch=config.batch[0], tokens=tokens, seed=config.seed, config=read_config(dense.parent)
+    )
+    quantize_int8(dense, target, [feed])
     return target
 
 
@@ -266,7 +268,15 @@ def _variant(work: _Plan, name: str, found: Mapping[str, Path]) -> VariantReport
 
 
 def _sized(path: Path, found: Mapping[str, Path]) -> VariantReport:
-    return VariantReport(file=path.name, made_here=path not in found.values(), size=measure_size(path))
+    from platon_compress.export.int8 import read_int8_choice
+
+    choice = read_int8_choice(path) if path.name == VARIANTS["dense_int8"] else None
+    return VariantReport(
+        file=path.name,
+        made_here=path not in found.values(),
+        size=measure_size(path),
+        quantisation=None if choice is None else choice.to_dict(),
+    )
 
 
 def _holds_sparse_linears(path: Path) -> bool:

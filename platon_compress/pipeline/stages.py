@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import CheckFailedError
+from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import new_folder
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
@@ -170,14 +170,19 @@ def _export(work: Workspace) -> dict[str, Any]:
             # Padding removal is for the file that ships; dense and pruned stay what users have today.
             chosen = replace(config, remove_padding=section.remove_padding and name == "compressed")
             results[name] = export_onnx(model, folder / f"{name}.onnx", inputs, chosen).to_dict()
-        quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx")
+        batches, labels = _verification(work)
+        try:
+            int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", batches, labels).to_dict()
+        except InputError as error:
+            int8 = {"unavailable": str(error)}
+            work.reporter.warn(str(error))
         _save_config(work.checkpoint, folder)
     for name, result in results.items():
         result["path"] = f"onnx/{name}.onnx"
         work.reporter.say(f"  {work.folder.onnx / name}.onnx  {result['size_bytes'] / 1e6:.2f} MB")
         for skipped, reason in result["skipped"]:
             work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
-    return results
+    return {**results, "dense_int8": int8}
 
 
 def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
@@ -194,7 +199,8 @@ def _verify(work: Workspace) -> dict[str, Any]:
     section = work.recipe.verify
     onnx = work.folder.onnx
     real = work.recipe.data is not None
-    batches, labels = _real_batches(work) if real else (_synthetic(work), None)
+    batches, labels = _verification(work)
+    rivals = {"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"}
     with work.reporter.working("  parity and metric"):
         report = verify(
             pruned=work.baked.model,
@@ -205,7 +211,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
             labels=labels,
             atol=section.atol,
             min_examples=section.examples,
-            extra_onnx={"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"},
+            extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
         )
     result = {**report.to_dict(), "inputs": "validation data" if real else "random inputs"}
     work.folder.write_json("parity.json", result)
@@ -221,7 +227,10 @@ def _verify(work: Workspace) -> dict[str, Any]:
     return {"passed": True, "max_abs": worst, "examples": report.examples}
 
 
-def _real_batches(work: Workspace) -> tuple[list[Any], list[Any]]:
+def _verification(work: Workspace) -> tuple[list[Any], list[Any] | None]:
+    """Batches and labels of the validation data; without data random inputs, and no labels."""
+    if work.recipe.data is None:
+        return _synthetic(work), None
     pairs = list(numpy_batches(work.validation, work.checkpoint.processor, _BATCH))
     return [batch for batch, _ in pairs], [labels for _, labels in pairs]
 

@@ -90,10 +90,10 @@ def test_a_quantiser_that_fails_is_a_note(monkeypatch, table):
     def fail(*_args):
         raise RuntimeError("no such thing\nmore")
 
-    monkeypatch.setattr("platon_compress.export.int8.quantize_int8", fail)
+    monkeypatch.setattr("platon_compress.export.int8._quantize", fail)
     made = estimate(tiny_transformer("bert")[0], [0.9], tokens=8, threads=1, runs=2, cost_table=table)
     assert [row.name for row in made.rows] == ["dense", "sparsity_0.9"]
-    assert made.notes == ("dense int8 could not be made: no such thing",)
+    assert made.notes == ("dense.onnx could not be quantised: no such thing; leave dense int8 out",)
 
 
 @pytest.mark.parametrize(
