@@ -1,14 +1,20 @@
 """Keeps a finished run's measurement as a committed result, with its accuracy beside the times.
 
-python benchmarks/keep_run.py runs/demo demo "ViT on digits (demo)" benchmarks/results
+    python benchmarks/keep_run.py
+    python benchmarks/keep_run.py runs/mine --name minilm-sst2-90 --title "MiniLM-L6, SST-2 slice" -o benchmarks/results
+
+Without a run: the demo's, runs/demo.
 """
 
+import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, PlatonError
+from study import RESULTS, add_output, run_study, study_parser
+
+from platon_compress.errors import InputError
 from platon_compress.files import read_json
 from platon_compress.measure.result_files import save_result
 
@@ -17,7 +23,9 @@ __all__ = ["keep_run", "main"]
 _ROUTES = {"dense": "dense", "dense_int8": "dense_int8", "compressed": "onnx_compressed"}
 
 
-def keep_run(run: str | Path, name: str, title: str, folder: str | Path) -> Path:
+def keep_run(
+    run: str | Path, name: str, title: str, folder: str | Path, *, allow_changed_tree: bool = False
+) -> Path:
     """Write `folder/name.json` from a run's benchmark.json, parity.json and state.json.
 
     Raises InputError when the run is unfinished, CheckFailedError when it was measured from a changed checkout.
@@ -39,20 +47,27 @@ def keep_run(run: str | Path, name: str, title: str, folder: str | Path) -> Path
         masks=masks,
         sparsity=stages["bake"]["result"]["sparsity"],
         verdict=stages["report"]["result"]["verdict"],
+        allow_changed_tree=allow_changed_tree,
     )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line above; exit status as everywhere."""
-    if len(arguments) != 4:
-        sys.stderr.write("usage: keep_run RUN_FOLDER NAME TITLE RESULTS_FOLDER\n")
-        return 2
-    try:
-        sys.stdout.write(f"{keep_run(*arguments)}\n")
-    except PlatonError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    """The command line above."""
+    parser = study_parser(__doc__, threads=False)
+    add_output(parser, "demo")
+    parser.add_argument(
+        "run", nargs="?", type=Path, default=Path("runs/demo"), help="folder of a finished run"
+    )
+    parser.add_argument("--title", default="ViT, 5.3M, digits (demo)", help="what it is called in the tables")
+    return run_study(_keep, parser, arguments)
+
+
+def _keep(options: argparse.Namespace) -> Iterator[str]:
+    committed = options.output.resolve() == RESULTS
+    path = keep_run(
+        options.run, options.name, options.title, options.output, allow_changed_tree=not committed
+    )
+    yield f"written: {path}"
 
 
 def _accuracy(parity: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:

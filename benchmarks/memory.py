@@ -1,8 +1,9 @@
 """Memory and load time of whole processes: one that serves a model, and several side by side.
 
-    python benchmarks/memory.py BASELINE CANDIDATE... [--workers 4] [--tokens 128] [--json]
-        [-o benchmarks/results --name NAME --title TITLE --sparsity 0.9]
+    python benchmarks/memory.py
+    python benchmarks/memory.py DENSE.onnx COMPRESSED.onnx... --title "My model" --sparsity 0.9 --name memory-mine
 
+Without files: BERT-base with random masks, of the study targets.py, dense and 90 % sparse.
 Everything is read from outside (/proc), for whole processes, Python and ONNX Runtime included: peak = the highest
 resident memory since the process began; workers = the sum of proportional sets (shared pages counted once) while all
 of them are loaded and have run once. Files take turns, round by round, so that load times are paired. Linux only.
@@ -20,16 +21,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from platon_compress.errors import InputError, PlatonError
+from study import MODELS, add_output, keep, run_study, study_parser, watched
+from targets import export_random, random_stem, target_named
+
+from platon_compress.errors import InputError
 from platon_compress.measure.environment import describe_environment
-from platon_compress.measure.result_files import save_result
-from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on, read_config
 from platon_compress.measure.timing import compare
+from platon_compress.progress import Progress, silent
 from platon_compress.schemas import stamped
 
 __all__ = ["KIND", "MemoryConfig", "ProcessMemory", "main", "measure_memory", "memory_report", "status_bytes"]
 
 KIND = "memory"
+_CHILD = Path(__file__).parent / "engines" / "serve.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,7 @@ _SAMPLED = ("peak_bytes", "resident_bytes", "load_seconds", "workers_bytes")
 
 
 def measure_memory(
-    paths: Sequence[str | Path], config: MemoryConfig | None = None
+    paths: Sequence[str | Path], config: MemoryConfig | None = None, progress: Progress = silent
 ) -> tuple[ProcessMemory, ...]:
     """Start every file's process in turn, `repeats` times, then groups of workers. InputError when one fails."""
     config = config or MemoryConfig()
@@ -79,7 +83,8 @@ def measure_memory(
     rounds = [(1, _sample_alone)] * config.repeats + [
         (config.workers, _sample_workers)
     ] * config.worker_repeats
-    for count, sample in rounds:
+    for done, (count, sample) in enumerate(rounds):
+        progress(done, len(rounds), f"{count} at once")
         for path, kept in zip(paths, samples, strict=True):
             with _processes(count, _request(path, config)) as loaded:
                 for name, value in sample(loaded):
@@ -137,7 +142,7 @@ class _Loaded:
 @contextlib.contextmanager
 def _processes(count: int, request: str) -> Iterator[list[_Loaded]]:
     """`count` processes that have loaded the model and run it once; they end with the context."""
-    command = [sys.executable, __file__, "--serve", request]
+    command = [sys.executable, str(_CHILD), request]
     children: list[subprocess.Popen[str]] = []
     try:
         for _ in range(count):
@@ -185,29 +190,6 @@ def _kilobytes(path: Path, key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
-def _serve(request: str) -> None:
-    """Child: load, run once, say so, wait until the parent closes the pipe."""
-    import time
-
-    import platon_compress.export.session  # noqa: F401  # imports are not the model's load time
-
-    settings = json.loads(request)
-    path = Path(settings["path"])
-    start = time.perf_counter()
-    session = open_on(path, threads=settings["threads"])
-    load_seconds = time.perf_counter() - start
-    feed = make_inputs(
-        describe_inputs(session),
-        batch=settings["batch"],
-        tokens=settings["tokens"],
-        config=read_config(path.parent),
-    )
-    session.run(None, feed)
-    sys.stdout.write(f"{load_seconds}\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-
-
 def _lines(results: Sequence[ProcessMemory], workers: int) -> Iterator[str]:
     for result in results:
         found, share = result.medians(), _shares(results[0], result)
@@ -220,53 +202,38 @@ def _lines(results: Sequence[ProcessMemory], workers: int) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line above; exit 2 on bad input."""
-    options = _parse(arguments)
-    if options.serve is not None:
-        _serve(options.serve)
-        return 0
-    try:
-        text = _measured(options)
-    except PlatonError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    sys.stdout.write(f"{text}\n")
-    return 0
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="memory.py")
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    """The command line above."""
+    parser = study_parser(__doc__)
+    parser.set_defaults(threads=MemoryConfig().threads)
+    add_output(parser, None)
+    parser.add_argument("files", nargs="*", type=Path, help="the dense .onnx file, then others")
     for name, default in asdict(MemoryConfig()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("-o", "--output", type=Path, help="folder of committed results")
-    parser.add_argument("--name", default=KIND, help="the result file's stem")
-    parser.add_argument("--title", default="")
+        if name != "threads":
+            parser.add_argument(
+                f"--{name.replace('_', '-')}", type=int, default=default, help=f"default {default}"
+            )
+    parser.add_argument("--name", default=None, help="the result file's stem")
+    parser.add_argument("--title", default="", help="what the model is called in the table")
     parser.add_argument("--sparsity", type=float, default=None)
-    parser.add_argument("--allow-changed-tree", action="store_true")
-    return parser.parse_args(arguments)
+    return run_study(_measured, parser, arguments)
 
 
-def _measured(options: argparse.Namespace) -> str:
-    """Measure, save where asked, and say it."""
-    if not options.files:
-        raise InputError("no files to measure; give the dense .onnx file and then others")
+def _measured(options: argparse.Namespace) -> Iterator[str]:
+    """Measure, say it, save it."""
     config = MemoryConfig(**{name: getattr(options, name) for name in asdict(MemoryConfig())})
-    results = measure_memory(options.files, config)
-    report = memory_report(results, config)
-    if options.output is not None:
-        save_result(
-            options.output,
-            options.name,
-            report,
-            title=options.title,
-            masks="random",
-            sparsity=options.sparsity,
-            allow_changed_tree=options.allow_changed_tree,
+    files, title, sparsity, name = options.files, options.title, options.sparsity, options.name or KIND
+    if not files:
+        stem, target, sparsity = random_stem("bert-base", 0.9), target_named("bert-base"), 0.9
+        folder = export_random(target, sparsity, MODELS / stem)
+        files, title, name = (
+            [folder / "dense.onnx", folder / "compressed.onnx"],
+            target.title,
+            f"{KIND}-{stem}",
         )
-    return json.dumps(report, indent=1) if options.json else "\n".join(_lines(results, config.workers))
+    with watched("memory") as progress:
+        results = measure_memory(files, config, progress)
+    yield from _lines(results, config.workers)
+    yield keep(options, memory_report(results, config), title=title, sparsity=sparsity, name=name)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Where the time of one inference goes, by operator, from ONNX Runtime's own profile.
 
-    python benchmarks/node_profile.py FILE... [--tokens 128] [--batch 1] [--threads 1] [--runs 20]
+    python benchmarks/node_profile.py
+    python benchmarks/node_profile.py MODEL.onnx... --tokens 128 --batch 1 --threads 1
 
+Without files: MiniLM-L6 with random masks, of the study targets.py, dense and 90 % sparse.
 A profile costs time itself (a few microseconds per node): it says where the time goes, not how long a run takes.
 """
 
@@ -16,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, PlatonError
+from study import MODELS, run_study, study_parser
+from targets import export_random, random_stem, target_named
+
+from platon_compress.errors import InputError
 from platon_compress.measure.sessions import describe_inputs, make_inputs, read_config
 
 __all__ = ["NodeProfile", "main", "profile_nodes"]
@@ -95,21 +100,26 @@ def _events(path: Path, batch: int, tokens: int | None, threads: int | None, run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line above."""
-    parser = argparse.ArgumentParser(prog="node_profile")
-    parser.add_argument("files", nargs="+", type=Path)
+    """The command line above; prints, and writes nothing but the models it needs."""
+    parser = study_parser(__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="ONNX files")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--runs", type=int, default=20)
-    options = vars(parser.parse_args(arguments))
-    try:
-        for path in options.pop("files"):
-            sys.stdout.write("\n".join([str(path), *profile_nodes(path, **options).lines(), ""]))
-    except PlatonError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    return run_study(_profile, parser, arguments)
+
+
+def _profile(options: argparse.Namespace) -> Iterator[str]:
+    files = options.files
+    if not files:
+        folder = export_random(target_named("minilm-l6"), 0.9, MODELS / random_stem("minilm-l6", 0.9))
+        files = [folder / "dense.onnx", folder / "compressed.onnx"]
+    for path in files:
+        profile = profile_nodes(
+            path, batch=options.batch, tokens=options.tokens, threads=options.threads, runs=options.runs
+        )
+        yield str(path)
+        yield from profile.lines()
 
 
 if __name__ == "__main__":

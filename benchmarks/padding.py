@@ -1,7 +1,9 @@
 """Padding removal against its alternatives, on a real distribution of lengths.
 
-    python benchmarks/padding.py -o benchmarks/results --name padding-sst2
-        --texts dev.tsv --column sentence --tokenizer FOLDER [--model minilm-l6] [--sparsity 0.9] [--batch 8]
+    python benchmarks/padding.py
+    python benchmarks/padding.py --name padding-sst2 --texts dev.tsv --column sentence --tokenizer FOLDER
+
+Without texts: the token counts that a committed result holds (128 texts of SST-2's dev set).
 
 Sides: every given file on batches in their original order, padded to the longest of each batch; and the same
 on batches of sorted lengths ("bucketed"), the usual way to waste less. Interleaved, one pass over all batches
@@ -15,20 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from targets import TARGETS, UNPADDED, export_random, target_named
+from study import MODELS, RESULTS, add_output, keep, run_study, study_parser, watched
+from targets import TARGETS, UNPADDED, export_random, random_stem, target_named
 from text_lengths import read_texts, token_lengths
 
-from platon_compress.errors import InputError, MissingExtraError, PlatonError
+from platon_compress.errors import InputError, MissingExtraError
 from platon_compress.export.session import open_session
+from platon_compress.files import read_json
 from platon_compress.measure.environment import describe_environment
-from platon_compress.measure.result_files import save_result
 from platon_compress.measure.timing import compare, measure_interleaved, percentiles
+from platon_compress.progress import Progress, silent
 from platon_compress.schemas import stamped
 
 __all__ = ["KIND", "benchmark_padding", "main", "padded_batches"]
 
 KIND = "padding"
 _ORDERS = ("padded", "bucketed")
+_COMMITTED = RESULTS / "padding-minilm-l6-sst2.json"
 
 
 def padded_batches(
@@ -62,6 +67,7 @@ def benchmark_padding(
     runs: int = 20,
     warmup: int = 2,
     pause_seconds: float = 0.005,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Time every file, padded and bucketed. Ratios compare every side with the first file's two.
 
@@ -75,7 +81,9 @@ def benchmark_padding(
         for name, path in files.items()
         for order, batches in orders.items()
     }
-    samples = measure_interleaved(sides, runs=runs, warmup=warmup, pause_seconds=pause_seconds)
+    samples = measure_interleaved(
+        sides, runs=runs, warmup=warmup, pause_seconds=pause_seconds, on_round=progress
+    )
     baselines = list(sides)[: len(_ORDERS)]
     content = {
         "environment": describe_environment(threads=threads),
@@ -110,67 +118,60 @@ def _pass_over(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line above; exit 2 on bad input."""
-    options = _parse(arguments)
-    try:
-        for line in _measure(options):
-            sys.stdout.write(f"{line}\n")
-    except PlatonError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="padding.py")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--name", default=KIND, help="the result file's stem")
+    """The command line above."""
+    parser = study_parser(__doc__)
+    add_output(parser, KIND)
     parser.add_argument("--data-title", default="", help="what the texts are called in the table")
-    parser.add_argument("--texts", type=Path, required=True, help=".tsv or SQuAD v1.1 .json")
+    parser.add_argument("--texts", type=Path, default=None, help=".tsv or SQuAD v1.1 .json")
     parser.add_argument("--column", help="the texts' column in a .tsv file")
-    parser.add_argument("--tokenizer", required=True, help="folder or hub id")
+    parser.add_argument("--tokenizer", default=None, help="folder or hub id; needed with --texts")
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument("--examples", type=int, default=128)
-    parser.add_argument("--onnx", type=Path, default=Path("runs/targets"), help="keeps the exported models")
+    parser.add_argument(
+        "--onnx", type=Path, default=MODELS, help=f"keeps the exported models, default {MODELS}"
+    )
     parser.add_argument("--model", default="minilm-l6", help=", ".join(TARGETS))
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--runs", type=int, default=12)
-    parser.add_argument("--allow-changed-tree", action="store_true")
-    return parser.parse_args(arguments)
+    return run_study(_measure, parser, arguments)
 
 
 def _measure(options: argparse.Namespace) -> Iterator[str]:
     """Export what is missing, measure, save; a line per side."""
     target = target_named(options.model)
-    texts = read_texts(options.texts, options.column)
-    lengths = token_lengths(
-        texts, _tokenizer(options.tokenizer), examples=options.examples, max_length=options.max_length
-    )
-    folder = options.onnx / f"{options.model}-random-{round(100 * options.sparsity)}"
+    lengths, data = _lengths(options)
+    folder = options.onnx / random_stem(options.model, options.sparsity)
     export_random(target, options.sparsity, folder, threads=options.threads, unpadded=True)
     files = {
         "dense": folder / "dense.onnx",
         "compressed": folder / "compressed.onnx",
         "unpadded": folder / UNPADDED,
     }
-    result = benchmark_padding(
-        files, lengths, batch_size=options.batch, threads=options.threads, runs=options.runs, warmup=1
-    )
-    save_result(
-        options.output,
-        options.name,
-        {**result, "data": options.data_title or options.texts.stem, "max_length": options.max_length},
-        title=target.title,
-        masks="random",
-        sparsity=options.sparsity,
-        allow_changed_tree=options.allow_changed_tree,
-    )
+    with watched("padding") as progress:
+        result = benchmark_padding(
+            files, lengths, batch_size=options.batch, threads=options.threads, runs=options.runs, warmup=1,
+            progress=progress,
+        )  # fmt: skip
     yield f"{len(lengths)} texts, tokens: {', '.join(f'{s:.0%} valid {o}' for o, s in result['valid_share'].items())}"
     for ratio in result["ratios"]:
         interval = "" if ratio["low"] is None else f" ({ratio['low']:.2f}-{ratio['high']:.2f})"
         yield f"{ratio['candidate']}: {ratio['median']:.2f}x{interval} the speed of {ratio['baseline']}"
+    content = {**result, "data": data, "max_length": options.max_length}
+    yield keep(options, content, title=target.title, sparsity=options.sparsity)
+
+
+def _lengths(options: argparse.Namespace) -> tuple[list[int], str]:
+    """Tokens of every text, and what the texts are called."""
+    if options.texts is None:
+        committed = read_json(_COMMITTED, "restore it, or give --texts and --tokenizer")
+        return committed["lengths"], options.data_title or committed["data"]
+    if options.tokenizer is None:
+        raise InputError("--texts needs --tokenizer; give the model's folder or hub id")
+    texts = read_texts(options.texts, options.column)
+    tokenizer = _tokenizer(options.tokenizer)
+    lengths = token_lengths(texts, tokenizer, examples=options.examples, max_length=options.max_length)
+    return lengths, options.data_title or options.texts.stem
 
 
 def _tokenizer(name: str) -> Any:

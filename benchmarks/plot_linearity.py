@@ -1,15 +1,21 @@
 """The pruner's cost over the number of prunable weights, from a committed training result.
 
-python benchmarks/plot_linearity.py benchmarks/results/training.json benchmarks/results/training.png
+    python benchmarks/plot_linearity.py
+    python benchmarks/plot_linearity.py runs/studies/training.json
+
+Without a result: the committed one, drawn again beside it.
 """
 
+import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from study import RESULTS, run_study, study_parser
+
 from platon_compress.errors import InputError
-from platon_compress.report.plot_command import run_plot_command
+from platon_compress.files import read_json
 
 __all__ = ["main", "write_linearity"]
 
@@ -40,8 +46,18 @@ def write_linearity(result: Mapping[str, Any], path: str | Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command line above; exit 2 on bad input."""
-    return run_plot_command(write_linearity, arguments)
+    """The command line above."""
+    parser = study_parser(__doc__, threads=False)
+    parser.add_argument("result", nargs="?", type=Path, default=RESULTS / "training.json")
+    parser.add_argument("--picture", type=Path, default=None, help="default: the result's path, as .png")
+    return run_study(_draw, parser, arguments)
+
+
+def _draw(options: argparse.Namespace) -> Iterator[str]:
+    picture = options.picture or options.result.with_suffix(".png")
+    result = read_json(options.result, "give the JSON of the study training.py")
+    write_linearity(result, picture)
+    yield f"written: {picture}"
 
 
 if __name__ == "__main__":

@@ -3,25 +3,26 @@
 Each process builds a BERT encoder with gradients and then does one of: nothing; every kind of pruning step; the
 same and a save of the pruner's state. The operating system tells each peak. Linux only.
 
-    python benchmarks/pruner_memory.py benchmarks/results/pruner_memory.json
+    python benchmarks/pruner_memory.py
 
-writes one row per granularity.
+One row per granularity.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from memory import status_bytes
+from study import add_output, keep, run_study, study_parser, watched
 
 from platon_compress.errors import CheckFailedError, InputError
-from platon_compress.files import write_json
 from platon_compress.measure.environment import describe_environment
+from platon_compress.progress import Progress, silent
 from platon_compress.schemas import stamped
 
 __all__ = ["PrunerMemoryConfig", "PrunerMemoryReport", "main", "run_granularities", "run_pruner_memory"]
@@ -95,27 +96,36 @@ def run_pruner_memory(config: PrunerMemoryConfig | None = None) -> PrunerMemoryR
     return PrunerMemoryReport(config=config, weights=weights, **peaks)
 
 
-def run_granularities(config: PrunerMemoryConfig | None = None) -> dict[str, Any]:
+def run_granularities(
+    config: PrunerMemoryConfig | None = None, progress: Progress = silent
+) -> dict[str, Any]:
     """A report per granularity, JSON-able; the config's own granularity and sparsity are not used."""
     config, environment = config or PrunerMemoryConfig(), describe_environment()
-    reports = [
-        run_pruner_memory(replace(config, granularity=granularity, sparsity=sparsity))
-        for granularity, sparsity in _SPARSITY.items()
-    ]
+    reports = []
+    for done, (granularity, sparsity) in enumerate(_SPARSITY.items()):
+        progress(done, len(_SPARSITY), granularity)
+        reports.append(run_pruner_memory(replace(config, granularity=granularity, sparsity=sparsity)))
     return stamped(
         "pruner-memory", {"rows": [report.to_dict() for report in reports], "environment": environment}
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the reports of all granularities at the default size as JSON to the path given."""
-    paths = sys.argv[1:] if arguments is None else list(arguments)
-    if len(paths) != 1:
-        raise InputError(
-            f"give one output path, got {len(paths)}; for example benchmarks/results/pruner_memory.json"
-        )
-    write_json(Path(paths[0]), run_granularities())
-    return 0
+def main(arguments: Sequence[str]) -> int:
+    """The command line above, or the measured process itself."""
+    if list(arguments[:1]) == [_CHILD]:
+        _child(*arguments[1:])
+        return 0
+    parser = study_parser(__doc__, threads=False)
+    add_output(parser, "pruner_memory")
+    return run_study(_measure, parser, arguments)
+
+
+def _measure(options: argparse.Namespace) -> Iterator[str]:
+    with watched("pruner memory") as progress:
+        report = run_granularities(progress=progress)
+    for row in report["rows"]:
+        yield f"{row['config']['granularity']}: {row['bytes_per_weight']:.2f} bytes per prunable weight"
+    yield keep(options, report, title="Memory of the pruner", masks="none")
 
 
 def _peak(config: PrunerMemoryConfig, work: Work) -> tuple[int, int]:
@@ -180,7 +190,4 @@ def _model(config: PrunerMemoryConfig) -> Any:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == [_CHILD]:
-        _child(*sys.argv[2:])
-    else:
-        sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -4,24 +4,26 @@ A feed-forward block (linear, GELU, linear) is timed with neuron counts that are
 one size, all in turn. The figure is seconds per neuron against the reference count, both at their fastest (other load
 on the machine only ever adds time): 1.05 means that a neuron of this count costs 5 % more.
 
-    python benchmarks/rounding.py benchmarks/results/rounding.json
+    python benchmarks/rounding.py
 """
 
+import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from study import add_output, keep, run_study, study_parser, watched
 
 from platon_compress.export.session import open_session
 from platon_compress.measure.environment import describe_environment
-from platon_compress.measure.result_files import save_result
 from platon_compress.measure.timing import measure_interleaved
+from platon_compress.progress import Progress, silent
 from platon_compress.schemas import stamped
 
 __all__ = ["counts_near", "main", "measure_rounding"]
@@ -47,26 +49,41 @@ def counts_near(reference: int) -> dict[int, int]:
 
 
 def measure_rounding(
-    *, tokens: Sequence[int] = (32, 128), threads: Sequence[int] = (1, 2), runs: int = 25
+    *,
+    tokens: Sequence[int] = (32, 128),
+    threads: Sequence[int] = (1, 2),
+    runs: int = 25,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Rows {hidden, neurons, multiple, tokens, threads, seconds, cost_per_neuron}, and the raw samples."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    cells = len(_CASES) * len(tokens) * len(threads)
     with tempfile.TemporaryDirectory(prefix="platon-rounding-") as folder:
         for hidden, reference in _CASES:
             counts = counts_near(reference)
             paths = {m: _write(Path(folder), hidden, n) for m, n in counts.items()}
             for count in tokens:
                 for used in threads:
+                    progress(len(rows) // len(MULTIPLES), cells, f"{reference} neurons, {count} tokens")
                     rows += _measure(paths, counts, hidden, count, used, runs)
     content = {"environment": describe_environment(), "summary": _summary(rows), "rows": rows}
     return stamped("rounding", content)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write the JSON file that is the only argument; refused from a checkout with local changes."""
-    (path,) = sys.argv[1:] if arguments is None else arguments
-    title = "Neuron counts in dense ONNX Runtime"
-    save_result(Path(path).parent, Path(path).stem, measure_rounding(), title=title, masks="none")
+def main(arguments: Sequence[str]) -> int:
+    """The command line above."""
+    parser = study_parser(__doc__)
+    add_output(parser, "rounding")
+    return run_study(_study, parser, arguments)
+
+
+def _study(options: argparse.Namespace) -> Iterator[str]:
+    threads = (options.threads,) if options.threads else (1, 2)
+    with watched("rounding") as progress:
+        result = measure_rounding(threads=threads, progress=progress)
+    for multiple, cost in result["summary"].items():
+        yield f"multiples of {multiple}: {cost:.3f} of the reference's cost per neuron"
+    yield keep(options, result, title="Neuron counts in dense ONNX Runtime", masks="none")
 
 
 def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -157,4 +174,4 @@ def _block(x: str, block: int) -> list[onnx.NodeProto]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,11 +1,11 @@
 """The engine's targets: encoders of usual sizes with random masks, every linear of the blocks as CSR, in pairs.
 
-    python benchmarks/targets.py -o benchmarks/results [--models minilm-l6,bert-base]
-        [--sparsity 0.8,0.9,0.95] [--peers NAMES] [--only-peers] [--all-cells] [--blocks 3]
-        [--onnx FOLDER] [--threads 2] [--runs 50] [--allow-changed-tree]
+    python benchmarks/targets.py
+    python benchmarks/targets.py --models bert-base --sparsity 0.9 -o benchmarks/results
 
 Weights are random: dense times do not depend on them, and random masks are what the targets are stated for.
-Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file.
+Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file. An hour and
+more on two cores; other engines: peers.py.
 """
 
 import argparse
@@ -16,16 +16,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engines.report import PEERS, PeerConfig
-from peers import run_peer_benchmark
+from study import MODELS, add_output, floats, keep, names, run_study, study_parser, watched
 
-from platon_compress.errors import InputError, PlatonError
+from platon_compress.errors import InputError
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.model_bench import run_benchmark
-from platon_compress.measure.result_files import save_result
 
-__all__ = ["TARGETS", "UNPADDED", "TargetModel", "export_random", "main", "target_lines", "target_named"]
+__all__ = [
+    "TARGETS",
+    "UNPADDED",
+    "TargetModel",
+    "add_targets",
+    "cell_stem",
+    "chosen_targets",
+    "export_random",
+    "main",
+    "random_stem",
+    "rounds",
+    "target_lines",
+    "target_named",
+]
 
 UNPADDED = "compressed-unpadded.onnx"
 
@@ -129,11 +140,6 @@ def export_random(
     return folder
 
 
-def _rounds(runs: int, batch: int, tokens: int | None) -> int:
-    """Fewer rounds of long inputs, never below 12: all cells in minutes."""
-    return max(12, min(runs, runs * 128 // max(1, batch * (tokens or 1))))
-
-
 def target_lines(target: TargetModel, sparsity: float, report: BenchReport) -> Iterator[str]:
     """`BERT-base, batch 1, 128 tokens, 90%: 3.61x (3.50-3.70) over dense, floor 3.5x, goal 5.0x: floor reached`."""
     for setting in report.settings:
@@ -152,35 +158,45 @@ def target_lines(target: TargetModel, sparsity: float, report: BenchReport) -> I
 
 def main(arguments: Sequence[str]) -> int:
     """The command line above."""
-    options = _parse(arguments)
-    try:
-        for name in options.models.split(","):
-            for text in options.sparsity.split(","):
-                _measure(target_named(name), name, float(text), options)
-    except PlatonError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    parser = study_parser(__doc__)
+    add_output(parser, None)
+    add_targets(parser)
+    return run_study(_measure, parser, arguments)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="targets.py")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--onnx", type=Path, default=Path("runs/targets"), help="keeps the exported models")
-    parser.add_argument("--models", default=",".join(TARGETS))
-    parser.add_argument("--sparsity", default="0.8,0.9,0.95")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--peers", default="", help="also other engines, by name: " + ",".join(PEERS))
-    parser.add_argument("--only-peers", action="store_true", help="nothing but the other engines")
+def add_targets(
+    parser: argparse.ArgumentParser, *, models: str = ",".join(TARGETS), sparsity: str = "0.8,0.9,0.95"
+) -> None:
+    """The flags of a study over target models, with these defaults."""
+    parser.add_argument("--models", type=names, default=names(models), help=f"default {models}")
+    parser.add_argument("--sparsity", type=floats, default=floats(sparsity), help=f"default {sparsity}")
     parser.add_argument(
-        "--all-cells", action="store_true", help="peers on each cell, not only the model's first"
+        "--onnx", type=Path, default=MODELS, help=f"keeps the exported models, default {MODELS}"
     )
-    parser.add_argument(
-        "--blocks", type=int, default=3, help="isolated and concurrent blocks per engine, 0: none"
-    )
-    parser.add_argument("--allow-changed-tree", action="store_true")
-    return parser.parse_args(arguments)
+    parser.add_argument("--runs", type=int, default=50, help="rounds per cell, fewer where inputs are long")
+
+
+def chosen_targets(options: argparse.Namespace) -> list[tuple[str, TargetModel, float]]:
+    """(name, target, sparsity) for every combination; InputError when one is not known."""
+    for sparsity in options.sparsity:
+        if not 0 < sparsity < 1:
+            raise InputError(f"--sparsity holds {sparsity}; give shares of zeros, for example 0.8,0.9")
+    return [(name, target_named(name), s) for name in options.models for s in options.sparsity]
+
+
+def random_stem(name: str, sparsity: float) -> str:
+    """`bert-base-random-90`: how files and folders of a target model with random masks are called."""
+    return f"{name}-random-{round(100 * sparsity)}"
+
+
+def cell_stem(batch: int, tokens: int | None) -> str:
+    """`batch1-tokens128`, without tokens for pictures."""
+    return f"batch{batch}" + (f"-tokens{tokens}" if tokens else "")
+
+
+def rounds(runs: int, batch: int, tokens: int | None) -> int:
+    """Fewer rounds of long inputs, never below 12: all cells in minutes."""
+    return max(12, min(runs, runs * 128 // max(1, batch * (tokens or 1))))
 
 
 def target_named(name: str) -> TargetModel:
@@ -190,69 +206,30 @@ def target_named(name: str) -> TargetModel:
     return TARGETS[name]
 
 
-def _measure(target: TargetModel, name: str, sparsity: float, options: argparse.Namespace) -> None:
-    stem = f"{name}-random-{round(100 * sparsity)}"
-    folder = export_random(
-        target,
-        sparsity,
-        options.onnx / stem,
-        threads=options.threads,
-        pruned=bool(options.peers or options.only_peers),
-    )
-    for batch, tokens in () if options.only_peers else target.cells:
-        label = f"{stem}-batch{batch}" + (f"-tokens{tokens}" if tokens else "")
-        config = BenchConfig(
-            batch=(batch,),
-            tokens=(tokens or 1,),
-            runs=_rounds(options.runs, batch, tokens),
-            warmup=3,
-            cold_runs=0,
-            variants=("dense", "dense_int8", "compressed"),
-            threads=options.threads,
-        )
-        report = run_benchmark(folder, config)
-        _save(label, report.to_dict(), target, sparsity, options)
-        for line in target_lines(target, sparsity, report):
-            sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    if options.peers or options.only_peers:
-        cells = list(target.cells)
-        for batch, tokens in cells if options.all_cells else cells[:1]:
-            _measure_peers(target, stem, sparsity, (batch, tokens), options)
-
-
-def _measure_peers(
-    target: TargetModel, stem: str, sparsity: float, cell: tuple[int, int | None], options: argparse.Namespace
-) -> None:
-    """One cell against every engine that is wanted and installed."""
-    batch, tokens = cell
-    config = PeerConfig(
-        batch=(batch,),
-        tokens=(tokens or 1,),
-        threads=options.threads,
-        runs=_rounds(options.runs, batch, tokens),
-        blocks=options.blocks,
-        peers=tuple(options.peers.split(",")) if options.peers else PEERS,
-    )
-    compared = run_peer_benchmark(options.onnx / stem, config)
-    label = "-".join([f"batch{batch}", *([f"tokens{tokens}"] if tokens else []), *config.peers])
-    _save(f"{stem}-peers-{label}", compared.to_dict(), target, sparsity, options)
-    sys.stdout.write("".join(f"{target.title}, {sparsity:.0%}: {line}\n" for line in compared.lines()))
-    sys.stdout.flush()
-
-
-def _save(
-    name: str, report: dict[str, Any], target: TargetModel, sparsity: float, options: argparse.Namespace
-) -> None:
-    save_result(
-        options.output,
-        name,
-        json.loads(json.dumps(report)),
-        title=target.title,
-        masks="random",
-        sparsity=sparsity,
-        allow_changed_tree=options.allow_changed_tree,
-    )
+def _measure(options: argparse.Namespace) -> Iterator[str]:
+    """A result and its lines per cell."""
+    cells = [(*chosen, cell) for chosen in chosen_targets(options) for cell in chosen[1].cells]
+    yield f"{len(cells)} cells, into {options.output}; exported models stay in {options.onnx}"
+    with watched("targets") as progress:
+        for done, (name, target, sparsity, (batch, tokens)) in enumerate(cells):
+            stem = random_stem(name, sparsity)
+            progress(done, len(cells), f"{stem}, {cell_stem(batch, tokens)}")
+            folder = export_random(target, sparsity, options.onnx / stem, threads=options.threads)
+            config = BenchConfig(
+                batch=(batch,),
+                tokens=(tokens or 1,),
+                runs=rounds(options.runs, batch, tokens),
+                warmup=3,
+                cold_runs=0,
+                variants=("dense", "dense_int8", "compressed"),
+                threads=options.threads,
+            )
+            report = run_benchmark(folder, config)
+            yield from target_lines(target, sparsity, report)
+            content = json.loads(json.dumps(report.to_dict()))
+            label = f"{stem}-{cell_stem(batch, tokens)}"
+            yield keep(options, content, name=label, title=target.title, sparsity=sparsity)
+            progress(done + 1, len(cells))
 
 
 def _example_inputs(config: Any) -> dict[str, Any]:

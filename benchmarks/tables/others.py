@@ -1,12 +1,22 @@
-"""What the README says of results that are no latency tables: memory, padding removal, the kernels alone."""
+"""Results that are no latency tables: memory, padding removal, the kernels alone, and what pruning itself costs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tables.markdown import Table
+
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_ratio
 
-__all__ = ["PADDING_HEAD", "PADDING_NOTE", "padding_rows", "result_sentences"]
+__all__ = [
+    "PADDING_HEAD",
+    "PADDING_NOTE",
+    "block_sentence",
+    "padding_rows",
+    "padding_table",
+    "pruning_sentences",
+    "result_sentences",
+]
 
 _MEMORY, _PADDING = "memory", "padding"
 
@@ -33,6 +43,11 @@ _SIDES = (
 )
 
 
+def padding_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The rows below their head."""
+    return Table(PADDING_HEAD, 3, padding_rows(results))
+
+
 def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """A row per padding result, in PADDING_HEAD's columns."""
     rows = []
@@ -48,12 +63,71 @@ def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
 
 
 def result_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
-    """One sentence per memory result, and per kernel result on single weights; `folder` is where the README links to."""
+    """One sentence per memory result, and per kernel result on single weights; `folder` is what the page links to."""
     for name, entry in results.items():
         if entry["kind"] == _MEMORY:
             yield _memory_sentence(name, entry, folder)
         elif entry["kind"] == "kernels" and all(row.get("block_rows", 1) == 1 for row in entry["rows"]):
             yield _kernel_sentence(name, entry, folder)
+
+
+def block_sentence(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
+    """What 4x1 blocks gain over single weights of the same number, per kernel result that measured both."""
+    for name, entry in results.items():
+        if entry["kind"] != "kernels" or {row["block_rows"] for row in entry["rows"]} != {1, 4}:
+            continue
+        gains = [f"{_range_of(values, 'x')} with {rows} rows" for rows, values in _gains(entry).items()]
+        models = ", ".join(sorted({row["model"] for row in entry["rows"]}))
+        zeros = [1 - density for density in entry["config"]["densities"]]
+        threads = _count(max(row["threads"] for row in entry["rows"]), "thread")
+        yield (
+            f"Masks of 4x1 blocks run the layers of {models} {' and '.join(gains)} as fast as masks of single "
+            f"weights with the same number of zeros, between {min(zeros):.0%} and {max(zeros):.0%} zeros ({threads}, "
+            f"[samples]({folder}/{name}.json))."
+        )
+
+
+def pruning_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
+    """What a pruning step costs in time and memory."""
+    for name, entry in results.items():
+        if entry["kind"] == "training":
+            yield _step_sentence(name, entry, folder)
+        elif entry["kind"] == "pruner-memory":
+            used = [row["bytes_per_weight"] for row in entry["rows"]]
+            yield (
+                f"The pruner takes {min(used):.1f} to {max(used):.1f} bytes per prunable weight at its peak, measured "
+                f"from outside on a BERT-base, over all granularities ([samples]({folder}/{name}.json))."
+            )
+
+
+def _step_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
+    config, linear = entry["config"], entry["linear"]
+    size = f"batch {config['batch']} x {config['tokens']} tokens, {_count(config['threads'], 'thread')}"
+    per_weight = [1e9 * row["step_seconds"] / row["weights"] for row in linear]
+    millions = [row["weights"] / 1e6 for row in linear]
+    return (
+        f"`pruner.step()` takes {entry['ours_share']:.1%} of a BERT-base training step on the CPU ({size}), "
+        f"{entry['naive_ratio']:.1f}x less than the authors' way in the same run, and {min(per_weight):.1f} to "
+        f"{max(per_weight):.1f} ns per weight from {millions[0]:.0f} to {millions[-1]:.0f} million weights "
+        f"([plot]({folder}/{name}.png), [samples]({folder}/{name}.json))."
+    )
+
+
+def _gains(entry: Mapping[str, Any]) -> dict[int, list[float]]:
+    """Tokens to single weights' time over blocks' time, all layers of a model added; a value per density."""
+    totals: dict[tuple[Any, ...], dict[int, float]] = {}
+    for row in entry["rows"]:
+        cell = (row["rows"], round(row["density"], 2), row["threads"], row["model"], row["kernel"])
+        sums = totals.setdefault(cell, {1: 0.0, 4: 0.0})
+        sums[row["block_rows"]] += row["count"] * row["median_seconds"]
+    gains: dict[int, list[float]] = {}
+    for (count, *_), sums in totals.items():
+        gains.setdefault(count, []).append(sums[1] / sums[4])
+    return gains
+
+
+def _range_of(values: Sequence[float], unit: str) -> str:
+    return f"{min(values):.2f}{unit} to {max(values):.2f}{unit}"
 
 
 def _memory_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:

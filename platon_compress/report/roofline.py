@@ -1,13 +1,10 @@
 """The sparse kernels below this machine's ceilings, from a result of the kernel benchmark.
 
-    python -P -m platon_compress.report.roofline kernel.json roofline.png
-
 One panel per kernel set and thread count. Across: operations per byte loaded into registers, which the token count
 fixes (more tokens share a weight's bytes). Up: useful GFLOP/s. The roof is the lower of the two measured ceilings:
 loads from the first-level cache times operations per byte, and arithmetic on registers.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +13,11 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.measure.kernel_bench import bytes_loaded
-from platon_compress.report.plot_command import run_plot_command
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["main", "write_roofline"]
+__all__ = ["write_roofline"]
 
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")  # Okabe and Ito
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -54,11 +50,6 @@ def write_roofline(result: Mapping[str, Any], path: str | Path) -> None:
     panels[0].set(ylabel="useful GFLOP/s", ylim=(slowest / _BELOW, None))
     figure.legend(handles=_legend(colours, markers), loc="outside right center", frameon=False)
     figure.savefig(path, dpi=120)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The command line above; exit 2 on bad input."""
-    return run_plot_command(write_roofline, arguments)
 
 
 def _intensity(row: Mapping[str, Any]) -> float:
@@ -123,7 +114,3 @@ def _legend(colours: Mapping[float, str], markers: Mapping[str, str]) -> list[An
         for shape, marker in markers.items()
     ]
     return [*dots, *forms]
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

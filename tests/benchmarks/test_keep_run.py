@@ -51,7 +51,13 @@ def test_what_is_not_worth_keeping_is_refused(tmp_path, capsys):
         keep_run(_run(tmp_path, dirty=True), "demo", "Demo", tmp_path / "results")
     with pytest.raises(InputError, match="is no finished run"):
         keep_run(_run(tmp_path, stages={}), "demo", "Demo", tmp_path / "results")
-    assert main([str(tmp_path / "none"), "demo", "Demo", str(tmp_path / "results")]) == 2
+    assert main([str(tmp_path / "none"), "-o", str(tmp_path / "results")]) == 2
     assert "finish the run first" in capsys.readouterr().err
-    assert main(["too", "few"]) == 2
     assert not (tmp_path / "results").exists()
+
+
+def test_a_scratch_folder_takes_what_is_not_committed(tmp_path, capsys):
+    run = str(_run(tmp_path, dirty=True))
+    assert main([run, "-o", str(tmp_path / "scratch"), "--name", "mine", "--title", "Mine"]) == 0
+    assert json.loads((tmp_path / "scratch" / "mine.json").read_text())["title"] == "Mine"
+    assert capsys.readouterr().out == f"written: {tmp_path / 'scratch' / 'mine.json'}\n"

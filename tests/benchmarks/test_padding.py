@@ -2,6 +2,7 @@
 
 import json
 
+import padding
 import pytest
 import targets as target_bench
 from padding import benchmark_padding, main, padded_batches
@@ -60,7 +61,7 @@ def tiny(monkeypatch):
 def _arguments(tmp_path, texts, tokenizer):
     folders = ["-o", str(tmp_path / "results"), "--onnx", str(tmp_path / "onnx"), "--model", "tiny"]
     sizes = ["--batch", "2", "--examples", "4", "--runs", "6", "--threads", "1", "--max-length", "16"]
-    return [*folders, *sizes, "--texts", str(texts), "--tokenizer", tokenizer, "--allow-changed-tree"]
+    return [*folders, *sizes, "--texts", str(texts), "--tokenizer", tokenizer]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -106,3 +107,19 @@ def test_wrong_texts_are_one_line(tmp_path, capsys, name, content, message):
 def test_refuses_impossible_lengths(lengths, size):
     with pytest.raises(InputError, match="padding needs lengths >= 1 and a batch size >= 1"):
         padded_batches(lengths, size)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_texts_the_lengths_of_the_committed_result_are_taken(tmp_path, monkeypatch):
+    committed = tmp_path / "committed.json"
+    committed.write_text(json.dumps({"lengths": [3, 9, 5, 2], "data": "SST-2"}))
+    monkeypatch.setattr(padding, "_COMMITTED", committed)
+    folders = ["-o", str(tmp_path / "results"), "--onnx", str(tmp_path / "onnx"), "--model", "tiny"]
+    assert main([*folders, "--batch", "2", "--runs", "6", "--threads", "1"]) == 0
+    (saved,) = read_results(tmp_path / "results").values()
+    assert (saved["lengths"], saved["data"]) == ([3, 9, 5, 2], "SST-2")
+
+
+def test_texts_without_a_tokenizer_are_refused(tmp_path, capsys):
+    assert main(["-o", str(tmp_path), "--texts", "dev.tsv"]) == 2
+    assert "--texts needs --tokenizer; give the model's folder or hub id" in capsys.readouterr().err

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import peers as peer_bench
 import pytest
+from engines import compare as peer_bench
+from engines.compare import BASELINE, OURS, find_engines, run_peer_benchmark
 from engines.process import Engine, EngineFailedError, EngineProcess
 from engines.report import PeerConfig, compare_ways
 from onnx import TensorProto, helper, numpy_helper
-from peers import BASELINE, OURS, find_engines, run_peer_benchmark
 
 from platon_compress.errors import InputError
 

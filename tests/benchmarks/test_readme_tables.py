@@ -1,15 +1,20 @@
-import json
+"""Tables and figures of README and docs come from the results, and nothing else passes the check."""
+
 import re
+from pathlib import Path
 
 import pytest
+from engines.compare import BASELINE, OURS
 from engines.report import PeerConfig, PeerReport, PeerSetting, compare_ways
-from peers import BASELINE, OURS
-from readme_tables import BEGIN, END, main, results_markdown, update_readme
+from readme_tables import DOCUMENTS, PARTS, main, refreshed
+from study import RESULTS
+from tables import models
+from tables.speed import speed_rows
 
 from platon_compress.errors import InputError
 from platon_compress.measure.bench_report import BenchReport, SettingReport, VariantSamples
 from platon_compress.measure.config import BenchConfig
-from platon_compress.measure.result_files import save_result
+from platon_compress.measure.result_files import read_results, save_result
 from platon_compress.measure.timing import compare
 from platon_compress.schemas import stamped
 
@@ -20,7 +25,6 @@ ENVIRONMENT = {
     "packages": {"onnxruntime": "1.31"},
     "git": None,
 }
-README = f"# Title\n{BEGIN}\nold\n{END}\nend\n"
 
 
 def model_report():
@@ -55,84 +59,100 @@ def peer_report():
     ).to_dict()
 
 
+def page(*parts):
+    return (
+        "# Title\n" + "".join(f"<!-- results:{p} -->\nold\n<!-- /results:{p} -->\n" for p in parts) + "end\n"
+    )
+
+
 @pytest.fixture
 def results(tmp_path):
     folder = tmp_path / "results"
-    save_result(folder, "a", model_report(), title="Mini|LM", masks="trained", sparsity=0.9)
-    save_result(folder, "b", peer_report(), title="MiniLM", masks="trained", sparsity=0.9)
-    save_result(folder, "c", stamped("training", {}), title="other", masks="")
+    accuracy = {"dense": {"accuracy": 0.9, "standard_error": 0.01}}
+    trained = {**model_report(), "accuracy": accuracy}
+    save_result(
+        folder, "a", trained, title="Mini|LM", masks="trained", sparsity=0.9, verdict="Verdict: no: slow."
+    )
+    save_result(folder, "b", peer_report(), title="MiniLM", masks="random", sparsity=0.9)
+    save_result(folder, "c", model_report(), title="MiniLM", masks="random", sparsity=0.9)
+    save_result(folder, "d", stamped("rounding", {}), title="other", masks="")
     return folder
 
 
-def test_tables_show_every_result(tmp_path, results):
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    assert update_readme(readme, results)
-    text = readme.read_text()
-    assert text.startswith(f"# Title\n{BEGIN}\n\n| model |")
-    assert text.endswith(f"{END}\nend\n")
-    assert "old" not in text
+def test_trained_models_stand_with_their_accuracy(results):
+    text = refreshed(page("models"), read_results(results), "x.md")
+    assert text.startswith("# Title\n<!-- results:models -->\n\n| model |")
+    assert text.endswith("<!-- /results:models -->\nend\n")
     row = r"| Mini\|LM | trained | 90% | batch 1, 128 tokens | 20.0 | 10.0 | 2.00x \(2.00.2.00\) |"
     assert re.search(row.replace("|", r"\|").replace(r"\\|", r"\\\|"), text)
-    assert "| compressed model | sparsity | setting | vs ONNX Runtime dense |" in text
-    assert "| MiniLM | 90% | batch 1, 128 tokens | 2.00x / 2.00x / 0.75x (no verdict) |" in text
-    assert "- OpenVINO dense not measured: not installed" in text
-    assert "Measured on CPU, 2 threads, avx2, ONNX Runtime 1.31." in text
-    assert not update_readme(readme, results)
+    assert "| 90.0% ± 1.0% | not measured |" in text
+    assert text.count("| Mini") == 1
 
 
-def test_verdict_of_a_result_is_filled_in(tmp_path, results):
-    save_result(
-        results,
-        "demo",
-        stamped("training", {}),
-        title="demo",
-        masks="trained",
-        verdict="Verdict: no: it is slower.",
+def test_the_condition_of_a_figure_stands_beside_it(results):
+    rows = speed_rows(read_results(results))
+    lines = refreshed(page("speed"), read_results(results), "x.md").splitlines()
+    found = [line for line in lines if line.startswith("| MiniLM | 90% | batch 1, 128 tokens |")]
+    conditions = [line.split(" | ")[3] for line in found]
+    assert conditions == [
+        "back to back", "after idling beside other models", "alone in a process", "four processes at once"
+    ]  # fmt: skip
+    assert [line.split(" | ")[6].split("x")[0] for line in found] == ["2.00", "2.00", "2.00", "0.75"]
+    assert "- OpenVINO dense not measured: not installed" in lines
+    assert "Measured on CPU, 2 threads, avx2, ONNX Runtime 1.31." in lines
+    assert [row.stem for row in rows][1:] == ["c", "b", "b", "b"]
+
+
+def test_the_summary_shows_what_is_listed(results, monkeypatch):
+    monkeypatch.setattr(
+        models, "_SUMMARY", (("b", 1, 128, "alone in a process"), ("a", 1, 128, "back to back"))
     )
-    readme = tmp_path / "README.md"
-    readme.write_text(f"a\n<!-- verdict:demo -->\nold\n<!-- /verdict:demo -->\nb\n{README}")
-    assert update_readme(readme, results)
-    expected = "a\n<!-- verdict:demo -->\n> Verdict: no: it is slower.\n<!-- /verdict:demo -->\nb\n"
-    assert readme.read_text().startswith(expected)
-    assert not update_readme(readme, results)
+    text = refreshed(page("summary"), read_results(results), "x.md")
+    assert "| MiniLM | 90% | batch 1, 128 tokens | alone in a process | 20.0 | 10.0 | 2.00x |" in text
+    assert "90.0% ± 1.0% and not measured" in text
+    monkeypatch.setattr(models, "_SUMMARY", (("gone", 1, None, "back to back"),))
+    with pytest.raises(
+        InputError, match=r"the README shows \('gone', 1, None, 'back to back'\), which no result"
+    ):
+        refreshed(page("summary"), read_results(results), "x.md")
+
+
+def test_a_verdict_is_quoted(results):
+    text = refreshed(page("verdict-a"), read_results(results), "x.md")
+    assert "<!-- results:verdict-a -->\n> Verdict: no: slow.\n<!-- /results:verdict-a -->\n" in text
+    with pytest.raises(InputError, match="quotes the verdict of 'verdict-b', which no result holds"):
+        refreshed(page("verdict-b"), read_results(results), "x.md")
 
 
 def test_check_does_not_write(tmp_path, results, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text(README)
-    assert main([str(readme), str(results), "--check"]) == 1
+    document = tmp_path / "page.md"
+    document.write_text(page("models"))
+    arguments = [str(document), "--results", str(results)]
+    assert main([*arguments, "--check"]) == 1
     assert "does not show the results" in capsys.readouterr().err
-    assert readme.read_text() == README
-    assert main([str(readme), str(results)]) == 0
-    assert main([str(readme), str(results), "--check"]) == 0
+    assert document.read_text() == page("models")
+    assert main(arguments) == 0
+    assert main([*arguments, "--check"]) == 0
 
 
-def test_no_results(tmp_path):
-    assert "No results yet" in results_markdown({})
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "holds no <!-- results:NAME --> part"),
+        (page("figures"), "asks for the part 'figures'; there are"),
+    ],
+)
+def test_a_page_that_cannot_be_filled_is_one_line(tmp_path, results, capsys, text, message):
+    (tmp_path / "page.md").write_text(text)
+    assert main([str(tmp_path / "page.md"), "--results", str(results)]) == 2
+    assert main([str(tmp_path / "none.md"), "--results", str(results)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 2
 
 
-def test_readme_without_markers_is_refused(tmp_path, results, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing")
-    with pytest.raises(InputError, match="must hold <!-- table:results --> and then"):
-        update_readme(readme, results)
-    assert main([str(readme), str(results)]) == 2
-    assert main(["one"]) == 2
-    assert "usage" in capsys.readouterr().err
-
-
-def test_reports_are_json(results):
-    assert json.loads((results / "b.json").read_text())["kind"] == "peers"
-
-
-def test_random_masks_have_a_table_of_their_own(tmp_path):
-    for name, sparsity in (("x", 0.9), ("y", 0.8)):
-        save_result(tmp_path, name, model_report(), title="BERT", masks="random", sparsity=sparsity)
-    lines = results_markdown(
-        {path.stem: json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))}
-    )
-    assert "| model, random masks | setting | dense, ms | 80% | 90% |" in lines
-    cell = "2.00x (2.00–2.00) / 1.50x (1.50–1.50)"  # noqa: RUF001
-    assert f"| BERT | batch 1, 128 tokens | 20.0 | {cell} | {cell} |" in lines
-    assert "accuracy dense" not in lines
+def test_the_committed_pages_show_the_committed_results():
+    shown = "".join(Path(path).read_text(encoding="utf-8") for path in DOCUMENTS)
+    assert {part for part in PARTS if f"<!-- results:{part} -->" in shown} == set(PARTS)
+    assert len(models._SUMMARY) <= 6
+    assert main(["--check", "--results", str(RESULTS)]) == 0

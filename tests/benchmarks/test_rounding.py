@@ -29,9 +29,13 @@ def test_the_blocks_compute_a_feed_forward(tmp_path):
     assert np.isfinite(y).all()
 
 
-def test_rows_and_file(tmp_path, monkeypatch):
+def test_rows_and_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rounding, "_CASES", ((16, 128),))
-    monkeypatch.setattr(rounding, "measure_rounding", lambda: stamped("rounding", {"rows": measured}))
+    monkeypatch.setattr(
+        rounding,
+        "measure_rounding",
+        lambda **_: stamped("rounding", {"summary": {"1": 1.5}, "rows": measured}),
+    )
     measured = rounding.__dict__["_measure"](
         {m: rounding._write(tmp_path, 16, n) for m, n in rounding.counts_near(128).items()},
         rounding.counts_near(128),
@@ -43,5 +47,6 @@ def test_rows_and_file(tmp_path, monkeypatch):
     assert [row["multiple"] for row in measured] == list(rounding.MULTIPLES)
     assert measured[-1]["cost_per_neuron"] == 1.0
     assert set(rounding._summary(measured)) == {str(m) for m in rounding.MULTIPLES}
-    rounding.main([str(tmp_path / "r.json")])
+    assert rounding.main(["-o", str(tmp_path), "--name", "r"]) == 0
     assert json.loads((tmp_path / "r.json").read_text())["rows"] == measured
+    assert "multiples of 1: 1.500 of the reference's cost per neuron" in capsys.readouterr().out

@@ -1,9 +1,9 @@
-"""README sentences and rows of memory, padding and kernel results: the figures are the results' own."""
+"""Sentences and rows of memory, padding, kernel and pruning results: the figures are the results' own."""
 
 import pytest
 from memory import MemoryConfig, ProcessMemory, memory_report
-from readme_tables import results_markdown
-from tables.others import PADDING_HEAD, padding_rows, result_sentences
+from readme_tables import refreshed
+from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
 
 from platon_compress.measure.timing import compare
 
@@ -76,7 +76,41 @@ def test_padding_rows_follow_the_head():
     assert [float(cell.split("x")[0]) for cell in row[3:]] == pytest.approx([2, 3, 4, 5, 6])
 
 
-def test_the_readme_holds_them():
-    text = results_markdown({"kernel": _kernel(), "padding": _padding()})
+def test_pages_hold_them():
+    marks = "".join(f"<!-- results:{p} -->\n<!-- /results:{p} -->\n" for p in ("padding", "sentences"))
+    text = refreshed(marks, {"kernel": _kernel(), "padding": _padding()}, "x.md")
     assert "useful GFLOP/s by zeros: 30 to 50" in text
     assert "| Mini, news, batch 8, 2 threads | 90% | 50% (75% bucketed) |" in text
+
+
+def test_blocks_are_compared_with_single_weights_of_all_layers():
+    def row(block_rows, rows, seconds, count):
+        cell = {
+            "model": "m",
+            "threads": 1,
+            "kernel": "k",
+            "density": 0.1 + 0.001 * block_rows,
+            "tokens": tokens,
+        }
+        return {**cell, "block_rows": block_rows, "median_seconds": seconds, "count": count}
+
+    rows = [row(1, 16, 3.0, 2), row(1, 16, 4.0, 1), row(4, 16, 2.0, 2), row(4, 16, 1.0, 1)]
+    rows += [row(1, 128, 9.0, 1), row(4, 128, 3.0, 1)]
+    entry = {"kind": "kernels", "config": {"densities": [0.4, 0.1]}, "rows": rows}
+    (sentence,) = block_sentence({"blocks": entry, "other": _kernel()}, "results")
+    assert "of m 2.00x to 2.00x with 16 rows and 3.00x to 3.00x with 128 rows as fast" in sentence
+    assert "between 60% and 90% zeros (1 thread, [samples](results/blocks.json))" in sentence
+
+
+def test_the_cost_of_pruning_is_said():
+    training = {
+        "kind": "training", "config": {"batch": 2, "tokens": 8, "threads": 1}, "ours_share": 0.014, "naive_ratio": 6.9,
+        "linear": [{"weights": 10**7, "step_seconds": 0.01}, {"weights": 10**8, "step_seconds": 0.2}],
+    }  # fmt: skip
+    memory = {"kind": "pruner-memory", "rows": [{"bytes_per_weight": 13.4}, {"bytes_per_weight": 13.9}]}
+    time, used = pruning_sentences({"t": training, "m": memory}, "results")
+    assert (
+        "takes 1.4% of a BERT-base training step on the CPU (batch 2 x 8 tokens, 1 thread), 6.9x less" in time
+    )
+    assert "1.0 to 2.0 ns per weight from 10 to 100 million weights" in time
+    assert "13.4 to 13.9 bytes per prunable weight" in used

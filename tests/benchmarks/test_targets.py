@@ -2,7 +2,7 @@ import json
 
 import pytest
 import targets as target_bench
-from targets import TARGETS, TargetModel, main, target_lines
+from targets import TARGETS, TargetModel, main, rounds, target_lines
 
 from platon_compress.measure import model_bench
 from platon_compress.measure.session_probe import ColdStart
@@ -34,12 +34,13 @@ def tiny(monkeypatch):
 @pytest.mark.usefixtures("tiny")
 def test_measures_prints_and_keeps_results(tmp_path, capsys):
     arguments = ["-o", str(tmp_path / "results"), "--onnx", str(tmp_path / "onnx"), "--models", "tiny"]
-    arguments += ["--sparsity", "0.9", "--runs", "6", "--threads", "1", "--allow-changed-tree"]
+    arguments += ["--sparsity", "0.9", "--runs", "6", "--threads", "1"]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("Tiny, batch 1, 4 tokens, 90%: ")
-    assert lines[0].endswith("goal 1000000000.0x: floor reached")
-    assert lines[1].endswith(": below the floor")
+    assert lines[0].startswith("2 cells, into ")
+    assert lines[1].startswith("Tiny, batch 1, 4 tokens, 90%: ")
+    assert lines[1].endswith("goal 1000000000.0x: floor reached")
+    assert lines[3].endswith(": below the floor")
     names = ["tiny-random-90-batch1-tokens4.json", "tiny-random-90-batch2-tokens4.json"]
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == names
     content = json.loads((tmp_path / "results" / names[0]).read_text())
@@ -51,6 +52,8 @@ def test_measures_prints_and_keeps_results(tmp_path, capsys):
 def test_unknown_target_is_refused(tmp_path, capsys):
     assert main(["-o", str(tmp_path), "--models", "gpt-2"]) == 2
     assert "no target 'gpt-2'; choose from minilm-l6, bert-base, vit-b16" in capsys.readouterr().err
+    assert main(["-o", str(tmp_path), "--sparsity", "90"]) == 2
+    assert "--sparsity holds 90.0; give shares of zeros" in capsys.readouterr().err
 
 
 def test_every_cell_has_rising_floors():
@@ -69,9 +72,7 @@ def test_lines_need_a_ratio():
 
 
 def test_long_inputs_get_fewer_rounds():
-    assert [
-        target_bench._rounds(50, *cell) for cell in ((1, 16), (1, 128), (1, 384), (8, 128), (1, None))
-    ] == [
+    assert [rounds(50, *cell) for cell in ((1, 16), (1, 128), (1, 384), (8, 128), (1, None))] == [
         50,
         50,
         16,

@@ -4,7 +4,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from training import TrainingBenchConfig, main, run_training_bench
+import training
+from training import TrainingBenchConfig, run_training_bench
 
 from platon_compress.errors import InputError
 
@@ -44,6 +45,9 @@ def test_bad_size():
         TrainingBenchConfig(layers=0)
 
 
-def test_main_needs_a_path():
-    with pytest.raises(InputError, match="give one output path, got 0"):
-        main([])
+def test_the_study_writes_its_result(tmp_path, monkeypatch, capsys):
+    report = run_training_bench(_SMALL)
+    monkeypatch.setattr(training, "run_training_bench", lambda config, progress: report)
+    assert training.main(["-o", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "training.json").read_text())["weights"] == report.weights
+    assert "pruner.step() takes " in capsys.readouterr().out

@@ -1,0 +1,71 @@
+"""What every study promises: it starts without flags, says what it is, and commits nothing from a changed checkout."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+import pytest
+import study
+from study import RESULTS, add_output, keep, run_study, study_parser
+
+from platon_compress.errors import InputError
+from platon_compress.schemas import stamped
+
+STUDIES = sorted(
+    path.stem for path in RESULTS.parent.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")
+)
+
+
+def test_the_index_lists_every_study():
+    index = (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    assert [name for name in STUDIES if f"[{name}.py]({name}.py)" not in index] == []
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_starts_without_flags(name, monkeypatch):
+    module = importlib.import_module(name)
+    seen = []
+    monkeypatch.setattr(module, "run_study", lambda work, parser, arguments: seen.append((parser, arguments)))
+    module.main([])
+    ((parser, arguments),) = seen
+    options = parser.parse_args(arguments)
+    assert getattr(options, "output", study.SCRATCH) == study.SCRATCH
+    assert f"python benchmarks/{name}.py" in parser.format_help()
+
+
+def _options(*arguments):
+    parser = study_parser("What it is.")
+    add_output(parser, "one")
+    return parser, list(arguments)
+
+
+def test_lines_and_errors(tmp_path, capsys):
+    def work(options: argparse.Namespace):
+        yield f"{options.name} {options.threads}"
+        raise InputError("that is wrong; do this")
+
+    assert run_study(work, *_options("-o", str(tmp_path), "--threads", "3")) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("one 3\n", "error: that is wrong; do this\n")
+
+
+def test_a_changed_checkout_commits_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(study, "git_state", lambda: {"commit": "1", "dirty": True})
+    started = []
+    assert run_study(started.append, *_options("-o", str(RESULTS))) == 1
+    assert started == []
+    assert "this checkout has local changes, so nothing may go into" in capsys.readouterr().err
+
+
+def test_a_scratch_folder_takes_results_of_a_changed_checkout(tmp_path):
+    parser, arguments = _options("-o", str(tmp_path / "scratch"))
+    dirty = {"environment": {"git": {"commit": "1", "dirty": True}}}
+    line = keep(parser.parse_args(arguments), stamped("rounding", dirty), title="One")
+    assert line == f"written: {tmp_path / 'scratch' / 'one.json'}"
+    assert Path(line.split(": ")[1]).is_file()
+
+
+def test_a_file_is_no_output_folder(tmp_path, capsys):
+    (tmp_path / "x").touch()
+    assert run_study(lambda options: (), *_options("-o", str(tmp_path / "x"))) == 2
+    assert "which is a file; give a folder" in capsys.readouterr().err
