@@ -33,20 +33,21 @@ lint: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	if command -v $(CLANG_FORMAT) > /dev/null; then $(CLANG_FORMAT) --dry-run --Werror $(CPP); fi
-	$(VENV)/bin/python benchmarks/readme_tables.py README.md benchmarks/results --check
+	$(VENV)/bin/python benchmarks/readme_tables.py --check
 
 format: $(STAMP)
 	$(VENV)/bin/ruff format .
 	$(CLANG_FORMAT) -i $(CPP)
 
-# The tables and verdicts in the README come from benchmarks/results/*.json.
+# The tables of README and docs/results.md come from benchmarks/results/*.json.
 readme: $(STAMP)
-	$(VENV)/bin/python benchmarks/readme_tables.py README.md benchmarks/results
+	$(VENV)/bin/python benchmarks/readme_tables.py
 
 # mypy does not follow the hooks of an editable install: the check runs on an installed copy.
 types: $(STAMP)
 	rm -rf $(VENV)/typed && $(VENV)/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --target $(VENV)/typed .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml --python-executable ../bin/python -p platon_compress
+	cd $(VENV)/typed && MYPYPATH=../../benchmarks:. ../bin/mypy --config-file ../../pyproject.toml --python-executable ../bin/python --explicit-package-bases ../../benchmarks
 
 $(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python >= 3.11 is needed, $(PYTHON) is older; call make PYTHON=python3.11"; exit 2; }

@@ -331,4 +331,4 @@ def _mean(samples: dict[str, tuple[float, ...]]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -74,7 +74,7 @@ def result_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> I
 def block_sentence(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
     """What 4x1 blocks gain over single weights of the same number, per kernel result that measured both."""
     for name, entry in results.items():
-        if entry["kind"] != "kernels" or {row["block_rows"] for row in entry["rows"]} != {1, 4}:
+        if entry["kind"] != "kernels" or {row.get("block_rows", 1) for row in entry["rows"]} != {1, 4}:
             continue
         gains = [f"{_range_of(values, 'x')} with {rows} rows" for rows, values in _gains(entry).items()]
         models = ", ".join(sorted({row["model"] for row in entry["rows"]}))

@@ -90,7 +90,7 @@ def test_blocks_are_compared_with_single_weights_of_all_layers():
             "threads": 1,
             "kernel": "k",
             "density": 0.1 + 0.001 * block_rows,
-            "tokens": tokens,
+            "rows": rows,
         }
         return {**cell, "block_rows": block_rows, "median_seconds": seconds, "count": count}
 
