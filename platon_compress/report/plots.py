@@ -13,16 +13,10 @@ from matplotlib.patches import Patch, Rectangle
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.timing import percentiles
 from platon_compress.report.plot_style import COLOURS, FORM_COLOURS, MUTED, TEXT, Plot, draw
+from platon_compress.report.words import FORMS, VARIANTS
 
-__all__ = ["VARIANT_LABELS", "latency_plot", "layer_plot", "size_plot", "split_layer_name", "training_plot"]
+__all__ = ["latency_plot", "layer_plot", "size_plot", "split_layer_name", "training_plot"]
 
-VARIANT_LABELS: Mapping[str, str] = {
-    "dense": "dense",
-    "dense_int8": "dense int8",
-    "pruned": "pruned, dense kernels",
-    "compressed": "compressed",
-}
-_FORM_LABELS = {"dense": "dense", "structured": "structured (shrunk)", "csr": "CSR (sparse kernel)"}
 _MEGABYTE = 1e6
 
 
@@ -33,7 +27,7 @@ def layer_plot(layers: Sequence[Mapping[str, Any]]) -> Plot | None:
     cells = {split_layer_name(layer["name"]): layer for layer in layers}
     rows = list(dict.fromkeys(row for row, _ in cells))
     columns = list(dict.fromkeys(column for _, column in cells))
-    counts = {form: sum(layer["form"] == form for layer in layers) for form in _FORM_LABELS}
+    counts = {form: sum(layer["form"] == form for layer in layers) for form in FORMS}
     said = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
 
     def paint(figure: Figure) -> None:
@@ -41,9 +35,7 @@ def layer_plot(layers: Sequence[Mapping[str, Any]]) -> Plot | None:
         for (row, column), layer in cells.items():
             _paint_cell(axes, columns.index(column), rows.index(row), layer)
         _label_grid(axes, rows, [_wrap(name) for name in _short_names(columns)])
-        handles = [
-            Patch(color=FORM_COLOURS[f], label=label) for f, label in _FORM_LABELS.items() if counts[f]
-        ]
+        handles = [Patch(color=FORM_COLOURS[f], label=label) for f, label in FORMS.items() if counts[f]]
         figure.legend(handles=handles, loc="outside lower left", ncols=3)
 
     return draw(
@@ -83,7 +75,7 @@ def latency_plot(bench: BenchReport) -> Plot | None:
         height=rows * 2.1,
         alt=f"Latency by variant. {names}.",
         caption="Bar: median. Whisker: 95th percentile. Dots: every run. Factor: median of the pairwise speed "
-        f"ratios against {VARIANT_LABELS[bench.baseline]}.",
+        f"ratios against {VARIANTS[bench.baseline]}.",
     )
 
 
@@ -108,10 +100,10 @@ def size_plot(bench: BenchReport) -> Plot | None:
                 textcoords="offset points",
                 va="center",
             )
-        _finish_bars(axes, [VARIANT_LABELS[name] for name in sizes], "MB", axes.get_xlim()[1] * 1.15)
+        _finish_bars(axes, [VARIANTS[name] for name in sizes], "MB", axes.get_xlim()[1] * 1.15)
         figure.legend(handles=_size_legend(axes), loc="outside lower left", ncols=3)
 
-    spoken = "; ".join(f"{VARIANT_LABELS[n]} {s.disk_bytes / _MEGABYTE:.3g} MB" for n, s in sizes.items())
+    spoken = "; ".join(f"{VARIANTS[n]} {s.disk_bytes / _MEGABYTE:.3g} MB" for n, s in sizes.items())
     return draw(
         "size",
         paint,
@@ -203,7 +195,7 @@ def _paint_setting(axes: Axes, setting: SettingReport, baseline: str) -> None:
         axes.plot([high, high], [place - 0.16, place + 0.16], color=TEXT, linewidth=1.1)
         _label_bar(axes, (limit * 1.06, place), setting, name, baseline)
     axes.set_title(setting.label)
-    _finish_bars(axes, [VARIANT_LABELS[name] for name in summaries], "ms", limit * 1.5)
+    _finish_bars(axes, [VARIANTS[name] for name in summaries], "ms", limit * 1.5)
 
 
 def _label_bar(
@@ -254,8 +246,8 @@ def _spoken(setting: SettingReport, baseline: str) -> str:
     said = []
     for name, samples in setting.samples.items():
         ratio = setting.ratio(name, baseline)
-        factor = f", {ratio.median:.2f} times the speed of {VARIANT_LABELS[baseline]}" if ratio else ""
-        said.append(f"{VARIANT_LABELS[name]} {_three(samples.median_seconds * 1e3)} ms{factor}")
+        factor = f", {ratio.median:.2f} times the speed of {VARIANTS[baseline]}" if ratio else ""
+        said.append(f"{VARIANTS[name]} {_three(samples.median_seconds * 1e3)} ms{factor}")
     return f"{setting.label}: {'; '.join(said)}"
 
 

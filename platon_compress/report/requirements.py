@@ -27,7 +27,12 @@ FIGURES = {
 
 
 def figures(run: RunData) -> dict[str, float]:
-    """The measured ones of FIGURES by name. What was not measured is left out: nobody may take it for met."""
+    """The measured ones of FIGURES by name. What was not measured is left out: nobody may take it for met.
+
+    Nothing is left of a file that is gone, and no drop against a baseline that has not learnt its task.
+    """
+    if run.file_problem:
+        return {}
     found = dict(_metrics(run))
     found.update(_speeds(run))
     found.update(_sizes(run))
@@ -44,6 +49,8 @@ def _metrics(run: RunData) -> Iterator[tuple[str, float]]:
     if ours is None:
         return
     yield "accuracy", 100 * ours.value
+    if run.not_learnt:
+        return
     for name, other in (("accuracy_drop", run.dense_metric), ("accuracy_drop_int8", run.int8_metric)):
         if other is not None:
             yield name, 100 * (other.value - ours.value)

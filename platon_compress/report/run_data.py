@@ -11,9 +11,10 @@ import yaml
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
 from platon_compress.measure.bench_report import BenchReport, read_report
+from platon_compress.measure.size import model_files
 from platon_compress.schemas import require_kind
 
-__all__ = ["Metric", "RunData", "read_run"]
+__all__ = ["Difference", "Metric", "RunData", "read_run"]
 
 _COMPRESSED_ROUTES = ("onnx_compressed", "compressed")
 _INT8_ROUTES = ("dense_int8", "onnx_dense_int8")
@@ -22,25 +23,57 @@ _CURE = "run that stage again"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Of two metrics, as a fraction, with its standard error; `paired`: taken example by example."""
+
+    value: float
+    error: float | None
+    paired: bool = False
+
+    @property
+    def margin(self) -> float:
+        """Two standard errors: about 95 % confidence. 0 where the error is not known."""
+        return 2 * (self.error or 0.0)
+
+    @property
+    def low(self) -> float:
+        return self.value - self.margin
+
+    @property
+    def high(self) -> float:
+        return self.value + self.margin
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A task metric with its standard error, both as fractions (0.85 is 85 %); `steps` of its training."""
+    """A task metric with its standard error, both as fractions (0.85 is 85 %); `steps` of its training.
+
+    right: one "1" or "0" per example, in the order of the run's validation data, where they were kept.
+    """
 
     name: str
     value: float
     standard_error: float | None = None
     examples: int | None = None
     steps: int | None = None
+    right: str | None = None
 
-    def minus(self, other: "Metric") -> tuple[float, float | None]:
-        """Difference and its standard error. Both models saw the same examples, so this is an upper bound."""
+    def minus(self, other: "Metric") -> Difference:
+        """Paired where both answered the same examples; else from both standard errors, an upper bound."""
+        if self.right and other.right and len(self.right) == len(other.right):
+            return _paired_difference(self.right, other.right)
         if self.standard_error is None or other.standard_error is None:
-            return self.value - other.value, None
-        return self.value - other.value, math.hypot(self.standard_error, other.standard_error)
+            return Difference(value=self.value - other.value, error=None)
+        error = math.hypot(self.standard_error, other.standard_error)
+        return Difference(value=self.value - other.value, error=error)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunData:
-    """What a run folder holds; mappings are empty where a file or stage is missing."""
+    """What a run folder holds; mappings are empty where a file or stage is missing.
+
+    file_problem: why the file that the report recommends cannot be taken (it is gone, or another one).
+    """
 
     folder: Path
     bench: BenchReport
@@ -48,7 +81,7 @@ class RunData:
     parity: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
-    peers: Mapping[str, Any] = field(default_factory=dict)
+    file_problem: str | None = None
 
     def stage(self, name: str) -> Mapping[str, Any]:
         """The result of a finished stage, or an empty mapping."""
@@ -87,6 +120,29 @@ class RunData:
         return self._metric(_DENSE_ROUTES, "dense")
 
     @property
+    def guessing(self) -> float | None:
+        """What answering the most frequent class always would reach; without labels kept, one class in all."""
+        largest = _number(self.parity.get("largest_class"))
+        if largest is not None:
+            return largest
+        classes = self.stage("data").get("classes")
+        return 1 / len(classes) if isinstance(classes, list) and classes else None
+
+    @property
+    def not_learnt(self) -> str | None:
+        """Why the metric says nothing: a baseline that does no better than always giving the same answer is none."""
+        metric, guessing = self.dense_metric or self.compressed_metric, self.guessing
+        if metric is None or guessing is None or metric.name != "accuracy":
+            return None
+        if metric.value - 2 * (metric.standard_error or 0.0) > guessing:
+            return None
+        whose = "the baseline has" if self.dense_metric is not None else "the model has"
+        return (
+            f"{whose} not learnt the task: accuracy {metric.value:.1%}, where the most frequent class alone gives "
+            f"{guessing:.1%}"
+        )
+
+    @property
     def int8_metric(self) -> Metric | None:
         return self._metric(_INT8_ROUTES, None)
 
@@ -98,7 +154,8 @@ class RunData:
                 (k for k in _mapping(metrics.get(route)) if k not in {"standard_error", "examples"}), None
             )
             if name is not None:
-                return _metric_of(name, metrics[route], self.parity, trained)
+                right = _mapping(self.parity.get("right")).get(route)
+                return _metric_of(name, metrics[route], self.parity, trained, right)
         if isinstance(trained.get("value"), int | float):
             entry = {**trained, str(trained.get("metric", "metric")): trained["value"]}
             return _metric_of(str(trained.get("metric", "metric")), entry, trained, trained)
@@ -119,14 +176,15 @@ def read_run(folder: str | Path) -> RunData:
     if parity is not None:
         require_kind(parity, "parity", str(folder / "parity.json"), _CURE)
     _check_layers(folder, plan)
+    bench = read_report(folder / "benchmark.json")
     return RunData(
         folder=folder,
-        bench=read_report(folder / "benchmark.json"),
+        bench=bench,
+        file_problem=_file_problem(folder / "onnx", bench),
         plan=plan,
         parity=parity or {},
         recipe=_read_recipe(folder / "recipe.yaml"),
         state=_read_json(folder / "state.json") or {},
-        peers=_read_json(folder / "peers.json") or {},
     )
 
 
@@ -137,8 +195,46 @@ def _check_layers(folder: Path, plan: Mapping[str, Any]) -> None:
         raise InputError(f"{folder / 'plan.json'} is not a plan; run the plan stage again")
 
 
+def _file_problem(onnx: Path, bench: BenchReport) -> str | None:
+    """Whether the compressed file that was measured still lies there; its size tells."""
+    variant = bench.variants.get("compressed")
+    if variant is None or variant.size is None:
+        return None
+    path = onnx / variant.file
+    if not path.is_file():
+        return f"onnx/{variant.file}, which was measured, is gone; run export and the stages after it again"
+    if path.stat().st_size != variant.size.disk_bytes and _stored_bytes(path) != variant.size.disk_bytes:
+        return f"onnx/{variant.file} is not the file that was measured; run bench again"
+    return None
+
+
+def _stored_bytes(path: Path) -> int | None:
+    """With external data files; None where it is no ONNX model."""
+    try:
+        return sum(file.stat().st_size for file in model_files(path))
+    except Exception:  # protobuf's and onnx's classes have no common base
+        return None
+
+
+def _paired_difference(ours: str, other: str) -> Difference:
+    """McNemar's: only examples that exactly one of the two gets right say something about the difference.
+
+    Half an example is added to each cell of the table for the standard error (Agresti and Min, 2005): without it two
+    models that agree on few examples would look equal for certain.
+    """
+    pairs = list(zip(ours, other, strict=True))
+    won, lost = pairs.count(("1", "0")), pairs.count(("0", "1"))
+    count = len(pairs) + 2
+    error = math.sqrt((won + lost + 1) - (won - lost) ** 2 / count) / count
+    return Difference(value=(won - lost) / len(pairs), error=error, paired=True)
+
+
 def _metric_of(
-    name: str, entry: Mapping[str, Any], source: Mapping[str, Any], trained: Mapping[str, Any]
+    name: str,
+    entry: Mapping[str, Any],
+    source: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    right: Any = None,
 ) -> Metric:
     return Metric(
         name=name,
@@ -146,6 +242,7 @@ def _metric_of(
         standard_error=_number(entry.get("standard_error")),
         examples=entry.get("examples") or source.get("examples"),
         steps=trained.get("steps"),
+        right=right if isinstance(right, str) else None,
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.timing import PairedRatio, percentiles
-from platon_compress.report.plots import VARIANT_LABELS
+from platon_compress.report.points import points_apart
 from platon_compress.report.run_data import Metric, RunData
+from platon_compress.report.words import NONE, STATEMENTS, VARIANTS, metric_name
 
 __all__ = [
     "Table",
@@ -23,12 +24,9 @@ __all__ = [
     "layer_table",
     "operator_table",
     "parity_table",
-    "peer_table",
     "size_table",
     "start_table",
 ]
-
-NONE = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +63,12 @@ def format_milliseconds(seconds: float | None) -> str:
 
 
 def format_ratio(ratio: PairedRatio | None) -> str:
-    """Median and 95 % interval, with a plain word where nothing is decided."""
+    """Median and 95 % interval, with the word where nothing is decided."""
     if ratio is None:
         return NONE
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.median:.2f}x (too few pairs)"
-    word = ", no difference" if ratio.statement == "undecided" else ""
+        return f"{ratio.median:.2f}x ({STATEMENTS['undecided']}, too few pairs)"
+    word = f", {STATEMENTS['undecided']}" if ratio.statement == "undecided" else ""
     return f"{ratio.median:.2f}x ({ratio.low:.2f}\N{EN DASH}{ratio.high:.2f}{word})"
 
 
@@ -80,13 +78,13 @@ def size_table(bench: BenchReport) -> Table:
     for name, variant in bench.variants.items():
         size = variant.size
         if size is None:
-            rows.append((VARIANT_LABELS[name], f"not measured: {variant.unavailable}", *[""] * 6))
+            rows.append((VARIANTS[name], f"not measured: {variant.unavailable}", *[""] * 6))
             continue
         density = size.nonzeros / size.parameters if size.parameters else 0.0
         sizes = (size.disk_bytes, size.zipped_bytes, size.encoder_bytes, size.embedding_bytes)
         counts = (f"{size.parameters:,}", f"{size.nonzeros:,}", f"{density:.1%}")
         strong += [len(rows)] if name == "compressed" else []
-        rows.append((VARIANT_LABELS[name], *(format_bytes(value) for value in sizes), *counts))
+        rows.append((VARIANTS[name], *(format_bytes(value) for value in sizes), *counts))
     return Table(
         caption="Bytes and weights of each file",
         headers=("variant", "disk", "zipped", "encoder", "embeddings", "parameters", "non-zero", "density"),
@@ -105,8 +103,8 @@ def latency_table(bench: BenchReport) -> Table:
             against = (format_ratio(setting.ratio(name, bench.baseline)), _against_int8(setting, name))
             strong += [len(rows)] if name == "compressed" else []
             times_text = (format_milliseconds(value) for value in times)
-            rows.append((setting.label, VARIANT_LABELS[name], *times_text, *against))
-    baseline = VARIANT_LABELS[bench.baseline]
+            rows.append((setting.label, VARIANTS[name], *times_text, *against))
+    baseline = VARIANTS[bench.baseline]
     return Table(
         caption="Warm latency in ms",
         headers=("setting", "variant", "p50", "p90", "p95", "p99", f"speed vs {baseline}", "vs dense int8"),
@@ -126,7 +124,7 @@ def start_table(bench: BenchReport) -> Table | None:
                     format_milliseconds(median(v)) for v in (samples.load_seconds, samples.first_seconds)
                 )
                 memory = (format_bytes(_known(v)) for v in (samples.session_bytes, samples.peak_bytes))
-                rows.append((setting.label, VARIANT_LABELS[name], *times, *memory))
+                rows.append((setting.label, VARIANTS[name], *times, *memory))
     return _table(
         "Cold start and memory (fresh process)",
         ("setting", "variant", "load, ms", "first inference, ms", "session memory", "peak memory"),
@@ -138,10 +136,10 @@ def start_table(bench: BenchReport) -> Table | None:
 def accuracy_table(run: RunData) -> Table | None:
     metrics = {
         "dense": run.dense_metric,
-        "dense int8": run.int8_metric,
+        "dense_int8": run.int8_metric,
         "compressed": run.compressed_metric,
     }
-    rows = [_metric_row(label, m, run.dense_metric) for label, m in metrics.items() if m is not None]
+    rows = [_metric_row(VARIANTS[name], m, run.dense_metric) for name, m in metrics.items() if m is not None]
     return _table(
         "On the same validation examples",
         ("variant", "metric", "value", "standard error", "examples", "against dense, points"),
@@ -207,7 +205,7 @@ def operator_table(bench: BenchReport) -> Table | None:
     for name, variant in bench.variants.items():
         for provider, counts in variant.executed_nodes.items():
             spoken = ", ".join(f"{count} {op}" for op, count in sorted(counts.items(), key=lambda i: -i[1]))
-            rows.append((VARIANT_LABELS[name], provider, str(sum(counts.values())), spoken))
+            rows.append((VARIANTS[name], provider, str(sum(counts.values())), spoken))
     return _table(
         "Operators that ran",
         ("variant", "provider", "nodes", "operators"),
@@ -215,27 +213,6 @@ def operator_table(bench: BenchReport) -> Table | None:
         text_columns=(0, 1, 3),
         long_columns=(3,),
     )
-
-
-def peer_table(run: RunData) -> Table | None:
-    """Against other engines, three ways; no statement where the ways disagree."""
-    says = {"disagree": "no verdict: the ways disagree", "undecided": "no measurable difference"}
-    rows = []
-    for setting in run.peers.get("settings", ()):
-        tokens = f", {setting['tokens']} tokens" if setting["tokens"] else ""
-        for entry in setting["comparisons"]:
-            ways = (entry["interleaved"]["median"], entry["isolated"], entry["concurrent"])
-            rows.append(
-                (
-                    f"batch {setting['batch']}{tokens}",
-                    str(entry["candidate"]),
-                    str(entry["baseline"]),
-                    *(NONE if ratio is None else f"{ratio:.2f}x" for ratio in ways),
-                    says.get(entry["statement"], str(entry["statement"])),
-                )
-            )
-    headers = ("setting", "engine", "against", "interleaved", "isolated", "concurrent", "statement")
-    return _table("Speed against other engines", headers, rows, text_columns=(0, 1, 2, 6))
 
 
 def environment_table(bench: BenchReport) -> Table:
@@ -284,7 +261,7 @@ def _table(
 ) -> Table | None:
     if not rows:
         return None
-    strong = tuple(i for i, row in enumerate(rows) if VARIANT_LABELS["compressed"] in row[:2])
+    strong = tuple(i for i, row in enumerate(rows) if VARIANTS["compressed"] in row[:2])
     return Table(
         caption=caption,
         headers=headers,
@@ -307,8 +284,7 @@ def _known(values: Sequence[int | None]) -> float | None:
 def _metric_row(label: str, metric: Metric, dense: Metric | None) -> tuple[str, ...]:
     error = NONE if metric.standard_error is None else f"{100 * metric.standard_error:.2f}%"
     difference = NONE
-    if dense is not None and metric is not dense and label != "dense":
-        change, margin = metric.minus(dense)
-        difference = f"{100 * change:+.2f}" + ("" if margin is None else f" ± {100 * margin:.2f}")
+    if dense is not None and label != VARIANTS["dense"]:
+        difference = points_apart(metric.minus(dense)).removesuffix(" points")
     examples = NONE if metric.examples is None else str(metric.examples)
-    return (label, metric.name, f"{100 * metric.value:.2f}%", error, examples, difference)
+    return (label, metric_name(metric.name), f"{100 * metric.value:.2f}%", error, examples, difference)

@@ -11,6 +11,7 @@ import yaml
 from platon_compress.report import tables
 from platon_compress.report.plot_style import Plot
 from platon_compress.report.plots import latency_plot, layer_plot, size_plot, training_plot
+from platon_compress.report.points import points_apart
 from platon_compress.report.run_data import RunData
 from platon_compress.report.tables import Table
 from platon_compress.report.verdict import Verdict
@@ -53,7 +54,6 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         "parity": tables.parity_table(run),
         "forms": tables.form_table(run.layers),
         "layers": tables.layer_table(run.layers),
-        "peers": tables.peer_table(run),
         "operators": tables.operator_table(bench),
         "environment": tables.environment_table(bench),
     }
@@ -104,9 +104,7 @@ def _metric_card(run: RunData) -> Iterator[Card]:
         return
     detail = f"of {ours.examples} examples" if ours.examples else ""
     if dense is not None:
-        change, margin = ours.minus(dense)
-        spread = "" if margin is None else f" ± {100 * margin:.1f}"
-        detail = f"{100 * change:+.1f}{spread} points against dense"
+        detail = f"{points_apart(ours.minus(dense))} against dense"
     yield Card(label=ours.name.capitalize(), value=f"{ours.value:.1%}", detail=detail)
 
 
@@ -121,8 +119,7 @@ def _parity_card(run: RunData) -> Iterator[Card]:
 
 def _notes(run: RunData) -> tuple[str, ...]:
     """What a reader must know to judge the numbers."""
-    missing = tuple(run.peers.get("unavailable", {}).values())
-    return (*_variant_notes(run), *_weight_notes(run), *_comparison_notes(run), *missing)
+    return (*_variant_notes(run), *_weight_notes(run), *_comparison_notes(run))
 
 
 def _variant_notes(run: RunData) -> Iterator[str]:

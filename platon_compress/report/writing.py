@@ -40,8 +40,8 @@ class ReportResult:
 def write_report(run_dir: str | Path) -> ReportResult:
     """Write report.md and report.html into `run_dir` from the files that lie there.
 
-    plan.json and benchmark.json are needed; recipe.yaml, state.json, parity.json and peers.json add to it. Each file is
-    written under a temporary name and renamed. Raises InputError for a missing or broken file.
+    plan.json and benchmark.json are needed; recipe.yaml, state.json and parity.json add to it. Each file is written
+    under a temporary name and renamed. Raises InputError for a missing or broken file.
     """
     run = read_run(run_dir)
     verdict = judge(run)

@@ -35,7 +35,7 @@ def ratio(baseline, candidate, median, decided=True):
     }
 
 
-def bench(speeds, int8_speeds=None, disk=0.5, int8_disk=0.25, **changes):
+def bench(speeds, int8_speeds=None, disk=0.2, int8_disk=0.25, **changes):
     """A benchmark of `len(speeds)` batch sizes: compressed against dense, and against int8."""
     settings = []
     for index, speed in enumerate(speeds):
@@ -67,9 +67,18 @@ def bench(speeds, int8_speeds=None, disk=0.5, int8_disk=0.25, **changes):
     return {**data, **changes}
 
 
+def answers(count, right, shared=None):
+    """`count` examples, `right` of them answered right, the first `shared` (default: all) of those in common."""
+    shared = right if shared is None else shared
+    return ("1" * shared + "0" * (count - right) + "1" * (right - shared)).ljust(count, "0")
+
+
 def run(data, *, ours=0.84, dense=0.85, error=0.012, steps=(540, 540), int8=None, **files):
+    """`classes`: of the data stage; `parity`: more of parity.json, `file_problem`, `recipe` and `kind` as in RunData."""
     trained = {"metric": "accuracy", "standard_error": error, "examples": 872, "history": []}
     stages = {"bake": {"result": {"sparsity": 0.9}}}
+    if "classes" in files:
+        stages["data"] = {"result": {"classes": files["classes"]}}
     if ours is not None:
         stages["prune"] = {"result": {**trained, "value": ours, "steps": steps[1]}}
     if dense is not None:
@@ -82,7 +91,8 @@ def run(data, *, ours=0.84, dense=0.85, error=0.012, steps=(540, 540), int8=None
         folder=Path("run"),
         bench=BenchReport.from_dict(copy.deepcopy(data)),
         plan={"layers": [layer]},
-        parity=files.get("parity", parity),
+        parity={**parity, **files.get("parity", {})},
         recipe=files.get("recipe", {}),
         state={"kind": files.get("kind", "run"), "stages": stages},
+        file_problem=files.get("file_problem"),
     )

@@ -15,8 +15,8 @@ def test_figures_take_the_worst_setting():
         "speedup_low": 1.88,
         "speedup_int8": 1.4,
         "speedup_int8_low": 1.38,
-        "size_ratio": 0.5,
-        "size_ratio_int8": 2.0,
+        "size_ratio": 0.2,
+        "size_ratio_int8": 0.8,
         "sparsity": 90.0,
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected)
@@ -28,3 +28,10 @@ def test_what_was_not_measured_is_left_out():
     found = figures(run(data, ours=None, dense=None))
     assert found["speedup"] == 2.0
     assert not {"accuracy", "accuracy_drop", "speedup_low", "speedup_int8", "max_difference"} & found.keys()
+
+
+def test_no_drop_against_a_baseline_that_guesses_and_nothing_of_a_file_that_is_gone():
+    found = figures(run(bench([2.0]), ours=0.5, dense=0.5, classes=["a", "b"]))
+    assert "accuracy" in found
+    assert "accuracy_drop" not in found
+    assert figures(run(bench([2.0]), file_problem="it is gone")) == {}

@@ -1,20 +1,44 @@
-import pytest
-from sample_runs import bench, ratio, run
+import math
 
+import pytest
+from sample_runs import answers, bench, ratio, run
+
+from platon_compress.report.run_data import Metric
 from platon_compress.report.verdict import judge
+
+UNCERTAIN = ratio("dense", "compressed", 0.98, decided=False)
+
+
+def paired(ours, dense, count=872, shared=None):
+    """parity.json's part with every example's answer: `ours` and `dense` right ones of `count`."""
+    routes = {"onnx_compressed": ours, "dense": dense}
+    return {
+        "metrics": {n: {"accuracy": r / count, "standard_error": 0.012} for n, r in routes.items()},
+        "right": {
+            "dense": answers(count, dense),
+            "onnx_compressed": answers(count, ours, min(ours, dense) if shared is None else shared),
+        },
+        "examples": count,
+    }
 
 
 def test_yes():
     verdict = judge(run(bench([2.4, 2.7], [1.4, 1.6])))
     assert verdict.answer == "yes"
-    assert verdict.line == (
-        "Verdict: yes: faster than dense and dense int8, smaller on disk, and not measurably worse in the "
-        "task (within two standard errors). 90.0% sparse; 2.40x (2.38-2.42) at batch 1, 128 tokens and 2.70x (2.68-2.72) at "
-        "batch 2, 128 tokens the speed of dense trained with the same 540 steps; 1.40x (1.38-1.42) at batch 1, "
-        "128 tokens and 1.60x (1.58-1.62) at batch 2, 128 tokens that of dense int8; 0.50x the size on disk "
-        "(encoder 1.00x, 2.00x of dense int8's); accuracy 84.0% against 85.0% dense (-1.0 points, standard "
-        "error 1.7)."
+    assert verdict.against == ()
+    assert verdict.sentence == (
+        "faster than dense and dense int8, smaller on disk, and not measurably worse in the task"
     )
+    assert verdict.points == (
+        (
+            "2.40x (2.38-2.42) at batch 1, 128 tokens and 2.70x (2.68-2.72) at batch 2, 128 tokens the speed of dense "
+            "trained with the same 540 steps; 1.40x (1.38-1.42) at batch 1, 128 tokens and 1.60x (1.58-1.62) at batch 2, "
+            "128 tokens that of dense int8"
+        ),
+        "0.20x the size on disk (encoder 1.00x, 0.80x of dense int8's); 90.0% of the prunable weights are zero",
+        "accuracy 84.0% against 85.0% dense (-1.0 ± 3.4 points)",
+    )
+    assert verdict.line == f"Verdict: yes: {verdict.sentence}. {'; '.join(verdict.points)}."
 
 
 def test_many_settings_are_a_range():
@@ -26,15 +50,36 @@ def test_many_settings_are_a_range():
     ("benchmark", "changes", "answer", "reason"),
     [
         (bench([0.93], [0.9]), {}, "no", "it is slower than dense"),
-        (bench([1.01], [1.2]), {}, "no", "no measurable difference in speed from dense"),
-        (bench([2.0], [1.5]), {"ours": 0.7}, "no", "the task metric falls too far below dense"),
-        (bench([1.5], [0.8]), {}, "no", "dense int8 is faster, no larger and no less accurate"),
-        (bench([1.5], [0.8]), {"int8": 0.6}, "mixed", "slower than dense int8 at batch 1, 128 tokens"),
-        (bench([1.5], [0.8], disk=0.2), {}, "mixed", "slower than dense int8 at batch 1, 128 tokens"),
-        (bench([2.0, 1.0], [1.5, 1.5]), {}, "mixed", "not faster than dense at batch 2, 128 tokens"),
-        (bench([2.0], [1.5], disk=1.1), {}, "mixed", "it is not smaller on disk"),
-        (bench([2.0], [1.5]), {"ours": 0.81, "error": 0.005}, "mixed", "the task metric is lower than dense"),
-        (bench([2.0], [1.5]), {"ours": 0.82, "error": 0.03}, "mixed", "too few examples to tell"),
+        (bench([2.0], [1.5]), {"ours": 0.7}, "no", "the accuracy falls too far below dense"),
+        (
+            bench([1.5], [0.8], disk=0.5),
+            {"int8": 0.85},
+            "no",
+            "dense int8 is faster, no larger and no less accurate",
+        ),
+        (bench([1.5], [0.8], disk=0.5), {"int8": 0.6}, "mixed", "faster and no larger, though less accurate"),
+        (bench([1.5], [0.8]), {}, "mixed", "slower than dense int8 at batch 1, 128 tokens"),
+        (bench([2.0, 0.9], [1.5, 1.5]), {}, "mixed", "slower than dense at batch 2, 128 tokens"),
+        (bench([2.0], [1.5], disk=1.1, int8_disk=2), {}, "mixed", "it is not smaller on disk (1.10x)"),
+        (bench([2.0], [1.5], disk=0.97, int8_disk=2), {}, "mixed", "it is hardly smaller on disk (0.97x)"),
+        (bench([2.0], [1.5], disk=0.45), {}, "mixed", "larger on disk than dense int8 (1.80x)"),
+        (bench([2.0], [1.5]), {"ours": 0.81, "error": 0.005}, "mixed", "the accuracy is lower than dense"),
+        (bench([1.01], [1.2]), {}, "undecided", "whether it is faster than dense is undecided"),
+        (
+            bench([2.0, 1.0], [1.5, 1.5]),
+            {},
+            "undecided",
+            "faster than dense is undecided at batch 2, 128 tokens",
+        ),
+        (bench([2.0], [1.01]), {}, "undecided", "whether it is faster than dense int8 is undecided"),
+        (bench([2.0], [1.5]), {"ours": 0.82, "error": 0.03}, "undecided", "too few examples to tell"),
+        (
+            bench([2.0], [1.5]),
+            {"error": 0.05},
+            "undecided",
+            "too few examples to tell how far the accuracy falls",
+        ),
+        (bench([]), {}, "undecided", "speed was not measured"),
     ],
 )
 def test_what_speaks_against_it(benchmark, changes, answer, reason):
@@ -45,8 +90,18 @@ def test_what_speaks_against_it(benchmark, changes, answer, reason):
     assert "\n" not in verdict.line
 
 
+def test_the_strongest_reason_comes_first_and_none_is_hidden():
+    verdict = judge(run(bench([2.0, 1.0], [1.5, 1.5], disk=0.5), ours=0.6))
+    assert verdict.answer == "no"
+    assert verdict.against == (
+        "the accuracy falls too far below dense",
+        "whether it is faster than dense is undecided at batch 2, 128 tokens",
+        "larger on disk than dense int8 (2.00x)",
+    )
+
+
 def test_failed_parity_is_a_no():
-    parity = {"rows": [{"pair": "a", "max_abs": 0.5, "mean_abs": 0.1}], "passed": False, "atol": 1e-4}
+    parity = {"rows": [{"pair": "a", "max_abs": 0.5, "mean_abs": 0.1}], "passed": False}
     verdict = judge(run(bench([3.0], [2.0]), parity=parity))
     assert (
         "does not compute the same as the pruned model (max difference 0.5, allowed 0.0001)" in verdict.line
@@ -57,20 +112,87 @@ def test_failed_parity_is_a_no():
 def test_dense_fallback_of_the_operator_is_a_no():
     data = bench([2.0], [1.5])
     data["variants"]["compressed"]["native_kernel"] = False
-    assert "did not run in the native kernel" in judge(run(data)).line
+    verdict = judge(run(data))
+    assert verdict.answer == "no"
+    assert "did not run in the native kernel" in verdict.line
 
 
-def test_undecided_ratio_is_said_as_such():
+def test_an_interval_around_one_decides_nothing():
     data = bench([2.0], [1.5])
-    data["settings"][0]["ratios"][0] = ratio("dense", "compressed", 0.98, decided=False)
-    assert "0.98x (0.68-1.28, no measurable difference) at batch 1" in judge(run(data)).line
+    data["settings"][0]["ratios"][0] = UNCERTAIN
+    verdict = judge(run(data))
+    assert verdict.answer == "undecided"
+    assert "0.98x (0.68-1.28, undecided) at batch 1" in verdict.line
+    assert "no measurable difference" not in verdict.line
 
 
-def test_without_a_metric_it_says_so():
+def test_too_few_pairs_decide_nothing():
+    data = bench([3.51], [1.5])
+    data["settings"][0]["ratios"][0].update(low=None, high=None, statement="undecided")
+    verdict = judge(run(data))
+    assert verdict.answer == "undecided"
+    assert "3.51x (undecided, too few pairs)" in verdict.line
+
+
+def test_without_a_metric_there_is_no_yes():
     verdict = judge(run(bench([2.0], [1.5]), ours=None, dense=None))
-    assert verdict.answer == "yes"
-    assert verdict.line.endswith("accuracy was not measured.")
+    assert verdict.answer == "undecided"
+    assert verdict.sentence == "the task metric was not measured"
     assert "worse in the task" not in verdict.line
+
+
+@pytest.mark.parametrize(
+    ("changes", "guess"),
+    [
+        ({"dense": 0.338, "ours": 0.338, "classes": ["a", "b", "c"]}, "33.3%"),
+        ({"dense": 0.50, "ours": 0.52, "classes": ["a", "b"]}, "50.0%"),
+        ({"dense": 0.70, "ours": 0.70, "classes": ["a", "b"], "parity": {"largest_class": 0.69}}, "69.0%"),
+        ({"dense": 0.60, "ours": 0.60, "parity": {"largest_class": 0.69}}, "69.0%"),
+    ],
+)
+def test_a_baseline_that_guesses_measures_nothing(changes, guess):
+    verdict = judge(run(bench([3.0], [2.0]), **changes))
+    assert verdict.answer == "not measured"
+    assert verdict.line.startswith("Verdict: not measured: the baseline has not learnt the task: accuracy ")
+    assert f"where the most frequent class alone gives {guess}" in verdict.line
+
+
+def test_a_learnt_baseline_of_uneven_classes_counts():
+    changes = {"dense": 0.85, "ours": 0.84, "parity": {"largest_class": 0.69}}
+    assert judge(run(bench([3.0], [2.0]), **changes)).answer == "yes"
+
+
+def test_a_checkpoint_that_came_alone_must_have_learnt_too():
+    verdict = judge(run(bench([3.0], [2.0]), ours=0.34, dense=None, kind="compress", classes=["a", "b", "c"]))
+    assert verdict.sentence.startswith("the model has not learnt the task: accuracy 34.0%")
+
+
+def test_a_file_that_is_gone_is_not_recommended():
+    verdict = judge(run(bench([3.0], [2.0]), file_problem="onnx/compressed.onnx is gone"))
+    assert verdict.line.startswith("Verdict: not measured: onnx/compressed.onnx is gone. 3.00x")
+
+
+def test_metrics_are_compared_example_by_example():
+    agreeing = judge(run(bench([2.0], [1.5]), parity=paired(706, 750)))
+    assert agreeing.answer == "no"
+    assert "accuracy 81.0% against 86.0% dense (-5.0 ± 1.5 points, paired on 872 examples)" in agreeing.line
+    crossing = judge(run(bench([2.0], [1.5]), parity=paired(740, 750, shared=700)))
+    assert crossing.answer == "yes"
+    assert "(-1.1 ± 2.2 points, paired on 872 examples)" in crossing.line
+
+
+def test_paired_differences_follow_mcnemar():
+    one = Metric(name="accuracy", value=0.8, right="1" * 80 + "0" * 20)
+    other = Metric(name="accuracy", value=0.8, right="0" * 10 + "1" * 80 + "0" * 10)
+    change = one.minus(other)
+    assert change.paired
+    assert change.value == 0.0
+    assert change.error == pytest.approx(math.sqrt(21) / 102)
+    same = one.minus(one)
+    assert same.value == 0.0
+    assert 0 < same.error < 0.01
+    unequal = one.minus(Metric(name="accuracy", value=0.7, right="1"))
+    assert (unequal.paired, unequal.error) == (False, None)
 
 
 def test_different_training_lengths_are_named():
@@ -84,8 +206,12 @@ def test_missing_int8_is_named():
     assert "faster than dense, smaller" in line
 
 
-def test_int8_metric_stands_beside_ours():
-    assert "; dense int8 84.5%" in judge(run(bench([2.0], [1.5]), int8=0.845)).line
+def test_int8_stands_beside_ours_with_its_setting():
+    data = bench([2.0], [1.5])
+    data["variants"]["dense_int8"]["quantisation"] = {"setting": "per channel, signed 8-bit weights"}
+    line = judge(run(data, int8=0.845)).line
+    assert "; dense int8 84.5%" in line
+    assert "that of dense int8 (per channel, signed 8-bit weights)" in line
 
 
 def test_device_that_was_not_there():
@@ -103,17 +229,10 @@ def test_without_a_dense_model():
 
 
 def test_sparse_checkpoint_that_came_alone_has_no_dense_rival():
-    line = judge(run(bench([2.0], [1.5]), kind="compress")).line
-    assert "the speed of the same weights in dense kernels" in line
-    assert "accuracy 84.0%, no dense model to compare with" in line
-    assert "worse in the task" not in line
+    verdict = judge(run(bench([2.0], [1.5]), kind="compress"))
+    assert verdict.answer == "undecided"
+    assert "the speed of the same weights in dense kernels" in verdict.line
+    assert "accuracy 84.0%, no dense model to compare with" in verdict.line
+    assert "worse in the task" not in verdict.line
     given = judge(run(bench([2.0], [1.5]), kind="compress", recipe={"dense": "some/model"})).line
     assert "accuracy 84.0% against 85.0% dense" in given
-
-
-def test_too_few_pairs_decide_nothing():
-    data = bench([2.0], [1.5])
-    data["settings"][0]["ratios"][0].update(low=None, high=None, statement="undecided")
-    verdict = judge(run(data))
-    assert verdict.answer == "no"
-    assert "2.00x (too few pairs to decide)" in verdict.line

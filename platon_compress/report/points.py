@@ -1,0 +1,110 @@
+"""The verdict's three points: speed, size and quality, each with its uncertainty and its rivals beside it."""
+
+from platon_compress.measure.bench_report import BenchReport
+from platon_compress.measure.timing import PairedRatio
+from platon_compress.report.run_data import Difference, Metric, RunData
+from platon_compress.report.words import STATEMENTS, metric_name
+
+__all__ = ["points_apart", "speed_range", "spoken_ratio", "verdict_points"]
+
+_SHOWN_SETTINGS = 2
+
+
+def verdict_points(run: RunData) -> tuple[str, str, str]:
+    """Speed, size, quality; each says so where nothing was measured."""
+    return _speed_point(run), _size_point(run), _quality_point(run)
+
+
+def spoken_ratio(ratio: PairedRatio) -> str:
+    """`2.41x (2.35-2.47)`, and "undecided" where the interval does not tell."""
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.median:.2f}x (undecided, too few pairs)"
+    word = f", {STATEMENTS['undecided']}" if ratio.statement == "undecided" else ""
+    return f"{ratio.median:.2f}x ({ratio.low:.2f}-{ratio.high:.2f}{word})"
+
+
+def speed_range(ratios: list[PairedRatio]) -> str:
+    """`2.18x to 3.38x` over the settings, `2.18x` of one."""
+    medians = sorted(ratio.median for ratio in ratios)
+    least, most = f"{medians[0]:.2f}x", f"{medians[-1]:.2f}x"
+    return least if least == most else f"{least} to {most}"
+
+
+def points_apart(change: Difference) -> str:
+    """`-0.9 ± 1.2 points`: the difference with its two standard errors."""
+    margin = "" if change.error is None else f" ± {100 * change.margin:.1f}"
+    return f"{100 * change.value:+.1f}{margin} points"
+
+
+def _speed_point(run: RunData) -> str:
+    speeds = _speeds(run.bench, run.bench.baseline)
+    if not speeds:
+        return "speed was not measured"
+    return f"{speeds} the speed of {_baseline_name(run)}; {_int8_speeds(run)}"
+
+
+def _int8_speeds(run: RunData) -> str:
+    speeds = _speeds(run.bench, "dense_int8")
+    int8 = run.bench.variants.get("dense_int8")
+    if speeds:
+        setting = (int8.quantisation or {}).get("setting") if int8 else None
+        return f"{speeds} that of dense int8" + (f" ({setting})" if setting else "")
+    reason = int8.unavailable if int8 else None
+    return f"dense int8 was not measured ({reason})" if reason else "dense int8 was not measured"
+
+
+def _speeds(bench: BenchReport, baseline: str) -> str:
+    """Every setting; beyond a few the first and the range of all."""
+    paired = [(s, r) for s in bench.settings if (r := s.ratio("compressed", baseline)) is not None]
+    spoken = [f"{spoken_ratio(ratio)} at {setting.label}" for setting, ratio in paired]
+    if len(spoken) <= _SHOWN_SETTINGS:
+        return " and ".join(spoken)
+    return f"{spoken[0]} ({speed_range([ratio for _, ratio in paired])} over {len(paired)} settings)"
+
+
+def _baseline_name(run: RunData) -> str:
+    if not run.has_dense_model:
+        return "the same weights in dense kernels"
+    dense, ours = run.stage("dense").get("steps"), run.stage("prune").get("steps")
+    if dense is None or ours is None:
+        return "dense"
+    if dense == ours:
+        return f"dense trained with the same {dense} steps"
+    return f"dense (trained with {dense} steps, pruned with {ours})"
+
+
+def _size_point(run: RunData) -> str:
+    disk, encoder = (_share(run.bench, key, run.bench.baseline) for key in ("disk_bytes", "encoder_bytes"))
+    zeros = "" if run.sparsity is None else f"; {run.sparsity:.1%} of the prunable weights are zero"
+    if disk is None:
+        return f"size was not measured{zeros}"
+    inner = [f"encoder {encoder:.2f}x"] if encoder is not None else []
+    versus = _share(run.bench, "disk_bytes", "dense_int8")
+    inner += [f"{versus:.2f}x of dense int8's"] if versus is not None else []
+    return f"{disk:.2f}x the size on disk" + (f" ({', '.join(inner)})" if inner else "") + zeros
+
+
+def _share(bench: BenchReport, key: str, baseline: str) -> float | None:
+    ours, other = bench.variants.get("compressed"), bench.variants.get(baseline)
+    if ours is None or other is None or ours.size is None or other.size is None:
+        return None
+    below = getattr(other.size, key)
+    return getattr(ours.size, key) / below if below else None
+
+
+def _quality_point(run: RunData) -> str:
+    ours, dense, int8 = run.compressed_metric, run.dense_metric, run.int8_metric
+    taught = ", trained with distillation" if run.stage("prune").get("distillation") else ""
+    if ours is None:
+        return f"the task metric was not measured{taught}"
+    name = f"{metric_name(ours.name)} {_percent(ours)}"
+    beside = f"; dense int8 {_percent(int8)}" if int8 is not None else ""
+    if dense is None:
+        return f"{name}, no dense model to compare with{beside}{taught}"
+    change = ours.minus(dense)
+    how = f", paired on {ours.examples} examples" if change.paired and ours.examples else ""
+    return f"{name} against {_percent(dense)} dense ({points_apart(change)}{how}){beside}{taught}"
+
+
+def _percent(metric: Metric) -> str:
+    return f"{metric.value:.1%}"
