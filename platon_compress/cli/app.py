@@ -7,9 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from platon_compress.cli.measure import add_measuring_commands
-from platon_compress.cli.options import AsJson, Output, Overrides, numbers, reporter
+from platon_compress.cli.options import AsJson, Output, Overrides, Require, Trust, limited, numbers, reporter
+from platon_compress.cli.require import Requirement, check_requirements, parse_requirements
+from platon_compress.cli.start import add_starting_commands
+from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError
-from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe
+from platon_compress.limits import LIMITS
+from platon_compress.pipeline.output import say
+from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe, trusting
+from platon_compress.recipe.paths import check_paths
 
 __all__ = ["app"]
 
@@ -30,7 +36,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from platon_compress import __version__
 
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -45,36 +51,53 @@ def _common(
     del version, debug
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def run(
     recipe: RecipePath,
     output: Output,
+    train: Annotated[
+        str | None, typer.Option("--train", help="Training rows, instead of the recipe's data.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option("--validation", help="Validation rows, as --train.")
+    ] = None,
+    text: Annotated[str | None, typer.Option("--text", help="Column of the texts.")] = None,
+    text_pair: Annotated[str | None, typer.Option("--text-pair", help="Column of the second texts.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Column of the labels.")] = None,
     set_: Overrides = None,
+    require: Require = None,
+    trust_remote_code: Trust = False,
     as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; write nothing.")
     ] = False,
 ) -> None:
     """Run all stages of RECIPE: train dense, prune, bake, plan, convert, export, verify, bench, report."""
-    loaded = load_recipe(_recipe_path(recipe), tuple(set_ or ()))
+    wanted = parse_requirements(require)
+    columns = {"train": train, "validation": validation, "text": text, "text_pair": text_pair, "label": label}
+    given = {key: value for key, value in columns.items() if value is not None}
+    loaded = load_recipe(_recipe_path(recipe), tuple(set_ or ()), data=given)
+    loaded = trusting(loaded, trust_remote_code)
+    check_paths(loaded)
     if dry_run:
         from platon_compress.pipeline.dry_run import describe_run
 
         described = describe_run(loaded, reporter(as_json))
         if as_json:
-            typer.echo(json.dumps(described))
+            say(json.dumps(described))
         return
-    _finish(_run(loaded, output, as_json), output, as_json)
+    _finish(_run(loaded, output, as_json), output, as_json, wanted)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def demo(output: Output = _DEMO_FOLDER, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Run the main job on scikit-learn's handwritten digits and a small ViT; a few minutes on two cores."""
     loaded = load_recipe(shipped_recipe("digits"), tuple(set_ or ()))
+    check_paths(loaded)
     _finish(_run(loaded, output, as_json), output, as_json)
 
 
-@app.command()
+@app.command(cls=StrictCommand)
 def compress(
     model: Annotated[str, typer.Argument(help="Model folder or hub id that already holds zeros.")],
     output: Output,
@@ -83,42 +106,56 @@ def compress(
     data: Annotated[
         str | None, typer.Option("--data", help="Labelled validation file or image folder.")
     ] = None,
-    text: Annotated[str, typer.Option("--text", help="Text column of --data.")] = "text",
-    label: Annotated[str, typer.Option("--label", help="Label column of --data.")] = "label",
+    text: Annotated[str | None, typer.Option("--text", help="Text column of --data; default: text.")] = None,
+    text_pair: Annotated[
+        str | None, typer.Option("--text-pair", help="Column of the second texts of --data.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", help="Label column of --data; default: label.")
+    ] = None,
     tokens: Annotated[
         int | None,
-        typer.Option("--sequence_length", "--tokens", help="Tokens per example to plan and time for."),
+        typer.Option(
+            "--sequence_length",
+            "--tokens",
+            help="Tokens per example to plan and time for.",
+            callback=limited("plan.tokens"),
+        ),
     ] = None,
     batch: Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes to time: 1,8")] = "1,8",
-    threads: Annotated[int | None, typer.Option("--threads", help="Threads; default: all cores.")] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", help="Threads; default: all cores.", callback=limited("plan.threads")),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    atol: Annotated[float, typer.Option("--atol", help="Largest allowed difference of outputs.")] = 1e-4,
-    runs: Annotated[int, typer.Option("--runs", help="Timed rounds per setting.")] = 50,
+    atol: Annotated[
+        float,
+        typer.Option(
+            "--atol", help="Largest allowed difference of outputs.", callback=limited("verify.atol")
+        ),
+    ] = 1e-4,
+    runs: Annotated[
+        int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
+    ] = 50,
     force: Annotated[
         str | None, typer.Option("--force", help="dense, structured or csr for every layer.")
     ] = None,
     calibrate_now: Annotated[
         bool, typer.Option("--calibrate/--no-calibrate", help="Measure this model's layer shapes first.")
     ] = True,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code")] = False,
-    cache_dir: Annotated[str | None, typer.Option("--cache_dir")] = None,
+    require: Require = None,
+    trust_remote_code: Trust = False,
+    cache_dir: Annotated[str | None, typer.Option("--cache_dir", help="Where downloads are kept.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn an already sparse checkpoint, made by any tool, into a measured ONNX model. No training."""
-    from platon_compress.tasks.models import infer_task
-
-    if data is not None and task not in (None, "text-classification", "image-classification"):
-        raise InputError(f"--data is for classification, but --task is {task!r}; leave --data away")
+    wanted = parse_requirements(require)
     recipe: dict[str, Any] = {
         "kind": "compress",
-        "model": {
-            "name": model,
-            "task": task or infer_task(model),
-            "trust_remote_code": trust_remote_code,
-            "cache_dir": cache_dir,
-        },
+        # The task is put in when the settings that need no model have passed.
+        "model": {"name": model, "task": task or "unknown", "cache_dir": cache_dir},
         "dense": dense,
-        "data": {"validation": data, "text": text, "label": label} if data else None,
+        "data": _labelled(data, {"text": text, "text_pair": text_pair, "label": label}, task),
         "plan": {
             "tokens": tokens,
             "threads": threads,
@@ -127,53 +164,69 @@ def compress(
             "calibrate": calibrate_now,
         },
         "verify": {"atol": atol},
-        "bench": {"batch": numbers(batch, "--batch"), "threads": threads, "device": device, "runs": runs},
+        "bench": {
+            "batch": numbers(batch, "--batch", LIMITS["bench.batch"]),
+            "threads": threads,
+            "device": device,
+            "runs": runs,
+        },
     }
-    _finish(_run(parse_recipe(recipe, source="compress"), output, as_json), output, as_json)
+    check_paths(parse_recipe(recipe, source="compress"))
+    recipe["model"]["task"] = _task(model, task)
+    parsed = trusting(parse_recipe(recipe, source="compress"), trust_remote_code)
+    _finish(_run(parsed, output, as_json), output, as_json, wanted)
 
 
-@app.command()
-def prune(recipe: RecipePath, output: Output, set_: Overrides = None, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def prune(
+    recipe: RecipePath,
+    output: Output,
+    set_: Overrides = None,
+    trust_remote_code: Trust = False,
+    as_json: AsJson = False,
+) -> None:
     """Train the dense baseline and the pruned model of RECIPE; the later stages wait for their commands."""
-    results = _run(load_recipe(_recipe_path(recipe), tuple(set_ or ())), output, as_json, until="prune")
+    loaded = trusting(load_recipe(_recipe_path(recipe), tuple(set_ or ())), trust_remote_code)
+    check_paths(loaded)
+    results = _run(loaded, output, as_json, until="prune")
     _print_stage("prune", results, as_json)
 
 
-@app.command()
-def bake(output: Output, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def bake(output: Output, trust_remote_code: Trust = False, as_json: AsJson = False) -> None:
     """Bake the masks of a pruned run into the weights, under model/."""
-    _stage("bake", output, as_json)
+    _stage("bake", output, trust_remote_code, as_json)
 
 
-@app.command()
-def plan(output: Output, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def plan(output: Output, trust_remote_code: Trust = False, as_json: AsJson = False) -> None:
     """Choose a form per layer, into plan.json."""
-    _stage("plan", output, as_json)
+    _stage("plan", output, trust_remote_code, as_json)
 
 
-@app.command()
-def convert(output: Output, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def convert(output: Output, trust_remote_code: Trust = False, as_json: AsJson = False) -> None:
     """Convert the layers as planned and say what was removed."""
-    _stage("convert", output, as_json)
+    _stage("convert", output, trust_remote_code, as_json)
 
 
-@app.command()
-def export(output: Output, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def export(output: Output, trust_remote_code: Trust = False, as_json: AsJson = False) -> None:
     """Write onnx/dense.onnx, onnx/pruned.onnx and onnx/compressed.onnx."""
-    _stage("export", output, as_json)
+    _stage("export", output, trust_remote_code, as_json)
 
 
-@app.command()
-def verify(output: Output, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def verify(output: Output, trust_remote_code: Trust = False, as_json: AsJson = False) -> None:
     """Check parity and take the metric, into parity.json; exit 1 beyond the tolerance."""
-    _stage("verify", output, as_json)
+    _stage("verify", output, trust_remote_code, as_json)
 
 
-@app.command()
-def report(output: Output, as_json: AsJson = False) -> None:
+@app.command(cls=StrictCommand)
+def report(output: Output, require: Require = None, as_json: AsJson = False) -> None:
     """Write report.md and report.html from a run's JSON files."""
-    results = _continue("report", output, as_json)
-    _finish(results, output, as_json)
+    wanted = parse_requirements(require)
+    _finish(_continue("report", output, False, as_json), output, as_json, wanted)
 
 
 def _run(recipe: Recipe, output: Path, as_json: bool, until: str | None = None) -> dict[str, Any]:
@@ -182,38 +235,64 @@ def _run(recipe: Recipe, output: Path, as_json: bool, until: str | None = None) 
     return run_recipe(recipe, output, reporter(as_json), until=until)
 
 
-def _continue(stage: str, output: Path, as_json: bool) -> dict[str, Any]:
+def _continue(stage: str, output: Path, trust_remote_code: bool, as_json: bool) -> dict[str, Any]:
     from platon_compress.pipeline.runner import continue_run
 
-    return continue_run(output, stage, reporter(as_json))
+    return continue_run(output, stage, reporter(as_json), trust_remote_code=trust_remote_code)
 
 
-def _stage(stage: str, output: Path, as_json: bool) -> None:
-    _print_stage(stage, _continue(stage, output, as_json), as_json)
+def _stage(stage: str, output: Path, trust_remote_code: bool, as_json: bool) -> None:
+    _print_stage(stage, _continue(stage, output, trust_remote_code, as_json), as_json)
 
 
 def _print_stage(stage: str, results: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({stage: results[stage]}))
+        say(json.dumps({stage: results[stage]}))
 
 
-def _finish(results: dict[str, Any], output: Path, as_json: bool) -> None:
-    """The last lines of a whole run: where the report is, and the verdict."""
+def _finish(
+    results: dict[str, Any], output: Path, as_json: bool, wanted: tuple[Requirement, ...] = ()
+) -> None:
+    """The last lines of a whole run: where the report is, and the verdict; then what was required of it."""
     verdict = results["report"]["verdict"]
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "verdict": verdict, "stages": results}))
-        return
-    typer.echo(
-        f"Report: {output / 'report.html'} (also report.md); deploy {output / 'onnx' / 'compressed.onnx'}"
-    )
-    typer.echo(verdict)
+        say(json.dumps({"output": str(output), "verdict": verdict, "stages": results}))
+    else:
+        report = output / "report.html"
+        say(f"Report: {report} (also report.md); deploy {output / 'onnx' / 'compressed.onnx'}\n{verdict}")
+    check_requirements(wanted, output)
 
 
 def _recipe_path(name: Path) -> Path:
     """A path as given, or the shipped recipe of that name."""
-    if name.exists() or name.suffix in (".yaml", ".yml") or len(name.parts) > 1:
+    if name.suffix in (".yaml", ".yml") or len(name.parts) > 1 or name.is_file():
         return name
     return shipped_recipe(str(name))
 
 
+def _labelled(data: str | None, columns: dict[str, str | None], task: str | None) -> dict[str, Any] | None:
+    """The data section of `compress`. Raises InputError where a flag of --data stands alone, or names no use."""
+    given = {key: value for key, value in columns.items() if value is not None}
+    if data is None:
+        if given:
+            flag = next(iter(given)).replace("_", "-")
+            raise InputError(f"--{flag} names a column of --data, which is not given; give --data FILE too")
+        return None
+    if task not in (None, "text-classification", "image-classification"):
+        raise InputError(f"--data is for classification, but --task is {task!r}; leave --data away")
+    return {"validation": data, **given}
+
+
+def _task(model: str, task: str | None) -> str:
+    """The task of a foreign checkpoint. Raises InputError for one that nobody knows."""
+    from platon_compress.tasks.models import TASKS, infer_task
+
+    if task is None:
+        return infer_task(model)
+    if task not in TASKS:
+        raise InputError(f"task {task!r} is unknown; use one of: {', '.join(TASKS)}")
+    return task
+
+
 add_measuring_commands(app)
+add_starting_commands(app)

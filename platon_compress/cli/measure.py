@@ -6,9 +6,21 @@ from typing import Annotated
 
 import typer
 
-from platon_compress.cli.options import AsJson, Output, numbers, reporter
-from platon_compress.errors import InputError
+from platon_compress.cli.options import (
+    AsJson,
+    Output,
+    Trust,
+    check_place,
+    limited,
+    numbers,
+    reporter,
+    shares,
+)
+from platon_compress.cli.strict import StrictCommand
+from platon_compress.errors import InputError, shown
 from platon_compress.files import write_json
+from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
+from platon_compress.pipeline.output import say
 
 __all__ = ["add_measuring_commands", "bench"]
 
@@ -22,44 +34,53 @@ bench = typer.Typer(
 def add_measuring_commands(app: typer.Typer) -> None:
     """Hang `bench`, `calibrate` and `estimate` into the command line."""
     app.add_typer(bench, name="bench")
-    app.command()(calibrate)
-    app.command()(estimate)
+    app.command(cls=StrictCommand)(calibrate)
+    app.command(cls=StrictCommand)(estimate)
 
 
-@bench.command("model")
+@bench.command("model", cls=StrictCommand)
 def bench_model(
     output: Output,
     batch: Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes: 1,8")] = "1,8",
     tokens: Annotated[str, typer.Option("--sequence_length", "--tokens", help="Tokens per text.")] = "32,128",
-    runs: Annotated[int, typer.Option("--runs", help="Timed rounds per setting.")] = 50,
-    threads: Annotated[int | None, typer.Option("--threads", help="Default: all cores.")] = None,
+    runs: Annotated[
+        int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
+    ] = 50,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Default: all cores.", callback=limited("bench.threads"))
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
     from platon_compress.measure import run_benchmark
     from platon_compress.measure.config import BenchConfig
-    from platon_compress.pipeline.runner import write_result
+    from platon_compress.pipeline.runner import read_recipe_of, write_result
     from platon_compress.report import write_report
 
     config = BenchConfig(
-        batch=numbers(batch, "--batch"),
-        tokens=numbers(tokens, "--tokens"),
+        batch=numbers(batch, "--batch", LIMITS["bench.batch"]),
+        tokens=numbers(tokens, "--tokens", LIMITS["bench.tokens"]),
         runs=runs,
         threads=threads,
         device=device,
     )
+    _check_rows(max(config.batch), max(config.tokens))
+    read_recipe_of(output)  # a folder without a run is refused before it is measured
     talk = reporter(as_json)
     with talk.progress("measuring") as progress:
         report = run_benchmark(output / "onnx", config, progress=progress)
     write_result(output, "benchmark.json", report.to_dict())
     verdict = write_report(output).verdict
-    typer.echo(json.dumps(report.to_dict()) if as_json else verdict)
+    say(json.dumps(report.to_dict()) if as_json else verdict)
 
 
-@bench.command("kernel")
+@bench.command("kernel", cls=StrictCommand)
 def bench_kernel(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for kernel.json and roofline.svg.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Folder for kernel.json and roofline.svg.", callback=check_place),
+    ],
     models: Annotated[
         str, typer.Option("--models", help="bert-base, or shape files, with commas.")
     ] = "bert-base",
@@ -67,8 +88,15 @@ def bench_kernel(
     tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
-    runs: Annotated[int, typer.Option("--runs", help="Timed rounds per cell.")] = 20,
-    pause: Annotated[float, typer.Option("--pause", help="Seconds before each call; 0: caches warm.")] = 0.0,
+    runs: Annotated[
+        int, typer.Option("--runs", help="Timed rounds per cell.", callback=limited("bench.runs"))
+    ] = 20,
+    pause: Annotated[
+        float,
+        typer.Option(
+            "--pause", help="Seconds before each call; 0: caches warm.", callback=limited("kernel.pause")
+        ),
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Measure the sparse kernels alone against this machine's arithmetic and load ceilings."""
@@ -77,10 +105,10 @@ def bench_kernel(
 
     config = KernelBenchConfig(
         models=tuple(models.split(",")),
-        densities=tuple(_shares(densities, "--densities")),
-        rows=numbers(tokens, "--tokens"),
-        threads=numbers(threads, "--threads"),
-        blocks=numbers(blocks, "--blocks"),
+        densities=shares(densities, "--densities", LIMITS["density"]),
+        rows=numbers(tokens, "--tokens", LIMITS["calibrate.rows"]),
+        threads=numbers(threads, "--threads", LIMITS["plan.threads"]),
+        blocks=numbers(blocks, "--blocks", LIMITS["kernel.blocks"]),
         runs=runs,
         pause_seconds=pause,
     )
@@ -91,11 +119,14 @@ def bench_kernel(
     write_json(output / "kernel.json", result)
     write_roofline(result, output / "roofline.svg")
     lines = [*report.block_lines(), f"{output / 'kernel.json'} {output / 'roofline.svg'}"]
-    typer.echo(json.dumps(result) if as_json else "\n".join(lines))
+    say(json.dumps(result) if as_json else "\n".join(lines))
 
 
 def calibrate(
-    output: Annotated[Path, typer.Option("-o", "--output", help="The cost table to write, a .json file.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="The cost table to write, a .json file.", callback=check_place),
+    ],
     shapes: Annotated[
         str | None, typer.Option("--shapes", help="OUTxIN,...; default: common encoders'.")
     ] = None,
@@ -109,22 +140,22 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Measure dense against CSR on this machine into a cost table for `plan.cost_table`."""
+    if output.suffix != ".json" or output.is_dir():
+        raise InputError(f"--output is {str(output)!r}; name a .json file for the cost table")
+    wanted = None if shapes is None else _shapes(shapes)
+    settings = (
+        shares(densities, "--densities", LIMITS["density"]),
+        numbers(tokens, "--tokens", LIMITS["calibrate.rows"]),
+        numbers(threads, "--threads", LIMITS["plan.threads"]),
+    )
     from platon_compress.measure import calibrate as room
 
-    if output.suffix != ".json":
-        raise InputError(f"--output is {str(output)!r}; name a .json file for the cost table")
     talk = reporter(as_json)
     with talk.progress("calibrating") as progress:
-        table = room.calibrate(
-            _shapes(shapes) if shapes else room.DEFAULT_SHAPES,
-            _shares(densities, "--densities"),
-            numbers(tokens, "--tokens"),
-            numbers(threads, "--threads"),
-            progress=progress,
-        )
+        table = room.calibrate(wanted or room.DEFAULT_SHAPES, *settings, progress=progress)
     room.write_cost_table(table, output)
     if as_json:
-        typer.echo(json.dumps(table))
+        say(json.dumps(table))
         return
     rows = [
         (
@@ -145,22 +176,35 @@ def estimate(
     model: Annotated[str, typer.Argument(help="Model folder, hub id or package:NAME.")],
     sparsity: Annotated[str, typer.Option("--sparsity", help="Sparsities to try.")] = "0.8,0.9",
     task: Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")] = None,
-    tokens: Annotated[int, typer.Option("--sequence_length", "--tokens", help="Tokens per text.")] = 128,
-    batch: Annotated[int, typer.Option("--batch_size", "--batch", help="Examples per batch.")] = 1,
-    threads: Annotated[int | None, typer.Option("--threads", help="Default: all cores.")] = None,
-    runs: Annotated[int, typer.Option("--runs", help="Timed rounds.")] = 20,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--sequence_length", "--tokens", help="Tokens per text.", callback=limited("plan.tokens")
+        ),
+    ] = 128,
+    batch: Annotated[
+        int,
+        typer.Option("--batch_size", "--batch", help="Examples per batch.", callback=limited("plan.batch")),
+    ] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Default: all cores.", callback=limited("plan.threads"))
+    ] = None,
+    runs: Annotated[int, typer.Option("--runs", help="Timed rounds.", callback=limited("bench.runs"))] = 20,
+    trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """What pruning could gain at best: random masks, real export, paired timing. No training; about a minute."""
+    wanted = shares(sparsity, "--sparsity", LIMITS["prune.sparsity"])
+    _check_rows(batch, tokens)
     from platon_compress.measure import estimate as room
     from platon_compress.tasks.models import infer_task, load_checkpoint
 
     talk = reporter(as_json)
-    checkpoint = load_checkpoint(model, task or infer_task(model))
+    checkpoint = load_checkpoint(model, task or infer_task(model), trust_remote_code=trust_remote_code)
     with talk.progress("estimating") as progress:
         result = room.estimate(
             checkpoint.model,
-            _shares(sparsity, "--sparsity"),
+            wanted,
             tokens=tokens,
             batch=batch,
             threads=threads,
@@ -168,7 +212,7 @@ def estimate(
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps(result.to_dict()))
+        say(json.dumps(result.to_dict()))
         return
     rows = [
         (
@@ -186,17 +230,21 @@ def estimate(
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > MAX_LIST or len(set(parts)) < len(parts):
+        raise InputError(f"--shapes holds {len(parts)} shapes; give at most {MAX_LIST}, each once")
     shapes = []
-    for part in text.split(","):
+    for part in parts:
         sides = part.lower().split("x")
-        if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-            raise InputError(f"--shapes holds {part!r}; write OUTxIN, for example 3072x768,768x3072")
-        shapes.append((int(sides[0]), int(sides[1])))
+        if len(sides) != 2 or not all(side.isascii() and side.isdecimal() for side in sides):
+            raise InputError(f"--shapes holds {shown(part)}; write OUTxIN, for example 3072x768,768x3072")
+        rows, columns = (LIMITS["calibrate.shape"].check("--shapes", int(side[:20])) for side in sides)
+        shapes.append((rows, columns))
     return shapes
 
 
-def _shares(text: str, flag: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"{flag} is {text!r}; give shares with commas, for example 0.8,0.9") from error
+def _check_rows(batch: int, tokens: int) -> None:
+    if batch * tokens > MAX_ROWS:
+        raise InputError(
+            f"--batch {batch} times --tokens {tokens} is more than {MAX_ROWS:,} rows; lower one of them"
+        )

@@ -1,24 +1,83 @@
-"""Flags and helpers that several commands share."""
+"""Flags and checks that several commands share."""
 
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, shown
+from platon_compress.limits import LIMITS, MAX_LIST, Limit
 
 if TYPE_CHECKING:
     from platon_compress.pipeline.reporter import Reporter
 
-__all__ = ["AsJson", "Output", "Overrides", "numbers", "reporter"]
+__all__ = [
+    "AsJson",
+    "Output",
+    "Overrides",
+    "Require",
+    "Trust",
+    "check_place",
+    "limited",
+    "numbers",
+    "reporter",
+    "shares",
+]
 
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.")]
+
+def check_place(path: Path) -> Path:
+    """`path` itself. Raises BadParameter, before any work, when nothing can ever be written there."""
+    try:
+        for part in (path, *path.parents):
+            if not part.exists():
+                continue
+            if part is not path and not part.is_dir():
+                raise typer.BadParameter(f"{path} lies below the file {part}; give another place")
+            if not os.access(part, os.W_OK):
+                raise typer.BadParameter(f"{part} may not be written to; give another place")
+            break
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise typer.BadParameter(f"{shown(str(path))}: {reason}; give another place") from error
+    return path
+
+
+def _folder(path: Path) -> Path:
+    if check_place(path).is_file():
+        raise typer.BadParameter(f"{path} is a file; give a folder")
+    return path
+
+
+def limited(key: str) -> Callable[[float | None], float | None]:
+    """The check of a flag against the range of `key`."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and value not in LIMITS[key]:
+            raise typer.BadParameter(f"{shown(value)}; give {LIMITS[key]}")
+        return value
+
+    return check
+
+
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.", callback=_folder)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value of the recipe; may be repeated.")
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let the model's own Python code run; no file can ask for it."),
+]
+Require = Annotated[
+    str | None,
+    typer.Option("--require", help='Exit 1 unless the figures hold: "accuracy_drop<=1, speedup>=2".'),
 ]
 
 
@@ -30,23 +89,42 @@ def reporter(as_json: bool) -> "Reporter":
     return Reporter(quiet=as_json)
 
 
-def numbers(text: str, flag: str) -> tuple[int, ...]:
-    """Whole numbers from a flag such as 1,8. Raises InputError."""
+def numbers(text: str, flag: str, limit: Limit) -> tuple[int, ...]:
+    """Whole numbers from a flag such as 1,8. Raises InputError, also for one out of its range."""
     try:
-        return tuple(int(part) for part in text.split(","))
+        values = [int(part) for part in _parts(text, flag)]
     except ValueError as error:
-        raise InputError(f"{flag} is {text!r}; give whole numbers with commas, for example 1,8") from error
+        raise InputError(
+            f"{flag} is {shown(text)}; give whole numbers with commas, for example 1,8"
+        ) from error
+    return tuple(limit.check(flag, value) for value in values)
+
+
+def shares(text: str, flag: str, limit: Limit) -> tuple[float, ...]:
+    """Numbers from a flag such as 0.8,0.9. Raises InputError, also for one out of its range."""
+    try:
+        values = [float(part) for part in _parts(text, flag)]
+    except ValueError as error:
+        raise InputError(f"{flag} is {shown(text)}; give numbers with commas, for example 0.8,0.9") from error
+    return tuple(limit.check(flag, value) for value in values)
+
+
+def _parts(text: str, flag: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > MAX_LIST:
+        raise InputError(f"{flag} holds {len(parts)} values; give at most {MAX_LIST}")
+    if len(set(parts)) < len(parts):
+        raise InputError(f"{flag} is {shown(text)}, which names a value twice; keep one")
+    return parts
 
 
 def _quiet_libraries() -> None:
-    """Other libraries' chatter goes; our own lines and errors stay."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    """Other libraries' chatter goes; our own lines and errors stay. None of them is imported for that."""
     warnings.filterwarnings("ignore", module=r"(torch|transformers|onnx|datasets|accelerate)")
     for chatty in ("huggingface_hub", "datasets", "torch.onnx", "onnxscript"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    try:
+    if "transformers" in sys.modules:  # too late for the environment that main() has set
         from transformers.utils import logging as transformers_logging
-    except ImportError:
-        return
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()

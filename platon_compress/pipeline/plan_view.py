@@ -3,8 +3,6 @@
 import textwrap
 from typing import TYPE_CHECKING
 
-from platon_compress.structure import common_prefix
-
 if TYPE_CHECKING:
     from platon_compress.pipeline.reporter import Reporter
     from platon_compress.planning import LayerPlan, Plan
@@ -26,6 +24,8 @@ def show_plan(plan: "Plan", reporter: "Reporter") -> None:
 
 def layer_rows(plan: "Plan") -> list[tuple[str, ...]]:
     """Weight, shape, density, form, expected speed-up and reason of every layer."""
+    from platon_compress.structure import common_prefix
+
     prefix = common_prefix([layer.name.removesuffix(".weight") for layer in plan.layers])
     return [_row(layer, prefix) for layer in plan.layers]
 

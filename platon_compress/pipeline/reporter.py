@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,20 +19,39 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from platon_compress.pipeline.heartbeat import Heartbeat
+from platon_compress.pipeline.output import let_go
 from platon_compress.progress import Progress
 
 __all__ = ["Reporter"]
 
 
+class _Lines(Console):
+    """Standard output, whose reader may leave."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        try:
+            super().print(*objects, **options)
+        except BrokenPipeError:  # rich before 13.8
+            let_go()
+
+    def on_broken_pipe(self) -> None:
+        let_go()
+
+
 class Reporter:
-    """Lines go to standard output (none with `quiet`), progress bars to standard error on a terminal only."""
+    """Lines go to standard output, progress to standard error: a bar on a terminal, a line a minute elsewhere.
+
+    With `quiet` neither.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         width = None if sys.stdout.isatty() else 150
-        self._lines = Console(quiet=quiet, highlight=False, width=width, soft_wrap=True)
+        self._lines = _Lines(quiet=quiet, highlight=False, width=width, soft_wrap=True)
         self._bars = Console(stderr=True)
         self._shows_bars = self._bars.is_terminal and not quiet
+        self._beats = not self._bars.is_terminal and not quiet
 
     @property
     def width(self) -> int:
@@ -68,7 +88,10 @@ class Reporter:
 
     @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
-        """A progress bar; the block calls what it gets with (done, total, status)."""
+        """How far a piece of work is; the block calls what it gets with (done, total, status)."""
+        if self._beats:
+            yield Heartbeat(text, self._beat)
+            return
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -78,9 +101,14 @@ class Reporter:
             TextColumn("[dim]{task.fields[status]}"),
         )
         with Bars(*columns, console=self._bars, transient=True, disable=not self._shows_bars) as bars:
-            bar = bars.add_task(text, total=None, status="")
+            bar = bars.add_task(escape(text), total=None, status="")
 
             def advance(done: int, total: int, status: str = "") -> None:
                 bars.update(bar, completed=done, total=total, status=escape(status))
 
             yield advance
+
+    def _beat(self, line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()

@@ -11,7 +11,7 @@ from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.stages import STAGES, Stage
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.recipe import Recipe, load_recipe, recipe_digest
+from platon_compress.recipe import Recipe, load_recipe, recipe_digest, trusting
 from platon_compress.tasks.training import prune_config
 
 __all__ = ["continue_run", "read_recipe_of", "run_recipe", "stage_names", "write_result"]
@@ -33,12 +33,14 @@ def run_recipe(
     return _run(folder, recipe, reporter, until)
 
 
-def continue_run(output: Path, stage: str, reporter: Reporter) -> dict[str, Any]:
+def continue_run(
+    output: Path, stage: str, reporter: Reporter, *, trust_remote_code: bool = False
+) -> dict[str, Any]:
     """Run `stage` (again) on an existing run folder; the stages behind it count as unfinished afterwards.
 
     Raises InputError when the folder holds no run, or an earlier stage has not finished.
     """
-    recipe = read_recipe_of(output)
+    recipe = trusting(read_recipe_of(output), trust_remote_code)
     folder = RunFolder.open(output, recipe.kind, recipe_digest(recipe))
     names = stage_names(recipe)
     if stage not in names:

@@ -1,6 +1,6 @@
 """The YAML recipe of a run: model, data, train, prune, plan, verify, bench. Unknown keys are refused."""
 
-from platon_compress.recipe.loading import load_recipe, parse_recipe, recipe_digest, shipped_recipe
+from platon_compress.recipe.loading import load_recipe, parse_recipe, recipe_digest, shipped_recipe, trusting
 from platon_compress.recipe.schema import (
     TRAINABLE_TASKS,
     BakeSection,
@@ -33,4 +33,5 @@ __all__ = [
     "parse_recipe",
     "recipe_digest",
     "shipped_recipe",
+    "trusting",
 ]

@@ -10,7 +10,7 @@ from platon_compress.errors import shown
 from platon_compress.limits import LIMITS, MAX_LIST
 from platon_compress.recipe.schema import Recipe
 
-__all__ = ["explain"]
+__all__ = ["explain", "sections_in"]
 
 _SECTION = "{place} is {value}; it is a section, write its keys below it, or leave it out"
 _FLAG = "{place} is {value}; write true or false"
@@ -83,7 +83,7 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
     section: type[BaseModel] = Recipe
     for part in location[:-1]:
         field = section.model_fields.get(str(part))
-        inner = _sections(None if field is None else field.annotation)
+        inner = sections_in(None if field is None else field.annotation)
         if not inner:
             return "; leave it out"
         section = inner[0]
@@ -97,9 +97,10 @@ def _suggestion(location: tuple[int | str, ...]) -> str:
 
 
 def _has(annotation: Any, key: str) -> bool:
-    return any(key in section.model_fields for section in _sections(annotation))
+    return any(key in section.model_fields for section in sections_in(annotation))
 
 
-def _sections(annotation: Any) -> list[type[BaseModel]]:
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections among the types of an annotation, such as `TrainSection | None`."""
     types = [annotation, *get_args(annotation)]
     return [found for found in types if isinstance(found, type) and issubclass(found, BaseModel)]

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from platon_compress.errors import InputError, shown
 from platon_compress.recipe.schema import Recipe
-from platon_compress.recipe.yaml_file import parse_yaml
+from platon_compress.yaml_file import parse_yaml
 
 __all__ = ["apply_override"]
 

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
@@ -76,8 +77,18 @@ class ModelSection(_Section):
     )
     task: _Text = _about(f"What the model is for. Training takes {' and '.join(TRAINABLE_TASKS)}.")
     freeze: _Texts = _about("Parts of parameter names that are not trained, such as `word_embeddings`.", ())
-    trust_remote_code: bool = _about("Whether the model's own Python code may run.", False)
+    # Only a call may trust: the flag sets it on a parsed recipe, and it is never written down.
+    trust_remote_code: SkipJsonSchema[bool] = Field(default=False, exclude=True)
     cache_dir: _Text | None = _about("Where downloads are kept; default: the hub's cache.", None)
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _no_file_may_trust(cls, value: Any) -> Any:
+        if value is not False:
+            raise ValueError(
+                "code is trusted by the flag --trust-remote-code of a command alone; take the key out"
+            )
+        return value
 
     @model_validator(mode="after")
     def _exactly_one_source(self) -> "ModelSection":

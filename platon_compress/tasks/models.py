@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = [
     "TASKS",
@@ -52,7 +53,7 @@ TASKS: Mapping[str, TaskSpec] = {
 class Checkpoint:
     """A model with the processor that belongs to it (`None` where the folder has none)."""
 
-    model: nn.Module
+    model: "nn.Module"
     processor: Any
     task: str
 

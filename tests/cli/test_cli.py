@@ -161,7 +161,7 @@ def test_compress_takes_a_foreign_checkpoint_through(finished, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "none.yaml", "-o", "{tmp}/x"], "cannot read the recipe none.yaml"),
+        (["run", "none.yaml", "-o", "{tmp}/x"], "cannot read the recipe 'none.yaml'"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.sparsity=1.5"], "prune.sparsity is 1.5; give a number"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.targets=[nothing]"], "nothing"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.initial_warmup=1"], "warm"),

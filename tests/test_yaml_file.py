@@ -3,7 +3,7 @@
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.recipe.yaml_file import parse_yaml, read_yaml
+from platon_compress.yaml_file import parse_yaml, read_yaml
 
 
 def _bomb(levels, width=9):

@@ -1,0 +1,78 @@
+"""A recipe to start from: every key with its default and what it means, generated from the schema."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from platon_compress.errors import InputError, shown
+from platon_compress.recipe.mistakes import sections_in
+from platon_compress.recipe.reference import spoken
+from platon_compress.recipe.schema import TRAINABLE_TASKS, Recipe
+
+__all__ = ["starter"]
+
+_WIDTH = 100
+# What a newcomer fills in; the rest is the schema's.
+_GIVEN: dict[str, dict[str, Any]] = {
+    "text-classification": {
+        "model.name": "microsoft/MiniLM-L12-H384-uncased",
+        "data.train": "train.csv",
+        "data.validation": "validation.csv",
+        "prune.sparsity": 0.9,
+    },
+    "image-classification": {
+        "model.name": "WinKawaks/vit-small-patch16-224",
+        "data.train": "photos/train",
+        "data.validation": "photos/validation",
+        "prune.sparsity": 0.9,
+    },
+}
+_LEFT_OUT = ("kind", "dense")
+
+
+def starter(task: str) -> str:
+    """The text of a recipe for `task`. Raises InputError for a task that cannot be trained."""
+    if task not in TRAINABLE_TASKS:
+        raise InputError(
+            f"no recipe trains the task {shown(task)}; choose one of {', '.join(TRAINABLE_TASKS)}"
+        )
+    given = {**_GIVEN[task], "model.task": task}
+    return "\n".join([*_head(task), *_sections(given)]) + "\n"
+
+
+def _head(task: str) -> Iterator[str]:
+    yield f"# A recipe of platon-compress for {task}. Lines that begin with `#` may stay as they are."
+    yield "#   platon-compress run THIS_FILE -o runs/mine --dry-run    what would be done"
+    yield "#   platon-compress run THIS_FILE -o runs/mine              do it; the same command goes on after a stop"
+
+
+def _sections(given: dict[str, Any]) -> Iterator[str]:
+    for name, field in Recipe.model_fields.items():
+        for section in sections_in(field.annotation):
+            written = field.default is not None or any(key.startswith(f"{name}.") for key in given)
+            yield ""
+            yield from _comment((section.__doc__ or "").strip(), "")
+            yield f"{'' if written else '# '}{name}:"
+            yield from _keys(name, section, given, written)
+
+
+def _keys(name: str, section: type[BaseModel], given: dict[str, Any], written: bool) -> Iterator[str]:
+    for key, field in section.model_fields.items():
+        if field.exclude:
+            continue
+        yield from _comment(str(field.description), "  ")
+        value = given.get(f"{name}.{key}", None if field.is_required() else field.default)
+        off = not written or value is None
+        yield f"{'# ' if off else ''}  {key}:{'' if value is None else f' {_yaml(value)}'}"
+
+
+def _yaml(value: Any) -> str:
+    return value if isinstance(value, str) else spoken(value)
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()), _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "
+    )
