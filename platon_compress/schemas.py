@@ -16,6 +16,7 @@ SCHEMAS = {
     "cost-table": 2,
     "estimate": 1,
     "kernels": 3,
+    "machine": 1,
     "memory": 1,
     "padding": 1,
     "parity": 1,
