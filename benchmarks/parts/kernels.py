@@ -6,7 +6,7 @@ from typing import Any
 
 from parts.cells import Cell, Part, Setup
 
-from platon_compress.export.kernels.native import kernel_names, kernel_supported
+from platon_compress.library import kernel_names, kernel_supported
 from platon_compress.measure.kernel_bench import KernelBenchConfig, run_kernel_bench
 
 __all__ = ["KERNELS"]
@@ -19,28 +19,26 @@ _RUNS = 15
 def _cells(setup: Setup) -> tuple[Cell, ...]:
     """Single weights at the usual lengths first, then 4x1 blocks; the last kernel set alone where it is blocks."""
     sizes = (8,) if setup.tiny else (128, 16)
-    cells = [_cell(setup, tokens, threads, (1,)) for tokens in sizes for threads in setup.threads]
+    cells = [_cell(setup, rows, threads, (1,)) for rows in sizes for threads in setup.threads]
     return (*cells, *(_cell(setup, sizes[0], threads, (1, 4)) for threads in setup.threads[:2]))
 
 
-def _cell(setup: Setup, tokens: int, threads: int, blocks: tuple[int, ...]) -> Cell:
+def _cell(setup: Setup, rows: int, threads: int, blocks: tuple[int, ...]) -> Cell:
     what = "4x1 and single weights" if len(blocks) > 1 else "single weights"
     return Cell(
-        name=f"{what}, {tokens} tokens, {threads} threads",
-        run=partial(_measure, setup.tiny, tokens, threads, blocks),
+        name=f"{what}, {rows} rows, {threads} threads",
+        run=partial(_measure, setup.tiny, rows, threads, blocks),
     )
 
 
-def _measure(
-    tiny: bool, tokens: int, threads: int, blocks: tuple[int, ...], seconds: float
-) -> dict[str, Any]:
+def _measure(tiny: bool, rows: int, threads: int, blocks: tuple[int, ...], seconds: float) -> dict[str, Any]:
     del seconds  # a fixed number of rounds: the kernels are quick
     kernels = tuple(name for name in kernel_names() if kernel_supported(name))
     report = run_kernel_bench(
         KernelBenchConfig(
             models=(str(_TINY_SHAPES),) if tiny else ("bert-base",),
             densities=_DENSITIES[1:2] if tiny else _DENSITIES,
-            tokens=(tokens,),
+            rows=(rows,),
             threads=(threads,),
             blocks=blocks,
             kernels=kernels if len(blocks) == 1 else kernels[-1:],

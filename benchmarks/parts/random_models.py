@@ -112,11 +112,21 @@ def model_file(shape: Shape, folder: Path, name: str, *, tiny: bool = False) -> 
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == "int8":
-            from platon_compress.export.int8 import quantize_int8
-
-            return quantize_int8(model_file(shape, folder, "dense", tiny=tiny), path)
-        _export(shape, path, _MADE.get(name) or (lambda model: _sparse(model, int(name) / 100)), tiny)
+            _quantize(shape, model_file(shape, folder, "dense", tiny=tiny), path, tiny)
+        else:
+            _export(shape, path, _MADE.get(name) or (lambda model: _sparse(model, int(name) / 100)), tiny)
     return path
+
+
+def _quantize(shape: Shape, dense: Path, path: Path, tiny: bool) -> None:
+    from platon_compress.export.int8 import quantize_int8
+
+    inputs = _example_inputs(shape, random_model(shape, tiny=tiny))
+    quantize_int8(dense, path, [{name: value.numpy() for name, value in inputs.items()}])
+
+
+def _example_inputs(shape: Shape, model: "nn.Module") -> dict[str, Any]:
+    return random_inputs(model, 2, None if shape.inputs[0][0] is None else 16)
 
 
 def _export(shape: Shape, path: Path, make: Callable[[Any], Any], tiny: bool) -> None:
@@ -124,7 +134,7 @@ def _export(shape: Shape, path: Path, make: Callable[[Any], Any], tiny: bool) ->
     from platon_compress.export.config import ExportConfig
 
     model = random_model(shape, tiny=tiny)
-    inputs = random_inputs(model, 2, None if shape.inputs[0][0] is None else 16)
+    inputs = _example_inputs(shape, model)
     export_onnx(make(model), path, inputs, ExportConfig(check=False))
 
 

@@ -13,7 +13,7 @@ from parts.cells import Cell, Part, Setup, timed
 from parts.record import open_record
 
 from platon_compress.errors import InputError
-from platon_compress.export.kernels.native import kernel_names, kernel_supported
+from platon_compress.library import kernel_names, kernel_supported
 
 SCRIPT = Path(machine.__file__)
 HERE = {"environment": {"cpu_model": "one", "cores_logical": 4}, "facts": {}}
