@@ -99,7 +99,7 @@ def _split(model: Any) -> "tuple[torch.nn.Module, Mapping[str, Any]]":
     if isinstance(model, torch.nn.Module):
         return model, {}
     if isinstance(getattr(model, "model", None), torch.nn.Module) and hasattr(model, "csr"):
-        return model.model, model.csr
+        return model.model, model.refreshed().csr if hasattr(model, "refreshed") else model.csr
     kind = type(model).__name__
     raise InputError(
         f"export_onnx takes a torch module or the result of convert(), got {kind}; convert it first"

@@ -16,10 +16,26 @@ _HOMES = {
     "Pruner": "platon_compress.pruning",
     "bake": "platon_compress.baking",
     "convert": "platon_compress.conversion",
+    "keep_zeros": "platon_compress.zeros",
+    "load_compressed": "platon_compress.compressed",
     "plan": "platon_compress.planning",
+    "push_to_hub": "platon_compress.hub",
+    "save_compressed": "platon_compress.compressed",
 }
 
-__all__ = ["PlanConfig", "PlatonCallback", "PruneConfig", "Pruner", "bake", "convert", "plan"]
+__all__ = [
+    "PlanConfig",
+    "PlatonCallback",
+    "PruneConfig",
+    "Pruner",
+    "bake",
+    "convert",
+    "keep_zeros",
+    "load_compressed",
+    "plan",
+    "push_to_hub",
+    "save_compressed",
+]
 
 
 def __getattr__(name: str) -> Any:

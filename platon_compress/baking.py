@@ -3,7 +3,8 @@
 Rules:
 
 1. With masks, a masked value becomes exactly 0.0 whatever it was; without masks the zeros that a checkpoint
-   already holds are its mask (any tool's checkpoint enters here).
+   already holds are its mask (any tool's checkpoint enters here). Negative zeros, which a tool that multiplies by
+   its mask leaves, become 0.0 too.
 2. Hooks and parametrizations of ``torch.nn.utils.prune`` and ``torch.nn.utils.parametrize`` are folded into
    plain parameters first, so that state-dict keys are the model's own again.
 3. A parameter that several modules share is counted once.
@@ -105,6 +106,8 @@ def bake(
     if masks is not None:
         for name, mask in masks.items():
             _apply_mask(parameters[_plain_name(name)], mask, name)
+    for parameter in parameters.values():
+        parameter.masked_fill_(parameter == 0, 0.0)
     _check_finite(parameters)
     unique = _unique(parameters)
     if values == "float16":

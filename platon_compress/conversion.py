@@ -1,14 +1,14 @@
 """Convert: a baked model and its plan become a model whose layers have the planned forms.
 
-The result computes what the baked model computes: only units that contribute exactly nothing are removed. It is
-a function of the baked model and the plan alone, so `model/` and `plan.json` rebuild a shrunk model anywhere.
+The result computes what the baked model computes: only units that contribute exactly nothing are removed.
 """
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,43 +21,68 @@ from platon_compress.planning import Form, LayerPlan, Plan
 from platon_compress.planning.coupling import attention_of, removable_units
 from platon_compress.structure import Coupling, find_couplings
 
-__all__ = ["CompressedModel", "RemovedUnits", "convert"]
+__all__ = ["CompressedModel", "RemovedUnits", "convert", "shrink"]
 
 _CURE = "plan this very model again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemovedUnits:
-    """What one group lost: ``before`` and ``after`` count its heads or neurons."""
+    """The heads or neurons that ``coupling`` lost: all but ``kept``, increasing unit numbers."""
 
-    group: str
-    kind: str
-    before: int
-    after: int
+    coupling: Coupling
+    kept: tuple[int, ...]
+
+    @property
+    def group(self) -> str:
+        """The coupling's label in the plan."""
+        return self.coupling.name
+
+    @property
+    def kind(self) -> str:
+        """ "heads" or "neurons"."""
+        return self.coupling.kind
+
+    @property
+    def before(self) -> int:
+        """Units that there were."""
+        return self.coupling.units
+
+    @property
+    def after(self) -> int:
+        """Units that are left."""
+        return len(self.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able summary."""
+        return {"group": self.group, "kind": self.kind, "before": self.before, "after": self.after}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompressedModel:
     """A converted copy in eval mode.
 
-    ``csr`` maps weight parameter names to their arrays; the module's own weight holds the same values, rebuilt
-    from the arrays.
+    ``csr`` maps weight parameter names to their arrays; the module's own weight holds the same values, so that the
+    model runs and trains like any other. After training, :meth:`refreshed` reads the arrays anew.
     """
 
     model: nn.Module = field(repr=False)
     csr: Mapping[str, CsrWeight] = field(repr=False)
-    plan: Plan = field(repr=False)
     removed: tuple[RemovedUnits, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary: what was removed, how many weights are CSR, and how large the arrays are."""
         return {
-            "removed": [vars(entry) for entry in self.removed],
+            "removed": [entry.to_dict() for entry in self.removed],
             "csr_weights": len(self.csr),
             "csr_nnz": sum(weight.nnz for weight in self.csr.values()),
             "csr_bytes": sum(weight.nbytes for weight in self.csr.values()),
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
+
+    def refreshed(self) -> "CompressedModel":
+        """The same model with arrays that hold its weights as they are now; those that still do are kept."""
+        return replace(self, csr={name: _current(self.model, name, csr) for name, csr in self.csr.items()})
 
 
 @torch.no_grad()
@@ -72,10 +97,10 @@ def convert(baked: BakedModel, plan: Plan) -> CompressedModel:
     _check_fits(baked.model, plan)
     model = copy.deepcopy(baked.model).eval()
     removed = tuple(
-        _shrink(model, coupling, kept) for coupling, kept in _shrinking(baked.model, layers).items()
+        shrink(model, coupling, kept) for coupling, kept in _shrinking(baked.model, layers).items()
     )
     csr = {name: _to_csr(model, name) for name, layer in layers.items() if layer.form is Form.CSR}
-    return CompressedModel(model=model, csr=csr, plan=plan, removed=removed)
+    return CompressedModel(model=model, csr=csr, removed=removed)
 
 
 def _check_fits(model: nn.Module, plan: Plan) -> None:
@@ -113,7 +138,8 @@ def _check_members(coupling: Coupling, kept: tuple[int, ...], layers: Mapping[st
             raise InputError(f"the plan shrinks {coupling.name!r} but not {path}.weight alike; {_CURE}")
 
 
-def _shrink(model: nn.Module, coupling: Coupling, kept: tuple[int, ...]) -> RemovedUnits:
+def shrink(model: nn.Module, coupling: Coupling, kept: tuple[int, ...]) -> RemovedUnits:
+    """Take every unit but ``kept`` out of ``model``, in place, whatever the units hold."""
     features = unit_features(kept, coupling.unit_size)
     rows = unit_features(kept, coupling.unit_size, units=coupling.units, stacks=coupling.stacks)
     if coupling.kind == "heads":
@@ -123,7 +149,7 @@ def _shrink(model: nn.Module, coupling: Coupling, kept: tuple[int, ...]) -> Remo
         model.set_submodule(path, without_rows(_linear(model, path), rows))
     consumer = without_columns(_linear(model, coupling.consumer), features)
     model.set_submodule(coupling.consumer, consumer)
-    return RemovedUnits(group=coupling.name, kind=coupling.kind, before=coupling.units, after=len(kept))
+    return RemovedUnits(coupling=coupling, kept=kept)
 
 
 def _linear(model: nn.Module, path: str) -> nn.Linear:
@@ -134,7 +160,19 @@ def _linear(model: nn.Module, path: str) -> nn.Linear:
 
 
 def _to_csr(model: nn.Module, name: str) -> CsrWeight:
-    weight = model.get_parameter(name)
-    csr = CsrWeight.from_dense(weight.detach().float().cpu().numpy())
-    weight.copy_(torch.from_numpy(csr.to_dense()))
-    return csr
+    return CsrWeight.from_dense(_matrix(model, name))
+
+
+def _current(model: nn.Module, name: str, csr: CsrWeight) -> CsrWeight:
+    """`csr` itself where the model's weight still holds just its values."""
+    matrix = _matrix(model, name)
+    rows = np.repeat(np.arange(csr.out_features), np.diff(csr.row_starts))
+    same = matrix.shape == (csr.out_features, csr.in_features) and np.count_nonzero(matrix) == csr.nnz
+    if same and np.array_equal(matrix[rows, csr.columns], csr.values):
+        return csr
+    return CsrWeight.from_dense(matrix)
+
+
+def _matrix(model: nn.Module, name: str) -> np.ndarray:
+    """float32 [out, in] of a weight."""
+    return model.get_parameter(name).detach().float().cpu().numpy()

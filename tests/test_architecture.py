@@ -28,6 +28,9 @@ ROOMS = (
     "platon_compress.formats",
     "platon_compress.planning",
     "platon_compress.conversion",
+    "platon_compress.compressed",
+    "platon_compress.hub",
+    "platon_compress.zeros",
     "platon_compress.export",
     "platon_compress.measure",
     "platon_compress.report",
@@ -43,7 +46,8 @@ FOLDERS = {
     "platon_compress.export": "export",
 }
 PUBLIC = {
-    "platon_compress": {"PruneConfig", "Pruner", "PlatonCallback", "PlanConfig", "bake", "plan", "convert"},
+    "platon_compress": {"PruneConfig", "Pruner", "PlatonCallback", "PlanConfig", "bake", "plan", "convert"}
+    | {"save_compressed", "load_compressed", "push_to_hub", "keep_zeros"},
     "platon_compress.export": {"export_onnx", "open_session", "session_options", "library_path", "verify"},
     "platon_compress.measure": {"run_benchmark"},
     "platon_compress.report": {"write_report"},

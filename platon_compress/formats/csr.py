@@ -7,7 +7,7 @@ from scipy import sparse
 
 from platon_compress.errors import InputError
 
-__all__ = ["CsrWeight"]
+__all__ = ["CsrWeight", "column_type"]
 
 # Column numbers up to this many input features fit 16 bits.
 _SHORT_COLUMNS = 65536
@@ -41,7 +41,7 @@ class CsrWeight:
         out_features, in_features = weight.shape
         result = cls(
             values=csr.data,
-            columns=csr.indices.astype(_column_dtype(in_features)),
+            columns=csr.indices.astype(column_type(in_features)),
             row_starts=csr.indptr.astype(np.int32),
             out_features=out_features,
             in_features=in_features,
@@ -102,7 +102,7 @@ class CsrWeight:
             )
 
     def _check_types(self) -> None:
-        columns = _column_dtype(self.in_features)
+        columns = column_type(self.in_features)
         wanted: dict[str, type[np.generic]] = {
             "values": np.float32,
             "columns": columns,
@@ -134,7 +134,8 @@ class CsrWeight:
             raise _broken("columns do not increase within a row")
 
 
-def _column_dtype(in_features: int) -> type[np.generic]:
+def column_type(in_features: int) -> type[np.generic]:
+    """The smallest type of the two that holds every column number."""
     return np.uint16 if in_features <= _SHORT_COLUMNS else np.int32
 
 
