@@ -14,6 +14,7 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.export.outputs import Batch, Outputs, differences, onnx_outputs, right_answers
+from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def verify(
     min_examples: int = 64,
     extra_onnx: Mapping[str, str | Path] | None = None,
     metric: str = "accuracy",
+    progress: Progress | None = None,
 ) -> ParityReport:
     """Run every route on `batches` and compare.
 
@@ -86,13 +88,18 @@ def verify(
     Raises InputError for too few examples, labels that do not fit, an unknown metric, or a missing file.
     """
     examples = _checked_examples(batches, labels, min_examples, metric)
-    reference = _torch_outputs(pruned, batches)
-    routes: dict[str, list[Outputs]] = {REFERENCE: reference}
     same = _same_computation(pruned, converted)
-    routes[_CONVERTED] = reference if same else _torch_outputs(converted, batches)
-    routes[_ONNX_PRUNED] = onnx_outputs(onnx_pruned, batches, use_library=False)
-    routes[_COMPRESSED] = onnx_outputs(onnx_compressed, batches, use_library=True)
-    routes[_COMPRESSED_STOCK] = onnx_outputs(onnx_compressed, batches, use_library=False)
+    extra = (extra_onnx or {}) if labels is not None else {}
+    steps = Steps(len(batches) * (4 + len(extra) + (not same)), progress)
+    reference = _torch_outputs(pruned, steps.over(batches, REFERENCE))
+    routes: dict[str, list[Outputs]] = {REFERENCE: reference}
+    routes[_CONVERTED] = reference if same else _torch_outputs(converted, steps.over(batches, _CONVERTED))
+    for name, path, library in (
+        (_ONNX_PRUNED, onnx_pruned, False),
+        (_COMPRESSED, onnx_compressed, True),
+        (_COMPRESSED_STOCK, onnx_compressed, False),
+    ):
+        routes[name] = onnx_outputs(path, steps.over(batches, name), use_library=library)
     rows: tuple[dict[str, Any], ...] = tuple(
         {"pair": f"{REFERENCE} vs {name}", **differences(reference, outputs, batches)}
         for name, outputs in routes.items()
@@ -100,8 +107,8 @@ def verify(
     )
     right: dict[str, np.ndarray] = {}
     if labels is not None:
-        for name, path in (extra_onnx or {}).items():
-            routes[name] = onnx_outputs(path, batches, use_library=False)
+        for name, path in extra.items():
+            routes[name] = onnx_outputs(path, steps.over(batches, name), use_library=False)
         right = {name: right_answers(outputs, labels) for name, outputs in routes.items()}
     passed = all(math.isfinite(row["max_abs"]) and row["max_abs"] <= atol for row in rows)
     return ParityReport(

@@ -58,7 +58,9 @@ def open_session(
         return ort.InferenceSession(os.fspath(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's own classes share no base but Exception
         reason = " ".join(str(error).split())
-        raise InputError(f"ONNX Runtime refused {os.fspath(path)}: {reason}") from error
+        raise InputError(
+            f"ONNX Runtime refused {os.fspath(path)}: {reason}; export it again with this version"
+        ) from error
 
 
 def _options(threads: int | None, stop_spinning: bool) -> "onnxruntime.SessionOptions":

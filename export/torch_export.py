@@ -113,7 +113,8 @@ def _checked_inputs(example_inputs: "Mapping[str, torch.Tensor]") -> "dict[str, 
     bad = [name for name, value in example_inputs.items() if not isinstance(value, torch.Tensor)]
     if bad or not example_inputs:
         raise InputError(
-            f"example_inputs must map names to tensors, got {bad or 'nothing'}; use the tokenizer's output"
+            f"example_inputs must map names to tensors, got {bad or 'nothing'}; "
+            "a tokenizer returns them with return_tensors='pt'"
         )
     if "labels" in example_inputs:
         raise InputError(

@@ -98,7 +98,9 @@ def bake(
             f"target_sparsity must be in [0, 1), got {target_sparsity}; 0.9 keeps one weight in ten"
         )
     if values not in VALUE_TYPES:
-        raise InputError(f"values must be one of {', '.join(VALUE_TYPES)}, got {values!r}")
+        raise InputError(
+            f"values must be one of {', '.join(VALUE_TYPES)}, got {values!r}; float32 keeps every value as it is"
+        )
     model = unwrap_model(model)
     _refuse_shards(model)
     _fold_tool_wrappers(model)

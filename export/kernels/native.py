@@ -102,7 +102,7 @@ class NativePool:
 
     def __init__(self, threads: int) -> None:
         if threads < 1:
-            raise InputError(f"threads must be >= 1, got {threads}")
+            raise InputError(f"threads must be >= 1, got {threads}; 1 runs in the calling thread")
         self.threads = threads
         self.handle = _library().platon_pool_create(threads)
 
@@ -172,7 +172,10 @@ def attend(
     :func:`pack_rows`'s layout.
     """
     if heads < 1 or q.shape[1] % heads or v.shape[1] % heads:
-        raise InputError(f"heads must be >= 1 and divide {q.shape[1]} and {v.shape[1]} features, got {heads}")
+        raise InputError(
+            f"heads must be >= 1 and divide {q.shape[1]} and {v.shape[1]} features, got {heads}; "
+            "pass the model's number of heads"
+        )
     rows = sum(lengths)
     shape = (rows, v.shape[1])
     out = np.empty(shape, np.float32) if out is None else out
@@ -189,12 +192,16 @@ def attend(
         setattr(call, f"{side}_panels", 1)
     if mask is not None:
         if len(set(lengths)) != 1:
-            raise InputError(f"a mask needs sequences of one length, got {list(lengths)}")
+            raise InputError(
+                f"a mask needs sequences of one length, got {list(lengths)}; leave it out, lengths hide padding"
+            )
         full = (len(lengths), heads, lengths[0], lengths[0])
         if mask.ndim != 4 or any(
             size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True)
         ):
-            raise InputError(f"mask must have the shape {full} with any dimension 1, got {mask.shape}")
+            raise InputError(
+                f"mask must have the shape {full} with any dimension 1, got {mask.shape}; reshape it"
+            )
         _require(mask, "mask", mask.shape)
         call.mask = mask.ctypes.data
         for axis, size in enumerate(mask.shape):
@@ -229,7 +236,7 @@ class NativeLinear:
         panels: Collection[str] = (),
     ) -> None:
         if columns.dtype not in (np.uint16, np.int32):
-            raise InputError(f"columns must be uint16 or int32, got {columns.dtype}")
+            raise InputError(f"columns must be uint16 or int32, got {columns.dtype}; convert them")
         arrays = [np.ascontiguousarray(values, np.float32), np.ascontiguousarray(columns)]
         starts = np.ascontiguousarray(row_starts, np.int32)
         spec = _Spec(activation=activation.encode(), epsilon=epsilon)
@@ -299,4 +306,6 @@ class NativeLinear:
 
 def _require(array: npt.NDArray[np.float32], name: str, shape: tuple[int, ...]) -> None:
     if array.shape != shape or array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise InputError(f"{name} must be float32 {shape} in C order, got {array.dtype} {array.shape}")
+        raise InputError(
+            f"{name} must be float32 {shape} in C order, got {array.dtype} {array.shape}; convert it"
+        )

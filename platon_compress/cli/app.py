@@ -140,6 +140,16 @@ def compress(
     force: Annotated[
         str | None, typer.Option("--force", help="dense, structured or csr for every layer.")
     ] = None,
+    opset: Annotated[
+        int,
+        typer.Option("--opset", help="Version of the standard operators.", callback=limited("export.opset")),
+    ] = 18,
+    exporter: Annotated[
+        str, typer.Option("--exporter", help="torchscript, or the slower dynamo.")
+    ] = "torchscript",
+    remove_padding: Annotated[
+        bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
+    ] = False,
     calibrate_now: Annotated[
         bool, typer.Option("--calibrate/--no-calibrate", help="Measure this model's layer shapes first.")
     ] = True,
@@ -163,6 +173,7 @@ def compress(
             "force": force,
             "calibrate": calibrate_now,
         },
+        "export": {"opset": opset, "exporter": exporter, "remove_padding": remove_padding},
         "verify": {"atol": atol},
         "bench": {
             "batch": numbers(batch, "--batch", LIMITS["bench.batch"]),

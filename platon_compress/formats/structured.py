@@ -36,7 +36,7 @@ def without_columns(linear: nn.Linear, kept: torch.Tensor) -> nn.Linear:
 def _check(kept: torch.Tensor, size: int, side: str) -> None:
     if kept.numel() == 0 or int(kept.min()) < 0 or int(kept.max()) >= size:
         raise InputError(
-            f"cannot keep {kept.numel()} of {size} {side} features: keep at least one, numbered below {size}"
+            f"cannot keep {kept.numel()} of {size} {side} features; keep at least one, numbered below {size}"
         )
 
 

@@ -93,13 +93,15 @@ class CalibrationScope:
                 raise InputError(f"nothing to calibrate: {name} is empty; give at least one")
         for count in (*(n for shape in self.shapes for n in shape), *self.rows, *self.threads):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise InputError(f"shapes, rows and threads must be whole numbers >= 1, got {count!r}")
+                raise InputError(
+                    f"shapes, rows and threads must be whole numbers >= 1, got {count!r}; write for example 128"
+                )
         for density in self.densities:
             if not 0 < density <= 1:
                 raise InputError(f"densities must be in (0, 1], got {density!r}; 0.1 keeps one weight in ten")
         if self.block_rows not in _MASKS:
             raise InputError(
-                f"block_rows must be 1 (single weights) or 4 (4x1 blocks), got {self.block_rows!r}"
+                f"block_rows must be 1 (single weights) or 4 (4x1 blocks), got {self.block_rows!r}; 1 measures plain masks"
             )
 
 

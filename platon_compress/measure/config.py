@@ -79,4 +79,6 @@ def _sizes(name: str, value: Any) -> tuple[int, ...]:
 
 def _at_least(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise InputError(
+            f"{name} must be a whole number >= {least}, got {value!r}; write for example {max(least, 8)}"
+        )

@@ -17,7 +17,7 @@ from platon_compress.errors import InputError, first_line
 from platon_compress.export.session import open_session
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.timing import PairedRatio, compare, measure_interleaved
-from platon_compress.progress import Progress
+from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def estimate(
     """
     _check(sparsities)
     inputs = dict(example_inputs or _example_inputs(model, batch=batch, tokens=tokens))
-    steps = _Steps(total=len(sparsities) + 3, report=progress)
+    steps = Steps(len(sparsities) + 3, progress)
     with tempfile.TemporaryDirectory(prefix="platon-estimate-") as name, _evaluating(model):
         folder = Path(name)
         config = _plan_config(model, inputs, threads, cost_table)
@@ -113,18 +113,6 @@ def estimate(
         environment=describe_environment(threads=config.used_threads),
         samples=samples,
     )
-
-
-@dataclass(kw_only=True)
-class _Steps:
-    total: int
-    report: Progress | None
-    done: int = 0
-
-    def advance(self, what: str) -> None:
-        self.done += 1
-        if self.report is not None:
-            self.report(self.done, self.total, what)
 
 
 def _check(sparsities: Sequence[float]) -> None:

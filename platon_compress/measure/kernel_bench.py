@@ -98,9 +98,13 @@ class KernelBenchConfig:
                 raise InputError(f"densities must lie in (0, 1], got {density}; 0.1 is 90 % zeros")
         for count in (*self.rows, *self.threads):
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise InputError(f"rows and threads must be whole numbers >= 1, got {count!r}")
+                raise InputError(
+                    f"rows and threads must be whole numbers >= 1, got {count!r}; write for example 128"
+                )
         if wrong := [block for block in self.blocks if block not in _BLOCK_ROWS]:
-            raise InputError(f"blocks must be 1 (single weights) or 4 (4x1 blocks), got {wrong[0]!r}")
+            raise InputError(
+                f"blocks must be 1 (single weights) or 4 (4x1 blocks), got {wrong[0]!r}; 1 measures plain masks"
+            )
         for kernel in self.kernels:
             if not kernel_supported(kernel):
                 raise InputError(f"no kernels {kernel!r} here; choose one of {', '.join(_available())}")

@@ -38,23 +38,9 @@ from platon_compress.measure.sessions import (
 )
 from platon_compress.measure.size import load_onnx, measure_size
 from platon_compress.measure.timing import compare, measure_interleaved
-from platon_compress.progress import Progress
+from platon_compress.progress import Progress, Steps
 
 __all__ = ["run_benchmark"]
-
-
-@dataclass(kw_only=True)
-class _Steps:
-    """Counts progress over the whole benchmark."""
-
-    total: int
-    report: Progress | None
-    done: int = 0
-
-    def advance(self, label: str) -> None:
-        self.done += 1
-        if self.report is not None:
-            self.report(self.done, self.total, label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +168,7 @@ def _measure(
 ) -> tuple[tuple[SettingReport, ...], dict[str, VariantReport]]:
     config = work.config
     per_setting = config.cold_runs * len(work.paths) + config.warmup + config.runs
-    steps = _Steps(total=per_setting * len(work.settings) + len(work.paths), report=progress)
+    steps = Steps(per_setting * len(work.settings) + len(work.paths), progress)
     for batch, tokens in work.settings:  # wrong sizes are found before minutes of measuring
         for name, session in work.sessions.items():
             run_once(session, work.feed(name, batch, tokens), work.paths[name].name)
@@ -197,7 +183,7 @@ def _measure(
 
 
 def _measure_setting(
-    work: _Plan, batch: int, tokens: int | None, baseline: str, steps: _Steps
+    work: _Plan, batch: int, tokens: int | None, baseline: str, steps: Steps
 ) -> SettingReport:
     setting = SettingReport(batch=batch, tokens=tokens, samples={}, ratios=())
     warm = _warm(work, batch, tokens, lambda: steps.advance(f"latency, {setting.label}"))

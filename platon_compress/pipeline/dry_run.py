@@ -20,7 +20,9 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     from platon_compress.pruning.preview import preview
 
     if recipe.data is None or recipe.prune is None:
-        raise InputError("a dry run needs a recipe with data and prune")
+        raise InputError(
+            "a dry run shows a training, which needs the sections data and prune; add them to the recipe"
+        )
     training, validation = rows_of(recipe, "train"), rows_of(recipe, "validation")
     labels = labels_of(recipe, training, validation)
     steps = total_steps(len(training), recipe.train)

@@ -81,12 +81,6 @@ class Reporter:
         self._lines.print(table, soft_wrap=False)
 
     @contextlib.contextmanager
-    def working(self, text: str) -> Iterator[None]:
-        """A spinner around work that cannot say how far it is."""
-        with self._bars.status(escape(text)) if self._shows_bars else contextlib.nullcontext():
-            yield
-
-    @contextlib.contextmanager
     def progress(self, text: str) -> Iterator[Progress]:
         """How far a piece of work is; the block calls what it gets with (done, total, status)."""
         if self._beats:

@@ -13,6 +13,7 @@ from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
 from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
+from platon_compress.progress import Steps
 from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.training import (
@@ -165,17 +166,20 @@ def _export(work: Workspace) -> dict[str, Any]:
     inputs = example_inputs(work.checkpoint)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
-    with new_folder(work.folder.onnx) as folder:
+    with new_folder(work.folder.onnx) as folder, work.reporter.progress("  exporting") as progress:
+        steps = Steps(len(models) + 1, progress)
         for name, model in models.items():
             # Padding removal is for the file that ships; dense and pruned stay what users have today.
             chosen = replace(config, remove_padding=section.remove_padding and name == "compressed")
             results[name] = export_onnx(model, folder / f"{name}.onnx", inputs, chosen).to_dict()
+            steps.advance(f"{name}.onnx is written")
         batches, labels = _verification(work)
         try:
             int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", batches, labels).to_dict()
         except InputError as error:
             int8 = {"unavailable": str(error)}
             work.reporter.warn(str(error))
+        steps.advance("int8 is chosen")
         _save_config(work.checkpoint, folder)
     for name, result in results.items():
         result["path"] = f"onnx/{name}.onnx"
@@ -201,7 +205,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
     real = work.recipe.data is not None
     batches, labels = _verification(work)
     rivals = {"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"}
-    with work.reporter.working("  parity and metric"):
+    with work.reporter.progress("  parity and metric") as progress:
         report = verify(
             pruned=work.baked.model,
             converted=work.compressed.model,
@@ -212,6 +216,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
             atol=section.atol,
             min_examples=section.examples,
             extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
+            progress=progress,
         )
     result = {**report.to_dict(), "inputs": "validation data" if real else "random inputs"}
     work.folder.write_json("parity.json", result)
@@ -222,7 +227,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
     if not report.passed:
         raise CheckFailedError(
             f"parity failed: largest difference {worst:.2e} is beyond atol {section.atol:g}; see "
-            f"{work.folder.path / 'parity.json'}, or raise verify.atol if that is acceptable"
+            f"{work.folder.path / 'parity.json'}, or raise verify.atol (--atol of compress) if that is acceptable"
         )
     return {"passed": True, "max_abs": worst, "examples": report.examples}
 
@@ -276,7 +281,8 @@ def _given(work: Workspace) -> dict[str, Any]:
     if work.recipe.data is None:
         work.reporter.say("  no data given: parity on random inputs, no task metric")
         return {}
-    value = evaluate(work.dense, work.validation)
+    with work.reporter.progress("  baseline metric") as progress:
+        value = evaluate(work.dense, work.validation, progress=progress)
     error = standard_error(value, len(work.validation))
     work.reporter.say(f"  {len(work.validation)} examples, baseline accuracy {value:.2%} +- {error:.2%}")
     return {"metric": "accuracy", "value": value, "standard_error": error, "examples": len(work.validation)}

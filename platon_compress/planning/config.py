@@ -45,7 +45,7 @@ class PlanConfig:
         for name in ("tokens", "batch", "threads"):
             _check_count(name, getattr(self, name))
         if self.device not in ("cpu", "cuda"):
-            raise InputError(f"device must be 'cpu' or 'cuda', got {self.device!r}")
+            raise InputError(f"device must be 'cpu' or 'cuda', got {self.device!r}; take 'cpu'")
         if not isinstance(self.min_speedup, int | float) or not self.min_speedup >= 1:
             raise InputError(
                 f"min_speedup must be >= 1, got {self.min_speedup!r}; 1.1 asks for 10 % over dense"
@@ -103,4 +103,6 @@ def _form(value: object) -> Form:
         return Form(str(value))
     except ValueError as error:
         known = ", ".join(Form)
-        raise InputError(f"force must be one of {known}, got {value!r}") from error
+        raise InputError(
+            f"force must be one of {known}, got {value!r}; None lets the cost table choose"
+        ) from error

@@ -22,7 +22,8 @@ def weight_costs(
         if seconds is None:
             raise InputError(
                 f"the cost table {table.source} tells no cost per weight of {out_features}x{in_features} with "
-                f"{rows} rows and {threads} threads; measure this model's shapes with `platon-compress calibrate`"
+                f"{rows} rows and {threads} threads; measure it: `platon-compress calibrate -o table.json --shapes "
+                f"{out_features}x{in_features} --tokens {rows} --threads {threads}`, for plan.cost_table"
             )
         costs[f"{out_features}x{in_features}"] = seconds
     return costs

@@ -241,5 +241,5 @@ class PruneConfig:
         if final == 0 and total % self.mask_interval:
             raise InputError(
                 f"final_warmup_steps 0 and total_steps {total}, no multiple of mask_interval "
-                f"{self.mask_interval}, end the run between two masks; set final_warmup_steps to at least 1"
+                f"{self.mask_interval}, end the run between two masks; give final_warmup_steps at least one step"
             )

@@ -27,11 +27,17 @@ def memory_warning(config: PruneConfig) -> str | None:
     if remembered <= rising / 5:
         return None
     fit = max(1, int(rising / 5 * slowest))
+    smaller = (
+        f"set mask_interval to {fit}{'' if fit == 1 else ' or less'}, or "
+        if config.mask_interval > fit
+        else ""
+    )
+    cure = f"{smaller}lower the betas, or train longer"
     return (
         f"the averages remember {remembered:.0f} steps (mask_interval {config.mask_interval}, betas "
         f"{config.beta1} and {config.beta2}), more than a fifth of the {rising} steps in which the "
-        f"sparsity rises; set mask_interval to {fit}"
-    ) + (" or less, and lower the betas" if fit == 1 else " or lower the betas")
+        f"sparsity rises; {cure}"
+    )
 
 
 class Watch:

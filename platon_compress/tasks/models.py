@@ -84,7 +84,9 @@ def resolve_name(name: str) -> str:
     for config in sorted(Path(str(module.__file__)).parent.rglob("config.json")):
         if (config.parent / "model.safetensors").is_file():
             return str(config.parent)
-    raise InputError(f"model {name!r}: the package {package} carries no config.json with model.safetensors")
+    raise InputError(
+        f"model {name!r}: the package {package} carries no config.json with model.safetensors; name a model folder"
+    )
 
 
 def load_checkpoint(
@@ -191,7 +193,9 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
     fields = dict(config)
     model_type = fields.pop("model_type", None)
     if model_type not in transformers.CONFIG_MAPPING:
-        raise InputError(f"model.config.model_type is {model_type!r}, which transformers does not know")
+        raise InputError(
+            f"model.config.model_type is {model_type!r}, which transformers does not know; write for example vit or bert"
+        )
     hf_config = transformers.AutoConfig.for_model(model_type, **fields, **_head(labels))
     hf_config._attn_implementation = "eager"
     torch.manual_seed(seed)

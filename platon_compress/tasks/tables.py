@@ -48,7 +48,7 @@ def read_rows(path: Path, data: "DataSection", split: str, modality: str, *, lab
     if path.suffix == ".npz":
         return _npz_rows(path, data, split)
     raise InputError(
-        f"data.{split} {path.name!r}: images come from a folder of class folders or an .npz file"
+        f"data.{split} {path.name!r} is neither a folder of class folders nor an .npz file; give one of them"
     )
 
 

@@ -1,8 +1,10 @@
 """Trains with the Hugging Face Trainer, dense or with PLATON, and says what came of it."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError
-from platon_compress.progress import Progress
+from platon_compress.progress import Progress, Steps
 from platon_compress.tasks.data import Examples, collate, numpy_batches
 from platon_compress.tasks.models import Checkpoint
 
@@ -72,6 +74,18 @@ def total_steps(examples: int, settings: "TrainSection") -> int:
     return max(1, round(per_epoch * settings.epochs))
 
 
+@contextlib.contextmanager
+def _in_recipe_words() -> Iterator[None]:
+    """A recipe has fractions of the run where PruneConfig has steps, and other names for them."""
+    try:
+        yield
+    except InputError as error:
+        message = re.sub(r"\b(initial_warmup|final_warmup|freeze)_steps\b", r"\1", str(error))
+        message = re.sub(r"total_steps (\d+)", r"the run's \1 steps", message)
+        raise InputError(f"prune: {message}") from error
+
+
+@_in_recipe_words()
 def prune_config(
     section: "PruneSection", steps: int, costs: Mapping[str, float] | None = None
 ) -> "PruneConfig":
@@ -151,17 +165,21 @@ def train(
     )
 
 
-def evaluate(checkpoint: Checkpoint, examples: Examples, batch_size: int = 32) -> float:
+def evaluate(
+    checkpoint: Checkpoint, examples: Examples, batch_size: int = 32, progress: Progress | None = None
+) -> float:
     """Accuracy of the torch model over all examples."""
     import torch
 
     hits = 0
+    steps = Steps(math.ceil(len(examples) / batch_size), progress)
     device = next(checkpoint.model.parameters()).device
     with torch.inference_mode():
         for batch, labels in numpy_batches(examples, checkpoint.processor, batch_size):
             tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
             logits = checkpoint.model(**tensors).logits.cpu().numpy()
             hits += int((logits.argmax(-1) == labels).sum())
+            steps.advance()
     return hits / len(examples)
 
 

@@ -45,7 +45,15 @@ def _batches(count=4, size=16):
 def test_equal_routes_pass(routes):
     batches = _batches()
     labels = [np.zeros(16, np.int64)] * 4
-    report = verify(**routes, batches=batches, labels=labels, extra_onnx={"dense": routes["onnx_pruned"]})
+    seen = []
+    report = verify(
+        **routes,
+        batches=batches,
+        labels=labels,
+        extra_onnx={"dense": routes["onnx_pruned"]},
+        progress=lambda done, total, status: seen.append((done, total)),
+    )
+    assert seen == [(done, seen[0][1]) for done in range(1, seen[0][1] + 1)]  # every batch of every route
     assert report.passed
     assert report.examples == 64
     assert [row["pair"] for row in report.rows] == [

@@ -43,7 +43,7 @@ def test_memory_of_the_averages(caplog):
         "the averages remember 200 steps (mask_interval 10, betas 0.85 and 0.95), more than a fifth of the 600"
         in caplog.text
     )
-    assert "set mask_interval to 6 or lower the betas" in caplog.text
+    assert "set mask_interval to 6 or less, or lower the betas" in caplog.text
     caplog.clear()
     Pruner(_net(), _config(total_steps=1000, beta2=0.95, mask_interval=6))
     assert not caplog.text
