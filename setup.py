@@ -5,6 +5,7 @@ against the official header in DIR.
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +19,17 @@ _NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
 _CURE = (
     "install one (Debian: apt install g++; macOS: xcode-select --install; Windows: Visual Studio Build Tools)"
 )
+_GNU_FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-fvisibility=hidden",
+    "-fvisibility-inlines-hidden",
+    "-ffunction-sections",
+    "-pthread",
+    "-Wall",
+    "-Wextra",
+]
 
 
 class BuildLibrary(build_ext):
@@ -31,26 +43,26 @@ class BuildLibrary(build_ext):
         return ext.export_symbols or []
 
     def build_extension(self, ext: Extension) -> None:
-        msvc = self.compiler.compiler_type == "msvc"
-        ext.extra_compile_args = (
-            ["/std:c++17", "/O2", "/EHsc", "/W3"]
-            if msvc
-            else [
-                "-std=c++17",
-                "-O3",
-                "-g0",
-                "-fvisibility=hidden",
-                "-fvisibility-inlines-hidden",
-                "-pthread",
-                "-Wall",
-                "-Wextra",
-            ]
-        )
-        ext.extra_link_args = [] if msvc else ["-pthread"]
+        if self.compiler.compiler_type == "msvc":
+            ext.extra_compile_args = ["/std:c++17", "/O2", "/EHsc", "/W3"]
+        else:
+            ext.extra_compile_args = _GNU_FLAGS
+            ext.extra_link_args = ["-pthread", *self._static_runtime()]
         try:
             super().build_extension(ext)
         except (CompileError, LinkError, PlatformError) as error:
             raise BaseError(_explain(error)) from error
+
+    def _static_runtime(self) -> list[str]:
+        """The C++ runtime goes into the library, unseen, where the compiler has it as an archive.
+
+        Then a process may bring any libstdc++, or one older than the compiler's, as ONNX Runtime allows. Sections
+        that nothing uses stay out, and with them what would ask for a newer C library.
+        """
+        archive = _printed([*self.compiler.compiler_so_cxx[:1], "-print-file-name=libstdc++.a"])
+        if not sys.platform.startswith("linux") or not os.path.isabs(archive):
+            return []
+        return ["-static-libstdc++", "-Wl,--gc-sections", f"-Wl,--version-script={_SOURCES / 'exports.map'}"]
 
     def copy_extensions_to_source(self) -> None:
         """Editable installs: rename into place, because a running process may have the old file mapped."""
@@ -69,6 +81,14 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
+def _printed(command: list[str]) -> str:
+    """What a compiler answers; empty when it does not run, which compiling will explain better."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
+
+
 def _explain(error: Exception) -> str:
     first = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
     return (
@@ -85,7 +105,7 @@ def _extension() -> Extension:
     return Extension(
         "platon_compress.export.kernels.platon_ops",
         sources=[str(path) for path in [*sources, *checks]],
-        depends=[str(path) for path in [*sorted(_SOURCES.rglob("*.h")), check]],
+        depends=[str(path) for path in [*sorted(_SOURCES.rglob("*.h")), check, _SOURCES / "exports.map"]],
         language="c++",
         include_dirs=includes,
     )

@@ -5,17 +5,24 @@ Needs nothing but Python. What it computes is reached by ONNX Runtime, or by `pl
 
 import ctypes
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from platon_compress.errors import InputError
 
-__all__ = ["kernel_names", "kernel_supported", "library_path", "load_library", "selected_kernel"]
+__all__ = ["declare", "kernel_names", "kernel_supported", "library_path", "load_library", "selected_kernel"]
 
 _NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
 _CURE = "run `pip install .` again"
 _ERROR_BYTES = 512
+_SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "platon_kernel_names": (ctypes.c_char_p, []),
+    "platon_kernel_supported": (ctypes.c_int, [ctypes.c_char_p]),
+    "platon_selected_kernel": (ctypes.c_char_p, [ctypes.c_char_p, ctypes.c_size_t]),
+}
 
 
 def library_path() -> Path:
@@ -36,15 +43,20 @@ def load_library() -> ctypes.CDLL:
     path = library_path()
     try:
         library = ctypes.CDLL(str(path))
-        library.platon_kernel_names.restype = ctypes.c_char_p
-        library.platon_kernel_supported.argtypes = [ctypes.c_char_p]
-        library.platon_selected_kernel.restype = ctypes.c_char_p
-        library.platon_selected_kernel.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     except OSError as error:  # built for another system, cut short, no permission
-        raise InputError(f"the operator library {path} cannot be loaded: {error}; {_CURE}") from error
-    except AttributeError as error:
-        raise InputError(f"the operator library {path} is of another version: {error}; {_CURE}") from error
+        raise InputError(f"the operator library cannot be loaded: {error}; {_CURE}") from error
+    declare(library, _SIGNATURES)
     return library
+
+
+def declare(library: ctypes.CDLL, signatures: Mapping[str, tuple[Any, Sequence[Any]]]) -> None:
+    """Gives functions their (result, arguments). InputError when the library lacks one."""
+    for name, (result, arguments) in signatures.items():
+        try:
+            function: Any = getattr(library, name)
+        except AttributeError as error:
+            raise InputError(f"the operator library is of another version: {error}; {_CURE}") from error
+        function.restype, function.argtypes = result, arguments
 
 
 def kernel_names() -> tuple[str, ...]:

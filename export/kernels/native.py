@@ -1,7 +1,10 @@
 """The kernels without ONNX Runtime, through the library's plain C entry points (tests, benchmarks, calibration)."""
 
 import ctypes
-from collections.abc import Callable, Collection, Sequence
+import os
+import threading
+import weakref
+from collections.abc import Collection, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -10,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from platon_compress.errors import InputError
-from platon_compress.library import kernel_names, load_library
+from platon_compress.library import declare, kernel_names, load_library
 
 __all__ = [
     "NativeLinear",
@@ -21,6 +24,7 @@ __all__ = [
 ]
 
 _ERROR_BYTES = 512
+_MOST_THREADS = 1024
 _POINTER, _LONG, _TEXT, _INT, _SIZE = (
     ctypes.c_void_p,
     ctypes.c_int64,
@@ -37,7 +41,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "platon_linear_destroy": (None, [_POINTER]),
     "platon_linear_packed_bytes": (_LONG, [_POINTER]),
-    "platon_pool_create": (_POINTER, [_INT]),
+    "platon_pool_create": (_POINTER, []),
+    "platon_pool_work": (None, [_POINTER]),
+    "platon_pool_stop": (None, [_POINTER]),
     "platon_pool_destroy": (None, [_POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_pack_rows": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
@@ -91,26 +97,46 @@ class _Attention(ctypes.Structure):
 @cache
 def _library() -> ctypes.CDLL:
     library = load_library()
-    for name, (result, arguments) in _SIGNATURES.items():
-        function: Callable[..., Any] = getattr(library, name)
-        function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
+    declare(library, _SIGNATURES)
     return library
 
 
 class NativePool:
-    """A fixed set of threads for :meth:`NativeLinear.run`; one caller at a time."""
+    """A fixed set of threads for :meth:`NativeLinear.run`; one caller at a time.
+
+    The caller is one of them, so `threads - 1` are started. InputError when there are none, or more than can be.
+    """
 
     def __init__(self, threads: int) -> None:
-        if threads < 1:
-            raise InputError(f"threads must be >= 1, got {threads}; 1 runs in the calling thread")
+        if not 1 <= threads <= _MOST_THREADS:
+            raise InputError(
+                f"threads must be >= 1 and at most {_MOST_THREADS}, got {threads}; 1 runs in the calling thread"
+            )
         self.threads = threads
-        self.handle = _library().platon_pool_create(threads)
+        self._handle: int = _library().platon_pool_create()
+        workers: list[threading.Thread] = []
+        self._end = weakref.finalize(self, _end_pool, self._handle, workers, os.getpid())
+        try:
+            for _ in range(threads - 1):
+                worker = threading.Thread(
+                    target=_library().platon_pool_work, args=(self._handle,), daemon=True
+                )
+                worker.start()
+                workers.append(worker)
+        except RuntimeError as error:  # the system gives no more threads
+            self.close()
+            raise InputError(f"threads is {threads}, and {error}; take fewer") from error
+
+    @property
+    def handle(self) -> int:
+        """For the library. InputError when the pool is closed."""
+        if not self._end.alive:
+            raise InputError("the pool is closed; make a new one")
+        return self._handle
 
     def close(self) -> None:
         """Ends the threads; more than once is harmless."""
-        if self.handle:
-            _library().platon_pool_destroy(self.handle)
-            self.handle = None
+        self._end()
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +145,16 @@ class NativePool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _end_pool(handle: int, workers: Sequence[threading.Thread], process: int) -> None:
+    """Of a pool that no loop runs in. A forked child has none of its threads, and leaves it alone."""
+    if process != os.getpid():
+        return
+    _library().platon_pool_stop(handle)
+    for worker in workers:
+        worker.join()
+    _library().platon_pool_destroy(handle)
 
 
 def burn(kernel: str, kind: Literal["fma", "load"], rounds: int, pool: NativePool) -> int:
@@ -249,7 +285,7 @@ class NativeLinear:
             setattr(spec, f"{side}_panels", 1)
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         self.in_features, self.out_features = in_features, out_features
-        self._handle = _library().platon_linear_create(
+        self._handle: int | None = _library().platon_linear_create(
             arrays[0].ctypes.data, arrays[0].size, arrays[1].ctypes.data, arrays[1].size, columns.dtype.itemsize,
             starts.ctypes.data, starts.size, in_features, out_features, ctypes.byref(spec), error, _ERROR_BYTES,
         )  # fmt: skip
@@ -259,7 +295,7 @@ class NativeLinear:
     @property
     def packed_bytes(self) -> int:
         """Memory of the packed weights."""
-        return int(_library().platon_linear_packed_bytes(self._handle))
+        return int(_library().platon_linear_packed_bytes(self._open()))
 
     def run(
         self,
@@ -287,11 +323,16 @@ class NativeLinear:
             setattr(data, name, None if array is None else array.ctypes.data)
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         done = _library().platon_linear_run(
-            self._handle, kernel.encode(), ctypes.byref(data), pool.handle, error, _ERROR_BYTES
+            self._open(), kernel.encode(), ctypes.byref(data), pool.handle, error, _ERROR_BYTES
         )
         if not done:
             raise InputError(error.value.decode())
         return out
+
+    def _open(self) -> int:
+        if not self._handle:
+            raise InputError("the layer is closed; make a new one")
+        return self._handle
 
     def close(self) -> None:
         """Frees the packed weights; more than once is harmless."""

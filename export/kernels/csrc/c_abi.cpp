@@ -25,21 +25,28 @@ void spin(const Ready& ready) {
   while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
 }
 
-// A fixed set of threads that share the items of one loop at a time; the caller works too.
+// Threads that share the items of one loop at a time; the caller works too. The threads are Python's, in work(): the
+// library starts none, so that it needs no newer C library than ONNX Runtime does.
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-  }
-  ~ThreadPool() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
+  // Takes part in loops until stop().
+  void work() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (!stopping_) {
+      take_items(lock);
+      if (busy_ == 0) done_.notify_one();
+      const uint64_t seen = loops_;
+      lock.unlock();
+      spin([&] { return stopping_ || loops_ != seen; });
+      lock.lock();
+      wake_.wait(lock, [this] { return stopping_ || next_ < total_; });
     }
-    wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
   }
-
+  void stop() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    wake_.notify_all();
+  }
   static void run(void* pool, void (*body)(void*, size_t), size_t total, void* data) {
     static_cast<ThreadPool*>(pool)->loop(body, total, data);
   }
@@ -67,22 +74,9 @@ class ThreadPool {
       --busy_;
     }
   }
-  void work() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    while (!stopping_) {
-      take_items(lock);
-      if (busy_ == 0) done_.notify_one();
-      const uint64_t seen = loops_;
-      lock.unlock();
-      spin([&] { return stopping_ || loops_ != seen; });
-      lock.lock();
-      wake_.wait(lock, [this] { return stopping_ || next_ < total_; });
-    }
-  }
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::vector<std::thread> workers_;
   void (*body_)(void*, size_t) = nullptr;
   void* data_ = nullptr;
   size_t total_ = 0, next_ = 0;
@@ -92,18 +86,24 @@ class ThreadPool {
   std::atomic<bool> stopping_{false};
 };
 
+void copy(const char* text, char* error, size_t error_size) noexcept {
+  if (!error || !error_size) return;
+  std::strncpy(error, text, error_size - 1);
+  error[error_size - 1] = '\0';
+}
+
 // Runs `body`; on an exception writes its text to `error` and returns false.
 template <class Body>
 bool reported(char* error, size_t error_size, Body&& body) noexcept {
   try {
     body();
     return true;
+  } catch (const std::bad_alloc&) {
+    copy("out of memory", error, error_size);
   } catch (const std::exception& caught) {
-    if (error && error_size) {
-      std::strncpy(error, caught.what(), error_size - 1);
-      error[error_size - 1] = '\0';
-    }
+    copy(caught.what(), error, error_size);
   } catch (...) {
+    copy("unknown error", error, error_size);
   }
   return false;
 }
@@ -169,12 +169,18 @@ PLATON_EXPORT int64_t platon_linear_packed_bytes(const void* linear) {
   return static_cast<const SparseLinear*>(linear)->weights().bytes();
 }
 
-PLATON_EXPORT void* platon_pool_create(int threads) {
+PLATON_EXPORT void* platon_pool_create() {
   ThreadPool* pool = nullptr;
-  platon::reported(nullptr, 0, [&] { pool = new ThreadPool(threads); });
+  platon::reported(nullptr, 0, [&] { pool = new ThreadPool; });
   return pool;
 }
 
+// Lends the calling thread to the pool until platon_pool_stop.
+PLATON_EXPORT void platon_pool_work(void* pool) { static_cast<ThreadPool*>(pool)->work(); }
+
+PLATON_EXPORT void platon_pool_stop(void* pool) { static_cast<ThreadPool*>(pool)->stop(); }
+
+// Only when no thread is in platon_pool_work any more.
 PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPool*>(pool); }
 
 // 0 with the reason in `error` on failure.

@@ -242,8 +242,9 @@ def test_kernel_selection(monkeypatch):
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(InputError, match="threads must be >= 1, got 0"):
-        NativePool(0)
+    for threads in (0, -1, 1025, 2**31, 10**30):
+        with pytest.raises(InputError, match=f"threads must be >= 1 and at most 1024, got {threads}; 1 runs"):
+            NativePool(threads)
     with pytest.raises(InputError, match="columns must be uint16 or int32, got int64"):
         NativeLinear(
             np.ones(1, np.float32),
@@ -364,3 +365,25 @@ def test_impossible_epilogues_are_refused():
         pytest.raises(InputError, match="a residual cannot be added behind an activation"),
     ):
         native(dense, activation="relu").run(dense, pool, kernel="scalar", residual=dense)
+
+
+def test_what_is_closed_is_refused():
+    x = np.eye(4, dtype=np.float32)
+    linear, pool = native(x), NativePool(2)
+    pool.close()
+    pool.close()
+    with pytest.raises(InputError, match="the pool is closed; make a new one"):
+        linear.run(x, pool, kernel="scalar")
+    linear.close()
+    linear.close()
+    with NativePool(1) as pool, pytest.raises(InputError, match="the layer is closed; make a new one"):
+        linear.run(x, pool, kernel="scalar")
+
+
+def test_a_system_without_more_threads(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    with pytest.raises(InputError, match="threads is 3, and can't start new thread; take fewer"):
+        NativePool(3)

@@ -162,7 +162,7 @@ template <int kWidth>
 void attend_width(const AttentionBlock& block) {
   __m256 largest[kWidth], factor[kWidth];
 #pragma GCC unroll 4
-  for (int w = 0; w < kWidth; ++w) largest[w] = _mm256_set1_ps(-3.402823466e38f);
+  for (int w = 0; w < kWidth; ++w) largest[w] = _mm256_set1_ps(-__builtin_inff());
   if (block.key_mask)
     score<kWidth, Mask::kPerKey>(block, largest);
   else if (block.query_mask)

@@ -1,8 +1,6 @@
 #include "core/attention.h"
 
 #include <algorithm>
-#include <atomic>
-#include <new>
 #include <string>
 
 #include "core/csr.h"
@@ -25,7 +23,6 @@ struct Call {
   const Panels panels;
   const bool in_panels;  // layouts say rows or panels; false: too few rows for panels
   std::vector<Sequence> sequences;
-  std::atomic<bool> out_of_memory{false};
 
   bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
 };
@@ -196,11 +193,7 @@ void attend_item(void* data, size_t item) {
                 head = static_cast<int64_t>(item) % call.spec.heads;
   const Sequence& sequence = call.sequences[number];
   if (sequence.length == 0) return;
-  try {
-    Head(call, sequence, number, head).run();
-  } catch (const std::bad_alloc&) {
-    call.out_of_memory = true;
-  }
+  Head(call, sequence, number, head).run();
 }
 
 }  // namespace
@@ -216,8 +209,7 @@ void attend(const Kernels& kernels, const AttentionSpec& spec, const AttentionDa
   }
   if (rows == 0) return;
   Call call{kernels, spec, data, Panels(rows), rows >= kLanes, std::move(sequences)};
-  parallel_for(pool, attend_item, call.sequences.size() * static_cast<size_t>(spec.heads), &call);
-  if (call.out_of_memory) throw std::bad_alloc();
+  run_items(parallel_for, pool, call.sequences.size() * static_cast<size_t>(spec.heads), attend_item, &call);
 }
 
 }  // namespace platon

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <new>
 #include <thread>
 
 #include "core/scratch.h"
@@ -28,7 +27,6 @@ struct Call {
   const int64_t first_packed;
   float* sums;  // accumulators of the whole output where more follows than an activation, else null
   std::vector<PanelProgress> progress;
-  std::atomic<bool> out_of_memory{false};
 
   bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
 };
@@ -117,23 +115,19 @@ void multiply_item(void* data, size_t number) {
   const size_t lanes = static_cast<size_t>(item.panel.stride());
   const float* bias = call.data.bias ? call.data.bias : call.spec.bias.empty() ? nullptr : call.spec.bias.data();
   if (bias) bias += item.first_feature;
-  try {
-    const float* x = packed_panel(call, index);
-    const Scratch own(call.sums ? 0 : item.features * lanes);
-    float* acc = call.sums ? call.sums + call.panels.first_row(index) * weights.out_features() +
-                                 item.first_feature * static_cast<int64_t>(lanes)
-                           : own.data();
-    weights.each_block(chunk, [&](int64_t column, const Block& block) {
-      const auto multiply = block.run_features == 1 ? call.kernels.multiply : call.kernels.multiply4;
-      multiply(block, item.panel, bias, x + column * item.panel.stride(), acc);
-    });
-    if (call.sums)
-      finish_sums(call, item, acc);
-    else
-      write(call, item, acc, call.spec.output, call.data.out);
-  } catch (const std::bad_alloc&) {
-    call.out_of_memory = true;
-  }
+  const float* x = packed_panel(call, index);
+  const Scratch own(call.sums ? 0 : item.features * lanes);
+  float* acc = call.sums ? call.sums + call.panels.first_row(index) * weights.out_features() +
+                               item.first_feature * static_cast<int64_t>(lanes)
+                         : own.data();
+  weights.each_block(chunk, [&](int64_t column, const Block& block) {
+    const auto multiply = block.run_features == 1 ? call.kernels.multiply : call.kernels.multiply4;
+    multiply(block, item.panel, bias, x + column * item.panel.stride(), acc);
+  });
+  if (call.sums)
+    finish_sums(call, item, acc);
+  else
+    write(call, item, acc, call.spec.output, call.data.out);
 }
 
 }  // namespace
@@ -179,8 +173,7 @@ void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelF
   const Scratch sums(more ? lanes * weights_.out_features() : 0);
   Call call{kernels,   weights_,      spec_,        data,        panels,
             in_panels, packed.data(), first_packed, sums.data(), std::vector<PanelProgress>(panels.count())};
-  parallel_for(pool, multiply_item, static_cast<size_t>(panels.count() * weights_.chunk_count()), &call);
-  if (call.out_of_memory) throw std::bad_alloc();
+  run_items(parallel_for, pool, static_cast<size_t>(panels.count() * weights_.chunk_count()), multiply_item, &call);
 }
 
 }  // namespace platon

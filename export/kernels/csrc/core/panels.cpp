@@ -56,7 +56,7 @@ void pack_rows(const Kernels& kernels, const float* x, int64_t rows, int64_t fea
     return;
   }
   PackCall call{kernels, Panels(rows), x, features, out};
-  parallel_for(pool, pack_item, static_cast<size_t>(call.panels.count() * tile_count(features)), &call);
+  run_items(parallel_for, pool, static_cast<size_t>(call.panels.count() * tile_count(features)), pack_item, &call);
 }
 
 }  // namespace platon

@@ -1,14 +1,11 @@
 // How activations lie in memory: row by row, or in the panels that the kernels work on.
 #pragma once
-#include <cstddef>
 #include <cstdint>
 
 #include "core/kernels.h"
+#include "core/work.h"
 
 namespace platon {
-
-// Runs body(data, i) for every i in [0, total), in any order, on any thread; returns when all are done.
-using ParallelFor = void (*)(void* pool, void (*body)(void* data, size_t i), size_t total, void* data);
 
 // kPanels: the panels of Panels one after the other, [features][panel.rows], so that neighbouring layers need not
 // transpose; fewer than kLanes rows stay kRows.

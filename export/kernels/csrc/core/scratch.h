@@ -4,7 +4,8 @@
 
 namespace platon {
 
-// 64-byte aligned floats from a process-wide list of free buffers; given back on destruction. Thread-safe.
+// 64-byte aligned floats from a process-wide list of free buffers; given back on destruction. Thread-safe, and
+// safe in a forked child, whatever other threads did at that moment.
 class Scratch {
  public:
   explicit Scratch(size_t floats);  // throws std::bad_alloc

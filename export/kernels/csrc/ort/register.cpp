@@ -1,5 +1,5 @@
 // Registers the domain `platon` with its operators.
-#include <mutex>
+#include <atomic>
 
 #include "core/export.h"
 #include "ort/kernel.h"
@@ -7,19 +7,21 @@
 namespace platon {
 namespace {
 
-// ONNX Runtime keeps the domain by reference and never releases it: one for the life of the library.
+const ort::CustomOp operators[] = {sparse_linear_op(), pack_tokens_op(), attention_op()};
+
+// ONNX Runtime keeps the domain by reference and never releases it: one for the life of the library. No lock: a child
+// forked while another thread registers must not wait for that thread.
+std::atomic<ort::CustomOpDomain*> registered{nullptr};
+
 ort::CustomOpDomain* domain(const Api& api) {
-  static std::mutex mutex;
-  static ort::CustomOpDomain* instance = nullptr;
-  static const ort::CustomOp ops[] = {sparse_linear_op(), pack_tokens_op(), attention_op()};
-  const std::lock_guard<std::mutex> lock(mutex);
-  if (!instance) {
-    ort::CustomOpDomain* created = nullptr;
-    check(api.create_domain("platon", &created));
-    for (const ort::CustomOp& op : ops) check(api.domain_add(created, &op));
-    instance = created;
-  }
-  return instance;
+  if (ort::CustomOpDomain* made = registered.load()) return made;
+  ort::CustomOpDomain* created = nullptr;
+  check(api.create_domain("platon", &created));
+  for (const ort::CustomOp& op : operators) check(api.domain_add(created, &op));
+  ort::CustomOpDomain* other = nullptr;
+  if (registered.compare_exchange_strong(other, created)) return created;
+  api.release_domain(created);
+  return other;
 }
 
 }  // namespace
