@@ -41,7 +41,9 @@ def save_compressed(compressed: CompressedModel, folder: str | Path, *, processo
             not finite, or a folder that holds anything else.
     """
     if not isinstance(compressed, CompressedModel):
-        raise InputError(f"save_compressed takes the result of convert(), got {type(compressed).__name__}")
+        raise InputError(
+            f"save_compressed takes the result of convert(), got {type(compressed).__name__}; convert it first"
+        )
     target = Path(folder)
     if target.exists() and not _is_ours(target):
         raise InputError(f"{target} holds something other than a compressed model; give a new folder")

@@ -10,6 +10,7 @@ from platon_compress.cli.options import (
     AsJson,
     Output,
     Trust,
+    check_folder,
     check_place,
     limited,
     numbers,
@@ -79,7 +80,9 @@ def bench_model(
 def bench_kernel(
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="Folder for kernel.json and roofline.svg.", callback=check_place),
+        typer.Option(
+            "-o", "--output", help="Folder for kernel.json and roofline.svg.", callback=check_folder
+        ),
     ],
     models: Annotated[
         str, typer.Option("--models", help="bert-base, or shape files, with commas.")

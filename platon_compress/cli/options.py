@@ -22,6 +22,7 @@ __all__ = [
     "Overrides",
     "Require",
     "Trust",
+    "check_folder",
     "check_place",
     "limited",
     "numbers",
@@ -47,7 +48,8 @@ def check_place(path: Path) -> Path:
     return path
 
 
-def _folder(path: Path) -> Path:
+def check_folder(path: Path) -> Path:
+    """The same for a path that is to be a folder."""
     if check_place(path).is_file():
         raise typer.BadParameter(f"{path} is a file; give a folder")
     return path
@@ -65,7 +67,7 @@ def limited(key: str) -> Callable[[float | None], float | None]:
 
 
 Output = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.", callback=_folder)
+    Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.", callback=check_folder)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 Overrides = Annotated[

@@ -93,7 +93,8 @@ class ModelSection(_Section):
     @model_validator(mode="after")
     def _exactly_one_source(self) -> "ModelSection":
         if (self.name is None) == (self.config is None):
-            raise ValueError("give exactly one of model.name and model.config")
+            both = "both given; leave one out" if self.name is not None else "both missing; give one of them"
+            raise ValueError(f"model.name and model.config are {both}")
         return self
 
 
@@ -126,6 +127,20 @@ class DataSection(_Section):
     validation_rows: Annotated[int, _limited("data.validation_rows"), _NUMBER] | None = _about(
         "The same for the validation rows.", None
     )
+
+    def check_sources(self) -> None:
+        """Raises ValueError unless the rows of a training come from files, or from a data set."""
+        files = {"data.train": self.train, "data.validation": self.validation}
+        given = [key for key, value in files.items() if value is not None]
+        if self.dataset is not None and given:
+            raise ValueError(f"data.dataset and {given[0]} are both given; leave one out")
+        if self.dataset is None and not given:
+            raise ValueError(
+                "the data section names no rows; give data.train with data.validation, or data.dataset"
+            )
+        if self.dataset is None and len(given) == 1:
+            missing = next(key for key in files if key not in given)
+            raise ValueError(f"{given[0]} is given without {missing}; give that too")
 
 
 class TrainSection(_Section):
@@ -393,8 +408,7 @@ class Recipe(_Section):
             raise ValueError(f"the section {'data' if data is None else 'prune'} is missing; add it")
         if self.model.task not in TRAINABLE_TASKS:
             raise ValueError(f"model.task is {self.model.task!r}; use one of {', '.join(TRAINABLE_TASKS)}")
-        if (data.train is not None and data.validation is not None) == (data.dataset is not None):
-            raise ValueError("give data.train with data.validation, or data.dataset, not both")
+        data.check_sources()
         if not self.has_labels and self.model.task != "text-classification":
             raise ValueError(
                 f"distill.labels false reads texts, but model.task is {self.model.task!r}; leave distill.labels out"
@@ -405,5 +419,5 @@ class Recipe(_Section):
         if self.distill is not None:
             raise ValueError("compress trains nothing, so it cannot distill; leave the section out")
         if self.data is not None and (self.data.validation is None) == (self.data.dataset is None):
-            raise ValueError("give data.validation or data.dataset, one of them")
+            raise ValueError("the data is data.validation or data.dataset; give one of them")
         return self

@@ -34,8 +34,11 @@ def test_unknown_shipped_recipe_lists_the_known_ones():
     [
         (_with("model", tsk="x"), r"unknown key model\.tsk; did you mean task\? known: name, config, task"),
         (_with("model", task="translation"), r"model\.task is 'translation'; use one of text-classification"),
-        (_with("model", config={"model_type": "vit"}), r"exactly one of model\.name and model\.config"),
-        (_with("data", validation=None), r"give data\.train with data\.validation, or data\.dataset"),
+        (
+            _with("model", config={"model_type": "vit"}),
+            r"model\.name and model\.config are both given; leave one",
+        ),
+        (_with("data", validation=None), r"data\.train is given without data\.validation; give that too"),
         ({k: v for k, v in GOOD.items() if k != "prune"}, r"section prune is missing"),
         ({k: v for k, v in GOOD.items() if k != "model"}, r"model is missing; add it"),
         (
