@@ -25,7 +25,7 @@ from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.selection import select
 from platon_compress.structure import clean_name, unwrap_model
 
-__all__ = ["VALUE_TYPES", "BakedModel", "BakedWeight", "bake", "plain_state_dict"]
+__all__ = ["VALUE_TYPES", "BakedModel", "BakedWeight", "bake", "plain_state_dict", "read_baked"]
 
 # A dense checkpoint holds a few exact zeros by accident; a pruned one has a weight with far more than this.
 _LEAST_WEIGHT_SPARSITY = 0.05
@@ -125,6 +125,43 @@ def bake(
         target_sparsity=target_sparsity,
         skipped=skipped,
     )
+
+
+def read_baked(model: nn.Module, record: Mapping[str, Any]) -> BakedModel:
+    """The result of :func:`bake` from the model as it was saved and ``BakedModel.to_dict()``.
+
+    Raises:
+        InputError: the record is damaged, or the model's non-zeros are not those that were counted.
+    """
+    try:
+        weights = tuple(
+            BakedWeight(name=entry["name"], shape=(entry["shape"][0], entry["shape"][1]), nnz=entry["nnz"])
+            for entry in record["weights"]
+        )
+        baked = BakedModel(
+            model=model.eval(),
+            weights=weights,
+            sparsity=float(record["sparsity"]),
+            target_sparsity=record["target_sparsity"],
+            skipped=tuple((str(name), str(reason)) for name, reason in record["skipped"]),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"the counts of the baked model are damaged ({error!r:.80}); bake it again"
+        ) from error
+    parameters = dict(model.named_parameters())
+    for weight in weights:
+        found = parameters.get(weight.name)
+        if (
+            found is None
+            or tuple(found.shape) != weight.shape
+            or int(torch.count_nonzero(found)) != weight.nnz
+        ):
+            raise InputError(
+                f"{weight.name} of the baked model is not the one that was counted ({list(weight.shape)}, "
+                f"{weight.nnz} non-zeros); bake it again"
+            )
+    return baked
 
 
 def _refuse_shards(model: nn.Module) -> None:

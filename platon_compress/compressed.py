@@ -25,7 +25,7 @@ from platon_compress.formats.sparse_file import SparseFile, not_finite, read_spa
 from platon_compress.formats.structured import unit_features
 from platon_compress.structure import Coupling, find_couplings
 
-__all__ = ["FILE", "load_compressed", "save_compressed"]
+__all__ = ["FILE", "load_compressed", "save_compressed", "write_compressed"]
 
 FILE = "compressed.safetensors"
 _KEY = "compression_config"
@@ -48,18 +48,18 @@ def save_compressed(compressed: CompressedModel, folder: str | Path, *, processo
     if target.exists() and not _is_ours(target):
         raise InputError(f"{target} holds something other than a compressed model; give a new folder")
     with files.new_folder(target) as temporary:
-        _write(compressed, temporary)
-        if processor is not None:
-            processor.save_pretrained(temporary)
+        write_compressed(compressed, temporary, processor)
     return target
 
 
-def load_compressed(folder: str | Path, *, attn_implementation: str | None = None) -> CompressedModel:
+def load_compressed(
+    folder: str | Path, *, attn_implementation: str | None = None, model_class: type | None = None
+) -> CompressedModel:
     """Open a folder of :func:`save_compressed`, or one on the hub by its name (`user/model`).
 
     ``.model`` is an ordinary transformers model in eval mode, which can be trained on; `export_onnx` takes the
     result as it is. Written and read by different versions of transformers the weights are the same bit by bit.
-    No code of the folder is run.
+    No code of the folder is run; ``model_class`` is for a model whose class transformers lacks.
 
     Raises:
         InputError: no such folder, or files that are damaged, do not fit each other, or do not fit the model that
@@ -72,7 +72,9 @@ def load_compressed(folder: str | Path, *, attn_implementation: str | None = Non
     config = CompressionConfig.from_dict(raw[_KEY])
     dtype = getattr(torch, config.dtype)
     content = read_sparse_file(source / FILE, config.encodings, frozenset(config.csr), dtype)
-    model = _build(source, config, _expanded(content, config), dtype, attn_implementation)
+    kind = _class_of(config) if model_class is None else model_class
+    options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    model = _build(source, kind, _expanded(content, config), {"dtype": dtype, **options})
     paths = _paths_of(model, content.tensors)
     removed = tuple(_shrink_again(model, record, paths, config) for record in config.removed)
     if unknown := [name for name in config.csr if name not in paths]:
@@ -80,13 +82,11 @@ def load_compressed(folder: str | Path, *, attn_implementation: str | None = Non
     return CompressedModel(model=model, csr=content.csr.renamed(paths), removed=removed)
 
 
-def _write(compressed: CompressedModel, folder: Path) -> None:
-    model = compressed.model
-    kind = type(model)
-    if not kind.__module__.startswith("transformers."):
-        raise InputError(
-            f"{kind.__name__} is not one of transformers' own models; keep its state_dict instead"
-        )
+def write_compressed(compressed: CompressedModel, folder: Path, processor: Any = None) -> None:
+    """The files of :func:`save_compressed` into a folder that is there already, beside whatever it holds."""
+    model, kind = compressed.model, type(compressed.model)
+    if not isinstance(model, _transformers().PreTrainedModel):
+        raise InputError(f"{kind.__name__} is no model of transformers; keep its state_dict instead")
     own = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     _refuse_not_finite(own)
     names = _names_in_files(model, folder)
@@ -104,6 +104,8 @@ def _write(compressed: CompressedModel, folder: Path) -> None:
     )
     path = folder / "config.json"
     files.write_json(path, {**files.read_json(path, "save the model again"), _KEY: record.to_dict()})
+    if processor is not None:
+        processor.save_pretrained(folder)
 
 
 def _record_of(removed: RemovedUnits, names: Mapping[str, str]) -> GroupRecord:
@@ -200,32 +202,29 @@ def _with_units(tensor: Tensor, record: GroupRecord, name: str, *, axis: int) ->
     return torch.zeros(shape, dtype=tensor.dtype).index_copy_(axis, features, tensor)
 
 
-def _build(
-    folder: Path,
-    config: CompressionConfig,
-    tensors: dict[str, Tensor],
-    dtype: torch.dtype,
-    attn_implementation: str | None,
-) -> nn.Module:
-    """The model of config.json with exactly these tensors."""
+def _class_of(config: CompressionConfig) -> type:
     transformers = _transformers()
     kind = getattr(transformers, config.model_class, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
-        raise InputError(
-            f"transformers {transformers.__version__} has no model {config.model_class!r:.80}; "
-            f"the folder was written with transformers {config.transformers:.20}, so read it with that"
-        )
-    options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
+    if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+        return kind
+    raise InputError(
+        f"transformers {transformers.__version__} has no model {config.model_class!r:.80}; the folder was written "
+        f"with transformers {config.transformers:.20}: read it with that, or give the class as model_class"
+    )
+
+
+def _build(folder: Path, kind: Any, tensors: dict[str, Tensor], options: Mapping[str, Any]) -> nn.Module:
+    """The model of config.json with exactly these tensors."""
     try:
         with _quiet():
-            own = kind.config_class.from_pretrained(folder)
-            vars(own).pop(_KEY, None)
+            config = kind.config_class.from_pretrained(folder)
+            vars(config).pop(_KEY, None)
             model, info = kind.from_pretrained(
-                None, config=own, state_dict=tensors, dtype=dtype, output_loading_info=True, **options
+                None, config=config, state_dict=tensors, output_loading_info=True, **options
             )
     except Exception as error:  # a config that makes no sense fails in many ways inside transformers
         raise InputError(
-            f"cannot build {config.model_class} from {folder}: {first_line(error)}; fetch the whole folder"
+            f"cannot build {kind.__name__} from {folder}: {first_line(error)}; fetch the whole folder"
         ) from error
     for problem, what in (
         ("missing_keys", "lacks"),
@@ -235,7 +234,7 @@ def _build(
         if info.get(problem):
             first = sorted(map(str, info[problem]))[0]
             raise InputError(
-                f"{folder / FILE} {what} {first:.200}, unlike {config.model_class}; fetch the whole folder"
+                f"{folder / FILE} {what} {first:.200}, unlike {kind.__name__}; fetch the whole folder"
             )
     return model.eval()
 

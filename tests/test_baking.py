@@ -1,5 +1,6 @@
 """Masks become permanent zeros, pruning tools leave no trace, and the counted sparsity is the truth."""
 
+import copy
 import json
 import math
 
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
-from platon_compress.baking import BakedWeight, bake, plain_state_dict
+from platon_compress.baking import BakedWeight, bake, plain_state_dict, read_baked
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.selection import select
 from platon_compress.testing import tiny_transformer
@@ -234,3 +235,48 @@ def test_values_beyond_float16_are_refused():
         bake(model, {"weight": torch.ones(4, 4, dtype=torch.bool)}, values="float16")
     with pytest.raises(InputError, match="values must be one of float32, float16, got 'int8'"):
         bake(model, {"weight": torch.ones(4, 4, dtype=torch.bool)}, values="int8")
+
+
+def _saved():
+    model, _ = tiny_transformer("bert")
+    baked = bake(model, {name: torch.rand(p.shape) < 0.3 for name, p in select(model).items()})
+    return model, baked, json.loads(json.dumps(baked.to_dict()))
+
+
+def test_counts_are_read_back():
+    model, baked, record = _saved()
+    assert read_baked(copy.deepcopy(model), record).to_dict() == baked.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m, r: r.pop("weights"), "counts of the baked model are damaged"),
+        (lambda m, r: r["weights"][0].pop("nnz"), "counts of the baked model are damaged"),
+        (lambda m, r: r.update(sparsity="much"), "counts of the baked model are damaged"),
+        (
+            lambda m, r: r["weights"][0].update(name="elsewhere"),
+            "elsewhere of the baked model is not the one",
+        ),
+        (
+            lambda m, r: m.get_parameter(r["weights"][3]["name"]).data.zero_(),
+            "is not the one that was counted",
+        ),
+    ],
+)
+def test_counts_of_another_model_are_refused(change, message):
+    model, _, record = _saved()
+    change(model, record)
+    with pytest.raises(InputError, match=message):
+        read_baked(model, record)
+
+
+def test_negative_zeros_become_zeros():
+    """Tools that multiply by their mask leave half of the zeros negative."""
+    model, _ = tiny_transformer("bert")
+    with torch.no_grad():
+        for parameter in select(model).values():
+            parameter.mul_((torch.rand(parameter.shape) < 0.3).float())
+    assert any(bool(torch.signbit(p[p == 0]).any()) for p in select(model).values())
+    bake(model)
+    assert not any(bool(torch.signbit(p[p == 0]).any()) for p in select(model).values())

@@ -50,6 +50,11 @@ class RunFolder:
         """The baked model in Hugging Face layout."""
         return self.path / "model"
 
+    @property
+    def compressed(self) -> Path:
+        """The converted model, small: see `platon_compress.compressed`."""
+        return self.path / "compressed"
+
     def work(self, stage: str) -> Path:
         """Where a training stage keeps its model for the stages after it."""
         return self.path / "stages" / stage

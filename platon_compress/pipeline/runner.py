@@ -93,4 +93,3 @@ def _run_stage(work: Workspace, stage: Stage, number: int, total: int) -> None:
     start = time.perf_counter()
     result = stage.run(work)
     work.folder.finish(stage.name, time.perf_counter() - start, result)
-    work.forget_models()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import CheckFailedError, InputError
-from platon_compress.files import new_folder
+from platon_compress.files import new_folder, write_json
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
 from platon_compress.pipeline.plan_view import show_plan
@@ -133,6 +133,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
     }
     with new_folder(work.folder.model) as folder:
         checkpoint.save(folder)
+        write_json(folder / "bake.json", baked.to_dict())
     work.reporter.say(
         f"  {baked.sparsity:.2%} of {sum(w.shape[0] * w.shape[1] for w in baked.weights):,} weights are zero"
     )
@@ -149,7 +150,12 @@ def _plan(work: Workspace) -> dict[str, Any]:
 
 
 def _convert(work: Workspace) -> dict[str, Any]:
-    compressed = work.compressed
+    from platon_compress.compressed import write_compressed
+    from platon_compress.conversion import convert
+
+    compressed = convert(work.baked, work.plan)
+    with new_folder(work.folder.compressed) as folder:
+        write_compressed(compressed, folder, work.checkpoint.processor)
     for units in compressed.removed:
         work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
     work.reporter.say(f"  {len(compressed.csr)} weights as CSR, {len(compressed.removed)} groups shrunk")

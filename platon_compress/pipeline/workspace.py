@@ -23,7 +23,10 @@ __all__ = ["Workspace", "fresh_checkpoint", "labels_of", "rows_of"]
 
 
 class Workspace:
-    """One run: its folder, its recipe, and everything a stage may need, read lazily and kept."""
+    """One run: its folder, its recipe, and everything a stage may need, read lazily and kept.
+
+    A stage reads only what earlier stages wrote, and a stage runs once in a process: what is kept never ages.
+    """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, reporter: Reporter) -> None:
         self.folder = folder
@@ -118,10 +121,10 @@ class Workspace:
 
     @cached_property
     def baked(self) -> "BakedModel":
-        """The baked model with its counts, rebuilt from `model/`."""
-        from platon_compress.baking import bake
+        """The baked model with its counts, as saved under `model/`."""
+        from platon_compress.baking import read_baked
 
-        return bake(self.checkpoint.model, self.masks())
+        return read_baked(self.checkpoint.model, self.folder.read_json("model/bake.json"))
 
     @cached_property
     def plan(self) -> "Plan":
@@ -132,10 +135,12 @@ class Workspace:
 
     @cached_property
     def compressed(self) -> "CompressedModel":
-        """The converted model; the baked model and the plan determine it."""
-        from platon_compress.conversion import convert
+        """The converted model, as saved under `compressed/`."""
+        from platon_compress.compressed import load_compressed
 
-        return convert(self.baked, self.plan)
+        # A class that came with the model's own code is known from the baked one alone.
+        kind = type(self.checkpoint.model)
+        return load_compressed(self.folder.compressed, attn_implementation="eager", model_class=kind)
 
     def sequence_length(self, config: Any = None) -> int:
         """Tokens per example that the plan is made for, by the model's `config`; default: the baked model's."""
@@ -146,11 +151,6 @@ class Workspace:
             side, patch = np.max(config.image_size), np.max(config.patch_size)
             return int((side // patch) ** 2 + 1)
         return min(self.recipe.data.max_length if self.recipe.data else 128, 128)
-
-    def forget_models(self) -> None:
-        """Drop what was read, because a stage has just written it anew."""
-        for name in ("dense", "checkpoint", "baked", "plan", "compressed"):
-            self.__dict__.pop(name, None)
 
     @cached_property
     def _processor_source(self) -> Checkpoint:

@@ -121,7 +121,7 @@ def test_single_stages_work_on_the_folder(finished, tmp_path, capsys):
 def test_damaged_masks_get_one_line(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "copy")
     (tmp_path / "copy" / "stages" / "prune" / "masks.safetensors").write_bytes(b"\0" * 100)
-    status, line = _error(capsys, ["plan", "-o", tmp_path / "copy"])
+    status, line = _error(capsys, ["bake", "-o", tmp_path / "copy"])
     assert status == 2
     assert "masks.safetensors" in line
 

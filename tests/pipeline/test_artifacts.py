@@ -1,0 +1,82 @@
+"""A stage opens what the one before it wrote: nothing is computed twice, in one run or over several."""
+
+import json
+
+import pytest
+
+from platon_compress import baking, conversion
+from platon_compress.compressed import load_compressed
+from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.runner import continue_run, run_recipe
+from platon_compress.recipe import parse_recipe
+
+RECIPE = {
+    "model": {
+        "task": "image-classification",
+        "config": {
+            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32,
+            "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        },
+    },
+    "data": {"dataset": "builtin:digits", "train_rows": 96, "validation_rows": 64},
+    "train": {"epochs": 2, "learning_rate": 1e-3, "evaluations": 2},
+    "prune": {"sparsity": 0.6, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
+    "plan": {"calibrate": False, "force": "csr", "threads": 1},
+    "bench": {"batch": [1], "runs": 5},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def calls():
+    """How often bake and convert have been called."""
+    counts = {"bake": 0, "convert": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((baking, "bake"), (conversion, "convert")):
+            patch.setattr(module, name, _counting(counts, name, getattr(module, name)))
+        yield counts
+
+
+def _counting(counts, name, original):
+    def call(*arguments, **keywords):
+        counts[name] += 1
+        return original(*arguments, **keywords)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def run(calls, tmp_path_factory):
+    pytest.importorskip("sklearn")
+    folder = tmp_path_factory.mktemp("artifacts") / "run"
+    run_recipe(parse_recipe(RECIPE), folder, Reporter(quiet=True))
+    return folder, dict(calls)
+
+
+def test_a_run_bakes_and_converts_once(run):
+    assert run[1] == {"bake": 1, "convert": 1}
+
+
+@pytest.mark.parametrize("lost", [("report",), ("export", "verify", "bench", "report")])
+def test_a_resumed_run_does_neither_again(run, calls, lost):
+    folder, before = run[0], dict(calls)
+    state = json.loads((folder / "state.json").read_text())
+    state["stages"] = {name: record for name, record in state["stages"].items() if name not in lost}
+    (folder / "state.json").write_text(json.dumps(state))
+    results = run_recipe(parse_recipe(RECIPE), folder, Reporter(quiet=True))
+    assert results["report"]["verdict"].startswith("Verdict: ")
+    assert calls == before
+
+
+def test_a_single_stage_calls_only_its_own(run, calls):
+    folder, before = run[0], dict(calls)
+    continue_run(folder, "convert", Reporter(quiet=True))
+    assert calls == {**before, "convert": before["convert"] + 1}
+
+
+def test_the_converted_model_lies_in_the_folder(run):
+    counts = json.loads((run[0] / "model" / "bake.json").read_text())
+    compressed = load_compressed(run[0] / "compressed")
+    assert {name: weight.nnz for name, weight in compressed.csr.items()} == {
+        weight["name"]: weight["nnz"] for weight in counts["weights"]
+    }
+    assert (run[0] / "compressed" / "preprocessor_config.json").is_file()
