@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError
 from platon_compress.library import library_path
+from platon_compress.limits import LIMITS
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -65,11 +66,9 @@ def open_session(
 
 def _options(threads: int | None, stop_spinning: bool) -> "onnxruntime.SessionOptions":
     ort = _onnxruntime()
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be >= 1, got {threads}; leave it out for ONNX Runtime's default")
     options = ort.SessionOptions()
     if threads is not None:
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = LIMITS["plan.threads"].check("threads", threads)
     if stop_spinning:
         options.add_session_config_entry("session.force_spinning_stop", "1")
     return options

@@ -95,6 +95,8 @@ LIMITS = {
     "bench.tokens": _TOKENS,
     "bench.runs": _RUNS,
     "bench.threads": _THREADS,
+    # of the fields of model.config: vocabularies are the largest, a layer of this width alone is petabytes
+    "model.size": Limit(-10_000_000, 10_000_000, whole=False, example=768),
     "calibrate.shape": Limit(1, 65_536, example=768),
     "calibrate.rows": Limit(1, 1_048_576, example=128),
     "kernel.blocks": Limit(1, 64, example=4),

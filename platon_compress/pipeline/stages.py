@@ -88,6 +88,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.work(f"{stage}-checkpoints")
+    _say_resumption(work, checkpoints, steps, stage == "prune")
     teacher = teacher_of(work, stage, checkpoint)
     pruning = None
     if stage == "prune":
@@ -117,6 +118,15 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         f"  accuracy {result.value:.2%} +- {error:.2%} (standard error) after {result.steps} steps"
     )
     return {**result.to_dict(), **({} if teacher is None else {"distillation": teacher.to_dict()})}
+
+
+def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:
+    """Where a training that was stopped goes on from."""
+    from platon_compress.pruning import latest_complete_checkpoint
+
+    last = latest_complete_checkpoint(checkpoints, with_pruner=with_pruner)
+    if last is not None:
+        work.reporter.say(f"  goes on from step {last.name.rpartition('-')[2]} of {steps}")
 
 
 def _bake(work: Workspace) -> dict[str, Any]:

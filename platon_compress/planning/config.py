@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
+from platon_compress.limits import LIMITS
 
 __all__ = ["Form", "PlanConfig"]
 
@@ -90,12 +91,8 @@ class PlanConfig:
 
 
 def _check_count(name: str, value: object) -> None:
-    if value is None and name == "threads":
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(
-            f"{name} must be a whole number >= 1, got {value!r}; 128 tokens is a usual sentence pair"
-        )
+    if value is not None or name != "threads":
+        LIMITS[f"plan.{name}"].check(name, value)
 
 
 def _form(value: object) -> Form:

@@ -47,7 +47,7 @@ def explain(error: ValidationError) -> str:
 def _sentence(mistake: Mapping[str, Any]) -> str:
     kind, location = mistake["type"], tuple(part for part in mistake["loc"] if not _is_validator(part))
     place = ".".join(str(part) for part in location) or "recipe"
-    if kind == "value_error" and isinstance(mistake["input"], dict | BaseModel):
+    if kind == "value_error" and isinstance(mistake["input"], dict | BaseModel | None):
         return f"{'' if place == 'recipe' else f'{place}: '}{_message(mistake)}"
     context = mistake.get("ctx", {})
     return _template(kind, ".".join(part for part in location if isinstance(part, str))).format(

@@ -1,10 +1,12 @@
 """What a recipe may say: sections, keys, types, ranges. The descriptions here are the reference in docs/recipe.md."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
+from platon_compress.errors import shown
 from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
 
@@ -36,6 +38,18 @@ def _number(value: Any) -> Any:
 def _listed(value: Any) -> Any:
     """One value where a list is asked for is a list of one."""
     return value if isinstance(value, list | tuple) or value is None else (value,)
+
+
+def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Every number in nested mappings and lists, with the key it stands under."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _numbers(inner, str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _numbers(inner, key)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, value
 
 
 def _limited(key: str) -> Any:
@@ -88,6 +102,14 @@ class ModelSection(_Section):
             raise ValueError(
                 "code is trusted by the flag --trust-remote-code of a command alone; take the key out"
             )
+        return value
+
+    @field_validator("config")
+    @classmethod
+    def _sizes_of_a_model(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        for key, number in _numbers(value):
+            if number not in LIMITS["model.size"]:
+                raise ValueError(f"{key} is {shown(number)}; give {LIMITS['model.size']}")
         return value
 
     @model_validator(mode="after")

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
 from platon_compress.measure.bench_report import BenchReport, read_report
 from platon_compress.measure.size import model_files
 from platon_compress.schemas import require_kind
+from platon_compress.yaml_file import read_yaml
 
 __all__ = ["Difference", "Metric", "RunData", "read_run"]
 
@@ -255,12 +254,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:
-    try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read; put the recipe of the run back") from error
+    return read_yaml(path) if path.exists() else {}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

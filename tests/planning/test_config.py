@@ -30,12 +30,12 @@ def test_text_becomes_a_form_and_a_path():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"tokens": 0}, "tokens must be a whole number >= 1, got 0"),
-        ({"tokens": 1.5}, "tokens must be a whole number >= 1, got 1.5"),
-        ({"tokens": True}, "tokens must be a whole number >= 1, got True"),
-        ({"tokens": 1, "batch": -1}, "batch must be a whole number >= 1, got -1"),
-        ({"tokens": 1, "batch": None}, "batch must be a whole number >= 1, got None"),
-        ({"tokens": 1, "threads": 0}, "threads must be a whole number >= 1, got 0"),
+        ({"tokens": 0}, "tokens is 0; give a whole number from 1 to"),
+        ({"tokens": 1.5}, "tokens is 1.5; give a whole number from 1 to"),
+        ({"tokens": True}, "tokens is True; give a whole number from 1 to"),
+        ({"tokens": 1, "batch": -1}, "batch is -1; give a whole number from 1 to"),
+        ({"tokens": 1, "batch": None}, "batch is None; give a whole number from 1 to"),
+        ({"tokens": 1, "threads": 0}, "threads is 0; give a whole number from 1 to"),
         ({"tokens": 1, "device": "tpu"}, "device must be 'cpu' or 'cuda', got 'tpu'"),
         ({"tokens": 1, "min_speedup": 0.5}, "min_speedup must be >= 1, got 0.5"),
         ({"tokens": 1, "min_speedup": float("nan")}, "min_speedup must be >= 1, got nan"),

@@ -14,7 +14,7 @@ GOOD = {
     "prune": {"sparsity": 0.9},
     "distill": {"teacher": "teacher"},
 }
-KEYS = sorted(key for key in LIMITS if key.split(".")[0] in Recipe.model_fields)
+KEYS = sorted(key for key in LIMITS if key.split(".")[0] in Recipe.model_fields and key != "model.size")
 
 
 def _set(key, value):
@@ -111,6 +111,14 @@ def test_batch_times_tokens_has_a_limit_too(section):
         parse_recipe(raw)
     raw[section]["tokens"] = 1048
     parse_recipe(raw)
+
+
+@pytest.mark.parametrize("value", [10**18, float("nan"), float("inf"), [1, {"deep": 1e30}]])
+def test_a_model_of_any_size_is_refused(value):
+    raw = copy.deepcopy(GOOD)
+    raw["model"] = {"task": "text-classification", "config": {"model_type": "bert", "hidden_size": value}}
+    with pytest.raises(InputError, match=r"model\.config: (hidden_size|deep) is .*; give a number from"):
+        parse_recipe(raw)
 
 
 def test_the_cure_of_a_rewind_works():

@@ -282,7 +282,7 @@ def test_equal_runs_give_equal_pages(tmp_path, run_folder):
         ("benchmark.json", None, "no benchmark at .*; run the bench stage first"),
         ("parity.json", "{", r"cannot read .*parity\.json"),
         ("parity.json", "{}", r"parity\.json names no kind of result"),
-        ("recipe.yaml", "a: [", r"recipe\.yaml cannot be read; put the recipe of the run back"),
+        ("recipe.yaml", "a: [", r"recipe\.yaml is no valid YAML"),
     ],
 )
 def test_broken_runs_are_refused(tmp_path, file, content, message):
