@@ -1,5 +1,10 @@
 // Built with sanitizers by test_sanitizers.py: the C entry points on exact-size buffers, valid and crafted weights.
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -7,10 +12,14 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "c_abi.h"
+#include "core/kernels.h"
+#include "core/work.h"
 
 extern "C" {
 const char* platon_kernel_names();
@@ -19,7 +28,9 @@ void* platon_linear_create(const float*, int64_t, const void*, int64_t, int, con
                            const PlatonSpec*, char*, size_t);
 int platon_pack_rows(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
 void platon_linear_destroy(void*);
-void* platon_pool_create(int threads);
+void* platon_pool_create();
+void platon_pool_work(void*);
+void platon_pool_stop(void*);
 void platon_pool_destroy(void*);
 int platon_linear_run(const void*, const char*, const PlatonData*, void*, char*, size_t);
 int platon_attend(const char* kernels, const PlatonAttention* call, void* pool, char* error, size_t error_size);
@@ -27,6 +38,24 @@ int platon_burn(const char* kernels, int kind, int64_t rounds, int threads, void
 }
 
 namespace {
+
+// A pool with threads of its own, as native.py makes them.
+class Pool {
+ public:
+  explicit Pool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back(platon_pool_work, handle_);
+  }
+  ~Pool() {
+    platon_pool_stop(handle_);
+    for (std::thread& worker : workers_) worker.join();
+    platon_pool_destroy(handle_);
+  }
+  operator void*() const { return handle_; }
+
+ private:
+  void* handle_ = platon_pool_create();
+  std::vector<std::thread> workers_;
+};
 
 std::mt19937 random_source(1);
 int below(int limit) { return static_cast<int>(random_source() % static_cast<unsigned>(limit)); }
@@ -112,7 +141,7 @@ void valid_weights(const std::vector<std::string>& kernels) {
     const std::vector<float> bias(round % 2 ? static_cast<size_t>(w.out) : 0, 0.5f);
     std::vector<float> x(static_cast<size_t>(rows * w.in));
     for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
-    void* pool = platon_pool_create(1 + round % 4);
+    const Pool pool(1 + round % 4);
     for (const char* activation : {"", "gelu", "gelu_tanh", "relu"}) {
       void* linear = create(w, spec_of(bias, activation), round % 2 == 0);
       if (!linear) std::abort();
@@ -140,7 +169,6 @@ void valid_weights(const std::vector<std::string>& kernels) {
     for (const std::string& kernel : kernels)
       for (const bool sum : {false, true}) run(with_norm, w, kernel, rows, pool, x.data(), round % 3, sum);
     platon_linear_destroy(with_norm);
-    platon_pool_destroy(pool);
   }
 }
 
@@ -152,7 +180,7 @@ int32_t wild() {
 // Every array and size changed at random: whatever creation accepts must also run cleanly.
 int crafted_weights(const std::vector<std::string>& kernels) {
   int accepted = 0;
-  void* pool = platon_pool_create(1);
+  const Pool pool(1);
   for (int round = 0; round < 4000; ++round) {
     Weights w = random_weights(1 + below(6), 1 + below(300), 0.1, round % 2 == 0);
     for (int change = below(3); change >= 0; --change) switch (below(6)) {
@@ -185,7 +213,6 @@ int crafted_weights(const std::vector<std::string>& kernels) {
     }
     platon_linear_destroy(linear);
   }
-  platon_pool_destroy(pool);
   return accepted;
 }
 
@@ -253,7 +280,7 @@ Attention random_attention(int round, int mask_shape) {
 void attention(const std::vector<std::string>& kernels) {
   for (int round = 0; round < 160; ++round) {
     Attention a = random_attention(round, round % 17 - 1);
-    void* pool = platon_pool_create(1 + round % 4);
+    const Pool pool(1 + round % 4);
     for (int layout = 0; layout < 4; ++layout) {
       a.call.input_panels = layout & 1, a.call.output_panels = layout >> 1;
       std::vector<float> first;
@@ -270,9 +297,72 @@ void attention(const std::vector<std::string>& kernels) {
           }
       }
     }
-    platon_pool_destroy(pool);
   }
 }
+
+// Whatever an item throws comes back to the caller, once, when all items are done.
+void failing_items() {
+  struct Items {
+    int kind;
+    std::atomic<int> done{0};
+  };
+  const auto body = [](void* data, size_t i) {
+    Items& items = *static_cast<Items*>(data);
+    ++items.done;
+    if (i % 3) return;
+    if (items.kind == 0) throw std::logic_error("an item failed");
+    if (items.kind == 1) throw std::bad_alloc();
+    throw 7;
+  };
+  const auto threads = [](void*, void (*run)(void*, size_t), size_t total, void* data) {
+    std::vector<std::thread> workers;
+    for (size_t i = 0; i < total; ++i) workers.emplace_back(run, data, i);
+    for (std::thread& worker : workers) worker.join();
+  };
+  for (int kind = 0; kind < 3; ++kind) {
+    Items items{kind};
+    int caught = -1;
+    try {
+      platon::run_items(threads, nullptr, 8, body, &items);
+    } catch (const std::logic_error&) {
+      caught = 0;
+    } catch (const std::bad_alloc&) {
+      caught = 1;
+    } catch (int) {
+      caught = 2;
+    }
+    if (caught != kind || items.done != 8) {
+      std::printf("kind %d: caught %d after %d items\n", kind, caught, items.done.load());
+      std::exit(1);
+    }
+  }
+}
+
+#if defined(__linux__) && !defined(__SANITIZE_THREAD__)
+// Accumulators of more than 2^31 floats, of which a few pages exist: the last feature must come from its own place.
+void far_indices(const std::vector<std::string>& kernels) {
+  const platon::Panel panel{1, platon::kMaxWidth};
+  const int64_t features = (int64_t{1} << 31) / panel.stride() + 9;
+  const size_t bytes = static_cast<size_t>(features) * panel.stride() * sizeof(float);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) std::abort();
+  float* acc = static_cast<float*>(memory);
+  acc[(features - 1) * panel.stride()] = 3.0f;
+  std::vector<float> out(static_cast<size_t>(features));
+  for (const std::string& name : kernels) {
+    const platon::Kernels& found = platon::find_kernels(name);
+    found.finish(acc, features, panel, platon::Activation::kNone, out.data(), features);
+    if (out.back() != 3.0f || out[0] != 0.0f) std::abort();
+    out.back() = 0.0f;
+    found.finish_panel(acc, features, panel, platon::Activation::kRelu, out.data());
+    if (out.back() != 3.0f || out[0] != 0.0f) std::abort();
+    out.back() = 0.0f;
+  }
+  munmap(memory, bytes);
+}
+#else
+void far_indices(const std::vector<std::string>&) {}
+#endif
 
 }  // namespace
 
@@ -283,10 +373,11 @@ int main() {
     const std::string name = names.substr(begin, end - begin);
     if (platon_kernel_supported(name.c_str())) kernels.push_back(name);
   }
-  void* pool = platon_pool_create(2);
+  const Pool pool(2);
   for (const std::string& kernel : kernels)
     if (!platon_burn(kernel.c_str(), 0, 10, 2, pool) || !platon_burn(kernel.c_str(), 1, 10, 2, pool)) return 1;
-  platon_pool_destroy(pool);
+  failing_items();
+  far_indices(kernels);
   valid_weights(kernels);
   attention(kernels);
   const int accepted = crafted_weights(kernels);
