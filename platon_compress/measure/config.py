@@ -17,7 +17,8 @@ class BenchConfig:
 
     batch, tokens: positive sizes; `tokens` is ignored for models whose input has fixed sizes (images).
     runs, warmup: rounds kept and rounds thrown away per setting; one round calls every variant once.
-    cold_runs: fresh processes per variant and setting, for load time, first inference and memory.
+    limit_seconds: where the rounds of a setting take longer, fewer are kept, but at least 12; None: all of them.
+    cold_runs: fresh processes per variant, at the first setting, for load time, first inference and memory.
     threads: intra-op threads of every session, None for all usable cores; equal for all variants.
     device: "cpu" or "cuda"; "cuda" measures only where the CUDA provider is really active.
     pause_seconds: wait before every timed call, see :mod:`platon_compress.measure.timing`.
@@ -29,6 +30,7 @@ class BenchConfig:
     tokens: tuple[int, ...] = (32, 128)
     runs: int = 50
     warmup: int = 5
+    limit_seconds: float | None = 20.0
     cold_runs: int = 2
     threads: int | None = None
     device: str = "cpu"
@@ -47,6 +49,10 @@ class BenchConfig:
             _at_least("threads", self.threads, 1)
         if self.device not in DEVICES:
             raise InputError(f"unknown device {self.device!r}; choose one of {', '.join(DEVICES)}")
+        if self.limit_seconds is not None and not self.limit_seconds > 0:
+            raise InputError(
+                f"limit_seconds must be above 0 or None, got {self.limit_seconds}; 20 is the default"
+            )
         if not 0 <= self.pause_seconds <= 10:
             raise InputError(
                 f"pause_seconds must lie in [0, 10], got {self.pause_seconds}; 0.005 is the default"

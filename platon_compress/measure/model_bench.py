@@ -1,7 +1,7 @@
 """Size and latency of a run's ONNX files against dense and dense int8, in ONNX Runtime.
 
 Every variant gets the same threads, the same inputs and the same rounds. Cold numbers (load, first inference,
-memory) come from fresh processes; warm ones from one process that calls all variants in turn.
+memory) come from fresh processes at the first setting; warm ones from one process that calls all variants in turn.
 The result's schema is in benchmarks/bench_report.py.
 """
 
@@ -167,34 +167,37 @@ def _measure(
     work: _Plan, baseline: str, found: Mapping[str, Path], progress: Progress | None
 ) -> tuple[tuple[SettingReport, ...], dict[str, VariantReport]]:
     config = work.config
-    per_setting = config.cold_runs * len(work.paths) + config.warmup + config.runs
-    steps = Steps(per_setting * len(work.settings) + len(work.paths), progress)
+    rounds = (config.warmup + config.runs) * len(work.settings)
+    steps = Steps(rounds + (max(config.cold_runs, 1) + 1) * len(work.paths), progress)
     for batch, tokens in work.settings:  # wrong sizes are found before minutes of measuring
         for name, session in work.sessions.items():
             run_once(session, work.feed(name, batch, tokens), work.paths[name].name)
-    settings = tuple(
-        _measure_setting(work, batch, tokens, baseline, steps) for batch, tokens in work.settings
-    )
+    settings = [_warm_setting(work, batch, tokens, baseline, steps) for batch, tokens in work.settings]
+    cold: dict[str, list[ColdStart]] = {name: [] for name in work.paths}
+    for run in range(max(config.cold_runs, 1)):
+        for name in work.paths:
+            # The first process of each variant also tells which operators ran: one more would load the file again.
+            cold[name].append(_probe(work, name, count_nodes=run == 0))
+            steps.advance("load and memory")
+    if work.config.cold_runs:
+        settings[0] = replace(
+            settings[0], samples={n: _with_start(s, cold[n]) for n, s in settings[0].samples.items()}
+        )
     variants = {}
     for name in work.paths:
-        variants[name] = _variant(work, name, found)
+        variants[name] = _variant(work, name, found, cold[name][0].executed_nodes)
         steps.advance(f"size of {name}")
-    return settings, variants
+    return tuple(settings), variants
 
 
-def _measure_setting(
-    work: _Plan, batch: int, tokens: int | None, baseline: str, steps: Steps
-) -> SettingReport:
+def _warm_setting(work: _Plan, batch: int, tokens: int | None, baseline: str, steps: Steps) -> SettingReport:
     setting = SettingReport(batch=batch, tokens=tokens, samples={}, ratios=())
+    after = steps.done + work.config.warmup + work.config.runs
     warm = _warm(work, batch, tokens, lambda: steps.advance(f"latency, {setting.label}"))
-    cold: dict[str, list[ColdStart]] = {name: [] for name in work.paths}
-    for _ in range(work.config.cold_runs):
-        for name in work.paths:
-            cold[name].append(_probe(work, name, batch, tokens))
-            steps.advance(f"load and memory, {setting.label}")
+    steps.done = after  # also the rounds that the time limit left out
     return replace(
         setting,
-        samples={name: _samples(warm[name], cold[name]) for name in work.paths},
+        samples={name: VariantSamples(warm_seconds=warm[name]) for name in work.paths},
         ratios=tuple(compare(warm, baseline=a, candidate=b) for a, b in _pairs(baseline, warm)),
     )
 
@@ -211,11 +214,13 @@ def _warm(
         runs=work.config.runs,
         warmup=work.config.warmup,
         pause_seconds=work.config.pause_seconds,
+        limit_seconds=work.config.limit_seconds,
         on_round=lambda done, total: on_round(),
     )
 
 
-def _probe(work: _Plan, name: str, batch: int, tokens: int | None, *, count_nodes: bool = False) -> ColdStart:
+def _probe(work: _Plan, name: str, *, count_nodes: bool = False) -> ColdStart:
+    batch, tokens = work.settings[0]
     return probe_session(
         work.paths[name],
         batch=batch,
@@ -226,9 +231,9 @@ def _probe(work: _Plan, name: str, batch: int, tokens: int | None, *, count_node
     )
 
 
-def _samples(warm: tuple[float, ...], cold: list[ColdStart]) -> VariantSamples:
-    return VariantSamples(
-        warm_seconds=warm,
+def _with_start(samples: VariantSamples, cold: list[ColdStart]) -> VariantSamples:
+    return replace(
+        samples,
         load_seconds=tuple(start.load_seconds for start in cold),
         first_seconds=tuple(start.first_seconds for start in cold),
         session_bytes=tuple(start.session_bytes for start in cold),
@@ -242,31 +247,30 @@ def _pairs(baseline: str, measured: Mapping[str, Any]) -> list[tuple[str, str]]:
     return pairs + [(n, "compressed") for n in measured if n not in {baseline, "compressed"}]
 
 
-def _variant(work: _Plan, name: str, found: Mapping[str, Path]) -> VariantReport:
-    nodes = _probe(work, name, *work.settings[0], count_nodes=True).executed_nodes
-    ran = any("SparseLinear" in operator for counts in nodes.values() for operator in counts)
+def _variant(
+    work: _Plan, name: str, found: Mapping[str, Path], nodes: Mapping[str, Mapping[str, int]]
+) -> VariantReport:
+    model = load_onnx(work.paths[name])
+    ours = {node.op_type for node in model.graph.node if node.domain == "platon"}
+    ran = any(operator in ours for counts in nodes.values() for operator in counts)
     return replace(
-        _sized(work.paths[name], found),
-        native_kernel=ran if _holds_sparse_linears(work.paths[name]) else None,
+        _sized(work.paths[name], found, model),
+        native_kernel=ran if ours else None,
         executed_nodes=nodes,
         inputs=describe_inputs(work.sessions[name]),
     )
 
 
-def _sized(path: Path, found: Mapping[str, Path]) -> VariantReport:
+def _sized(path: Path, found: Mapping[str, Path], model: Any = None) -> VariantReport:
     from platon_compress.export.int8 import read_int8_choice
 
     choice = read_int8_choice(path) if path.name == VARIANTS["dense_int8"] else None
     return VariantReport(
         file=path.name,
         made_here=path not in found.values(),
-        size=measure_size(path),
+        size=measure_size(path, model),
         quantisation=None if choice is None else choice.to_dict(),
     )
-
-
-def _holds_sparse_linears(path: Path) -> bool:
-    return any(node.domain == "platon" for node in load_onnx(path).graph.node)
 
 
 def _absent(missing: Mapping[str, str]) -> dict[str, VariantReport]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
-from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on, read_config
+from platon_compress.measure.sessions import PROVIDERS, describe_inputs, make_inputs, open_on, read_config
 
 __all__ = ["ColdStart", "count_executed_nodes", "probe_session"]
 
@@ -91,8 +91,7 @@ def count_executed_nodes(
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        providers = list(open_on(path, threads=threads, device=device).get_providers())
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(PROVIDERS[device]))
         session.run(None, _feed(session, Path(path), batch, tokens))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     counts: dict[str, Counter[str]] = {}

@@ -10,6 +10,7 @@ import numpy as np
 from platon_compress.errors import InputError, PlatonError, first_line
 
 __all__ = [
+    "PROVIDERS",
     "DeviceUnavailableError",
     "describe_inputs",
     "has_token_axis",
@@ -19,7 +20,7 @@ __all__ = [
     "run_once",
 ]
 
-_PROVIDERS = {
+PROVIDERS = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
 }
@@ -42,7 +43,7 @@ def open_on(path: str | Path, *, threads: int | None = None, device: str = "cpu"
 
     from platon_compress.export.session import open_session
 
-    wanted = _PROVIDERS[device]
+    wanted = PROVIDERS[device]
     _require_device(onnxruntime, device, wanted[0])
     try:
         session = open_session(path, threads=threads, providers=list(wanted), stop_spinning=True)

@@ -1,4 +1,4 @@
-"""What a model file weighs: bytes on disk and zipped, parameters, non-zeros, encoder and embeddings apart.
+"""What a model file weighs: bytes on disk, parameters, non-zeros, encoder and embeddings apart.
 
 Everything is read from the ONNX file itself, so files of any origin can be compared:
 
@@ -11,9 +11,8 @@ Everything is read from the ONNX file itself, so files of any origin can be comp
    tensors, index arrays of sparse linears included, are counted as encoder (a task head is part of it).
 """
 
-import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from platon_compress.errors import InputError, first_line
 
 __all__ = ["ModelSize", "load_onnx", "measure_size", "model_files"]
 
-_CHUNK_BYTES = 1 << 20
 _SMALL_CONSTANT = 1024  # elements; smaller tensors in Constant nodes are shapes and scalars, not weights
 
 
@@ -31,13 +29,11 @@ _SMALL_CONSTANT = 1024  # elements; smaller tensors in Constant nodes are shapes
 class ModelSize:
     """Sizes of one ONNX model, its external data files included.
 
-    zipped_bytes: deflate level 6, what a download or an artefact store would hold.
     encoder_bytes + embedding_bytes = bytes of all stored tensors; sparse_index_bytes is the part of
     encoder_bytes that holds positions and not values.
     """
 
     disk_bytes: int
-    zipped_bytes: int
     parameters: int
     nonzeros: int
     encoder_bytes: int
@@ -49,7 +45,8 @@ class ModelSize:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, int]) -> "ModelSize":
-        return cls(**data)
+        """Keys that are no longer measured (zipped_bytes) are left out."""
+        return cls(**{entry.name: data[entry.name] for entry in fields(cls)})
 
 
 @dataclass(kw_only=True)
@@ -70,10 +67,10 @@ class _Sparse:
     elements: int
 
 
-def measure_size(path: str | Path) -> ModelSize:
-    """Sizes of the model at `path`. Raises InputError for a file that is not a whole ONNX model."""
+def measure_size(path: str | Path, model: Any = None) -> ModelSize:
+    """Sizes of the model at `path`, read already or not. Raises InputError for a file that is not a whole ONNX model."""
     path = Path(path)
-    model = load_onnx(path)
+    model = load_onnx(path) if model is None else model
     count = _Count()
     try:
         _count_graph(model.graph, count)
@@ -84,7 +81,6 @@ def measure_size(path: str | Path) -> ModelSize:
     files = model_files(path)
     return ModelSize(
         disk_bytes=sum(file.stat().st_size for file in files),
-        zipped_bytes=sum(_zipped_bytes(file) for file in files),
         **asdict(count),
     )
 
@@ -231,11 +227,3 @@ def _array(tensor: Any) -> np.ndarray:
 
 def _stored_bytes(tensor: Any) -> int:
     return len(tensor.raw_data) or int(_array(tensor).nbytes)
-
-
-def _zipped_bytes(path: Path) -> int:
-    packer, total = zlib.compressobj(6), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            total += len(packer.compress(chunk))
-    return total + len(packer.flush())

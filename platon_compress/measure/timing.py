@@ -21,6 +21,7 @@ import numpy as np
 from platon_compress.errors import InputError
 
 __all__ = [
+    "LEAST_RUNS",
     "MIN_EFFECT",
     "PERCENTILES",
     "PairedRatio",
@@ -32,6 +33,11 @@ __all__ = [
 ]
 
 PERCENTILES = (50, 90, 95, 99)
+
+LEAST_RUNS = 12
+"""Rounds below which no time limit goes: their median's 95 % interval leaves out two samples on either side."""
+
+_WARMUP_SHARE = 0.1  # of a time limit
 
 MIN_EFFECT = 0.02
 """Medians nearer to 1 than this are not called a difference: on a shared two-core machine, the same session
@@ -74,12 +80,15 @@ def measure_interleaved(
     runs: int = 50,
     warmup: int = 5,
     pause_seconds: float = 0.005,
+    limit_seconds: float | None = None,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Call every side once per round; the raw times in seconds, `runs` of them per side, in round order.
 
-    The first `warmup` rounds are not kept. `on_round(done, total)` is called after each round, outside of the
-    timed part. Sample i of every side belongs to the same round, which is what :func:`compare` pairs.
+    The first `warmup` rounds are not kept. After `limit_seconds` no further round starts once LEAST_RUNS are kept, and
+    warming up ends after a tenth of it; the limit looks at the clock alone, never at who is ahead.
+    `on_round(done, total)` is called after each round, outside of the timed part. Sample i of every side belongs to
+    the same round, which is what :func:`compare` pairs.
     Raises InputError when there is nothing to time.
     """
     if not sides or runs < 1 or warmup < 0 or pause_seconds < 0:
@@ -87,16 +96,20 @@ def measure_interleaved(
             f"nothing to time with {len(sides)} sides, runs={runs}, warmup={warmup}, "
             f"pause_seconds={pause_seconds}; give at least one side, one run and no negative number"
         )
-    samples: dict[str, list[float]] = {name: [] for name in sides}
+    rounds: list[dict[str, float]] = []
+    limit = math.inf if limit_seconds is None else limit_seconds
+    start, warm = time.perf_counter(), 0
     with _garbage_collection_off():
-        for index in range(warmup + runs):
-            for name, call in sides.items():
-                seconds = _timed(call, pause_seconds)
-                if index >= warmup:
-                    samples[name].append(seconds)
+        while len(rounds) - warm < runs:
+            passed = time.perf_counter() - start
+            if passed > limit and len(rounds) - warm >= min(runs, LEAST_RUNS):
+                break
+            rounds.append({name: _timed(call, pause_seconds) for name, call in sides.items()})
+            if len(rounds) <= warmup and passed <= _WARMUP_SHARE * limit:
+                warm = len(rounds)
             if on_round is not None:
-                on_round(index + 1, warmup + runs)
-    return {name: tuple(values) for name, values in samples.items()}
+                on_round(len(rounds), warmup + runs)
+    return {name: tuple(seconds[name] for seconds in rounds[warm:]) for name in sides}
 
 
 def percentiles(samples: Sequence[float]) -> dict[str, float]:

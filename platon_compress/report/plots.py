@@ -80,7 +80,7 @@ def latency_plot(bench: BenchReport) -> Plot | None:
 
 
 def size_plot(bench: BenchReport) -> Plot | None:
-    """Stored bytes per variant, encoder and embeddings apart, with the zipped size as a mark."""
+    """Stored bytes per variant, encoder and embeddings apart, one behind the other."""
     sizes = {name: variant.size for name, variant in bench.variants.items() if variant.size is not None}
     if not sizes:
         return None
@@ -91,8 +91,7 @@ def size_plot(bench: BenchReport) -> Plot | None:
             encoder, embeddings = size.encoder_bytes / _MEGABYTE, size.embedding_bytes / _MEGABYTE
             axes.barh(place, encoder, color=COLOURS[name], height=0.6)
             axes.barh(place, embeddings, left=encoder, color=COLOURS[name], height=0.6, alpha=0.35)
-            axes.plot(size.zipped_bytes / _MEGABYTE, place, marker="D", color=TEXT, markersize=5)
-            end = max(encoder + embeddings, size.zipped_bytes / _MEGABYTE)
+            end = encoder + embeddings
             axes.annotate(
                 f"{size.disk_bytes / _MEGABYTE:.3g} MB",
                 (end, place),
@@ -101,7 +100,7 @@ def size_plot(bench: BenchReport) -> Plot | None:
                 va="center",
             )
         _finish_bars(axes, [VARIANTS[name] for name in sizes], "MB", axes.get_xlim()[1] * 1.15)
-        figure.legend(handles=_size_legend(axes), loc="outside lower left", ncols=3)
+        figure.legend(handles=_size_legend(), loc="outside lower left", ncols=3)
 
     spoken = "; ".join(f"{VARIANTS[n]} {s.disk_bytes / _MEGABYTE:.3g} MB" for n, s in sizes.items())
     return draw(
@@ -109,7 +108,7 @@ def size_plot(bench: BenchReport) -> Plot | None:
         paint,
         height=0.95 + 0.42 * len(sizes),
         alt=f"Size on disk: {spoken}.",
-        caption="Strong: encoder and head. Light: embeddings. Diamond: the file zipped.",
+        caption="Strong: encoder and head. Light: embeddings.",
     )
 
 
@@ -233,12 +232,10 @@ def _finish_bars(axes: Axes, labels: Sequence[str], unit: str, limit: float) -> 
     axes.spines["left"].set_visible(False)
 
 
-def _size_legend(axes: Axes) -> list[Any]:
-    zipped = axes.plot([], [], linestyle="", marker="D", color=TEXT, markersize=5, label="zipped")
+def _size_legend() -> list[Any]:
     return [
         Patch(color=COLOURS["dense"], label="encoder and head"),
         Patch(color=COLOURS["dense"], alpha=0.35, label="embeddings"),
-        *zipped,
     ]
 
 

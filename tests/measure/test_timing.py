@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from platon_compress.errors import InputError
+from platon_compress.measure import timing
 from platon_compress.measure.timing import (
     PairedRatio,
     compare,
@@ -112,3 +113,17 @@ def test_interval_covers_the_median_often_enough():
 def test_ratio_round_trips_through_json():
     ratio = compare({"a": [2.0] * 5, "b": [1.0] * 5}, baseline="a", candidate="b")
     assert PairedRatio.from_dict(json.loads(json.dumps(ratio.to_dict()))) == ratio
+
+
+def test_a_time_limit_leaves_at_least_twelve_rounds(monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
+    kept = measure_interleaved({"a": list, "b": list}, runs=50, warmup=5, limit_seconds=100.0)
+    short = measure_interleaved({"a": list, "b": list}, runs=50, warmup=5, limit_seconds=1.0)
+    free = measure_interleaved({"a": list, "b": list}, runs=50, warmup=5)
+    # A round takes five ticks here: one to look at the limit and two per timed call.
+    assert [len(samples) for samples in kept.values()] == [18, 18]
+    assert [len(samples) for samples in short.values()] == [12, 12]
+    assert len(free["a"]) == 50
+    assert len(measure_interleaved({"a": list}, runs=3, limit_seconds=1.0)["a"]) == 3

@@ -9,7 +9,6 @@ from platon_compress.report.run_data import RunData
 MEGABYTE = 1_000_000
 SIZE = {
     "disk_bytes": 90 * MEGABYTE,
-    "zipped_bytes": 80 * MEGABYTE,
     "parameters": 20_000_000,
     "nonzeros": 20_000_000,
     "encoder_bytes": 40 * MEGABYTE,

@@ -53,7 +53,6 @@ def make_bench():
             executed_nodes={"CPUExecutionProvider": {"MatMul": 3}},
             size=ModelSize(
                 disk_bytes=int(9e7 * share),
-                zipped_bytes=int(5e7 * share),
                 parameters=22_000_000,
                 nonzeros=12_000_000,
                 encoder_bytes=int(4e7 * share),
