@@ -64,8 +64,8 @@ def export_onnx(
     """Write `model` to `path`: a plain dense graph for an `nn.Module`, sparse layers for a `CompressedModel`.
 
     example_inputs: the model's keyword arguments, [batch, sequence] (or [batch, ...] for pixel_values); the
-    file takes any batch and sequence length. The model runs in eval mode and is left as it was. The file
-    appears under its name only when it is complete and checked.
+    file takes any batch and sequence length. The model runs in eval mode and float32, and is left as it was. The
+    file appears under its name only when it is complete and checked.
     Raises InputError for inputs that the model does not take, CheckFailedError when the written graph is bad.
     """
     config = config or ExportConfig()
@@ -96,10 +96,13 @@ def _split(model: Any) -> "tuple[torch.nn.Module, Mapping[str, Any]]":
     """The module to trace and the planned CSR weights (none for a plain module)."""
     import torch
 
+    from platon_compress.incoming import plain_copy
+
     if isinstance(model, torch.nn.Module):
-        return model, {}
+        return plain_copy(model), {}
     if isinstance(getattr(model, "model", None), torch.nn.Module) and hasattr(model, "csr"):
-        return model.model, model.refreshed().csr if hasattr(model, "refreshed") else model.csr
+        csr = model.refreshed().csr if hasattr(model, "refreshed") else model.csr
+        return plain_copy(model.model), csr
     kind = type(model).__name__
     raise InputError(
         f"export_onnx takes a torch module or the result of convert(), got {kind}; convert it first"
@@ -203,7 +206,10 @@ def _probe(
     """
     import torch
 
-    first = _run(module, inputs)
+    from platon_compress.incoming import steady
+
+    with steady(module):
+        first = _run(module, inputs)
     names = tuple(name for name, value in first.items() if isinstance(value, torch.Tensor))
     sequences = [name for name, value in inputs.items() if name not in _BATCH_ONLY and value.dim() > 1]
     axes: dict[str, dict[int, str]] = {name: {0: "batch_size"} for name in (*inputs, *names)}

@@ -6,7 +6,8 @@ Rules:
    already holds are its mask (any tool's checkpoint enters here). Negative zeros, which a tool that multiplies by
    its mask leaves, become 0.0 too.
 2. Hooks and parametrizations of ``torch.nn.utils.prune`` and ``torch.nn.utils.parametrize`` are folded into
-   plain parameters first, so that state-dict keys are the model's own again.
+   plain parameters first, so that state-dict keys are the model's own again; so is what training wraps around a
+   module, and its values become float32 (:mod:`platon_compress.incoming`).
 3. A parameter that several modules share is counted once.
 4. Values may be rounded to what float16 holds; the file then stores them in two bytes, without further loss.
 5. Sparsity is counted on the weights afterwards, never taken from a schedule. Below the target: an error.
@@ -22,13 +23,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.incoming import check_finite, plain_module
 from platon_compress.selection import select
-from platon_compress.structure import clean_name, unwrap_model
+from platon_compress.structure import clean_name
 
 __all__ = ["VALUE_TYPES", "BakedModel", "BakedWeight", "bake", "plain_state_dict", "read_baked"]
 
 # A dense checkpoint holds a few exact zeros by accident; a pruned one has a weight with far more than this.
 _LEAST_WEIGHT_SPARSITY = 0.05
+
+# Relative to a weight's largest value: below what float32 keeps of a sum. Drawn weights hold one in ten million.
+_NOTHING, _MANY = 1e-8, 1e-3
 
 VALUE_TYPES = ("float32", "float16")
 
@@ -89,8 +94,8 @@ def bake(
     baked weight to the nearest float16 (relative error at most 2^-11; below 6e-5 absolute error at most 3e-8).
 
     Raises:
-        InputError: a mask that fits no parameter, values that are not finite or too large for float16, or,
-            without masks, a checkpoint that holds no zeros.
+        InputError: a mask that fits no parameter, values anywhere in the model that are not finite, values too
+            large for float16, or, without masks, a checkpoint that holds no zeros.
         CheckFailedError: fewer zeros than ``floor(size * target_sparsity)``, less one per weight for rounding.
     """
     if target_sparsity is not None and not 0 <= target_sparsity < 1:
@@ -101,8 +106,7 @@ def bake(
         raise InputError(
             f"values must be one of {', '.join(VALUE_TYPES)}, got {values!r}; float32 keeps every value as it is"
         )
-    model = unwrap_model(model)
-    _refuse_shards(model)
+    model = plain_module(model)
     _fold_tool_wrappers(model)
     parameters = dict(select(model)) if masks is None else _masked_parameters(model, masks)
     if masks is not None:
@@ -110,7 +114,7 @@ def bake(
             _apply_mask(parameters[_plain_name(name)], mask, name)
     for parameter in parameters.values():
         parameter.masked_fill_(parameter == 0, 0.0)
-    _check_finite(parameters)
+    check_finite(model)
     unique = _unique(parameters)
     if values == "float16":
         _round_to_half(unique)
@@ -118,6 +122,7 @@ def bake(
         _check_holds_zeros(unique)
     sparsity = _checked_sparsity(unique, target_sparsity)
     weights, skipped = _describe(model, unique)
+    skipped += _near_zeros(unique)
     return BakedModel(
         model=model.eval(),
         weights=weights,
@@ -164,33 +169,52 @@ def read_baked(model: nn.Module, record: Mapping[str, Any]) -> BakedModel:
     return baked
 
 
-def _refuse_shards(model: nn.Module) -> None:
-    if name := next((n for n, p in model.named_parameters() if hasattr(p, "to_local")), None):
-        raise InputError(
-            f"{name!r} is sharded; gather the weights with torch.distributed.checkpoint.state_dict."
-            "get_model_state_dict into a plain model and bake it with the masks of Pruner.full_masks()"
-        )
-
-
 def plain_state_dict(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn a pruning tool's state dict into a plain one: ``X_orig`` and ``X_mask`` become ``X``.
+    """Turn the state dict of a training or pruning tool into a plain one.
 
-    Knows ``torch.nn.utils.prune`` (``weight_orig`` * ``weight_mask``) and ``torch.ao.pruning``
-    (``parametrizations.weight.original`` * ``parametrizations.weight.0.mask``). Other keys pass unchanged.
+    ``X_orig`` and ``X_mask`` (``torch.nn.utils.prune``), and ``parametrizations.weight.original`` with its
+    ``0.mask`` (``torch.ao.pruning``), become ``X``; the prefixes of DistributedDataParallel, FSDP, torch.compile and
+    activation checkpointing go. Other keys pass unchanged.
 
     Raises:
-        InputError: a mask whose shape is not its weight's.
+        InputError: a mask that does not fit its weight, holds anything but 0 and 1, or keeps nothing in the whole
+            model; scores of movement pruning, adapters, and names that become one.
     """
-    plain = dict(state)
-    for name, original_key, mask_key in _pruned_keys(state):
+    plain = {clean_name(key): tensor for key, tensor in state.items()}
+    if len(plain) < len(state):
+        raise InputError("the checkpoint holds a model twice, wrapped and unwrapped; save one of them")
+    _refuse_unapplied(plain)
+    kept = []
+    for name, original_key, mask_key in list(_pruned_keys(plain)):
         original, mask = plain.pop(original_key), plain.pop(mask_key)
         if original.shape != mask.shape:
             raise InputError(
                 f"the checkpoint's {mask_key} has shape {list(mask.shape)}, but {original_key} has "
                 f"{list(original.shape)}; save the checkpoint again from the tool that pruned it"
             )
+        _check_binary(mask, mask_key)
+        kept.append(bool(mask.any()))
         plain[name] = original.masked_fill(mask == 0, 0.0)
+    if kept and not any(kept):
+        raise InputError(
+            "the masks of the checkpoint keep no weight at all; save it again from the tool that pruned it"
+        )
     return plain
+
+
+def _refuse_unapplied(state: Mapping[str, Tensor]) -> None:
+    """What changes the weights only while its own tool runs the model would be lost in silence."""
+    for key in state:
+        if key.endswith("mask_scores"):
+            raise InputError(
+                f"the checkpoint holds scores of movement pruning that were never applied (first: {key}); "
+                "let the tool that trained it write the zeros, and give that checkpoint"
+            )
+        if ".lora_" in key or ".base_layer." in key:
+            raise InputError(
+                f"the checkpoint holds adapters beside its weights (first: {key}); merge them with "
+                "merge_and_unload() and save the model"
+            )
 
 
 def _pruned_keys(state: Mapping[str, Tensor]) -> Iterator[tuple[str, str, str]]:
@@ -242,18 +266,13 @@ def _masked_parameters(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[st
 
 
 def _apply_mask(parameter: nn.Parameter, mask: Tensor, name: str) -> None:
-    if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
-        raise InputError(f"the mask {name!r} holds values beside 0 and 1; pass booleans, True = kept")
+    _check_binary(mask, name)
     parameter.masked_fill_(mask.to(parameter.device) == 0, 0.0)
 
 
-def _check_finite(parameters: Mapping[str, nn.Parameter]) -> None:
-    for name, parameter in parameters.items():
-        bad = int((~torch.isfinite(parameter)).sum())
-        if bad:
-            raise InputError(
-                f"{name} holds {bad} values that are not finite; go back to a checkpoint from before training diverged"
-            )
+def _check_binary(mask: Tensor, name: str) -> None:
+    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(f"the mask {name!r} holds values beside 0 and 1; give booleans, True = kept")
 
 
 def _unique(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
@@ -280,10 +299,27 @@ def _check_holds_zeros(parameters: Mapping[str, nn.Parameter]) -> None:
     if any(_zeros(p) >= _LEAST_WEIGHT_SPARSITY * p.numel() for p in parameters.values()):
         return
     zeros, size = sum(map(_zeros, parameters.values())), sum(p.numel() for p in parameters.values())
+    if near := _near_zeros(parameters):
+        raise InputError(
+            f"the checkpoint holds {zeros} zeros among {size} weights of linear layers, but {near[0][0]} {near[0][1]}"
+        )
     raise InputError(
         f"the checkpoint holds {zeros} zeros among {size} weights of linear layers, so it is not pruned; "
         "give a pruned checkpoint, or prune this one first with `platon-compress run RECIPE.yaml`"
     )
+
+
+def _near_zeros(parameters: Mapping[str, nn.Parameter]) -> tuple[tuple[str, str], ...]:
+    """(name, what to do) of weights with many values that were meant to be zero: too small to count beside the largest."""
+    found = []
+    for name, parameter in parameters.items():
+        sizes = parameter.abs()
+        bound = float(sizes.max()) * _NOTHING
+        count = int(((sizes > 0) & (sizes < bound)).sum())
+        if count > _MANY * parameter.numel():
+            cure = f"if they are pruned, set them to zero first (weight[weight.abs() < {bound:.0e}] = 0)"
+            found.append((name, f"holds {count} values that are almost zero, and stay; {cure}"))
+    return tuple(found)
 
 
 def _checked_sparsity(parameters: Mapping[str, nn.Parameter], target: float | None) -> float:

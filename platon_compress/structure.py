@@ -21,6 +21,8 @@ _FUSED_QKV = "Wqkv"  # ModernBERT
 _FUSED_GATES = ("Wi", "weights_in")  # ModernBERT; DINOv2 with SwiGLU in transformers 4.57
 _HEAD_COUNT = ("num_attention_heads", "n_heads", "num_heads")
 _WRAPPERS = ("module", "_orig_mod")  # DistributedDataParallel, torch.compile
+# torch.compile, FSDP and activation checkpointing put these anywhere into names.
+_INSIDE_NAMES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class Coupling:
 
 
 def clean_name(name: str) -> str:
-    """Strips what DistributedDataParallel (`module.`) and torch.compile (`_orig_mod.`) put into names."""
-    parts = name.split(".")
+    """Strips what DistributedDataParallel (`module.`), torch.compile (`_orig_mod.`) and FSDP put into names."""
+    parts = [part for part in name.split(".") if part not in _INSIDE_NAMES]
     while len(parts) > 1 and parts[0] in _WRAPPERS:
         parts = parts[1:]
-    return ".".join(part for part in parts if part != "_orig_mod")
+    return ".".join(parts)
 
 
 def common_prefix(names: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ ROOMS = (
     "platon_compress.library",
     "platon_compress.testing",
     "platon_compress.structure",
+    "platon_compress.incoming",
     "platon_compress.selection",
     "platon_compress.pruning",
     "platon_compress.baking",

@@ -173,7 +173,7 @@ def test_one_pruned_weight_is_enough():
             r"the mask '9\.weight' fits no parameter of Sequential; pass the masks",
         ),
         ({"0.weight": torch.ones(4, 2)}, r"has shape \[4, 2\], its parameter \[2, 4\]; pass the masks"),
-        ({"0.weight": torch.full((2, 4), 0.5)}, "holds values beside 0 and 1; pass booleans"),
+        ({"0.weight": torch.full((2, 4), 0.5)}, "holds values beside 0 and 1; give booleans"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(masks, message):

