@@ -280,3 +280,21 @@ def test_negative_zeros_become_zeros():
     assert any(bool(torch.signbit(p[p == 0]).any()) for p in select(model).values())
     bake(model)
     assert not any(bool(torch.signbit(p[p == 0]).any()) for p in select(model).values())
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-40, 1e-12])
+def test_values_that_are_almost_zero_are_said(size):
+    model = _tiny_blocks()
+    for block in model:
+        block[0].weight.data[torch.rand(8, 8) < 0.5] = size
+    with pytest.raises(
+        InputError, match=r"holds \d+ values that are almost zero, and stay; .*set them to zero"
+    ):
+        bake(model)
+    model[0][1].weight.data[:4] = 0
+    assert any("almost zero" in reason for _, reason in bake(model).skipped)
+
+
+def _tiny_blocks():
+    torch.manual_seed(0)
+    return nn.Sequential(*(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8)) for _ in range(2)))

@@ -183,7 +183,7 @@ def compress(
         },
     }
     check_paths(parse_recipe(recipe, source="compress"))
-    recipe["model"]["task"] = _task(model, task)
+    recipe["model"]["task"] = _task(model, task, trust_remote_code, cache_dir)
     parsed = trusting(parse_recipe(recipe, source="compress"), trust_remote_code)
     _finish(_run(parsed, output, as_json), output, as_json, wanted)
 
@@ -294,12 +294,12 @@ def _labelled(data: str | None, columns: dict[str, str | None], task: str | None
     return {"validation": data, **given}
 
 
-def _task(model: str, task: str | None) -> str:
+def _task(model: str, task: str | None, trust_remote_code: bool, cache_dir: str | None) -> str:
     """The task of a foreign checkpoint. Raises InputError for one that nobody knows."""
     from platon_compress.tasks.models import TASKS, infer_task
 
     if task is None:
-        return infer_task(model)
+        return infer_task(model, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     if task not in TASKS:
         raise InputError(f"task {task!r} is unknown; use one of: {', '.join(TASKS)}")
     return task

@@ -203,7 +203,11 @@ def estimate(
     from platon_compress.tasks.models import infer_task, load_checkpoint
 
     talk = reporter(as_json)
-    checkpoint = load_checkpoint(model, task or infer_task(model), trust_remote_code=trust_remote_code)
+    checkpoint = load_checkpoint(
+        model,
+        task or infer_task(model, trust_remote_code=trust_remote_code),
+        trust_remote_code=trust_remote_code,
+    )
     with talk.progress("estimating") as progress:
         result = room.estimate(
             checkpoint.model,

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from platon_compress.errors import InputError, MissingExtraError
+from platon_compress.errors import InputError, MissingExtraError, first_line, shown
 
 __all__ = ["hub_is_offline", "offline_hint", "resolve_name"]
 
@@ -25,11 +25,18 @@ def resolve_name(name: str, what: str = "model") -> str:
     """
     if name.startswith("package:"):
         return _folder_of_package(name)
-    path = Path(name).expanduser()
-    if path.is_file() and what == "model":
-        raise InputError(f"the model {name!r} is a file; give the folder with its config.json")
-    if path.exists():
-        return str(path)
+    try:
+        path = Path(name).expanduser()
+        if path.is_file() and what == "model":
+            raise InputError(f"the model {name!r} is a file; give the folder with its config.json")
+        if path.exists():
+            return str(path)
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a zero byte, a home that nobody has
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"the {what} {shown(name)} is no path or name: {first_line(error)}; check it"
+        ) from error
     if _looks_like_a_path(name):
         raise InputError(
             f"the {what} {name!r} does not exist; give a folder that does, or a hub id (NAME or OWNER/NAME)"

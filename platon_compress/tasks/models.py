@@ -64,11 +64,15 @@ _PROCESSOR_FILES = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model with the processor that belongs to it (`None` where the folder has none)."""
+    """A model with the processor that belongs to it (`None` where the folder has none).
+
+    `drawn` names the weights of a new head, which the checkpoint did not hold.
+    """
 
     model: "nn.Module"
     processor: Any
     task: str
+    drawn: tuple[str, ...] = ()
 
     @property
     def modality(self) -> str:
@@ -97,7 +101,7 @@ def load_checkpoint(
     Raises InputError for an unknown task or model, and for weights that are missing or not finite.
     """
     from platon_compress.incoming import check_finite
-    from platon_compress.tasks.weights import check_complete
+    from platon_compress.tasks.weights import drawn_weights
 
     spec = _spec(task)
     source = resolve_name(name)
@@ -110,9 +114,9 @@ def load_checkpoint(
         raise
     except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
         raise _unreadable(name, source, f" for {task}", error) from error
-    check_complete(model, info, name, task, new_head=bool(labels))
+    drawn = drawn_weights(model, info, name, task, new_head=bool(labels))
     check_finite(model)
-    return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task)
+    return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task, drawn)
 
 
 def load_sparse_checkpoint(
@@ -149,7 +153,7 @@ def _options(source: str, trust_remote_code: bool, cache_dir: str | None) -> dic
 
 def _load_model(
     source: str, auto_class: str, config: Any, new_head: bool, options: Mapping[str, Any]
-) -> tuple[nn.Module, Mapping[str, Any]]:
+) -> "tuple[nn.Module, Mapping[str, Any]]":
     """The model and what transformers says of its weights; from folded weights where the files need that."""
     from platon_compress.tasks.weights import folded_weights
 
@@ -176,7 +180,7 @@ def _load_model(
 
 def _from_state(
     auto: Any, state: Mapping[str, Any], common: Mapping[str, Any]
-) -> tuple[nn.Module, Mapping[str, Any]]:
+) -> "tuple[nn.Module, Mapping[str, Any]]":
     """The auto classes take no state dict without a folder, but the class that they would choose does."""
     import torch
 
@@ -187,8 +191,8 @@ def _from_state(
 
 
 def _without_pooler(
-    auto: Any, source: str, common: Mapping[str, Any], model: nn.Module, info: Mapping[str, Any]
-) -> tuple[nn.Module, Mapping[str, Any]]:
+    auto: Any, source: str, common: Mapping[str, Any], model: "nn.Module", info: Mapping[str, Any]
+) -> "tuple[nn.Module, Mapping[str, Any]]":
     """An encoder that was saved without its pooler has none: nobody used it."""
     missing = list(info["missing_keys"])
     takes = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters

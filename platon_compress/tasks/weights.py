@@ -23,7 +23,7 @@ from platon_compress.structure import find_blocks
 if TYPE_CHECKING:
     from collections.abc import Set
 
-__all__ = ["check_complete", "folded_weights", "head_parameters"]
+__all__ = ["drawn_weights", "folded_weights", "head_parameters"]
 
 # In the order in which transformers looks for them.
 _FILES = (
@@ -55,18 +55,19 @@ def folded_weights(folder: Path) -> dict[str, Tensor] | None:
     return plain_state_dict(state)
 
 
-def check_complete(
+def drawn_weights(
     model: nn.Module, info: Mapping[str, Any], name: str, task: str, *, new_head: bool
-) -> None:
-    """Refuse weights that transformers drew at random; with `new_head` those of the task's head may be new.
+) -> tuple[str, ...]:
+    """Names of the weights that transformers drew at random: those of the task's head, with `new_head`, or none.
 
-    `info` is what `from_pretrained(output_loading_info=True)` says.
+    Raises InputError where any other is missing. `info` is what `from_pretrained(output_loading_info=True)` says.
     """
     reshaped = [key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]]
     allowed = head_parameters(model) if new_head else frozenset()
-    lacking = sorted({*info["missing_keys"], *reshaped} - allowed)
+    drawn = {*info["missing_keys"], *reshaped}
+    lacking = sorted(drawn - allowed)
     if not lacking:
-        return
+        return tuple(sorted(drawn))
     if set(lacking) <= set(reshaped):
         raise InputError(
             f"the checkpoint {name!r} holds {len(lacking)} weights of other shapes than its config.json says (first: "

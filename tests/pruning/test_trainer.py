@@ -347,3 +347,25 @@ def test_fsdp_is_refused(tmp_path):
             trainer.train()
     finally:
         distributed.destroy_process_group()
+
+
+def test_one_training_has_one_pruner(tmp_path):
+    trainer, callback = _trainer(tmp_path), PlatonCallback(_config())
+    callback.attach(trainer)
+    for another in (callback, PlatonCallback(_config())):
+        with pytest.raises(
+            InputError, match=r"has a PlatonCallback already, and two would prune twice a step"
+        ):
+            another.attach(trainer)
+    trainer.add_callback(PlatonCallback(_config()))
+    with pytest.raises(InputError, match=r"two PlatonCallbacks, or one given twice, see the same training"):
+        trainer.train()
+
+
+def test_a_callback_serves_one_training_after_another(tmp_path):
+    callback = PlatonCallback(_config())
+    for seed in (0, 1):
+        trainer = _trainer(tmp_path, seed=seed)
+        callback.attach(trainer)
+        trainer.train()
+        assert callback.pruner.steps == _STEPS
