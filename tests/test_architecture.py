@@ -33,6 +33,7 @@ ROOMS = (
     "platon_compress.hub",
     "platon_compress.zeros",
     "platon_compress.export",
+    "platon_compress.runtime",
     "platon_compress.measure",
     "platon_compress.report",
     "platon_compress.recipe",
@@ -52,7 +53,17 @@ PUBLIC = {
     "platon_compress.export": {"export_onnx", "open_session", "session_options", "library_path", "verify"},
     "platon_compress.measure": {"run_benchmark"},
     "platon_compress.report": {"write_report"},
+    "platon_compress.runtime": {"Runner", "load"},
 }
+# Beside the standard library: what running an exported folder may import, and the ground it stands on.
+RUNTIME_NEEDS = {"numpy", "onnxruntime", "tokenizers", "PIL"}
+RUNTIME_GROUND = (
+    "platon_compress.errors",
+    "platon_compress.files",
+    "platon_compress.progress",
+    "platon_compress.export.session",
+    "platon_compress.runtime",
+)
 TORCH_SIDE = ("export/torch_export.py", "export/parity.py")
 
 
@@ -117,6 +128,14 @@ def test_torch_is_imported_lazily_outside_the_first_room(name):
     assert heavy == []
 
 
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("platon_compress.runtime")))
+def test_the_runtime_stands_on_the_session_alone(name):
+    for imported, _, line in _imports(MODULES[name]):
+        first = imported.split(".")[0]
+        known = imported.startswith(RUNTIME_GROUND) or first in RUNTIME_NEEDS | set(sys.stdlib_module_names)
+        assert known, f"{MODULES[name]}:{line} imports {imported}"
+
+
 @pytest.mark.parametrize("package", sorted(PUBLIC))
 def test_public_surface_is_exactly_the_designed_one(package):
     module = importlib.import_module(package)
@@ -154,10 +173,11 @@ def test_deploying_imports_only_numpy_and_onnxruntime():
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] in BLOCKED: raise ImportError('blocked: ' + name)\n"
         "BLOCKED = {'torch','transformers','onnx','onnx_ir','onnxscript','scipy','pydantic','yaml','typer','rich',"
-        "'jinja2','matplotlib','safetensors','accelerate','datasets','optimum'}\n"
+        "'jinja2','matplotlib','safetensors','accelerate','datasets','optimum','tokenizers','PIL'}\n"
         "sys.meta_path.insert(0, Block())\n"
         "import platon_compress\n"
         "from platon_compress.export import library_path, open_session, session_options\n"
+        "from platon_compress.runtime import Runner, load\n"
         "print(library_path().name, session_options() is not None)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
