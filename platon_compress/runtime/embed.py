@@ -104,7 +104,7 @@ class Embedder:
             encodings, lambda batch: self._pool(batch, skipped), batch_size=batch_size, progress=progress
         )
         if not vectors:
-            return np.zeros((0, 0), np.float32)
+            return np.zeros((0, self._width()), np.float32)
         found = np.stack(vectors).astype(np.float32)
         return _unit(found) if (self.normalize if normalize is None else normalize) else found
 
@@ -125,6 +125,15 @@ class Embedder:
         """Tokens that stand before the text: the prompt's, and special ones at the start."""
         (encoding,) = self.texts.tokenizer.encode([prompt])
         return len(encoding.ids) - bool(encoding.special_tokens_mask[-1])
+
+    def _width(self) -> int:
+        """Of an embedding, as the model file declares it; 0 where it leaves that open."""
+        outputs = {value.name: value.shape[-1] for value in self.texts.engine.session.get_outputs()}
+        if "sentence_embedding" in outputs:
+            size, count = outputs["sentence_embedding"], 1
+        else:
+            size, count = outputs.get("token_embeddings", next(iter(outputs.values()))), len(self.pooling)
+        return count * size if isinstance(size, int) else 0
 
     def _pool(self, batch: Batch, skipped: int) -> Floats:
         if "sentence_embedding" in batch.outputs:

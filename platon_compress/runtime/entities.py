@@ -70,9 +70,7 @@ def entities(
     found: list[list[Entity]] = [[] for _ in given]
     for (number, window), logits in zip(flat, scores, strict=True):
         names = folder.labels(logits.shape[-1])
-        pieces = _pieces(
-            window, softmax(logits[: len(window.ids)]), given[number], texts.tokenizer.knows_words
-        )
+        pieces = _pieces(window, softmax(logits[: len(window.ids)]), given[number], texts.tokenizer)
         found[number] += _groups(_words(pieces, aggregation), names, given[number])
     return [_without_overlap(own) if len(windows[n]) > 1 else own for n, own in enumerate(found)]
 
@@ -178,8 +176,11 @@ def _split(name: str, prefixes: str) -> tuple[str, str]:
 
 
 def _entity(pieces: Sequence[tuple[_Piece, float]], tag: str, text: str) -> Iterator[Entity]:
-    if pieces and tag != _OUTSIDE:
-        start, end = pieces[0][0].start, pieces[-1][0].end
+    """None for what is outside, and for a token that stands for no character (a space by itself)."""
+    if not pieces or tag == _OUTSIDE:
+        return
+    start, end = pieces[0][0].start, pieces[-1][0].end
+    if start < end:
         score = float(np.mean([score for _, score in pieces]))
         yield Entity(label=tag, score=score, start=start, end=end, text=text[start:end])
 
