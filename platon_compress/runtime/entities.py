@@ -176,7 +176,7 @@ def _split(name: str, prefixes: str) -> tuple[str, str]:
 
 
 def _entity(pieces: Sequence[tuple[_Piece, float]], tag: str, text: str) -> Iterator[Entity]:
-    """None for what is outside, and for a token that stands for no character (a space by itself)."""
+    """Nothing for what is outside, and for a token that stands for no character (a space by itself)."""
     if not pieces or tag == _OUTSIDE:
         return
     start, end = pieces[0][0].start, pieces[-1][0].end

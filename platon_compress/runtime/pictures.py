@@ -86,7 +86,7 @@ def open_processor(folder: ModelFolder) -> ImageProcessor:
         )
     try:
         return ImageProcessor(**_resize(settings), **_crop(settings), **_values(settings))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{_FILE} does not fit a {kind} ({first_line(error)}); {_CURE}") from error
 
 

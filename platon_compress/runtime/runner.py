@@ -44,7 +44,8 @@ def load(
         raise InputError(f"no task {task!r}; choose from {', '.join(TASKS)}")
     opened = open_folder(folder, file)
     chosen = task or task_of(opened)
-    session = open_session(opened.model_file, threads=threads or (1 if workers > 1 else None))
+    threads = 1 if threads is None and workers > 1 else threads
+    session = open_session(opened.model_file, threads=threads)
     return Runner(opened, chosen, Engine(session, workers), pooling)
 
 
