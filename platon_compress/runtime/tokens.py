@@ -72,7 +72,7 @@ def open_tokenizer(folder: ModelFolder) -> TextTokenizer:
     path = folder.path / "tokenizer.json"
     if not path.is_file():
         raise InputError(
-            f"{folder.path} holds no tokenizer.json; copy the model's own into it (AutoTokenizer's save_pretrained writes it)"
+            f"{folder.path} holds no tokenizer.json; copy the model's own into it (AutoTokenizer's save_pretrained)"
         )
     try:
         from tokenizers import Tokenizer
