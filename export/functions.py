@@ -1,36 +1,32 @@
-"""Gives a graph the fallback functions of the operators in it, so that any ONNX Runtime runs the file."""
-
-from collections.abc import Callable
+"""Gives every node of ours the name of what it does and the file its bodies, so that any ONNX Runtime runs it."""
 
 import onnx_ir as ir
 
 from platon_compress.export import attention_op, sparse_linear
+from platon_compress.export.bodies import body
+from platon_compress.export.operators import DOMAIN, OPERATORS, VERSION
+from platon_compress.export.passes._become import become
 
-__all__ = ["attach_functions"]
+__all__ = ["attach_functions", "is_ours"]
 
 
-_Parts = tuple[str, ...]
+def is_ours(node: ir.Node) -> bool:
+    """Whether `node` is an operator of the table, as it stands in a file."""
+    return node.domain == DOMAIN and node.op_type in OPERATORS
 
 
 def attach_functions(model: ir.Model) -> int:
-    """Give each node of ours its overload and the model the bodies in use. Returns the number of sparse layers."""
-    opset = model.opset_imports[""]
-    ours = [node for node in model.graph if node.domain == sparse_linear.DOMAIN]
-    for node in ours:
-        parts, make = _body(node)
-        node.overload = "_".join(parts)
-        identifier = (sparse_linear.DOMAIN, node.op_type, node.overload)
+    """Turn working forms into operators of the table, each with its body. Returns the number of nodes of ours."""
+    for node in tuple(model.graph):
+        if sparse_linear.is_sparse_linear(node):
+            become(node, *sparse_linear.operator(node), sparse_linear.attributes(node))
+        elif attention_op.is_attention(node):
+            become(node, *attention_op.operator(node), attention_op.attributes(node))
+    ours = [node for node in model.graph if is_ours(node)]
+    for name in dict.fromkeys(node.op_type for node in ours):
+        identifier = (DOMAIN, name, "")
         if identifier not in model.functions:
-            model.functions[identifier] = make(parts, opset)
+            model.functions[identifier] = body(OPERATORS[name], model.opset_imports[""])
     if ours:
-        model.opset_imports[sparse_linear.DOMAIN] = sparse_linear.VERSION
-    return sum(sparse_linear.is_sparse_linear(node) for node in ours)
-
-
-def _body(node: ir.Node) -> tuple[_Parts, Callable[[_Parts, int], ir.Function]]:
-    """What the node does, which is the name of its overload, and who writes the body."""
-    if node.op_type == sparse_linear.PACK_OP_TYPE:
-        return (), sparse_linear.pack_function
-    if attention_op.is_attention(node):
-        return attention_op.variant(node), attention_op.attention_function
-    return sparse_linear.variant(node), sparse_linear.linear_function
+        model.opset_imports[DOMAIN] = VERSION
+    return len(ours)

@@ -15,10 +15,10 @@ import onnx_ir as ir
 from platon_compress.errors import CheckFailedError, InputError, first_line
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.deberta import constant_projections, disentangled_attention_for_export
-from platon_compress.export.functions import attach_functions
+from platon_compress.export.functions import attach_functions, is_ours
 from platon_compress.export.model_file import name_axes, write_model
-from platon_compress.export.passes import PassReport, clean, rewrite_graph, swap_sparse_weights
-from platon_compress.export.sparse_linear import is_sparse_linear
+from platon_compress.export.operators import OPERATORS
+from platon_compress.export.passes import PassReport, clean, finish, rewrite_graph, swap_sparse_weights
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ _FOLDED = "it multiplies position embeddings only, and the file holds the produc
 class ExportResult:
     """What was written.
 
-    sparse_nodes: names of the SparseLinear nodes. skipped: (parameter or input name, why it is not there).
+    sparse_nodes: names of the nodes with sparse weights. skipped: (parameter or input name, why it is not there).
     passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
     """
 
@@ -80,7 +80,9 @@ def export_onnx(
     return ExportResult(
         path=Path(path),
         size_bytes=size_bytes,
-        sparse_nodes=tuple(str(node.name) for node in traced.graph if is_sparse_linear(node)),
+        sparse_nodes=tuple(
+            str(node.name) for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights
+        ),
         skipped=(*skipped, *((name, "the model does not read this input") for name in unused)),
         inputs=tuple(str(value.name) for value in traced.graph.inputs),
         outputs=tuple(str(value.name) for value in traced.graph.outputs),
@@ -135,8 +137,9 @@ def _rewrite(
     graph_reports = (
         rewrite_graph(model, config.skip_passes, unpad=config.remove_padding) if config.graph_passes else ()
     )
+    spelled = finish(model)
     attach_functions(model)
-    return [*reports, *graph_reports], skipped
+    return [*reports, *graph_reports, spelled], skipped
 
 
 def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config: ExportConfig) -> ir.Model:

@@ -13,15 +13,15 @@ from platon_compress.export.passes.fold_layer_scale import FoldLayerScale
 from platon_compress.export.passes.fold_norm import FoldNorm
 from platon_compress.export.passes.fold_residual import FoldResidual
 from platon_compress.export.passes.fold_sizes import FoldSizes
-from platon_compress.export.passes.fuse_attention import FuseAttention
+from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET, FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
 from platon_compress.export.passes.fuse_norm import FuseNorm
 from platon_compress.export.passes.halve_values import HalveValues
-from platon_compress.export.passes.keep_panels import KeepPanels
+from platon_compress.export.passes.join_blocks import JoinBlocks
 from platon_compress.export.passes.pass_sizes import pass_sizes
 from platon_compress.export.passes.remove_padding import remove_padding
-from platon_compress.export.passes.share_packed import SharePacked
 from platon_compress.export.passes.share_sizes import ShareSizes
+from platon_compress.export.passes.spell_gelu import SpellGelu
 from platon_compress.export.passes.split_layer_norm import SplitLayerNorm
 from platon_compress.export.passes.split_tables import SplitTables
 from platon_compress.export.passes.stack_projections import StackProjections
@@ -34,6 +34,7 @@ __all__ = [
     "GRAPH_PASSES",
     "PassReport",
     "clean",
+    "finish",
     "rewrite_graph",
     "swap_sparse_weights",
 ]
@@ -53,9 +54,8 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     SplitLayerNorm,
     StackProjections,
     ShareSizes,
-    KeepPanels,
-    SharePacked,
     HalveValues,
+    JoinBlocks,
     SplitTables,
 )
 
@@ -73,6 +73,8 @@ def rewrite_graph(
 ) -> tuple[PassReport, ...]:
     """Apply every graph pass whose name is not in `skip`, in place; with `unpad`, remove padding too."""
     reports = []
+    if model.opset_imports[""] < ATTENTION_OPSET and SwapAttention.name in skip:
+        skip = {*skip, FuseAttention.name}  # whose result only the other could write
     for make in GRAPH_PASSES:
         rule = make()
         if unpad and make is FoldResidual:  # norms are still one node each, attention is already
@@ -85,6 +87,13 @@ def rewrite_graph(
             _REFRESH_AFTER[make](model)
     tidy(model)
     return tuple(reports)
+
+
+def finish(model: ir.Model) -> PassReport:
+    """Leave nothing in the graph that only ONNX Runtime knows, in place."""
+    report = apply_rule(SpellGelu(), model.graph)
+    drop_unused(model)
+    return report
 
 
 def swap_sparse_weights(

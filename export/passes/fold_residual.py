@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
-from platon_compress.export.sparse_linear import EPILOGUE_VERSION, Input, is_sparse_linear, require_version
+from platon_compress.export.sparse_linear import Input, is_sparse_linear
 
 __all__ = ["FoldResidual"]
 
@@ -49,7 +49,6 @@ class FoldResidual(Rule):
         graph.insert_before(node, layer)
         layer.resize_inputs(Input.RESIDUAL + 1)
         layer.replace_input_with(Input.RESIDUAL, match.residual)
-        require_version(layer, EPILOGUE_VERSION)
         g.substitute(node.outputs[0], layer.outputs[0])
 
 

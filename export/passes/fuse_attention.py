@@ -1,5 +1,7 @@
 """Attention spelled out -> the standard `Attention` operator (opset 23), which ONNX Runtime runs in one node.
 
+In a file of an earlier opset only where `swap_attention` will take it: a body of ours needs no opset 23.
+
 `benchmarks/node_profile.py` shows what either form costs in a model.
 
 softmax(scale * Q K^T + mask) V. Rules: [scale] constant factors on Q, on K and on the product multiply;
@@ -13,10 +15,12 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from platon_compress.export.attention_op import HIDDEN
+from platon_compress.export.bodies import HIDDEN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.passes._sizes import sizes_in
+from platon_compress.export.passes._tokens import of_same_tokens
+from platon_compress.export.sparse_linear import is_sparse_linear
 
 __all__ = ["ATTENTION_OPSET", "NEVER", "FuseAttention"]
 
@@ -25,6 +29,7 @@ ATTENTION_OPSET = 23
 _TO_HEADS = (0, 2, 1, 3)  # [batch, tokens, heads, size] <-> [batch, heads, tokens, size]
 _SWAP_LAST = (0, 1, 3, 2)
 _UNCHANGED = (0, 1, 2, 3)
+_LATER = f"the standard Attention needs opset {ATTENTION_OPSET}, and the file has an earlier one"
 NEVER = -1e4  # a score this low has the probability 0 in float32
 
 
@@ -86,7 +91,8 @@ class FuseAttention(Rule):
         q, k, v = (_operand(value) for value in (*matmul.inputs, product.inputs[1]))
         if q is None or k is None or v is None or v.scale != 1.0:
             return Refusal("queries, keys or values are not computed in a form that the operator takes")
-        return _assembled(q, k, v, mask, factor, product.outputs[0])
+        found = _assembled(q, k, v, mask, factor, product.outputs[0])
+        return found if _fits_opset(found, node) else Refusal(_LATER)
 
     def rewrite(self, node: ir.Node, match: _Attention) -> None:
         """Write the node where the result is complete."""
@@ -106,9 +112,16 @@ class FuseAttention(Rule):
         fused = g.insert_before(end, "Attention", inputs, attributes)
         if match.features is not None:
             fused.shape = ir.Shape([*(match.q.shape or (None, None))[:2], match.features])
-        if end.graph is not None:
-            end.graph.opset_imports[""] = max(end.graph.opset_imports[""], ATTENTION_OPSET)
         g.substitute(match.result, fused)
+
+
+def _fits_opset(found: _Attention, node: ir.Node) -> bool:
+    """Whether the file may hold the standard operator, or our own takes its place."""
+    graph = node.graph
+    if graph is None or graph.opset_imports[""] >= ATTENTION_OPSET:
+        return True
+    ours = any(is_sparse_linear(other) for other in graph)
+    return ours and found.heads is not None and of_same_tokens((found.q, found.k, found.v))
 
 
 def _product_with_values(softmax: ir.Node) -> ir.Node | None:

@@ -8,12 +8,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
-from platon_compress.export.sparse_linear import (
-    EPILOGUE_VERSION,
-    Input,
-    is_sparse_linear,
-    require_version,
-)
+from platon_compress.export.sparse_linear import Input, is_sparse_linear
 
 __all__ = ["FuseNorm"]
 
@@ -65,7 +60,6 @@ class FuseNorm(Rule):
         layer.replace_input_with(Input.SCALE, match.scale)
         layer.replace_input_with(Input.SHIFT, match.shift or _zeros(layer))
         layer.attributes["epsilon"] = ir.AttrFloat32("epsilon", match.epsilon)
-        require_version(layer, EPILOGUE_VERSION)
         g.substitute(node.outputs[0], total)
 
 

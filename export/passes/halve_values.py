@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Rule
-from platon_compress.export.sparse_linear import EPILOGUE_VERSION, Input, is_sparse_linear, require_version
+from platon_compress.export.sparse_linear import Input, is_sparse_linear
 
 __all__ = ["HalveValues"]
 
@@ -36,4 +36,3 @@ class HalveValues(Rule):
         if values is None or not isinstance(graph, ir.Graph):
             raise TypeError("values can only be stored in the main graph")
         node.replace_input_with(Input.VALUES, g.add_constant(graph, f"{values.name}.half", match))
-        require_version(node, EPILOGUE_VERSION)

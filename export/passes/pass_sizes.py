@@ -11,23 +11,11 @@ of the queries.
 import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
-from platon_compress.export.sparse_linear import OP_TYPE, PACK_OP_TYPE
+from platon_compress.export.sparse_linear import OP_TYPE
 
 __all__ = ["pass_sizes"]
 
-_ALONE = frozenset(
-    {
-        "Gelu",
-        "FastGelu",
-        "Relu",
-        "Tanh",
-        "Erf",
-        "Sigmoid",
-        "Identity",
-        "LayerNormalization",
-        PACK_OP_TYPE,
-    }
-)
+_ALONE = frozenset({"Gelu", "FastGelu", "Relu", "Tanh", "Erf", "Sigmoid", "Identity", "LayerNormalization"})
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 
 

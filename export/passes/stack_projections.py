@@ -10,9 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from platon_compress.export.attention_op import AttentionInput, is_attention
+from platon_compress.export.operators import DOMAIN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
-from platon_compress.export.sparse_linear import DOMAIN, OP_TYPE, Input, is_sparse_linear
+from platon_compress.export.sparse_linear import OP_TYPE, Input, is_sparse_linear
 
 __all__ = ["StackProjections"]
 
@@ -29,7 +30,7 @@ class StackProjections(Rule):
     """Three sparse layers on one input that only one `platon::Attention` reads."""
 
     name = "stack_projections"
-    anchors: ClassVar = frozenset({"Attention"})
+    anchors: ClassVar = frozenset({"Heads"})
 
     def __init__(self) -> None:
         # Blocks that share all of their weights (ALBERT) share the stacked ones; others may share some by value.

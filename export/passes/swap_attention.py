@@ -1,6 +1,6 @@
-"""Standard Attention between sparse layers -> `platon::Attention`, which reads and writes the kernel's own layout.
+"""Standard Attention -> a form of our own, which has a body in standard operators of any opset from 18 on.
 
-Only in graphs that need our library anyway: an attention of which no neighbour is a SparseLinear stays standard.
+Only in graphs that need our library anyway: without a sparse layer, attention stays standard.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from platon_compress.export.attention_op import ATTENTION_VERSION, OP_TYPE, AttentionInput
+from platon_compress.export.attention_op import OP_TYPE, AttentionInput
+from platon_compress.export.operators import DOMAIN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
+from platon_compress.export.passes._tokens import of_same_tokens
 from platon_compress.export.passes.padding_mask import hides_padding, padding_scores
-from platon_compress.export.sparse_linear import DOMAIN, is_sparse_linear
-from platon_compress.export.sparse_linear import OP_TYPE as SPARSE
+from platon_compress.export.sparse_linear import is_sparse_linear
 
 __all__ = ["SwapAttention"]
 
@@ -28,7 +29,7 @@ class _Attention:
 
 
 class SwapAttention(Rule):
-    """Self-attention with merged heads beside a sparse layer."""
+    """Self-attention with merged heads in a graph with sparse layers."""
 
     name = "swap_attention"
     anchors: ClassVar = frozenset({"Attention"})
@@ -39,13 +40,13 @@ class SwapAttention(Rule):
     def check(self, node: ir.Node) -> _Attention | Refusal | None:
         """Refuse what the operator does not compute."""
         heads = g.attribute(node, "q_num_heads", None)
-        if node.domain or heads is None or not _beside_sparse(node):
+        if node.domain or heads is None or not _in_sparse_graph(node):
             return None
         scale = g.attribute(node, "scale", None)
         plain = scale is not None and set(node.attributes) <= _KNOWN and len(node.outputs) == 1
         if not plain or g.attribute(node, "kv_num_heads", heads) != heads or len(node.inputs) > 4:
-            return Refusal("the attention has an option or a cache that platon::Attention does not know")
-        if not _same_tokens(node):
+            return Refusal("the attention has an option or a cache that our own attention does not know")
+        if not of_same_tokens(node.inputs[: AttentionInput.V + 1]):
             return Refusal("queries and keys may be of different tokens (cross-attention?)")
         mask = node.inputs[3] if len(node.inputs) > 3 else None
         return _Attention(mask, heads, scale)
@@ -57,38 +58,13 @@ class SwapAttention(Rule):
             if match.mask not in self._simple:
                 self._simple[match.mask] = _simplified(match.mask, node)
             inputs.append(self._simple[match.mask])
-        attributes = {"num_heads": match.heads, "scale": match.scale, "format_version": ATTENTION_VERSION}
+        attributes = {"num_heads": match.heads, "scale": match.scale}
         new = g.insert_before(node, OP_TYPE, inputs, attributes, domain=DOMAIN)
         g.substitute(node.outputs[0], new)
 
 
-def _beside_sparse(node: ir.Node) -> bool:
-    before = (value.producer() for value in node.inputs[:3] if value is not None)
-    after = (user for user, _ in node.outputs[0].uses())
-    return any(other is not None and is_sparse_linear(other) for other in (*before, *after))
-
-
-def _same_tokens(node: ir.Node) -> bool:
-    """Whether Q, K and V are known to have one number of tokens, or are computed from the same activations."""
-    operands = [value for value in node.inputs[: AttentionInput.V + 1] if g.rank(value) == 3]
-    if len(operands) < 3:
-        return False
-    tokens, sources = {_tokens(value) for value in operands}, {_source(value) for value in operands}
-    return any(len(found) == 1 and None not in found for found in (tokens, sources))
-
-
-def _tokens(value: ir.Value | None) -> int | str | None:
-    """The number of tokens, or its name."""
-    if value is None or value.shape is None:
-        return None
-    size = value.shape[1]
-    return size if isinstance(size, int) else size.value
-
-
-def _source(value: ir.Value | None) -> ir.Value | None:
-    """What the sparse layer that computes `value` reads."""
-    layer = g.produced_by(value, SPARSE)
-    return layer.inputs[0] if layer is not None and is_sparse_linear(layer) else None
+def _in_sparse_graph(node: ir.Node) -> bool:
+    return node.graph is not None and any(is_sparse_linear(other) for other in node.graph)
 
 
 def _simplified(mask: ir.Value, anchor: ir.Node) -> ir.Value:

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from platon_compress.export.operators import DOMAIN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
-from platon_compress.export.sparse_linear import DOMAIN, OP_TYPE, VERSION
+from platon_compress.export.sparse_linear import OP_TYPE
 
 __all__ = ["SwapSparse"]
 
@@ -69,7 +70,6 @@ class SwapSparse(Rule):
             "in_features": weight.in_features,
             "out_features": weight.out_features,
             "activation": "",
-            "format_version": VERSION,
         }
         inputs = [match.x, *arrays, *([] if match.bias is None else [match.bias])]
         uses = self.replaced.setdefault(match.parameter, [])

@@ -1,0 +1,212 @@
+"""The operators' bodies in standard operators (opset 18 or later), which a file carries as model-local functions.
+
+Without our library a runtime inlines them and folds what is constant to dense weights. Every fragment computes one
+step from named values; a body is its operator's fragments one behind the other.
+"""
+
+from functools import cache
+
+import onnx_ir as ir
+from onnx import parser
+
+from platon_compress.export.operators import ACTIVATIONS, DOMAIN, Operator, StoredWeight
+
+__all__ = ["HIDDEN", "body"]
+
+# What hides a key, here and in the kernel. Not the lowest float32: ONNX Runtime returns zeros for a row that is hidden
+# entirely with it, softmax spreads evenly over such a row.
+HIDDEN = -1e30
+
+_SHARED = """
+  first = Constant <value = int64[1] {0}> ()
+  second = Constant <value = int64[1] {1}> ()
+  last = Constant <value = int64[1] {-1}> ()
+  axis = Constant <value = int64 {0}> ()
+"""
+
+# Row of each non-zero: one step at every row start but the first, then a running sum. A row that starts at
+# nnz (trailing empty rows) steps in the one extra slot, which is cut off again.
+_CSR = """
+  {p}column_count = Constant <value_int: int = @{columns}> ()
+  {p}row_unit = Constant <value_int: int = @{rows}> ()
+  {p}row_factor = Constant <value = int64 {{{factor}}}> ()
+  {p}row_count = Mul ({p}row_unit, {p}row_factor)
+  {p}nnz = Shape ({p}values)
+  {p}slots = Add ({p}nnz, second)
+  {p}starts = Slice ({p}row_starts, second, last)
+  {p}starts64 = Cast <to = 7> ({p}starts)
+  {p}start_count = Shape ({p}starts64)
+  {p}steps_of_one = ConstantOfShape <value = int64[1] {{1}}> ({p}start_count)
+  {p}no_steps = ConstantOfShape <value = int64[1] {{0}}> ({p}slots)
+  {p}steps = ScatterElements <axis = 0, reduction = "add"> ({p}no_steps, {p}starts64, {p}steps_of_one)
+  {p}rows_and_slot = CumSum ({p}steps, axis)
+  {p}rows = Slice ({p}rows_and_slot, first, last)
+  {p}row_offsets = Mul ({p}rows, {p}column_count)
+  {p}columns64 = Cast <to = 7> ({p}columns)
+  {p}positions = Add ({p}row_offsets, {p}columns64)
+  {p}values32 = Cast <to = 1> ({p}values)
+  {p}out_shape = Reshape ({p}row_count, second)
+  {p}in_shape = Reshape ({p}column_count, second)
+  {p}size = Mul ({p}out_shape, {p}in_shape)
+  {p}zeros = ConstantOfShape <value = float[1] {{0.0}}> ({p}size)
+  {p}flat = ScatterElements <axis = 0> ({p}zeros, {p}positions, {p}values32)
+  {p}shape = Concat <axis = 0> ({p}out_shape, {p}in_shape)
+  {p}weight = Reshape ({p}flat, {p}shape)
+  {p}weight_t = Transpose <perm = [1, 0]> ({p}weight)
+"""
+_DENSE_WEIGHT = {"csr": _CSR}
+
+# Spelled as PyTorch's exporter spells them, so that ONNX Runtime fuses them after inlining.
+_ACTIVATION = {
+    "relu": "{y} = Relu ({x})",
+    "gelu": """
+  sqrt2 = Constant <value = float {{1.4142135381698608}}> ()
+  one = Constant <value = float {{1.0}}> ()
+  half = Constant <value = float {{0.5}}> ()
+  scaled = Div ({x}, sqrt2)
+  erf = Erf (scaled)
+  erf1 = Add (erf, one)
+  doubled = Mul ({x}, erf1)
+  {y} = Mul (doubled, half)
+""",
+    "gelu_tanh": """
+  three = Constant <value = float {{3.0}}> ()
+  cubic = Constant <value = float {{0.044715}}> ()
+  slope = Constant <value = float {{0.7978845608028654}}> ()
+  one = Constant <value = float {{1.0}}> ()
+  half = Constant <value = float {{0.5}}> ()
+  cube = Pow ({x}, three)
+  bend = Mul (cube, cubic)
+  bent = Add ({x}, bend)
+  inner = Mul (bent, slope)
+  tanh = Tanh (inner)
+  tanh1 = Add (tanh, one)
+  halved = Mul ({x}, half)
+  {y} = Mul (halved, tanh1)
+""",
+}
+
+_SPLIT = "Q, K, V = Split <axis = -1, num_outputs = 3> (QKV)"
+_HEADS = """
+  head_count = Constant <value_int: int = @num_heads> ()
+  head_axis = Reshape (head_count, second)
+  copied = Constant <value = int64[2] {0, 0}> ()
+  into_heads = Concat <axis = 0> (copied, head_axis, last)
+  side_by_side = Concat <axis = 0> (copied, last)
+  q_heads = Reshape (Q, into_heads)
+  k_heads = Reshape (K, into_heads)
+  v_heads = Reshape (V, into_heads)
+  q_t = Transpose <perm = [0, 2, 1, 3]> (q_heads)
+  k_t = Transpose <perm = [0, 2, 3, 1]> (k_heads)
+  v_t = Transpose <perm = [0, 2, 1, 3]> (v_heads)
+  products = MatMul (q_t, k_t)
+  factor = Constant <value_float: float = @score_scale> ()
+  scores = Mul (products, factor)
+"""
+_HIDDEN_SCORE = f"hidden = Constant <value = float {{{HIDDEN}}}> ()"
+_MASKED = {
+    "full": "probabilities = Softmax <axis = -1> (scores)",
+    "mask": _HIDDEN_SCORE
+    + """
+  cut_off = Max (mask, hidden)
+  masked = Add (scores, cut_off)
+  probabilities = Softmax <axis = -1> (masked)
+""",
+    # Number of each token's sequence: how many sequences end at or before it. Tokens of others are hidden.
+    "lengths": _HIDDEN_SCORE
+    + """
+  step = Constant <value = int64 {1}> ()
+  ends = CumSum (lengths, axis)
+  places_shape = Shape <start = 1, end = 2> (Q)
+  place_count = Squeeze (places_shape)
+  places = Range (axis, place_count, step)
+  column = Unsqueeze (places, second)
+  behind = GreaterOrEqual (column, ends)
+  behind64 = Cast <to = 7> (behind)
+  sequence = ReduceSum <keepdims = 0> (behind64, second)
+  sequence_column = Unsqueeze (sequence, second)
+  same = Equal (sequence_column, sequence)
+  masked = Where (same, scores, hidden)
+  probabilities = Softmax <axis = -1> (masked)
+""",
+}
+_JOIN = """
+  context = MatMul (probabilities, v_t)
+  context_t = Transpose <perm = [0, 2, 1, 3]> (context)
+  {y} = Reshape (context_t, side_by_side)
+"""
+_NORM = "Y = LayerNormalization <axis = -1, epsilon: float = @epsilon> (S, scale, shift)"
+
+
+@cache
+def _text(operator: Operator, opset: int) -> str:
+    attributes = ", ".join(name for name, _ in operator.attributes)
+    return (
+        f'<domain: "{DOMAIN}", opset_import: ["" : {opset}]>\n{operator.name} <{attributes}>'
+        f"({', '.join(operator.inputs)}) => ({', '.join(operator.outputs)})\n"
+        "{" + _SHARED + "\n".join(_STEPS[operator.kind](operator)) + "\n}"
+    )
+
+
+def body(operator: Operator, opset: int) -> ir.Function:
+    """The operator in standard operators of version `opset`; each call makes a new one."""
+    return ir.serde.deserialize_function(parser.parse_function(_text(operator, opset)))
+
+
+def _linear(operator: Operator) -> list[str]:
+    return [_product(operator, operator.weights[0], "X", "P"), *_tail(operator, "P")]
+
+
+def _feed_forward(operator: Operator) -> list[str]:
+    inner, outer = operator.weights
+    activation = _ACTIVATION[operator.parts[0]].format(x="inner_P", y="inner_Y")
+    return [
+        _product(operator, inner, "X", "inner_P"),
+        activation,
+        _product(operator, outer, "inner_Y", "P"),
+        *_tail(operator, "P"),
+    ]
+
+
+def _self_attention(operator: Operator) -> list[str]:
+    projections, outer = operator.weights
+    return [
+        _product(operator, projections, "X", "QKV"),
+        *_attention(_SPLIT, operator.parts[0], "attended"),
+        _product(operator, outer, "attended", "P"),
+        *_tail(operator, "P"),
+    ]
+
+
+def _heads(operator: Operator) -> list[str]:
+    operands, masking = operator.parts
+    return _attention(_SPLIT if operands == "stacked" else "", masking, "Y")
+
+
+def _attention(split: str, masking: str, result: str) -> list[str]:
+    return [split, _HEADS, _MASKED[masking], _JOIN.format(y=result)]
+
+
+def _product(operator: Operator, weight: StoredWeight, x: str, result: str) -> str:
+    """result = x W^T + bias."""
+    p, (factor, rows), (_, columns) = weight.prefix, weight.rows, weight.columns
+    dense = _DENSE_WEIGHT[operator.encoding].format(p=p, rows=rows, factor=factor, columns=columns)
+    return f"{dense}  {p}product = MatMul ({x}, {p}weight_t)\n  {result} = Add ({p}product, {p}bias)"
+
+
+def _tail(operator: Operator, x: str) -> list[str]:
+    """What follows the last product: an activation, or a sum and a norm."""
+    norm, residual = "norm" in operator.parts, "residual" in operator.parts
+    if operator.kind == "Linear" and operator.parts and operator.parts[0] in ACTIVATIONS:
+        return [_ACTIVATION[operator.parts[0]].format(x=x, y="Y")]
+    total = "S" if norm else "Y"
+    added = f"{total} = Add ({x}, residual)" if residual else f"{total} = Identity ({x})"
+    return [added, *[_NORM] * norm]
+
+
+_STEPS = {
+    "Linear": _linear,
+    "FeedForward": _feed_forward,
+    "SelfAttention": _self_attention,
+    "Heads": _heads,
+}

@@ -1,0 +1,106 @@
+"""Sparse layers that hand their result to one another become one node for each half of an encoder block.
+
+[feed forward] a layer with an activation whose result only the next layer multiplies; [self-attention] the stacked
+projections, the attention over them and the layer behind it. Inside a node activations keep the kernel's own layout;
+every tensor of the file is plain rows.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+from platon_compress.export import attention_op, sparse_linear
+from platon_compress.export.operators import OPERATORS, Operator
+from platon_compress.export.passes import _graph as g
+from platon_compress.export.passes._become import become
+from platon_compress.export.passes._rule import Rule
+from platon_compress.export.sparse_linear import Input, is_sparse_linear, norm, residual, stored
+
+__all__ = ["JoinBlocks"]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """operator: of the table. inputs and attributes: of the joined node. inside: nodes that go, last one first."""
+
+    operator: Operator
+    inputs: list[ir.Value | None]
+    attributes: dict[str, Any]
+    inside: tuple[ir.Node, ...]
+
+
+class JoinBlocks(Rule):
+    """Start at the last layer of a block, which becomes the joined node."""
+
+    name = "join_blocks"
+    anchors: ClassVar = frozenset({sparse_linear.OP_TYPE})
+
+    def check(self, node: ir.Node) -> _Block | None:
+        """The block that ends here."""
+        if not is_sparse_linear(node) or node.attributes["activation"].as_string():
+            return None
+        before = _only_for(node.inputs[Input.X])
+        if before is None:
+            return None
+        return _self_attention(node, before) or _feed_forward(node, before)
+
+    def rewrite(self, node: ir.Node, match: _Block) -> None:
+        """The last layer takes everything in."""
+        become(node, match.operator, match.inputs, match.attributes)
+        node.name = (node.name or "").replace(sparse_linear.OP_TYPE, match.operator.kind)
+        for inner in match.inside:
+            g.erase_if_dead(inner)
+
+
+def _only_for(value: ir.Value | None) -> ir.Node | None:
+    """The node that computes `value` for one reader."""
+    return None if value is None or g.single_use(value) is None else value.producer()
+
+
+def _feed_forward(outer: ir.Node, inner: ir.Node) -> _Block | None:
+    if not is_sparse_linear(inner):
+        return None
+    activation = inner.attributes["activation"].as_string()
+    operator = _known("FeedForward", activation, outer)
+    if not activation or operator is None:
+        return None
+    inputs = [inner.inputs[Input.X], *residual(outer), *stored(inner), *stored(outer), *norm(outer)]
+    return _Block(operator, inputs, _sizes(inner, outer), (inner,))
+
+
+def _self_attention(outer: ir.Node, attention: ir.Node) -> _Block | None:
+    if not attention_op.is_attention(attention) or attention_op.separate(attention):
+        return None
+    projections = _only_for(attention.inputs[0])
+    masking, hidden = attention_op.masking(attention)
+    operator = _known("SelfAttention", masking, outer)
+    if projections is None or operator is None or not _plain(projections):
+        return None
+    inputs = [
+        projections.inputs[Input.X], *residual(outer), *hidden,
+        *stored(projections), *stored(outer), *norm(outer),
+    ]  # fmt: skip
+    attributes = _sizes(projections, outer) | attention_op.attributes(attention)
+    return _Block(operator, inputs, attributes, (attention, projections))
+
+
+def _known(kind: str, first: str, outer: ir.Node) -> Operator | None:
+    return OPERATORS.get(Operator(kind, (first, *sparse_linear.tail(outer)), "csr").name)
+
+
+def _plain(layer: ir.Node) -> bool:
+    return (
+        is_sparse_linear(layer)
+        and not layer.attributes["activation"].as_string()
+        and not sparse_linear.tail(layer)
+    )
+
+
+def _sizes(first: ir.Node, last: ir.Node) -> dict[str, Any]:
+    """Attributes of both, with the size of what is between them."""
+    own = sparse_linear.attributes(last)
+    return own | {
+        "in_features": first.attributes["in_features"].as_int(),
+        "inner_features": own["in_features"],
+    }
