@@ -105,7 +105,12 @@ def _extension() -> Extension:
     return Extension(
         "platon_compress.export.kernels.platon_ops",
         sources=[str(path) for path in [*sources, *checks]],
-        depends=[str(path) for path in [*sorted(_SOURCES.rglob("*.h")), check, _SOURCES / "exports.map"]],
+        depends=[
+            str(path)
+            for path in sorted(
+                [*_SOURCES.rglob("*.h"), *_SOURCES.rglob("*.inc"), check, _SOURCES / "exports.map"]
+            )
+        ],
         language="c++",
         include_dirs=includes,
     )

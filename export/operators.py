@@ -45,6 +45,11 @@ class StoredWeight:
         """Names of its inputs, without the bias."""
         return tuple(self.prefix + array for array in ENCODINGS[encoding])
 
+    def elements(self, attributes: Mapping[str, int]) -> int:
+        """Number of elements of the matrix, zeros included, of a node with these attributes."""
+        (rows, rows_of), (columns, columns_of) = self.rows, self.columns
+        return rows * attributes[rows_of] * columns * attributes[columns_of]
+
 
 @dataclass(frozen=True)
 class Operator:

@@ -23,6 +23,10 @@ from platon_compress.export.passes.padding_mask import PADDING_MASK, hides_paddi
 __all__ = ["remove_padding"]
 
 _NAME = "remove_padding"
+_SCORES_RANK = 4
+_SPELLED_OUT = (
+    "attention stands in the file step by step, on padded tokens; use opset 23 or later, or sparse layers"
+)
 _UNARY = frozenset({"Gelu", "FastGelu", "Relu", "Tanh", "Erf", "Sigmoid", "Identity", "Sqrt"})
 _BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
 
@@ -36,6 +40,8 @@ def remove_padding(model: ir.Model) -> PassReport:
         return PassReport(
             _NAME, 0, ((_NAME, "there is no attention_mask, or no norm behind embeddings to start at"),)
         )
+    if any(node.op_type == "Softmax" and g.rank(node.inputs[0]) == _SCORES_RANK for node in graph):
+        return PassReport(_NAME, 0, ((_NAME, _SPELLED_OUT),))
     return PassReport(_NAME, _Packing(graph, mask, start).run())
 
 

@@ -1,7 +1,7 @@
 """Measures dense and CSR linear layers in ONNX Runtime on this machine, and writes the planner's cost table.
 
 Both sides run as they would in a model: real sessions on the same threads, X [1, rows, in], MatMul + Add against
-`platon::SparseLinear`. Each session holds several layers of the same shape with different weights, so that the
+`platon::PlatonLinear_plain_csr`. Each session holds several layers of the same shape with different weights, so that the
 start of a run is shared and the weights are not all in the first cache. Dense and every density of a cell are called
 in turn (A B C A B C ...), and a side's seconds are its fastest: other load on the machine only ever adds time, and it
 adds more to the longer side, which would flatter CSR in any average. A cell is repeated until the three fastest of
@@ -301,12 +301,10 @@ def _dense_nodes(number: int) -> list[onnx.NodeProto]:
 def _sparse_node(number: int, shape: tuple[int, int]) -> onnx.NodeProto:
     inputs = ["X", *(f"{name}{number}" for name in ("values", "columns", "row_starts", "bias"))]
     return helper.make_node(
-        "SparseLinear",
+        "PlatonLinear_plain_csr",
         inputs,
         [f"Y{number}"],
         domain="platon",
         out_features=shape[0],
         in_features=shape[1],
-        activation="",
-        format_version=1,
     )

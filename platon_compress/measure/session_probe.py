@@ -80,7 +80,7 @@ def count_executed_nodes(
 ) -> dict[str, dict[str, int]]:
     """Operators that really ran in one inference, by provider, from ONNX Runtime's profile.
 
-    This, and not the file, tells whether `SparseLinear` ran natively: without our library ONNX Runtime
+    This, and not the file, tells whether our operators ran natively: without our library ONNX Runtime
     replaces it by standard operators.
     """
     import onnxruntime

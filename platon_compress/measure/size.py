@@ -4,8 +4,8 @@ Everything is read from the ONNX file itself, so files of any origin can be comp
 
 1. A parameter is an element of a float tensor of at least one dimension, or of an 8- or 4-bit quantised
    weight. Integer shape constants, scalar constants, scales and zero points are not parameters.
-2. A sparse linear (any node of domain `platon` with `out_features` and `in_features`) counts
-   out_features * in_features parameters; its non-zeros are the stored values that are not zero.
+2. A sparse weight (of a node whose type `operators.OPERATORS` knows) counts as many parameters as the matrix it
+   stands for; its non-zeros are the stored values that are not zero.
 3. A quantised weight is zero where it equals its zero point.
 4. Embeddings are tensors that a Gather looks up (2-D or more) or whose name holds "embedding"; all other
    tensors, index arrays of sparse linears included, are counted as encoder (a task head is part of it).
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.export.operators import DOMAIN, OPERATORS
 
 __all__ = ["ModelSize", "load_onnx", "measure_size", "model_files"]
 
@@ -162,12 +163,16 @@ def _count_stored_sparse(stored: Any, count: _Count) -> None:
 
 def _sparse_linears(graph: Any, tensors: Mapping[str, Any]) -> Iterator[_Sparse]:
     for node in graph.node:
-        attributes = {attribute.name: attribute.i for attribute in node.attribute}
-        stored = [name for name in node.input if name in tensors]
-        if node.domain != "platon" or not {"out_features", "in_features"} <= attributes.keys() or not stored:
+        operator = OPERATORS.get(node.op_type) if node.domain == DOMAIN else None
+        if operator is None:
             continue
-        indices = tuple(name for name in stored[1:] if not _is_float(tensors[name]))
-        yield _Sparse(stored[0], indices, attributes["out_features"] * attributes["in_features"])
+        sizes = {attribute.name: attribute.i for attribute in node.attribute}
+        for weight in operator.weights:
+            places = [operator.inputs.index(name) for name in weight.arrays(operator.encoding)]
+            stored = [node.input[place] for place in places]
+            if all(name in tensors for name in stored):
+                indices = tuple(name for name in stored[1:] if not _is_float(tensors[name]))
+                yield _Sparse(stored[0], indices, weight.elements(sizes))
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

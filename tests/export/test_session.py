@@ -10,15 +10,16 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy import sparse, special
 
 from platon_compress.errors import InputError
+from platon_compress.export.operators import OPERATORS
 from platon_compress.export.session import library_path, open_session, session_options
 
 rng = np.random.default_rng(7)
 
 
 def make_model(
-    path, *, dense, bias=None, activation="", drop=(), replace=None, attributes=None, graph_inputs=()
+    path, *, dense, bias=None, what="plain", drop=(), replace=None, attributes=None, graph_inputs=()
 ):
-    """Writes one SparseLinear; `replace` swaps single arrays, `graph_inputs` names those fed at run time."""
+    """Writes one PlatonLinear; `replace` swaps single arrays, `graph_inputs` names those fed at run time."""
     csr = sparse.csr_matrix(dense)
     csr.sort_indices()
     out_features, in_features = dense.shape
@@ -27,17 +28,15 @@ def make_model(
         "columns": csr.indices.astype(np.uint16 if in_features <= 65536 else np.int32),
         "row_starts": csr.indptr.astype(np.int32),
     }
-    if bias is not None:
-        arrays["bias"] = bias
+    arrays["bias"] = np.zeros(out_features, np.float32) if bias is None else bias
     arrays.update(replace or {})
     settings = {
         "in_features": in_features,
         "out_features": out_features,
-        "activation": activation,
-        "format_version": 1,
     } | (attributes or {})
     settings = {name: value for name, value in settings.items() if name not in drop}
-    node = helper.make_node("SparseLinear", ["X", *arrays], ["Y"], domain="platon", **settings)
+    operator = OPERATORS[f"PlatonLinear_{what}_csr"]
+    node = helper.make_node(operator.name, operator.inputs, ["Y"], domain="platon", **settings)
     fed = [
         helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(arrays[name].dtype), list(arrays[name].shape)
@@ -62,7 +61,7 @@ def sparse_matrix(out_features, in_features, density=0.2):
 
 
 ACTIVATIONS = {
-    "": lambda x: x,
+    "plain": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "gelu": lambda x: 0.5 * x * (1 + special.erf(x / np.sqrt(2))),
     "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
@@ -74,7 +73,7 @@ ACTIVATIONS = {
 def test_operator_equals_float64(tmp_path, activation, threads):
     dense, bias = sparse_matrix(70, 100), rng.standard_normal(70).astype(np.float32)
     session = open_session(
-        make_model(tmp_path / "m.onnx", dense=dense, bias=bias, activation=activation), threads=threads
+        make_model(tmp_path / "m.onnx", dense=dense, bias=bias, what=activation), threads=threads
     )
     for shape in [(100,), (1, 100), (3, 5, 100), (2, 65, 100), (2, 2, 3, 100)]:
         x = rng.standard_normal(shape).astype(np.float32)
@@ -98,23 +97,6 @@ def test_more_than_65536_inputs_use_int32_columns(tmp_path):
     np.testing.assert_allclose(session.run(None, {"X": x})[0], x @ dense.T, atol=1e-3)
 
 
-def test_bias_may_be_computed_at_run_time(tmp_path):
-    dense, bias = sparse_matrix(6, 8), np.arange(6, dtype=np.float32)
-    path = make_model(tmp_path / "m.onnx", dense=dense, bias=bias, graph_inputs=["bias"])
-    x = np.ones((2, 8), np.float32)
-    (y,) = open_session(path).run(None, {"X": x, "bias": bias})
-    np.testing.assert_allclose(y, x @ dense.T + bias, atol=1e-5)
-
-
-def test_optional_attributes_have_defaults(tmp_path):
-    dense = sparse_matrix(4, 8)
-    session = open_session(
-        make_model(tmp_path / "m.onnx", dense=dense, drop=("activation", "format_version"))
-    )
-    x = np.ones((1, 8), np.float32)
-    np.testing.assert_allclose(session.run(None, {"X": x})[0], x @ dense.T, atol=1e-5)
-
-
 def test_wrong_width_of_x_is_refused(tmp_path):
     session = open_session(make_model(tmp_path / "m.onnx", dense=sparse_matrix(4, 8)))
     with pytest.raises(Exception, match="last dimension of X must be in_features = 8, got 7"):
@@ -123,6 +105,7 @@ def test_wrong_width_of_x_is_refused(tmp_path):
         session.run(None, {"X": np.array(1, np.float32)})
 
 
+_NORM = {"scale": np.ones(3, np.float32), "shift": np.ones(3, np.float32)}
 GOOD = np.array([[1, 0, 2, 0], [0, 0, 0, 3], [4, 5, 0, 0]], np.float32)
 
 
@@ -167,30 +150,30 @@ GOOD = np.array([[1, 0, 2, 0], [0, 0, 0, 3], [4, 5, 0, 0]], np.float32)
         ({"attributes": {"in_features": 70000}}, "columns must be int32 for in_features 70000"),
         ({"attributes": {"out_features": -3}}, "out_features must be in .*, got -3"),
         ({"attributes": {"out_features": 2**62}}, "out_features must be in"),
-        ({"attributes": {"format_version": 9}}, "format_version 9 is unknown"),
-        ({"attributes": {"activation": "swish"}}, "activation must be one of .*, got 'swish'"),
-        ({"attributes": {"activation": "x" * 999}}, "activation has a value of"),
         ({"drop": ("in_features",)}, "attribute in_features is missing"),
         ({"graph_inputs": ["values"]}, "values must be an initializer"),
         ({"graph_inputs": ["row_starts"]}, "row_starts must be an initializer"),
+        ({"graph_inputs": ["bias"]}, "bias must be an initializer"),
+        ({"what": "norm", "replace": _NORM}, "attribute epsilon is missing"),
+        (
+            {"what": "norm", "replace": _NORM, "attributes": {"epsilon": -1.0}},
+            r"epsilon must lie in \[0, 1\]",
+        ),
+        ({"what": "norm", "replace": _NORM, "graph_inputs": ["scale"]}, "scale must be an initializer"),
+        (
+            {
+                "what": "norm",
+                "replace": _NORM | {"shift": np.ones(2, np.float32)},
+                "attributes": {"epsilon": 0.0},
+            },
+            "shift must have out_features = 3 entries, got 2",
+        ),
     ],
 )
 def test_crafted_models_give_one_clear_line(tmp_path, change, message):
     path = make_model(tmp_path / "bad.onnx", dense=GOOD, **change)
     with pytest.raises(InputError, match=message):
         open_session(path)
-
-
-@pytest.mark.parametrize(("version", "fed"), [(1, []), (3, ["scale"]), (3, ["scale", "shift"])])
-def test_a_norm_is_never_left_out(tmp_path, version, fed):
-    ones = np.ones(3, np.float32)
-    norm = {"bias": ones, "residual": np.ones((1, 3), np.float32), "scale": ones, "shift": ones}
-    attributes = {"format_version": version, "epsilon": 1e-5}
-    path = make_model(tmp_path / "m.onnx", dense=GOOD, replace=norm, attributes=attributes, graph_inputs=fed)
-    feed = {"X": np.ones((1, 4), np.float32)} | {name: norm[name] for name in fed}
-    message = "scale needs format_version 3 and must be an initializer|scale must have out_features = 3"
-    with pytest.raises(Exception, match=message):
-        open_session(path).run(None, feed)
 
 
 def test_forced_kernels_must_exist(tmp_path, monkeypatch):
@@ -224,7 +207,7 @@ def test_missing_file_and_missing_library(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="there is no model file"):
         open_session(tmp_path / "nothing.onnx")
     path = make_model(tmp_path / "m.onnx", dense=GOOD)
-    with pytest.raises(InputError, match=r"refused .*SparseLinear"):
+    with pytest.raises(InputError, match=r"refused .*PlatonLinear_plain_csr"):
         open_session(path, use_library=False)
     monkeypatch.setattr(Path, "is_file", lambda _: False)
     with pytest.raises(InputError, match="operator library is not built"):
@@ -243,50 +226,3 @@ def test_library_registers_beside_a_second_session(tmp_path):
     assert isinstance(sessions[0], ort.InferenceSession)
     x = np.ones((1, 4), np.float32)
     assert [session.run(None, {"X": x})[0].tolist() for session in sessions] == [[[3.0, 3.0, 9.0]]] * 3
-
-
-def test_layouts_of_format_version_2(tmp_path):
-    """PackTokens, two layers that keep panels between them, and a reader in the plain layout."""
-    wide, narrow = sparse_matrix(60, 40, 0.3), sparse_matrix(20, 60, 0.3)
-    graph = helper.make_graph(
-        [
-            helper.make_node("PackTokens", ["X"], ["P"], domain="platon"),
-            _layer("P", "H", "a", wide, input_layout="panels", output_layout="panels", activation="relu"),
-            _layer("H", "Y", "b", narrow, input_layout="panels", output_layout="tokens"),
-        ],
-        "layouts",
-        [helper.make_tensor_value_info("X", TensorProto.FLOAT, None)],
-        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)],
-        [*_arrays("a", wide), *_arrays("b", narrow)],
-    )
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "m.onnx")
-    session = open_session(tmp_path / "m.onnx", threads=2)
-    for shape in [(3, 40), (2, 8, 40), (5, 13, 40), (2, 65, 40), (0, 40)]:
-        x = rng.standard_normal(shape).astype(np.float32)
-        np.testing.assert_allclose(
-            session.run(None, {"X": x})[0], np.maximum(x @ wide.T, 0) @ narrow.T, atol=1e-4
-        )
-
-
-def test_unknown_layout_is_refused(tmp_path):
-    attributes = {"format_version": 2, "input_layout": "rows"}
-    path = make_model(tmp_path / "m.onnx", dense=GOOD, attributes=attributes)
-    with pytest.raises(InputError, match="input_layout must be 'tokens' or 'panels', got 'rows'"):
-        open_session(path)
-
-
-def _layer(source, target, name, dense, **attributes):
-    inputs = [source, *(f"{name}.{array}" for array in ("values", "columns", "row_starts"))]
-    sizes = {"in_features": dense.shape[1], "out_features": dense.shape[0], "format_version": 2}
-    return helper.make_node("SparseLinear", inputs, [target], domain="platon", **sizes, **attributes)
-
-
-def _arrays(name, dense):
-    csr = sparse.csr_matrix(dense)
-    arrays = {
-        "values": csr.data,
-        "columns": csr.indices.astype(np.uint16),
-        "row_starts": csr.indptr.astype(np.int32),
-    }
-    return [numpy_helper.from_array(array, f"{name}.{key}") for key, array in arrays.items()]

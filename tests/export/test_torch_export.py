@@ -12,6 +12,7 @@ import torch
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.export import export_onnx, open_session
 from platon_compress.export.config import ExportConfig
+from platon_compress.export.operators import OPERATORS
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.structure import find_blocks
 from platon_compress.testing import tiny_transformer
@@ -69,9 +70,15 @@ def _worst(model, session, batches):
 
 
 def _sparse_rows(path):
-    """Output features of all sparse nodes together: stacking projections does not change them."""
-    nodes = [node for node in onnx.load(path).graph.node if node.op_type == "SparseLinear"]
-    return sum(a.i for node in nodes for a in node.attribute if a.name == "out_features")
+    """Output features of all sparse weights together: joining layers does not change them."""
+    nodes = [node for node in onnx.load(path).graph.node if node.op_type in OPERATORS]
+    sizes = [{a.name: a.i for a in node.attribute} for node in nodes]
+    weights = [(OPERATORS[node.op_type].weights, size) for node, size in zip(nodes, sizes, strict=True)]
+    return sum(weight.rows[0] * size[weight.rows[1]] for both, size in weights for weight in both)
+
+
+def _opset(path):
+    return next(entry.version for entry in onnx.load(path).opset_import if not entry.domain)
 
 
 def _operators(path):
@@ -90,14 +97,22 @@ def test_dense_and_sparse_graphs_match_torch(family, tmp_path):
     assert _worst(model, open_session(sparse.path), batches) < 2e-5
     # DeBERTa-v2's own position projections are constants of the graph by then.
     assert all(".pos_" in name for name, _ in sparse.skipped)
-    assert _operators(sparse.path).count("SparseLinear") == len(sparse.sparse_nodes)
+    ours = [name for name in _operators(sparse.path) if name in OPERATORS and OPERATORS[name].weights]
+    assert len(ours) == len(sparse.sparse_nodes)
     left_out = {name for name, _ in sparse.skipped}
     found = [w for name, w in compressed.csr.items() if name not in left_out]
     assert _sparse_rows(sparse.path) >= sum(w.out_features for w in found)
     assert sparse.size_bytes == sparse.path.stat().st_size < dense.size_bytes
     for result in (dense, sparse):
-        assert _operators(result.path).count("Attention") == 2
-        assert "Softmax" not in _operators(result.path)
+        assert result.opset == _opset(result.path) == 18
+    if (
+        family != "modernbert"
+    ):  # whose queries are rotated: only the standard Attention of opset 23 takes them
+        assert "Softmax" not in _operators(sparse.path)
+    newer = export_onnx(model, tmp_path / "newer.onnx", inputs, ExportConfig(opset=23))
+    assert (newer.opset, _opset(newer.path), _operators(newer.path).count("Attention")) == (23, 23, 2)
+    assert "Softmax" not in _operators(newer.path)
+    assert _worst(model, open_session(newer.path, use_library=False), batches) < 2e-5
 
 
 @pytest.mark.parametrize("family", ["bert", "vit"])
@@ -106,10 +121,11 @@ def test_dynamo_exporter(family, tmp_path):
     compressed = _sparsified(model)
     config = ExportConfig(exporter="dynamo")
     result = export_onnx(compressed, tmp_path / "compressed.onnx", inputs, config)
-    # Q, K and V of each of the two blocks are one node, named after Q.
-    wanted = {f"/{n[:-7].replace('.', '/')}/SparseLinear" for n in compressed.csr}
-    assert set(result.sparse_nodes) <= wanted
-    assert len(result.sparse_nodes) == len(wanted) - 4
+    assert [name.rpartition("/")[2] for name in result.sparse_nodes] == ["SelfAttention", "FeedForward"] * 2
+    paths = {
+        name.rpartition("/")[0] for name in result.sparse_nodes
+    }  # each node is named after its last layer
+    assert paths <= {f"/{name[:-7].replace('.', '/')}" for name in compressed.csr}
     assert _sparse_rows(result.path) == sum(w.out_features for w in compressed.csr.values())
     assert _worst(model, open_session(result.path), _lengths(inputs)) < 2e-5
 
@@ -117,7 +133,7 @@ def test_dynamo_exporter(family, tmp_path):
 def test_graph_passes_can_be_switched_off(tmp_path):
     model, inputs = tiny_transformer("vit")
     plain = export_onnx(model, tmp_path / "plain.onnx", inputs, ExportConfig(graph_passes=False))
-    assert plain.passes == ()
+    assert dict(plain.passes) == {"spell_gelu": 0}
     assert plain.opset == 18
     some = export_onnx(model, tmp_path / "some.onnx", inputs, ExportConfig(skip_passes=("fuse_attention",)))
     assert "fuse_attention" not in dict(some.passes)
@@ -141,7 +157,10 @@ def test_result_names_and_file_properties(tmp_path):
     proto = onnx.load(result.path)
     onnx.checker.check_model(proto, full_check=True)
     assert proto.ir_version == 10
-    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == result.opset == 23
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == result.opset == 18
+    assert not any(node.overload for node in proto.graph.node)
+    assert not any(function.overload for function in proto.functions)
+    assert {node.domain for node in proto.graph.node} == {"", "platon"}
     assert result.inputs == ("input_ids", "attention_mask")
     assert result.outputs == ("logits",)
     dims = {
@@ -154,7 +173,7 @@ def test_result_names_and_file_properties(tmp_path):
     assert not any(entry.name.endswith(("MatMul_1", ".tmp")) for entry in tmp_path.rglob("*"))
     assert result.to_dict()["path"] == str(result.path)
     known = {value.name for value in proto.graph.value_info}
-    assert all(n.output[0] in known for n in proto.graph.node if n.op_type == "SparseLinear")
+    assert all(n.output[0] in known for n in proto.graph.node if n.op_type in OPERATORS)
 
 
 def test_sequence_outputs_keep_their_axis(tmp_path):
@@ -178,15 +197,10 @@ def test_activations_are_folded_where_the_operator_has_them(activation, tmp_path
     model = type(model)(model.config).eval()
     model.load_state_dict(state)
     result = export_onnx(_sparsified(model), tmp_path / "m.onnx", inputs)
-    folded = {
-        attribute.s.decode()
-        for node in onnx.load(result.path).graph.node
-        if node.op_type == "SparseLinear"
-        for attribute in node.attribute
-        if attribute.name == "activation"
-    }
-    expected = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu", "silu": ""}[activation]
-    assert folded == {"", expected}
+    ours = [name for name in _operators(result.path) if name in OPERATORS]
+    blocks = {part for name in ours if name.startswith("PlatonFeedForward") for part in OPERATORS[name].parts}
+    expected = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu", "silu": None}[activation]
+    assert blocks == ({expected, "residual", "norm"} if expected else set())
     assert _worst(model, open_session(result.path), _lengths(inputs)) < 2e-5
     assert _worst(model, open_session(result.path, use_library=False), _lengths(inputs)) < 2e-5
 
@@ -290,7 +304,7 @@ def test_stock_runtime_folds_the_operator_to_dense_products(tmp_path):
     options.optimized_model_filepath = str(tmp_path / "folded.onnx")
     ort.InferenceSession(str(result.path), options, providers=["CPUExecutionProvider"])
     operators = _operators(tmp_path / "folded.onnx")
-    assert not {"SparseLinear", "ScatterElements", "CumSum"} & set(operators)
+    assert not {"ScatterElements", "CumSum", *OPERATORS} & set(operators)
 
 
 @pytest.mark.parametrize("file_kind", ["dense", "compressed"])

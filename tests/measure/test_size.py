@@ -52,15 +52,13 @@ def test_dense_model(tmp_path):
 
 def sparse_node(values="v", name="s", output="y"):
     return helper.make_node(
-        "SparseLinear",
+        "PlatonLinear_gelu_csr",
         ["x", values, "c", "r", "bias"],
         [output],
         name=name,
         domain="platon",
         out_features=4,
         in_features=8,
-        activation="gelu",
-        format_version=1,
     )
 
 
@@ -79,6 +77,19 @@ def test_sparse_linear_counts_as_the_matrix_it_stands_for(tmp_path):
     assert size.sparse_index_bytes == 6 + 20
     assert size.encoder_bytes == 12 + 26 + 16
     assert size.embedding_bytes == 0
+
+
+def test_both_weights_of_a_block_count(tmp_path):
+    node = helper.make_node(
+        "PlatonFeedForward_relu_csr", ["x", "v2", "c", "r2", "b2", "v", "c", "r", "bias"], ["y"],
+        domain="platon", in_features=4, inner_features=8, out_features=4,
+    )  # fmt: skip
+    more = {"v2": np.array([1, 2, 3], np.float32), "r2": np.array([0, 1, 2, 3, 3, 3, 3, 3, 3], np.int32)}
+    size = measure_size(
+        save(tmp_path / "m.onnx", [node], SPARSE | more | {"b2": np.ones(8, np.float32)}, domains=["platon"])
+    )
+    assert size.parameters == 2 * 32 + 4 + 8
+    assert size.nonzeros == 2 + 3 + 4 + 8
 
 
 def test_shared_arrays_are_counted_once(tmp_path):

@@ -187,7 +187,7 @@ PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPo
 PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const PlatonData* data, void* pool,
                                     char* error, size_t error_size) {
   return platon::reported(error, error_size, [&] {
-    const platon::LinearData given{data->x, data->rows, data->out, nullptr, data->residual, data->sum};
+    const platon::LinearData given{data->x, data->rows, data->out, data->residual, data->sum};
     static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), given, ThreadPool::run, pool);
   });
 }

@@ -40,10 +40,10 @@ _INPUTS = {"q": "float[3, 5, 8]", "k": "float[3, 5, 8]", "v": "float[3, 5, 8]"}
 _MASKS = {"mask": "float[3, 1, 1, 5]", "keep": "bool[3, 1, 1, 5]", "hide": "bool[3, 1, 1, 5]"}
 
 
-def _model(body, extra=""):
+def _model(body, extra="", opset=23):
     masks = {name: kind for name, kind in _MASKS.items() if f"({name}" in body or f" {name})" in body}
     inputs = ", ".join(f"{kind} {name}" for name, kind in (_INPUTS | masks).items())
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({inputs}) => (float[3, 5, 8] y{extra}) {{\n{body}}}'
+    text = f'<ir_version: 10, opset_import: ["" : {opset}]> g ({inputs}) => (float[3, 5, 8] y{extra}) {{\n{body}}}'
     proto = onnx.parser.parse_model(text)
     proto.graph.initializer.extend(
         onnx.numpy_helper.from_array(v, n) for n, v in _CONSTANTS.items() if n in body
@@ -68,8 +68,8 @@ def _run(model):
     return session.run(None, _feed(model))[0]
 
 
-def _fused(body, extra=""):
-    model = clean(_model(body, extra))
+def _fused(body, extra="", opset=23):
+    model = clean(_model(body, extra, opset))
     reports = [apply_rule(rule, model.graph) for rule in (SwapLastAxes(), FuseAttention())]
     return clean(model), reports
 
@@ -96,7 +96,6 @@ def test_attention_with_merged_heads(body):
     model, reports = _fused(body)
     assert (reports[1].applied, reports[1].refusals) == (1, ())
     assert (_count(model, "Attention"), _count(model, "MatMul"), _count(model, "Transpose")) == (1, 0, 0)
-    assert model.opset_imports[""] == 23
     np.testing.assert_allclose(_run(model), _run(_model(body)), atol=2e-6)
 
 
@@ -130,6 +129,15 @@ def test_other_attention_is_refused_with_a_reason(body, extra, reason):
     assert reports[1].applied == 0
     assert reason in reports[1].refusals[0][1]
     assert _count(model, "Softmax") == 1
+
+
+def test_an_earlier_opset_keeps_attention_spelled_out():
+    body = _Q + _K + _V + _ADD + _END
+    model, reports = _fused(body, opset=22)
+    assert reports[1].applied == 0
+    assert "needs opset 23" in reports[1].refusals[0][1]
+    assert (_count(model, "Softmax"), model.opset_imports[""]) == (1, 22)
+    np.testing.assert_allclose(_run(model), _run(_model(body)), atol=2e-6)
 
 
 def test_other_softmaxes_are_not_looked_at():

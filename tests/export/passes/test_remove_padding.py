@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from platon_compress.export import export_onnx, open_session
+from platon_compress.export.attention_op import is_attention
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.remove_padding import remove_padding
@@ -19,6 +20,7 @@ from platon_compress.structure import find_blocks
 from platon_compress.testing import tiny_transformer
 
 _UNPADDED = ExportConfig(remove_padding=True)
+_LATER = ExportConfig(remove_padding=True, opset=23)  # the standard Attention, for dense models
 
 
 def _batch(rows, tokens):
@@ -35,7 +37,7 @@ def _batch(rows, tokens):
 def test_every_visible_number_is_the_same(family, tmp_path):
     model, inputs = tiny_transformer(family)
     model = model.base_model
-    path = export_onnx(model, tmp_path / "m.onnx", inputs, _UNPADDED).path
+    path = export_onnx(model, tmp_path / "m.onnx", inputs, _LATER).path
     session = open_session(path, use_library=False)
     for rows, tokens in ((1, 5), (3, 9), (6, 30)):
         batch = _batch(rows, tokens)
@@ -48,7 +50,7 @@ def test_every_visible_number_is_the_same(family, tmp_path):
 
 def test_layers_run_on_valid_tokens_and_attention_on_padded_ones(tmp_path):
     model, inputs = tiny_transformer("bert")
-    result = export_onnx(model, tmp_path / "m.onnx", inputs, _UNPADDED)
+    result = export_onnx(model, tmp_path / "m.onnx", inputs, _LATER)
     # Per block: 6 products, 6 biases, 2 sums, 2 norms, 1 activation; the GELU is one node by then.
     assert dict(result.passes)["remove_padding"] == 2 * 17
     shapes = {
@@ -57,6 +59,13 @@ def test_layers_run_on_valid_tokens_and_attention_on_padded_ones(tmp_path):
     }
     products = [n for n in onnx.load(result.path).graph.node if n.op_type == "MatMul"]
     assert {tuple(shapes[node.output[0]][:2]) for node in products} == {(1, "valid_tokens")}
+
+
+def test_dense_attention_of_an_earlier_opset_keeps_its_padding(tmp_path):
+    model, inputs = tiny_transformer("bert")
+    result = export_onnx(model, tmp_path / "m.onnx", inputs, _UNPADDED)
+    assert dict(result.passes)["remove_padding"] == 0
+    assert any("use opset 23 or later" in reason for _, _, reason in result.refusals)
 
 
 def test_models_without_a_mask_are_left_alone(tmp_path):
@@ -80,8 +89,8 @@ def _compressed(family):
 def test_sparse_layers_and_attention_run_on_valid_tokens(family, tmp_path):
     compressed, inputs = _compressed(family)
     path = export_onnx(compressed, tmp_path / "m.onnx", inputs, _UNPADDED).path
-    attentions = [node for node in onnx.load(path).graph.node if node.op_type == "Attention"]
-    assert [(node.domain, len(node.input), node.input[3]) for node in attentions] == [("platon", 5, "")] * 2
+    attentions = [node.op_type for node in onnx.load(path).graph.node if "Attention" in node.op_type]
+    assert attentions == ["PlatonSelfAttention_lengths_residual_norm_csr"] * 2
     one_token, full = _batch(4, 9), _batch(3, 12)
     one_token["attention_mask"][1] = (torch.arange(9) < 1).long()
     full["attention_mask"][:] = 1
@@ -138,7 +147,7 @@ def test_a_mask_that_does_more_than_hide_keys_is_kept(mask, by_lengths):
     """A bias per key, computed from sizes and constants alone, must not go with the padding."""
     model = _attention_graph(mask)
     remove_padding(model)
-    node = next(node for node in model.graph if node.op_type == "Attention")
+    node = next(node for node in model.graph if is_attention(node))
     assert (len(node.inputs) == 5) == by_lengths
     valid = np.array([[1, 1, 1, 1, 1, 1], [1, 0, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0]])
     feed = {"x": _RNG.standard_normal((3, 6, 16)).astype(np.float32), "attention_mask": valid}

@@ -33,7 +33,6 @@ def _run(model, x):
 def _swapped(body, csr=None):
     model = clean(_model(body))
     result = swap_sparse_weights(model, csr or {"layer.weight": CsrWeight.from_dense(_WEIGHT)})
-    attach_functions(model)
     return model, result
 
 
@@ -61,6 +60,9 @@ def test_linear_layers_become_one_node(body, inputs, activation):
     assert len(node.inputs) == inputs
     assert node.attributes["activation"].as_string() == activation
     assert not {"w", "wt"} & set(model.graph.initializers)
+    attach_functions(model)
+    assert node.op_type == f"PlatonLinear_{activation or 'plain'}_csr"
+    assert len(node.inputs) == 5
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
     x = _RNG.standard_normal((5, 4)).astype(np.float32)
     np.testing.assert_allclose(_run(model, x), _run(_model(body), x), atol=1e-5)

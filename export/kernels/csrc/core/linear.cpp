@@ -113,8 +113,7 @@ void multiply_item(void* data, size_t number) {
   const int64_t index = static_cast<int64_t>(number) / weights.chunk_count();
   const Item item{call.panels[index], index, weights.first_feature(chunk), weights.features(chunk)};
   const size_t lanes = static_cast<size_t>(item.panel.stride());
-  const float* bias = call.data.bias ? call.data.bias : call.spec.bias.empty() ? nullptr : call.spec.bias.data();
-  if (bias) bias += item.first_feature;
+  const float* bias = call.spec.bias.empty() ? nullptr : call.spec.bias.data() + item.first_feature;
   const float* x = packed_panel(call, index);
   const Scratch own(call.sums ? 0 : item.features * lanes);
   float* acc = call.sums ? call.sums + call.panels.first_row(index) * weights.out_features() +

@@ -27,7 +27,6 @@ struct LinearData {
   const float* x;  // [rows][in_features]
   int64_t rows;
   float* out;                       // [rows][out_features]
-  const float* bias = nullptr;      // overrides the stored one
   const float* residual = nullptr;  // [rows][out_features]; not together with an activation
   float* sum = nullptr;             // [rows][out_features]: gets what goes into the norm
 };

@@ -22,7 +22,7 @@ constexpr uint32_t kApiVersion = 17;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
 enum ElementType : int { kUndefined = 0, kFloat = 1, kUint16 = 4, kInt32 = 6, kInt64 = 7, kFloat16 = 10 };
-enum Characteristic : int { kRequired = 0, kOptional = 1 };
+enum Characteristic : int { kRequired = 0 };
 
 enum Slot : size_t {
   kCreateStatus = 0,
@@ -37,15 +37,11 @@ enum Slot : size_t {
   kGetTensorTypeAndShape = 65,
   kKernelInfoGetAttributeFloat = 85,
   kKernelInfoGetAttributeInt64 = 86,
-  kKernelInfoGetAttributeString = 87,
-  kKernelContextGetInputCount = 88,
-  kKernelContextGetOutputCount = 89,
   kKernelContextGetInput = 90,
   kKernelContextGetOutput = 91,
   kReleaseStatus = 93,
   kReleaseTensorTypeAndShapeInfo = 99,
   kReleaseCustomOpDomain = 101,
-  kKernelInfoGetInputCount = 230,
   kKernelInfoGetConstantInputTensor = 249,
   kKernelContextParallelFor = 274,
 };
@@ -128,22 +124,9 @@ class Api {
   Status* attribute_int64(const KernelInfo* info, const char* name, int64_t* out) const {
     return call<Status*(const KernelInfo*, const char*, int64_t*)>(kKernelInfoGetAttributeInt64)(info, name, out);
   }
-  Status* attribute_string(const KernelInfo* info, const char* name, char* out, size_t* size) const {
-    return call<Status*(const KernelInfo*, const char*, char*, size_t*)>(kKernelInfoGetAttributeString)(info, name, out,
-                                                                                                        size);
-  }
   Status* constant_input(const KernelInfo* info, size_t index, int* is_constant, const Value** value) const {
     return call<Status*(const KernelInfo*, size_t, int*, const Value**)>(kKernelInfoGetConstantInputTensor)(
         info, index, is_constant, value);
-  }
-  Status* kernel_input_count(const KernelInfo* info, size_t* count) const {
-    return call<Status*(const KernelInfo*, size_t*)>(kKernelInfoGetInputCount)(info, count);
-  }
-  Status* input_count(const KernelContext* context, size_t* count) const {
-    return call<Status*(const KernelContext*, size_t*)>(kKernelContextGetInputCount)(context, count);
-  }
-  Status* output_count(const KernelContext* context, size_t* count) const {
-    return call<Status*(const KernelContext*, size_t*)>(kKernelContextGetOutputCount)(context, count);
   }
   Status* input(const KernelContext* context, size_t index, const Value** value) const {
     return call<Status*(const KernelContext*, size_t, const Value**)>(kKernelContextGetInput)(context, index, value);

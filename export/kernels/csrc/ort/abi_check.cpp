@@ -18,15 +18,11 @@ PLATON_SLOT(kGetTensorShapeElementCount, GetTensorShapeElementCount);
 PLATON_SLOT(kGetTensorTypeAndShape, GetTensorTypeAndShape);
 PLATON_SLOT(kKernelInfoGetAttributeFloat, KernelInfoGetAttribute_float);
 PLATON_SLOT(kKernelInfoGetAttributeInt64, KernelInfoGetAttribute_int64);
-PLATON_SLOT(kKernelInfoGetAttributeString, KernelInfoGetAttribute_string);
-PLATON_SLOT(kKernelContextGetInputCount, KernelContext_GetInputCount);
-PLATON_SLOT(kKernelContextGetOutputCount, KernelContext_GetOutputCount);
 PLATON_SLOT(kKernelContextGetInput, KernelContext_GetInput);
 PLATON_SLOT(kKernelContextGetOutput, KernelContext_GetOutput);
 PLATON_SLOT(kReleaseStatus, ReleaseStatus);
 PLATON_SLOT(kReleaseTensorTypeAndShapeInfo, ReleaseTensorTypeAndShapeInfo);
 PLATON_SLOT(kReleaseCustomOpDomain, ReleaseCustomOpDomain);
-PLATON_SLOT(kKernelInfoGetInputCount, KernelInfo_GetInputCount);
 PLATON_SLOT(kKernelInfoGetConstantInputTensor, KernelInfoGetConstantInput_tensor);
 PLATON_SLOT(kKernelContextParallelFor, KernelContext_ParallelFor);
 
@@ -56,10 +52,10 @@ PLATON_FIELD(infer_output_shape, InferOutputShapeFn);
 PLATON_FIELD(get_start_version, GetStartVersion);
 PLATON_FIELD(get_end_version, GetEndVersion);
 
+static_assert(int(platon::ort::kRequired) == INPUT_OUTPUT_REQUIRED);
 static_assert(int(platon::ort::kFail) == ORT_FAIL && int(platon::ort::kInvalidArgument) == ORT_INVALID_ARGUMENT);
 static_assert(int(platon::ort::kFloat) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
 static_assert(int(platon::ort::kUint16) == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16);
 static_assert(int(platon::ort::kFloat16) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16);
 static_assert(int(platon::ort::kInt32) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32);
 static_assert(int(platon::ort::kInt64) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64);
-static_assert(int(platon::ort::kOptional) == INPUT_OUTPUT_OPTIONAL);

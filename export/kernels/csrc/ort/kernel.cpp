@@ -1,5 +1,7 @@
 #include "ort/kernel.h"
 
+#include <limits>
+
 namespace platon {
 
 Tensor::Tensor(const Api& api, const ort::Value* value) {
@@ -35,7 +37,7 @@ int64_t Tensor::length(const char* name, ort::ElementType expected) const {
 
 int64_t row_count(const Tensor& x, int64_t features) {
   x.floats("X");
-  if (x.shape.empty() || (features >= 0 && x.shape.back() != features))
+  if (x.shape.empty() || x.shape.back() != features)
     throw InputError("the last dimension of X must be in_features = " + std::to_string(features) + ", got " +
                      (x.shape.empty() ? "a scalar" : std::to_string(x.shape.back())));
   int64_t rows = 1;
@@ -48,75 +50,92 @@ int64_t row_count(const Tensor& x, int64_t features) {
   return rows;
 }
 
-int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
-  int64_t value = 0;
-  if (ort::Status* status = api.attribute_int64(info, name, &value)) {
-    api.release_status(status);
-    throw InputError(std::string("attribute ") + name + " is missing; export the model again");
-  }
-  return value;
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string sizes;
+  for (const int64_t size : shape) sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+  return "[" + sizes + "]";
 }
 
-int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name, int64_t missing) {
-  int64_t value = missing;
-  if (ort::Status* status = api.attribute_int64(info, name, &value)) {
-    api.release_status(status);
-    return missing;
-  }
-  return value;
+size_t Node::place(const std::string& input) const {
+  for (size_t i = 0; i < op_.inputs.size(); ++i)
+    if (op_.inputs[i].name == input) return i;
+  throw InputError("there is no input " + input);
 }
 
-float float_attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
-  float value = 0.0f;
-  if (ort::Status* status = api.attribute_float(info, name, &value)) {
-    api.release_status(status);
-    throw InputError(std::string("attribute ") + name + " is missing; export the model again");
-  }
-  return value;
-}
-
-std::string text_attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
-  size_t size = 0;
-  if (ort::Status* status = api.attribute_string(info, name, nullptr, &size)) {
-    api.release_status(status);
-    return "";
-  }
-  if (size > 64) throw InputError(std::string(name) + " has a value of " + std::to_string(size) + " bytes");
-  std::string value(size, '\0');
-  if (size) check(api.attribute_string(info, name, &value[0], &size));
-  return value.c_str();
-}
-
-Layout layout_attribute(const Api& api, const ort::KernelInfo* info, const char* name) {
-  const std::string value = text_attribute(api, info, name);
-  if (value.empty() || value == "tokens") return Layout::kRows;
-  if (value == "panels") return Layout::kPanels;
-  throw InputError(std::string(name) + " must be 'tokens' or 'panels', got '" + value + "'");
-}
-
-int64_t format_version(const Api& api, const ort::KernelInfo* info) {
-  const int64_t version = attribute(api, info, "format_version", 1);
-  if (version >= 1 && version <= kFormatVersion) return version;
-  throw InputError("format_version " + std::to_string(version) +
-                   " is unknown to this library, which reads versions 1 to " + std::to_string(kFormatVersion) +
-                   "; install a newer platon-compress");
-}
-
-const ort::Value* optional_input(const Api& api, const ort::KernelContext* context, size_t index) {
-  size_t inputs = 0;
-  check(api.input_count(context, &inputs));
+Tensor Node::constant(const std::string& input) const {
+  int is_constant = 0;
   const ort::Value* value = nullptr;
-  if (inputs > index) check(api.input(context, index, &value));
+  check(api_.constant_input(info_, place(input), &is_constant, &value));
+  if (!is_constant || !value)
+    throw InputError(input + " must be an initializer of the model, got a value computed at run time");
+  return Tensor(api_, value);
+}
+
+std::vector<float> Node::constant_vector(const std::string& input) const {
+  const Tensor tensor = constant(input);
+  const int64_t length = tensor.length(input.c_str(), ort::kFloat);
+  const float* data = static_cast<const float*>(tensor.data);
+  return std::vector<float>(data, data + length);
+}
+
+int64_t Node::attribute(const char* name) const {
+  int64_t value = 0;
+  if (ort::Status* status = api_.attribute_int64(info_, name, &value)) {
+    api_.release_status(status);
+    throw InputError(std::string("attribute ") + name + " is missing; export the model again");
+  }
   return value;
 }
 
-float* output_data(const Api& api, ort::KernelContext* context, size_t index, const std::vector<int64_t>& shape) {
+float Node::float_attribute(const char* name) const {
+  float value = 0.0f;
+  if (ort::Status* status = api_.attribute_float(info_, name, &value)) {
+    api_.release_status(status);
+    throw InputError(std::string("attribute ") + name + " is missing; export the model again");
+  }
+  return value;
+}
+
+Tensor Context::input(size_t place) const {
+  const ort::Value* value = nullptr;
+  check(api_.input(context_, place, &value));
+  return Tensor(api_, value);
+}
+
+float* Context::output(size_t place, const std::vector<int64_t>& shape) const {
   ort::Value* output = nullptr;
-  check(api.output(context, index, shape.data(), shape.size(), &output));
+  check(api_.output(context_, place, shape.data(), shape.size(), &output));
   if (!output) return nullptr;
   void* data = nullptr;
-  check(api.tensor_data(output, &data));
+  check(api_.tensor_data(output, &data));
   return static_cast<float*>(data);
+}
+
+Operator describe(const OperatorSpec& spec) {
+  Operator op{};
+  op.spec = spec;
+  op.inputs = spec.inputs();
+  op.version = ort::kApiVersion;
+  op.get_name = [](const ort::CustomOp* op) { return static_cast<const Operator*>(op)->spec.name; };
+  op.get_execution_provider = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
+  op.get_input_count = [](const ort::CustomOp* op) { return static_cast<const Operator*>(op)->inputs.size(); };
+  op.get_input_type = [](const ort::CustomOp* op, size_t i) {
+    return static_cast<const Operator*>(op)->inputs[i].type;
+  };
+  op.get_output_count = [](const ort::CustomOp* op) -> size_t {
+    return static_cast<const Operator*>(op)->spec.sum ? 2 : 1;
+  };
+  op.get_output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
+  op.get_input_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
+  op.get_output_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
+  op.get_input_memory_type = [](const ort::CustomOp*, size_t) { return 0; };
+  op.get_variadic_input_min_arity = [](const ort::CustomOp*) { return 1; };
+  op.get_variadic_input_homogeneity = [](const ort::CustomOp*) { return 1; };
+  op.get_variadic_output_min_arity = [](const ort::CustomOp*) { return 1; };
+  op.get_variadic_output_homogeneity = [](const ort::CustomOp*) { return 1; };
+  op.get_start_version = [](const ort::CustomOp*) { return 1; };
+  op.get_end_version = [](const ort::CustomOp*) { return std::numeric_limits<int>::max(); };
+  return op;
 }
 
 // One item per batch, so that threads take the next item when they are free.

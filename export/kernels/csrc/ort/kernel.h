@@ -3,7 +3,6 @@
 #pragma once
 #include <cstdint>
 #include <exception>
-#include <limits>
 #include <memory>
 #include <new>
 #include <string>
@@ -12,14 +11,11 @@
 #include "core/csr.h"
 #include "core/panels.h"
 #include "ort/abi.h"
+#include "ort/operators.h"
 
 namespace platon {
 
 using ort::Api;
-
-// 1: activations row by row; 2: adds input_layout and output_layout; 3: adds residual, scale, shift and sum, and
-// float16 values; 4: adds platon::Attention.
-constexpr int64_t kFormatVersion = 4;
 
 // An OrtStatus on its way through our own code.
 struct StatusError {
@@ -69,21 +65,10 @@ struct Tensor {
   int64_t length(const char* name, ort::ElementType expected) const;
 };
 
-// The product of all dimensions but the last, which must be `features` (any when negative).
+std::string shape_text(const std::vector<int64_t>& shape);
+
+// The product of all dimensions but the last, which must be `features`.
 int64_t row_count(const Tensor& x, int64_t features);
-
-// Attributes of a node. Those without a default throw InputError when they are missing.
-int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name);
-int64_t attribute(const Api& api, const ort::KernelInfo* info, const char* name, int64_t missing);
-float float_attribute(const Api& api, const ort::KernelInfo* info, const char* name);
-std::string text_attribute(const Api& api, const ort::KernelInfo* info, const char* name);  // "" when it is missing
-Layout layout_attribute(const Api& api, const ort::KernelInfo* info, const char* name);     // kRows when it is missing
-int64_t format_version(const Api& api, const ort::KernelInfo* info);  // throws InputError when it is unknown here
-
-// Input `index` of a call, null when the node has none.
-const ort::Value* optional_input(const Api& api, const ort::KernelContext* context, size_t index);
-// Memory for output `index`, null when nobody reads it.
-float* output_data(const Api& api, ort::KernelContext* context, size_t index, const std::vector<int64_t>& shape);
 
 // The session's own threads, as a ParallelFor.
 struct PoolBridge {
@@ -92,40 +77,76 @@ struct PoolBridge {
   static void run(void* pool, void (*body)(void*, size_t), size_t total, void* data);
 };
 
-// An operator whose kernel is Kernel(api, info) and Kernel::run(context); Kernel::kName is its name.
+// An operator as ONNX Runtime gets it.
+struct Operator : ort::CustomOp {
+  OperatorSpec spec;
+  std::vector<OperatorInput> inputs;
+};
+
+// A node: what its operator's kernel may ask when it is made. Throws InputError for what is missing.
+class Node {
+ public:
+  Node(const Operator& op, Api api, const ort::KernelInfo* info) : op_(op), api_(api), info_(info) {}
+  const OperatorSpec& spec() const { return op_.spec; }
+  Api api() const { return api_; }
+  size_t place(const std::string& input) const;
+  Tensor constant(const std::string& input) const;
+  std::vector<float> constant_vector(const std::string& input) const;
+  int64_t attribute(const char* name) const;
+  float float_attribute(const char* name) const;
+
+ private:
+  const Operator& op_;
+  const Api api_;
+  const ort::KernelInfo* const info_;
+};
+
+// One call of a node.
+class Context {
+ public:
+  Context(Api api, ort::KernelContext* context) : api_(api), context_(context), pool_{api_, context} {}
+  Tensor input(size_t place) const;
+  float* output(size_t place, const std::vector<int64_t>& shape) const;  // null when nobody reads it
+  PoolBridge* pool() { return &pool_; }
+
+ private:
+  const Api api_;
+  ort::KernelContext* const context_;
+  PoolBridge pool_;
+};
+
+// What ONNX Runtime asks of any operator.
+Operator describe(const OperatorSpec& spec);
+
+// An operator whose kernel is Kernel(node) and Kernel::run(context).
 template <class Kernel>
-ort::CustomOp make_op() {
-  ort::CustomOp op{};
-  op.version = ort::kApiVersion;
-  op.get_execution_provider = [](const ort::CustomOp*) -> const char* { return "CPUExecutionProvider"; };
-  op.get_output_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
-  op.get_output_count = [](const ort::CustomOp*) -> size_t { return 1; };
-  op.get_name = [](const ort::CustomOp*) { return Kernel::kName; };
-  op.get_input_type = [](const ort::CustomOp*, size_t) { return ort::kFloat; };
-  op.get_input_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-  op.get_output_characteristic = [](const ort::CustomOp*, size_t) { return ort::kRequired; };
-  op.get_input_memory_type = [](const ort::CustomOp*, size_t) { return 0; };
-  op.get_variadic_input_min_arity = [](const ort::CustomOp*) { return 1; };
-  op.get_variadic_input_homogeneity = [](const ort::CustomOp*) { return 1; };
-  op.get_variadic_output_min_arity = [](const ort::CustomOp*) { return 1; };
-  op.get_variadic_output_homogeneity = [](const ort::CustomOp*) { return 1; };
-  op.create_kernel_v2 = [](const ort::CustomOp*, const void* table, const ort::KernelInfo* info, void** kernel) {
+Operator make_op(const OperatorSpec& spec) {
+  struct Made {
+    Api api;
+    const char* name;
+    Kernel kernel;
+  };
+  Operator op = describe(spec);
+  op.create_kernel_v2 = [](const ort::CustomOp* op, const void* table, const ort::KernelInfo* info, void** kernel) {
     const Api api(static_cast<const void* const*>(table));
-    return guarded(api, Kernel::kName, [&] { *kernel = new Kernel(api, info); });
+    const Operator& own = *static_cast<const Operator*>(op);
+    return guarded(api, own.spec.name, [&] { *kernel = new Made{api, own.spec.name, Kernel(Node(own, api, info))}; });
   };
   op.kernel_compute_v2 = [](void* kernel, ort::KernelContext* context) {
-    Kernel& self = *static_cast<Kernel*>(kernel);
-    return guarded(self.api(), Kernel::kName, [&] { self.run(context); });
+    Made& made = *static_cast<Made*>(kernel);
+    return guarded(made.api, made.name, [&] {
+      Context call(made.api, context);
+      made.kernel.run(call);
+    });
   };
-  op.kernel_destroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  op.get_start_version = [](const ort::CustomOp*) { return 1; };
-  op.get_end_version = [](const ort::CustomOp*) { return std::numeric_limits<int>::max(); };
+  op.kernel_destroy = [](void* kernel) { delete static_cast<Made*>(kernel); };
   return op;
 }
 
-// The operators of the domain, each defined in its own file.
-ort::CustomOp sparse_linear_op();
-ort::CustomOp pack_tokens_op();
-ort::CustomOp attention_op();
+// Each kind is defined in its own file.
+Operator linear_op(const OperatorSpec& spec);
+Operator feed_forward_op(const OperatorSpec& spec);
+Operator self_attention_op(const OperatorSpec& spec);
+Operator heads_op(const OperatorSpec& spec);
 
 }  // namespace platon

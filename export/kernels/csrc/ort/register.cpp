@@ -7,7 +7,27 @@
 namespace platon {
 namespace {
 
-const ort::CustomOp operators[] = {sparse_linear_op(), pack_tokens_op(), attention_op()};
+Operator make(const OperatorSpec& spec) {
+  switch (spec.kind) {
+    case Kind::kLinear:
+      return linear_op(spec);
+    case Kind::kFeedForward:
+      return feed_forward_op(spec);
+    case Kind::kSelfAttention:
+      return self_attention_op(spec);
+    case Kind::kHeads:
+      break;
+  }
+  return heads_op(spec);
+}
+
+std::vector<Operator> make_all() {
+  std::vector<Operator> ops;
+  for (const OperatorSpec& spec : operator_specs()) ops.push_back(make(spec));
+  return ops;
+}
+
+const std::vector<Operator> operators = make_all();
 
 // ONNX Runtime keeps the domain by reference and never releases it: one for the life of the library. No lock: a child
 // forked while another thread registers must not wait for that thread.
@@ -17,7 +37,7 @@ ort::CustomOpDomain* domain(const Api& api) {
   if (ort::CustomOpDomain* made = registered.load()) return made;
   ort::CustomOpDomain* created = nullptr;
   check(api.create_domain("platon", &created));
-  for (const ort::CustomOp& op : operators) check(api.domain_add(created, &op));
+  for (const Operator& op : operators) check(api.domain_add(created, &op));
   ort::CustomOpDomain* other = nullptr;
   if (registered.compare_exchange_strong(other, created)) return created;
   api.release_domain(created);

@@ -1,4 +1,4 @@
-"""platon::Attention in ONNX Runtime: equal numbers with and without the library; bad inputs give one clear line."""
+"""PlatonHeads in ONNX Runtime: equal numbers with and without the library; bad inputs give one clear line."""
 
 import numpy as np
 import onnx
@@ -8,19 +8,18 @@ import pytest
 from onnx import TensorProto, helper
 
 from platon_compress.errors import InputError
-from platon_compress.export.attention_op import OP_TYPE
 from platon_compress.export.functions import attach_functions
+from platon_compress.export.operators import OPERATORS
 from platon_compress.export.session import open_session
 
-_PLACES = ("Q", "K", "V", "mask", "lengths")
-_ATTRIBUTES = {"num_heads": 2, "scale": 0.3, "format_version": 4}
+_ATTRIBUTES = {"num_heads": 2, "score_scale": 0.3}
 
 
 def _model(path, feed, *, drop=(), fallback=True, **attributes):
     """One node whose inputs are those of `feed`, of any shape; with its body in standard operators or without."""
     settings = {name: value for name, value in (_ATTRIBUTES | attributes).items() if name not in drop}
-    last = max(place for place, name in enumerate(_PLACES) if name in feed)
-    inputs = [name if name in feed else "" for name in _PLACES[: last + 1]]
+    masking = next((name for name in ("mask", "lengths") if name in feed), "full")
+    operator = OPERATORS[f"PlatonHeads_{'stacked' if 'QKV' in feed else 'separate'}_{masking}"]
     infos = [
         helper.make_tensor_value_info(
             name,
@@ -30,12 +29,12 @@ def _model(path, feed, *, drop=(), fallback=True, **attributes):
         for name, array in feed.items()
     ]
     graph = helper.make_graph(
-        [helper.make_node(OP_TYPE, inputs, ["Y"], domain="platon", **settings)],
+        [helper.make_node(operator.name, operator.inputs, ["Y"], domain="platon", **settings)],
         "one",
         infos,
         [helper.make_tensor_value_info("Y", TensorProto.FLOAT, ["b", "t", "f"])],
     )
-    opsets = [helper.make_opsetid("", 23), helper.make_opsetid("platon", 1)]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     if fallback:
         model = ir.from_proto(proto)
@@ -63,7 +62,7 @@ def _reference(q, k, v, added, heads=2, scale=0.3):
 
 
 def _feed(q, k, v, stacked, **others):
-    return ({"Q": np.concatenate([q, k, v], -1)} if stacked else {"Q": q, "K": k, "V": v}) | others
+    return ({"QKV": np.concatenate([q, k, v], -1)} if stacked else {"Q": q, "K": k, "V": v}) | others
 
 
 def _check(path, feed, expected, threads=(1, 2), **attributes):
@@ -124,36 +123,14 @@ def test_numbers_of_heads(tmp_path, heads):
 
 @pytest.mark.parametrize("shape", [(0, 5, 12), (2, 0, 12)])
 def test_no_tokens(tmp_path, shape):
-    path = _model(tmp_path / "m.onnx", {"Q": np.empty(shape, np.float32)}, fallback=False)
-    assert open_session(path).run(None, {"Q": np.empty(shape, np.float32)})[0].shape == (*shape[:2], 4)
+    path = _model(tmp_path / "m.onnx", {"QKV": np.empty(shape, np.float32)}, fallback=False)
+    assert open_session(path).run(None, {"QKV": np.empty(shape, np.float32)})[0].shape == (*shape[:2], 4)
 
 
 def test_no_sequences(tmp_path):
-    feed = {"Q": np.empty((1, 0, 12), np.float32), "lengths": np.empty(0, np.int64)}
+    feed = {"QKV": np.empty((1, 0, 12), np.float32), "lengths": np.empty(0, np.int64)}
     path = _model(tmp_path / "m.onnx", feed, fallback=False)
     assert open_session(path).run(None, feed)[0].shape == (1, 0, 4)
-
-
-@pytest.mark.parametrize("sides", [("input",), ("output",), ("input", "output")], ids=str)
-@pytest.mark.parametrize("tokens", [5, 13, 66])
-def test_layouts_only_move_numbers(tmp_path, sides, tokens):
-    """PackTokens in front; behind, the kernel's own packing of the plain result."""
-    feed = {"Q": _normal(1, tokens, 12)}
-    plain = open_session(_model(tmp_path / "m.onnx", feed)).run(None, feed)[0]
-    packed = {"Q": _packed(tmp_path, feed["Q"])} if "input" in sides else feed
-    layouts = {f"{side}_layout": "panels" for side in sides}
-    result = open_session(_model(tmp_path / "l.onnx", feed, **layouts)).run(None, packed)[0]
-    wanted = _packed(tmp_path, plain) if "output" in sides else plain
-    np.testing.assert_allclose(result, wanted, atol=1e-6)
-
-
-def _packed(folder, x):
-    text = (
-        '<ir_version: 10, opset_import: ["platon": 1, "": 23]> g (float[b, t, f] X) => (float[b, t, f] Y) '
-        "{Y = platon.PackTokens (X)}"
-    )
-    onnx.save(onnx.parser.parse_model(text), folder / "pack.onnx")
-    return open_session(folder / "pack.onnx").run(None, {"X": x})[0]
 
 
 @pytest.mark.parametrize(
@@ -163,18 +140,13 @@ def _packed(folder, x):
         ({"num_heads": -2}, "num_heads must lie between 1 and 65536, got -2"),
         ({"num_heads": 65537}, "num_heads must lie between 1 and 65536, got 65537"),
         ({"num_heads": 2**62}, "num_heads must lie between 1 and 65536, got 4611686018427387904"),
-        ({"format_version": 9}, "format_version 9 is unknown to this library"),
-        ({"format_version": 0}, "format_version 0 is unknown to this library"),
-        ({"input_layout": "rows"}, "input_layout must be 'tokens' or 'panels', got 'rows'"),
-        ({"output_layout": "Panels"}, "output_layout must be 'tokens' or 'panels', got 'Panels'"),
-        ({"output_layout": "x" * 99}, "output_layout has a value of"),
         ({"drop": ("num_heads",)}, "attribute num_heads is missing; export the model again"),
-        ({"drop": ("scale",)}, "attribute scale is missing; export the model again"),
+        ({"drop": ("score_scale",)}, "attribute score_scale is missing; export the model again"),
     ],
 )
 def test_bad_attributes_are_refused_when_the_file_is_opened(tmp_path, attributes, message):
-    path = _model(tmp_path / "m.onnx", {"Q": _normal(1, 2, 12)}, fallback=False, **attributes)
-    with pytest.raises(InputError, match=f"platon::Attention: {message}"):
+    path = _model(tmp_path / "m.onnx", {"QKV": _normal(1, 2, 12)}, fallback=False, **attributes)
+    with pytest.raises(InputError, match=f"platon::PlatonHeads_[a-z_]+: {message}"):
         open_session(path)
 
 
@@ -184,16 +156,14 @@ def _float_zeros(*shape):
 
 _X = _float_zeros(2, 5, 12)
 _BAD_INPUTS = {
-    "rank 2": ({"Q": _float_zeros(5, 12)}, r"Q must be \[batch, tokens, features\], got \[5, 12\]"),
+    "rank 2": ({"QKV": _float_zeros(5, 12)}, r"QKV must be \[batch, tokens, features\], got \[5, 12\]"),
     "rank 4": (
-        {"Q": _float_zeros(1, 2, 5, 12)},
-        r"Q must be \[batch, tokens, features\], got \[1, 2, 5, 12\]",
+        {"QKV": _float_zeros(1, 2, 5, 12)},
+        r"QKV must be \[batch, tokens, features\], got \[1, 2, 5, 12\]",
     ),
-    "thirds": ({"Q": _float_zeros(2, 5, 10)}, "10 features do not divide into 3 x 2 heads"),
+    "thirds": ({"QKV": _float_zeros(2, 5, 10)}, "10 features do not divide into 3 x 2 heads"),
     "heads": (dict.fromkeys("QKV", _float_zeros(2, 5, 9)), "9 features do not divide into 1 x 2 heads"),
-    "no features": ({"Q": _float_zeros(2, 5, 0)}, "0 features do not divide into 3 x 2 heads"),
-    "no V": ({"Q": _X, "K": _X}, "a required input is missing"),
-    "no K": ({"Q": _X, "V": _X}, "a required input is missing"),
+    "no features": ({"QKV": _float_zeros(2, 5, 0)}, "0 features do not divide into 3 x 2 heads"),
     "K's tokens": (
         {"Q": _X, "K": _float_zeros(2, 6, 12), "V": _X},
         r"K must have the batch and tokens of Q, \[2, 5, 12\], got \[2, 6, 12\]",
@@ -211,39 +181,42 @@ _BAD_INPUTS = {
         "Q and K must have the same features, got 12 and 8",
     ),
     "mask's keys": (
-        {"Q": _X, "mask": _float_zeros(2, 1, 1, 6)},
+        {"QKV": _X, "mask": _float_zeros(2, 1, 1, 6)},
         r"mask must broadcast to \[2, 2, 5, 5\], got \[2, 1, 1, 6\]",
     ),
     "mask's heads": (
-        {"Q": _X, "mask": _float_zeros(3, 5, 5)},
+        {"QKV": _X, "mask": _float_zeros(3, 5, 5)},
         r"mask must broadcast to \[2, 2, 5, 5\], got \[3, 5, 5\]",
     ),
     "mask's rank": (
-        {"Q": _X, "mask": _float_zeros(1, 2, 2, 5, 5)},
+        {"QKV": _X, "mask": _float_zeros(1, 2, 2, 5, 5)},
         r"mask must broadcast to \[2, 2, 5, 5\], got \[1, 2, 2, 5, 5\]",
     ),
     "empty mask": (
-        {"Q": _X, "mask": _float_zeros(2, 1, 1, 0)},
+        {"QKV": _X, "mask": _float_zeros(2, 1, 1, 0)},
         r"mask must broadcast to \[2, 2, 5, 5\], got \[2, 1, 1, 0\]",
     ),
     "negative length": (
-        {"Q": _X, "lengths": np.array([11, -1])},
-        r"lengths must add up to the tokens of Q, got \[11, -1\]",
+        {"QKV": _X[:1], "lengths": np.array([11, -1])},
+        r"lengths must add up to the tokens of one row of the batch, \[1, 5, 12\], got \[11, -1\]",
     ),
     "hidden negative length": (
-        {"Q": _X, "lengths": np.array([5, -1, 6])},
-        r"lengths must add up to the tokens of Q, got \[5, -1, 6\]",
+        {"QKV": _X[:1], "lengths": np.array([5, -1, 6])},
+        r"lengths must add up to the tokens of one row of the batch, \[1, 5, 12\], got \[5, -1, 6\]",
     ),
-    "too short": ({"Q": _X, "lengths": np.array([4, 5])}, r"lengths must add up .*, got \[4, 5\]"),
-    "none": ({"Q": _X, "lengths": np.empty(0, np.int64)}, r"lengths must add up .*, got \[\]"),
-    "overflow": ({"Q": _X, "lengths": np.array([2**62, 2**62])}, "lengths must add up to the tokens of Q"),
+    "too short": ({"QKV": _X[:1], "lengths": np.array([4, 5])}, r"lengths must add up .*, got \[4, 5\]"),
+    "none": ({"QKV": _X[:1], "lengths": np.empty(0, np.int64)}, r"lengths must add up .*, got \[\]"),
+    "overflow": (
+        {"QKV": _X[:1], "lengths": np.array([2**62, 2**62])},
+        "lengths must add up to the tokens of one row",
+    ),
     "rank of lengths": (
-        {"Q": _X, "lengths": np.array([[5, 5]])},
+        {"QKV": _X[:1], "lengths": np.array([[5, 5]])},
         "lengths must have one dimension, got 2",
     ),
-    "mask beside lengths": (
-        {"Q": _X, "mask": _float_zeros(1, 1, 1, 1), "lengths": np.array([5, 5])},
-        "a node with lengths cannot have a mask",
+    "more rows than one": (
+        {"QKV": _X, "lengths": np.array([5, 5])},
+        r"lengths must add up to the tokens of one row of the batch, \[2, 5, 12\], got \[5, 5\]",
     ),
 }
 
@@ -252,7 +225,7 @@ _BAD_INPUTS = {
 def test_bad_inputs_give_one_clear_line(tmp_path, case):
     feed, message = _BAD_INPUTS[case]
     session = open_session(_model(tmp_path / "m.onnx", feed, fallback=False))
-    with pytest.raises(Exception, match=f"platon::Attention: {message}") as error:
+    with pytest.raises(Exception, match=f"platon::PlatonHeads_[a-z_]+: {message}") as error:
         session.run(None, feed)
     assert len(str(error.value).strip().splitlines()) == 1
 
@@ -260,10 +233,10 @@ def test_bad_inputs_give_one_clear_line(tmp_path, case):
 @pytest.mark.parametrize(
     "feed",
     [
-        {"Q": _X.astype(np.float64)},
-        {"Q": _X, "mask": np.ones((2, 1, 1, 5), bool)},
-        {"Q": _X, "lengths": np.array([5, 5], np.int32)},
-        {"Q": _X, "lengths": _float_zeros(2)},
+        {"QKV": _X.astype(np.float64)},
+        {"QKV": _X, "mask": np.ones((2, 1, 1, 5), bool)},
+        {"QKV": _X[:1], "lengths": np.array([5, 5], np.int32)},
+        {"QKV": _X[:1], "lengths": _float_zeros(2)},
     ],
     ids=["float64 Q", "bool mask", "int32 lengths", "float lengths"],
 )
@@ -274,7 +247,7 @@ def test_other_types_are_refused_when_the_file_is_opened(tmp_path, feed):
 
 
 def test_a_file_without_its_fallback_needs_the_library(tmp_path):
-    path = _model(tmp_path / "m.onnx", {"Q": _X}, fallback=False)
-    with pytest.raises(InputError, match=r"refused .*Attention"):
+    path = _model(tmp_path / "m.onnx", {"QKV": _X}, fallback=False)
+    with pytest.raises(InputError, match=r"refused .*PlatonHeads"):
         open_session(path, use_library=False)
     assert isinstance(open_session(path), ort.InferenceSession)

@@ -1,0 +1,64 @@
+#include "core/blocks.h"
+
+#include <string>
+
+#include "core/scratch.h"
+
+namespace platon {
+namespace {
+
+void check_sizes(int64_t given, int64_t taken) {
+  if (given != taken)
+    throw InputError("inner_features must be what the last layer reads, " + std::to_string(taken) + ", got " +
+                     std::to_string(given));
+}
+
+}  // namespace
+
+FeedForward::FeedForward(SparseLinear inner, SparseLinear outer) : inner_(std::move(inner)), outer_(std::move(outer)) {
+  check_sizes(inner_.weights().out_features(), outer_.weights().in_features());
+}
+
+void FeedForward::run(const Kernels& kernels, LinearData data, ParallelFor parallel_for, void* pool) const {
+  if (data.rows <= 0) return;
+  const Scratch between(static_cast<size_t>(data.rows) * static_cast<size_t>(inner_.weights().out_features()));
+  LinearData first{};
+  first.x = data.x;
+  first.rows = data.rows;
+  first.out = between.data();
+  inner_.run(kernels, first, parallel_for, pool);
+  data.x = between.data();
+  outer_.run(kernels, data, parallel_for, pool);
+}
+
+SelfAttention::SelfAttention(SparseLinear projections, AttentionSpec spec, SparseLinear outer)
+    : projections_(std::move(projections)), spec_(spec), outer_(std::move(outer)) {
+  const int64_t inner = outer_.weights().in_features();
+  check_sizes(projections_.weights().out_features(), 3 * inner);
+  if (spec_.heads < 1 || inner % spec_.heads != 0)
+    throw InputError(std::to_string(inner) + " features do not divide into " + std::to_string(spec_.heads) + " heads");
+}
+
+void SelfAttention::run(const Kernels& kernels, LinearData data, std::vector<int64_t> lengths,
+                        const AttentionMask& mask, ParallelFor parallel_for, void* pool) const {
+  if (data.rows <= 0) return;
+  const int64_t inner = outer_.weights().in_features(), size = inner / spec_.heads;
+  const size_t floats = static_cast<size_t>(data.rows) * static_cast<size_t>(inner);
+  const Scratch stacked(3 * floats), attended(floats);
+  LinearData first{};
+  first.x = data.x;
+  first.rows = data.rows;
+  first.out = stacked.data();
+  projections_.run(kernels, first, parallel_for, pool);
+  AttentionData attention;
+  AttentionOperand* const operands[] = {&attention.q, &attention.k, &attention.v};
+  for (int64_t i = 0; i < 3; ++i) *operands[i] = {stacked.data(), 3 * inner, i * inner, size};
+  attention.lengths = std::move(lengths);
+  attention.mask = mask;
+  attention.out = attended.data();
+  attend(kernels, spec_, attention, parallel_for, pool);
+  data.x = attended.data();
+  outer_.run(kernels, data, parallel_for, pool);
+}
+
+}  // namespace platon

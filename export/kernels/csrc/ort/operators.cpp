@@ -1,0 +1,45 @@
+#include "ort/operators.h"
+
+namespace platon {
+namespace {
+
+void add_weight(Encoding encoding, const std::string& prefix, std::vector<OperatorInput>& inputs) {
+  if (encoding == Encoding::kCsr) {
+    inputs.push_back({prefix + "values", ort::kUndefined});
+    inputs.push_back({prefix + "columns", ort::kUndefined});
+    inputs.push_back({prefix + "row_starts", ort::kInt32});
+  }
+  inputs.push_back({prefix + "bias", ort::kFloat});
+}
+
+}  // namespace
+
+std::vector<OperatorInput> OperatorSpec::inputs() const {
+  std::vector<OperatorInput> inputs;
+  if (kind != Kind::kHeads)
+    inputs.push_back({"X", ort::kFloat});
+  else if (stacked)
+    inputs.push_back({"QKV", ort::kFloat});
+  else
+    for (const char* operand : {"Q", "K", "V"}) inputs.push_back({operand, ort::kFloat});
+  if (residual) inputs.push_back({"residual", ort::kFloat});
+  if (masking == Masking::kMask) inputs.push_back({"mask", ort::kFloat});
+  if (masking == Masking::kLengths) inputs.push_back({"lengths", ort::kInt64});
+  if (kind == Kind::kFeedForward) add_weight(encoding, "inner_", inputs);
+  if (kind == Kind::kSelfAttention) add_weight(encoding, "qkv_", inputs);
+  if (kind != Kind::kHeads) add_weight(encoding, "", inputs);
+  if (norm) inputs.insert(inputs.end(), {{"scale", ort::kFloat}, {"shift", ort::kFloat}});
+  return inputs;
+}
+
+const std::vector<OperatorSpec>& operator_specs() {
+#define PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, norm, sum) \
+  {#name, Kind::kind, Encoding::encoding, Activation::activation, Masking::masking, stacked, residual, norm, sum},
+  static const std::vector<OperatorSpec> specs = {
+#include "ort/operators.inc"
+  };
+#undef PLATON_OPERATOR
+  return specs;
+}
+
+}  // namespace platon

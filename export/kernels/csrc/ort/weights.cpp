@@ -1,0 +1,76 @@
+#include "ort/weights.h"
+
+#include "core/half.h"
+
+namespace platon {
+namespace {
+
+std::vector<float> widen(const Tensor& halves, const std::string& name) {
+  std::vector<float> values(static_cast<size_t>(halves.length(name.c_str(), ort::kFloat16)));
+  const uint16_t* data = static_cast<const uint16_t*>(halves.data);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = half_to_float(data[i]);
+  return values;
+}
+
+SparseLinear read_csr(const Node& node, const std::string& prefix, int64_t in, int64_t out, LinearSpec spec) {
+  const Tensor values = node.constant(prefix + "values"), columns = node.constant(prefix + "columns"),
+               row_starts = node.constant(prefix + "row_starts");
+  const bool wide = columns.type == ort::kInt32, half = values.type == ort::kFloat16;
+  const std::vector<float> widened = half ? widen(values, prefix + "values") : std::vector<float>();
+  CsrView csr{};
+  csr.value_count = values.length("values", half ? ort::kFloat16 : ort::kFloat);
+  csr.values = half ? widened.data() : static_cast<const float*>(values.data);
+  csr.columns = columns.data;
+  csr.column_count = columns.length("columns", wide ? ort::kInt32 : ort::kUint16);
+  csr.wide_columns = wide;
+  csr.row_starts = static_cast<const int32_t*>(row_starts.data);
+  csr.row_start_count = row_starts.length("row_starts", ort::kInt32);
+  csr.in_features = in;
+  csr.out_features = out;
+  return SparseLinear(csr, std::move(spec));
+}
+
+}  // namespace
+
+SparseLinear read_linear(const Node& node, const std::string& prefix, int64_t in_features, int64_t out_features,
+                         LinearSpec spec) {
+  spec.bias = node.constant_vector(prefix + "bias");
+  try {
+    return read_csr(node, prefix, in_features, out_features, std::move(spec));
+  } catch (const InputError& error) {  // messages begin with the array's name
+    const std::string message = error.what();
+    throw InputError(message.rfind(prefix, 0) == 0 ? message : prefix + message);
+  }
+}
+
+SparseLinear read_last_linear(const Node& node, int64_t in_features, LinearSpec spec) {
+  const int64_t out = node.attribute("out_features");
+  if (node.spec().norm) {
+    spec.scale = node.constant_vector("scale");
+    spec.shift = node.constant_vector("shift");
+    spec.epsilon = node.float_attribute("epsilon");
+  }
+  return read_linear(node, "", in_features, out, std::move(spec));
+}
+
+Ends::Ends(const Node& node) : has_residual_(node.spec().residual), sum_(node.spec().sum) {
+  if (has_residual_) residual_ = node.place("residual");
+}
+
+LinearData Ends::data(Context& context, const SparseLinear& layer, const Tensor& x) const {
+  std::vector<int64_t> shape = x.shape;
+  shape.back() = layer.weights().out_features();
+  LinearData data{};
+  if (has_residual_) {
+    const Tensor residual = context.input(residual_);
+    if (residual.shape != shape)
+      throw InputError("residual must have the shape of the output, " + shape_text(shape) + ", got " +
+                       shape_text(residual.shape));
+    data.residual = residual.floats("residual");
+  }
+  data.out = context.output(0, shape);
+  if (sum_) data.sum = context.output(1, shape);
+  return data;
+}
+
+}  // namespace platon

@@ -1,0 +1,177 @@
+"""Every operator of the table computes what its name says: in the library, inlined by stock ONNX Runtime, and in onnx."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, defs, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from scipy import special
+
+from platon_compress.export.bodies import body
+from platon_compress.export.operators import OPERATORS, registration
+from platon_compress.export.session import open_session
+from platon_compress.formats.csr import CsrWeight
+
+_ROOT = Path(__file__).parents[2]
+_SIZES = {
+    "in_features": 24,
+    "inner_features": 36,
+    "out_features": 24,
+}  # of residuals and sums: in and out are equal
+_HEADS, _SCALE, _EPSILON = 4, 0.4, 1e-5
+_BATCH, _TOKENS = 2, 11
+_ACTIVATIONS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "gelu": lambda x: x * special.ndtr(x),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+}
+
+
+def _normal(*shape, seed=0):
+    return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(np.float32)
+
+
+def _weights(operator):
+    """Dense matrices [out, in] with many zeros, and one empty row at the end."""
+    attributes = _SIZES
+    for number, weight in enumerate(operator.weights):
+        rows = weight.rows[0] * attributes[weight.rows[1]]
+        columns = weight.columns[0] * attributes[weight.columns[1]]
+        dense = _normal(rows, columns, seed=number) * (_normal(rows, columns, seed=9) > 0.8)
+        dense[-1] = 0
+        yield weight, dense
+
+
+def _constants(operator):
+    found = {}
+    for weight, dense in _weights(operator):
+        csr = CsrWeight.from_dense(dense)
+        arrays = (csr.values, csr.columns, csr.row_starts)
+        found |= dict(zip(weight.arrays(operator.encoding), arrays, strict=True))
+        found[f"{weight.prefix}bias"] = _normal(len(dense), seed=3)
+    vectors = {name: _normal(_SIZES["out_features"], seed=ord(name[1])) for name in ("scale", "shift")}
+    return found | {name: vectors[name] for name in operator.inputs if name in vectors}
+
+
+def _activations(operator):
+    """By lengths, the batch is one row of the sequences one behind the other."""
+    batch, tokens = (1, _BATCH * _TOKENS) if "lengths" in operator.parts else (_BATCH, _TOKENS)
+    width = {"X": 24, "residual": 24, "QKV": 3 * 36, "Q": 36, "K": 36, "V": 36}
+    feed = {
+        name: _normal(batch, tokens, width[name], seed=ord(name[0]))
+        for name in operator.activations
+        if name in width
+    }
+    if "mask" in operator.parts:
+        feed["mask"] = np.where(_normal(_BATCH, 1, 1, _TOKENS) > 0.5, -1e30, 0.0).astype(np.float32)
+        feed["mask"][0] = -1e30  # a row from which everything is hidden spreads evenly
+    if "lengths" in operator.parts:
+        feed["lengths"] = np.array([0, 5, _BATCH * _TOKENS - 5])
+    return feed
+
+
+def _model(path, operator):
+    feed = _activations(operator)
+    values = {"num_heads": _HEADS, "score_scale": _SCALE, "epsilon": _EPSILON} | _SIZES
+    attributes = {name: values[name] for name, _ in operator.attributes}
+    graph = helper.make_graph(
+        [helper.make_node(operator.name, operator.inputs, operator.outputs, domain="platon", **attributes)],
+        "one",
+        [
+            helper.make_tensor_value_info(
+                name,
+                helper.np_dtype_to_tensor_dtype(array.dtype),
+                [f"{name}{axis}" for axis in range(array.ndim)],
+            )
+            for name, array in feed.items()
+        ],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", "t", "f"])
+            for name in operator.outputs
+        ],
+        [numpy_helper.from_array(array, name) for name, array in _constants(operator).items()],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    proto.functions.append(ir.serde.serialize_function(body(operator, 18)))
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)
+    return feed
+
+
+def _attended(operator, feed, qkv):
+    """Attention in float64 over [batch, tokens, features] of Q, K and V."""
+    q, k, v = (part.reshape(*part.shape[:2], _HEADS, -1).transpose(0, 2, 1, 3) for part in qkv)
+    scores = _SCALE * q @ k.swapaxes(2, 3)
+    if "mask" in feed:
+        scores = np.where(np.broadcast_to(feed["mask"], scores.shape) < -1e29, -1e30, scores)
+    if "lengths" in feed:
+        number = np.repeat(np.arange(len(feed["lengths"])), feed["lengths"])
+        scores = np.where(number[:, None] == number, scores, -1e30)
+    context = special.softmax(scores, axis=-1) @ v
+    return context.transpose(0, 2, 1, 3).reshape(*qkv[0].shape[:2], -1)
+
+
+def _reference(operator, feed):
+    """Outputs in float64, from dense matrices."""
+    wide = {name: array.astype(np.float64) for name, array in feed.items() if name != "lengths"}
+    feed = wide | {name: feed[name] for name in feed if name == "lengths"}
+    constants = _constants(operator)
+    layers = [
+        lambda x, w=w, b=constants[f"{stored.prefix}bias"]: x @ w.T.astype(np.float64) + b
+        for stored, w in _weights(operator)
+    ]
+    if operator.kind == "Heads":
+        stacked = np.concatenate([feed[n] for n in "QKV"], -1) if "Q" in feed else feed["QKV"]
+        return [_attended(operator, feed, np.split(stacked, 3, axis=-1))]
+    x, activation = feed["X"], next((a for a in _ACTIVATIONS if a in operator.parts), None)
+    if operator.kind == "FeedForward":
+        x = layers[0](x)
+        x = _ACTIVATIONS[activation](x)
+    if operator.kind == "SelfAttention":
+        x = _attended(operator, feed, np.split(layers[0](x), 3, axis=-1))
+    y = layers[-1](x)
+    if operator.kind == "Linear" and activation:
+        y = _ACTIVATIONS[activation](y)
+    total = y + feed.get("residual", 0.0)
+    if "norm" not in operator.parts:
+        return [total]
+    centred = total - total.mean(-1, keepdims=True)
+    norm = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + _EPSILON)
+    return [norm * constants["scale"] + constants["shift"], *[total] * ("sum" in operator.parts)]
+
+
+@pytest.mark.parametrize("name", list(OPERATORS))
+def test_one_meaning_everywhere(name, tmp_path):
+    operator = OPERATORS[name]
+    feed = _model(tmp_path / "m.onnx", operator)
+    results = [open_session(tmp_path / "m.onnx", threads=n).run(None, feed) for n in (1, 2)]
+    results.append(open_session(tmp_path / "m.onnx", use_library=False).run(None, feed))
+    results.append(ReferenceEvaluator(onnx.load(tmp_path / "m.onnx")).run(None, feed))
+    for outputs in results:
+        for got, wanted in zip(outputs, _reference(operator, feed), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(*results[:2], strict=True))
+
+
+def test_the_library_registers_the_table():
+    """The C++ list is written from the Python one."""
+    written = (_ROOT / "export/kernels/csrc/ort/operators.inc").read_text()
+    assert written == registration()
+    printed = subprocess.run(
+        [sys.executable, "-m", "platon_compress.export.operators"], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == written
+
+
+def test_names_are_unlike_standard_operators():
+    """Tools look operators up by type without domain, some by how a name ends."""
+    standard = {schema.name.lower() for schema in defs.get_all_schemas() if len(schema.name) > 1}
+    for name in OPERATORS:
+        assert name.startswith("Platon")
+        assert not name.lower().endswith(tuple(standard)), name
