@@ -1,4 +1,4 @@
-"""Row-major compressed sparse rows of a weight [out_features, in_features], as `platon::SparseLinear` reads them."""
+"""Row-major compressed sparse rows of a weight [out_features, in_features], as our operators read them."""
 
 from dataclasses import dataclass
 

@@ -176,6 +176,7 @@ def _export(work: Workspace) -> dict[str, Any]:
     from platon_compress.export import export_onnx
     from platon_compress.export.config import ExportConfig
     from platon_compress.export.int8 import quantize_int8
+    from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
 
     section = work.recipe.export
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
@@ -185,8 +186,12 @@ def _export(work: Workspace) -> dict[str, Any]:
     with new_folder(work.folder.onnx) as folder, work.reporter.progress("  exporting") as progress:
         steps = Steps(len(models) + 1, progress)
         for name, model in models.items():
-            # Padding removal is for the file that ships; dense and pruned stay what users have today.
-            chosen = replace(config, remove_padding=section.remove_padding and name == "compressed")
+            # Padding removal is for the file that ships; dense and pruned stay what users have today, at their best:
+            # dense attention is one node from opset 23 on.
+            others = replace(config, opset=max(config.opset, ATTENTION_OPSET))
+            chosen = (
+                replace(config, remove_padding=section.remove_padding) if name == "compressed" else others
+            )
             results[name] = export_onnx(model, folder / f"{name}.onnx", inputs, chosen).to_dict()
             steps.advance(f"{name}.onnx is written")
         batches, labels = _verification(work)
