@@ -1,6 +1,7 @@
 """Everything worth measuring on a machine that is only lent, in one call that keeps to its minutes.
 
-    python benchmarks/machine.py --minutes 8 -o machine.json [--parts kernels,bert] [--list] [--models FOLDER]
+    python benchmarks/machine.py
+    python benchmarks/machine.py --minutes 8 -o machine.json --parts kernels,bert
 
 Needs no network, and runs from a checkout or with an installed wheel. The most valuable part comes first; each gets
 its share of the minutes, what is left over goes to cells that had to wait. Every cell is in the file as soon as it is
@@ -31,6 +32,7 @@ __all__ = ["PARTS", "main", "run_part"]
 PARTS = (KERNELS, BERT, PRUNER, FORMS, VIT, ONNX_CUDA)
 """The most valuable first."""
 
+_OUTPUT = Path("runs/studies/machine.json")
 _LEAST_SECONDS = 2.0  # less is not worth starting a process for
 _GRACE_SECONDS = 15.0  # a cell that has begun may pass its part's share by this, and by half of the share
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         elif options.part_until is not None:
             run_part(parts[0], setup, Record(options.output, {}).reload(), options.part_until)
         else:
-            record = open_record(_output(options.output), parts, setup, describe_machine)
+            record = open_record(options.output, parts, setup, describe_machine)
             _share_out(parts, record, time.time() + 60 * options.minutes, _command(options))
     except PlatonError as error:
         sys.stderr.write(f"{error}\n")
@@ -153,20 +155,16 @@ def _lines(parts: tuple[Part, ...], setup: Setup) -> list[str]:
     return lines
 
 
-def _output(path: Path | None) -> Path:
-    if path is None:
-        raise InputError("no file to write to; give one with -o, for example -o machine.json")
-    return path
-
-
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="machine.py")
-    parser.add_argument("-o", "--output", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", type=Path, default=_OUTPUT, help=f"the file, default {_OUTPUT}")
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--parts", help="names, separated by commas; all of them without it")
     parser.add_argument("--list", action="store_true", help="say what would be measured, and stop")

@@ -167,7 +167,6 @@ def test_a_file_of_something_else_is_refused(tmp_path, change, message):
     ("arguments", "message"),
     [
         (["--parts", "kernels,gpu"], "no part 'gpu'; choose from kernels, bert, pruner"),
-        ([], "no file to write to; give one with -o"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, message, capsys):
