@@ -60,6 +60,7 @@ RUNTIME_NEEDS = {"numpy", "onnxruntime", "tokenizers", "PIL"}
 RUNTIME_GROUND = (
     "platon_compress.errors",
     "platon_compress.files",
+    "platon_compress.limits",
     "platon_compress.progress",
     "platon_compress.export.session",
     "platon_compress.runtime",

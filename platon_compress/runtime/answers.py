@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from platon_compress.errors import InputError
+from platon_compress.limits import LIMITS
 from platon_compress.progress import Progress
 from platon_compress.runtime.batches import Batch
 from platon_compress.runtime.numbers import Floats, softmax
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "answer"]
 
+_COUNT = LIMITS["plan.tokens"]
 _CONTEXT = 1  # the second text of the pair
 _USUAL_WINDOW, _USUAL_STRIDE = 384, 128
 _SPARE = 10  # candidates beyond twice the wanted number: some fall together on whole words
@@ -70,10 +72,10 @@ def answer(
         min(_USUAL_WINDOW, texts.tokenizer.max_tokens or _USUAL_WINDOW) if max_tokens is None else max_tokens
     )
     settings = _Settings(
-        top_k=_at_least_one("top_k", top_k),
+        top_k=_COUNT.check("top_k", top_k),
         stride=min(limit // 2, _USUAL_STRIDE) if stride is None else stride,
-        max_tokens=_at_least_one("max_tokens", limit),
-        max_answer_tokens=_at_least_one("max_answer_tokens", max_answer_tokens),
+        max_tokens=_COUNT.check("max_tokens", limit),
+        max_answer_tokens=_COUNT.check("max_answer_tokens", max_answer_tokens),
         no_answer=no_answer,
         whole_words=whole_words,
     )
@@ -97,12 +99,6 @@ def _pairs(questions: Sequence[str], contexts: Sequence[str]) -> list[tuple[str,
             if not text.strip():
                 raise InputError(f"{what} {number} is empty; leave the pair out")
     return list(zip(asked, read, strict=True))
-
-
-def _at_least_one(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be a whole number >= 1, got {value!r}")
-    return value
 
 
 def _windows(

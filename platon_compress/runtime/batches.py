@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.limits import LIMITS
 from platon_compress.progress import Progress, silent
 
 __all__ = ["Batch", "Engine", "Feed", "pad"]
@@ -83,8 +84,7 @@ class Engine:
         make: a batch's items to what the file takes; keep: a batch to one result per row. lengths: longest first, so
         that a batch holds texts of nearly one length and the first one needs the most memory.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number >= 1, got {batch_size!r}; 32 is the default")
+        LIMITS["plan.batch"].check("batch_size", batch_size)
         report = progress or silent
         order = list(range(len(items)))
         if lengths is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
+from platon_compress.limits import LIMITS
 from platon_compress.runtime.answers import Answer, answer
 from platon_compress.runtime.batches import Engine
 from platon_compress.runtime.embed import Embedder, open_embedder
@@ -38,8 +39,7 @@ def load(
 
     Raises InputError in one line when something is missing or not supported.
     """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise InputError(f"workers must be a whole number >= 1, got {workers!r}")
+    LIMITS["plan.threads"].check("workers", workers)
     if task is not None and task not in TASKS:
         raise InputError(f"no task {task!r}; choose from {', '.join(TASKS)}")
     opened = open_folder(folder, file)

@@ -11,7 +11,7 @@ from platon_compress.runtime import load
 from platon_compress.runtime.embed import POOLINGS
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
-from sentence_transformers.models import Normalize, Pooling, Transformer  # noqa: E402
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer  # noqa: E402
 
 TEXTS = [*CORPUS, "short", "Berlin?", " ".join(CORPUS), "", "  spaces around  "]
 PROMPTS = {"query": "question about people: ", "none": ""}

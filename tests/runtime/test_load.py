@@ -127,8 +127,8 @@ def test_a_tokenizer_of_another_model(folder):
     ("arguments", "message"),
     [
         ({"task": "translation"}, "no task 'translation'; choose from sentence-similarity"),
-        ({"workers": 0}, "workers must be a whole number >= 1, got 0"),
-        ({"threads": 0}, "threads must be >= 1, got 0"),
+        ({"workers": 0}, "workers is 0; give a whole number from 1"),
+        ({"threads": 0}, "threads is 0; give a whole number from 1"),
         ({"file": "none.onnx"}, r"holds no none\.onnx \(\.onnx files: compressed\.onnx\)"),
     ],
 )
