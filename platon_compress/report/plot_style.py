@@ -3,7 +3,7 @@
 Figures are drawn with stand-in colours; in the SVG text each becomes a CSS variable of the page. The pairs in
 the page's style sheet are chosen from the Okabe-Ito palette (told apart with colour-blind eyes) and have at
 least 3:1 contrast to the background in both modes; forms and variants also differ by label, never by
-colour alone.
+colour alone. Every figure is drawn twice, for a page and for a phone: an SVG that only shrinks takes its text along.
 """
 
 import io
@@ -16,9 +16,9 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "FORM_COLOURS", "GRID", "MUTED", "TEXT", "WIDTH_INCHES", "Plot", "draw"]
+__all__ = ["COLOURS", "FORM_COLOURS", "GRID", "MUTED", "TEXT", "Plot", "draw"]
 
-WIDTH_INCHES = 9.0
+_WIDE_INCHES, _NARROW_INCHES = 9.0, 3.9
 
 _VARIABLES = ("text", "muted", "grid", "dense", "dense_int8", "pruned", "compressed", "structured", "csr")
 _STAND_INS = {name: f"#0102{index:02x}" for index, name in enumerate(_VARIABLES, start=16)}
@@ -56,22 +56,46 @@ _STYLE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """An inline SVG with the text that stands for it and the line below it."""
+    """Two inline SVGs, wide and for a phone, with the text that stands for them and the line below."""
 
     name: str
     svg: Markup
+    narrow_svg: Markup
     alt: str
     caption: str
 
 
-def draw(name: str, paint: Callable[[Figure], None], *, height: float, alt: str, caption: str) -> Plot:
-    """Call `paint` on a figure `height` inches high; equal input gives equal bytes."""
+def draw(
+    name: str,
+    paint: Callable[[Figure, bool], None],
+    *,
+    height: float,
+    alt: str,
+    caption: str,
+    narrow_height: float | None = None,
+) -> Plot:
+    """Call `paint(figure, narrow)` on a wide and a narrow figure, heights in inches; equal input gives equal bytes."""
+    return Plot(
+        name=name,
+        svg=_drawn(name, alt, (_WIDE_INCHES, height), lambda figure: paint(figure, False)),
+        narrow_svg=_drawn(
+            f"{name}-narrow",
+            alt,
+            (_NARROW_INCHES, narrow_height or height),
+            lambda figure: paint(figure, True),
+        ),
+        alt=alt,
+        caption=caption,
+    )
+
+
+def _drawn(name: str, alt: str, inches: tuple[float, float], paint: Callable[[Figure], None]) -> Markup:
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with rc_context(style), io.StringIO() as buffer:
-        figure = Figure(figsize=(WIDTH_INCHES, height))
+        figure = Figure(figsize=inches)
         paint(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        return Plot(name=name, svg=_inline(buffer.getvalue(), name, alt), alt=alt, caption=caption)
+        return _inline(buffer.getvalue(), name, alt)
 
 
 def _inline(svg: str, name: str, alt: str) -> Markup:

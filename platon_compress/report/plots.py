@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.timing import percentiles
 from platon_compress.report.plot_style import COLOURS, FORM_COLOURS, MUTED, TEXT, Plot, draw
-from platon_compress.report.words import FORMS, VARIANTS
+from platon_compress.report.words import FORMS, SHORT_FORMS, SHORT_VARIANTS, VARIANTS, metric_name
 
 __all__ = ["latency_plot", "layer_plot", "size_plot", "split_layer_name", "training_plot"]
 
@@ -30,18 +30,20 @@ def layer_plot(layers: Sequence[Mapping[str, Any]]) -> Plot | None:
     counts = {form: sum(layer["form"] == form for layer in layers) for form in FORMS}
     said = ", ".join(f"{count} {form}" for form, count in counts.items() if count)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Figure, narrow: bool) -> None:
         axes = figure.add_subplot()
         for (row, column), layer in cells.items():
-            _paint_cell(axes, columns.index(column), rows.index(row), layer)
-        _label_grid(axes, rows, [_wrap(name) for name in _short_names(columns)])
+            _paint_cell(axes, columns.index(column), rows.index(row), layer, narrow)
+        names = [_wrap(name) for name in _short_names(columns)]
+        _label_grid(axes, [_last_number(row) for row in rows] if narrow else rows, names, narrow)
         handles = [Patch(color=FORM_COLOURS[f], label=label) for f, label in FORMS.items() if counts[f]]
-        figure.legend(handles=handles, loc="outside lower left", ncols=3)
+        figure.legend(handles=handles, loc="outside lower left", ncols=1 if narrow else 3)
 
     return draw(
         "layers",
         paint,
         height=1.25 + 0.42 * len(rows),
+        narrow_height=2.3 + 0.42 * len(rows),
         alt=f"Share of weights kept and form chosen for each of {len(layers)} layers: {said}.",
         caption="Bar length: share of the weights that are not zero. Colour: form chosen by the plan.",
     )
@@ -58,13 +60,14 @@ def latency_plot(bench: BenchReport) -> Plot | None:
     """Per setting: median (bar), 95th percentile (whisker), every sample (dots), speed against the baseline."""
     if not bench.settings:
         return None
-    columns = 1 if len(bench.settings) == 1 else 2
-    rows = math.ceil(len(bench.settings) / columns)
+    wide_columns = 1 if len(bench.settings) == 1 else 2
+    wide_rows = math.ceil(len(bench.settings) / wide_columns)
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Figure, narrow: bool) -> None:
+        rows, columns = (len(bench.settings), 1) if narrow else (wide_rows, wide_columns)
         panels = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
         for axes, setting in zip(panels, bench.settings, strict=False):
-            _paint_setting(axes, setting, bench.baseline)
+            _paint_setting(axes, setting, bench.baseline, SHORT_VARIANTS if narrow else VARIANTS)
         for axes in panels[len(bench.settings) :]:
             axes.set_axis_off()
 
@@ -72,7 +75,8 @@ def latency_plot(bench: BenchReport) -> Plot | None:
     return draw(
         "latency",
         paint,
-        height=rows * 2.1,
+        height=wide_rows * 2.1,
+        narrow_height=len(bench.settings) * 2.1,
         alt=f"Latency by variant. {names}.",
         caption="Bar: median. Whisker: 95th percentile. Dots: every run. Factor: median of the pairwise speed "
         f"ratios against {VARIANTS[bench.baseline]}.",
@@ -85,22 +89,16 @@ def size_plot(bench: BenchReport) -> Plot | None:
     if not sizes:
         return None
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Figure, narrow: bool) -> None:
+        labels = SHORT_VARIANTS if narrow else VARIANTS
         axes = figure.add_subplot()
         for place, (name, size) in enumerate(sizes.items()):
             encoder, embeddings = size.encoder_bytes / _MEGABYTE, size.embedding_bytes / _MEGABYTE
             axes.barh(place, encoder, color=COLOURS[name], height=0.6)
             axes.barh(place, embeddings, left=encoder, color=COLOURS[name], height=0.6, alpha=0.35)
-            end = encoder + embeddings
-            axes.annotate(
-                f"{size.disk_bytes / _MEGABYTE:.3g} MB",
-                (end, place),
-                (7, 0),
-                textcoords="offset points",
-                va="center",
-            )
-        _finish_bars(axes, [VARIANTS[name] for name in sizes], "MB", axes.get_xlim()[1] * 1.15)
-        figure.legend(handles=_size_legend(), loc="outside lower left", ncols=3)
+            _beside(axes, place, f"{size.disk_bytes / _MEGABYTE:.3g} MB", bold=name == "compressed")
+        _finish_bars(axes, [labels[name] for name in sizes], "MB", axes.get_xlim()[1])
+        figure.legend(handles=_size_legend(), loc="outside lower left", ncols=2)
 
     spoken = "; ".join(f"{VARIANTS[n]} {s.disk_bytes / _MEGABYTE:.3g} MB" for n, s in sizes.items())
     return draw(
@@ -116,12 +114,13 @@ def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot |
     """Loss, task metric and sparsity over the steps of the two trainings; None without a history."""
     runs = {"dense": dense.get("history") or [], "compressed": pruned.get("history") or []}
     metric = str(pruned.get("metric") or dense.get("metric") or "accuracy")
-    rows = [("loss", "training loss"), (metric, metric), ("achieved_sparsity", "sparsity")]
+    rows = [("loss", "training loss"), (metric, metric_name(metric)), ("achieved_sparsity", "sparsity")]
     rows = [row for row in rows if any(_series(history, row[0])[0] for history in runs.values())]
     if not rows:
         return None
 
-    def paint(figure: Figure) -> None:
+    def paint(figure: Figure, narrow: bool) -> None:
+        del narrow
         panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False).ravel()
         for axes, (key, title) in zip(panels, rows, strict=True):
             axes.set_title(title)
@@ -131,7 +130,7 @@ def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot |
         panels[-1].set_xlabel("optimiser step")
 
     final = _series(runs["compressed"], metric)[1] or _series(runs["dense"], metric)[1]
-    said = f" Last {metric} {final[-1]:.3f}." if final else ""
+    said = f" Last {metric_name(metric)} {final[-1]:.1%}." if final else ""
     return draw(
         "training",
         paint,
@@ -141,23 +140,33 @@ def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot |
     )
 
 
-def _paint_cell(axes: Axes, x: int, y: int, layer: Mapping[str, Any]) -> None:
+def _paint_cell(axes: Axes, x: int, y: int, layer: Mapping[str, Any], narrow: bool) -> None:
     colour = FORM_COLOURS.get(layer["form"], MUTED)
     width = 0.92
     axes.add_patch(Rectangle((x, y), width, 0.86, facecolor=colour, alpha=0.13, linewidth=0))
     axes.add_patch(
         Rectangle((x, y + 0.58), width * float(layer["density"]), 0.28, facecolor=colour, linewidth=0)
     )
+    form = SHORT_FORMS.get(str(layer["form"]), str(layer["form"]))
+    if narrow:
+        axes.text(x + 0.03, y + 0.3, f"{layer['density']:.0%} {form}", va="center", fontsize=6.5)
+        return
     axes.text(x + 0.04, y + 0.3, f"{layer['density']:.0%}", va="center", fontsize=8.5)
-    axes.text(
-        x + width - 0.04, y + 0.3, str(layer["form"]), va="center", ha="right", fontsize=7.5, color=MUTED
-    )
+    axes.text(x + width - 0.04, y + 0.3, form, va="center", ha="right", fontsize=7.5, color=MUTED)
 
 
-def _label_grid(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+def _last_number(row: str) -> str:
+    """The block's number: a phone has no room for its path."""
+    found = re.search(r"(\d+)$", row)
+    return found.group(1) if found else row
+
+
+def _label_grid(axes: Axes, rows: Sequence[str], columns: Sequence[str], narrow: bool) -> None:
     axes.set_xlim(0, len(columns))
     axes.set_ylim(len(rows), 0)
-    axes.set_xticks([x + 0.46 for x in range(len(columns))], columns, fontsize=8.5, color=TEXT)
+    angle = 60 if narrow else 0
+    places = [x + 0.46 for x in range(len(columns))]
+    axes.set_xticks(places, columns, fontsize=8.5, color=TEXT, rotation=angle)
     axes.set_yticks([y + 0.43 for y in range(len(rows))], rows, fontsize=8.5)
     axes.xaxis.tick_top()
     axes.grid(visible=False)
@@ -181,9 +190,8 @@ def _wrap(name: str) -> str:
     return f"{head}.\n{last}" if head else name
 
 
-def _paint_setting(axes: Axes, setting: SettingReport, baseline: str) -> None:
+def _paint_setting(axes: Axes, setting: SettingReport, baseline: str, labels: Mapping[str, str]) -> None:
     summaries = {name: percentiles(samples.warm_seconds) for name, samples in setting.samples.items()}
-    limit = max(summary["p95_seconds"] for summary in summaries.values()) * 1e3
     for place, (name, summary) in enumerate(summaries.items()):
         median, high = summary["p50_seconds"] * 1e3, summary["p95_seconds"] * 1e3
         runs = np.asarray(setting.samples[name].warm_seconds) * 1e3
@@ -192,28 +200,25 @@ def _paint_setting(axes: Axes, setting: SettingReport, baseline: str) -> None:
         axes.scatter(runs, place + spread, s=3.5, color=TEXT, alpha=0.35, linewidths=0)
         axes.plot([median, high], [place, place], color=TEXT, linewidth=1.1)
         axes.plot([high, high], [place - 0.16, place + 0.16], color=TEXT, linewidth=1.1)
-        _label_bar(axes, (limit * 1.06, place), setting, name, baseline)
+        ratio = setting.ratio(name, baseline)
+        factor = "" if ratio is None else f"{ratio.median:.2f}x"
+        _beside(axes, place, f"{_three(median)} ms", factor, bold=name == "compressed")
     axes.set_title(setting.label)
-    _finish_bars(axes, [VARIANTS[name] for name in summaries], "ms", limit * 1.5)
+    longest = max(max(setting.samples[name].warm_seconds) for name in summaries) * 1e3
+    _finish_bars(axes, [labels[name] for name in summaries], "ms", 1.03 * longest)
 
 
-def _label_bar(
-    axes: Axes, place: tuple[float, float], setting: SettingReport, name: str, baseline: str
-) -> None:
-    """The median in ms and, in a column of its own, the factor against the baseline."""
-    weight = "bold" if name == "compressed" else "normal"
-    texts = [(f"{_three(setting.samples[name].median_seconds * 1e3)} ms", 0)]
-    ratio = setting.ratio(name, baseline)
-    if ratio is not None:
-        texts.append((f"{ratio.median:.2f}x", 52))
-    for text, offset in texts:
+def _beside(axes: Axes, place: int, *texts: str, bold: bool = False) -> None:
+    """Texts in columns to the right of the axes, where no bar or sample can run into them."""
+    for column, text in enumerate(texts):
         axes.annotate(
             text,
-            place,
-            (offset, 0),
+            (1.0, place),
+            (8 + 54 * column, 0),
+            xycoords=axes.get_yaxis_transform(),
             textcoords="offset points",
             va="center",
-            weight=weight,
+            weight="bold" if bold else "normal",
             annotation_clip=False,
         )
 
@@ -252,6 +257,8 @@ def _paint_history(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, n
     steps, values = _series(history, key)
     if not steps:
         return
+    if key == "accuracy":
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if key == "achieved_sparsity":
         axes.plot(*_series(history, "sparsity"), color=MUTED, linewidth=6, alpha=0.3, solid_capstyle="butt")
         axes.set_ylim(-0.03, 1.03)

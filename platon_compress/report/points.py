@@ -24,10 +24,10 @@ def spoken_ratio(ratio: PairedRatio) -> str:
 
 
 def speed_range(ratios: list[PairedRatio]) -> str:
-    """`2.18x to 3.38x` over the settings, `2.18x` of one."""
+    """`2.18-3.38x` over the settings, `2.18x` of one."""
     medians = sorted(ratio.median for ratio in ratios)
-    least, most = f"{medians[0]:.2f}x", f"{medians[-1]:.2f}x"
-    return least if least == most else f"{least} to {most}"
+    least, most = f"{medians[0]:.2f}", f"{medians[-1]:.2f}"
+    return f"{least}x" if least == most else f"{least}-{most}x"
 
 
 def points_apart(change: Difference) -> str:

@@ -10,7 +10,7 @@ from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.timing import PairedRatio, percentiles
 from platon_compress.report.points import points_apart
 from platon_compress.report.run_data import Metric, RunData
-from platon_compress.report.words import NONE, STATEMENTS, VARIANTS, metric_name
+from platon_compress.report.words import NONE, ROUTES, STATEMENTS, VARIANTS, metric_name
 
 __all__ = [
     "Table",
@@ -20,6 +20,7 @@ __all__ = [
     "format_bytes",
     "format_milliseconds",
     "format_ratio",
+    "int8_table",
     "latency_table",
     "layer_table",
     "operator_table",
@@ -153,11 +154,31 @@ def parity_table(run: RunData) -> Table | None:
     for row in run.parity.get("rows", ()):
         agreement = row.get("argmax_agreement")
         agreed = NONE if agreement is None else f"{agreement:.2%}"
-        rows.append((str(row["pair"]), f"{row['max_abs']:.2e}", f"{row['mean_abs']:.2e}", agreed))
+        rows.append((_route(str(row["pair"])), f"{row['max_abs']:.2e}", f"{row['mean_abs']:.2e}", agreed))
     return _table(
-        "Differences of the outputs",
-        ("pair", "max abs difference", "mean abs difference", "argmax agreement"),
+        "Differences of the outputs from the pruned model in PyTorch",
+        ("route", "max abs difference", "mean abs difference", "argmax agreement"),
         rows,
+    )
+
+
+def int8_table(bench: BenchReport) -> Table | None:
+    """The settings of dynamic quantisation that were tried for the rival, and the one that was taken."""
+    variant = bench.variants.get("dense_int8")
+    tried = variant.quantisation if variant is not None else None
+    if not tried:
+        return None
+    by_accuracy = str(tried["chosen_by"]).startswith("accuracy")
+    rows = []
+    for setting, score in tried["scores"].items():
+        taken = "taken" if setting == tried["setting"] else ""
+        rows.append((str(setting), f"{score:.2%}" if by_accuracy else f"{score:.2e}", taken))
+    rows += [(str(setting), NONE, str(reason)) for setting, reason in tried["failed"].items()]
+    return _table(
+        "Dense int8: the settings tried",
+        ("setting", str(tried["chosen_by"]), ""),
+        rows,
+        text_columns=(0, 2),
     )
 
 
@@ -270,6 +291,11 @@ def _table(
         long_columns=long_columns,
         strong_rows=strong,
     )
+
+
+def _route(pair: str) -> str:
+    """The route's label; a pair that is not one of ours stays as it is."""
+    return ROUTES.get(pair.rpartition(" vs ")[2], pair)
 
 
 def _against_int8(setting: SettingReport, name: str) -> str:

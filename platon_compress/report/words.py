@@ -2,7 +2,20 @@
 
 from collections.abc import Mapping
 
-__all__ = ["ANSWERS", "FORMS", "NONE", "POINTS", "SECTIONS", "STATEMENTS", "VARIANTS", "metric_name"]
+__all__ = [
+    "ANSWERS",
+    "CARDS",
+    "FORMS",
+    "NONE",
+    "POINTS",
+    "ROUTES",
+    "SECTIONS",
+    "SHORT_FORMS",
+    "SHORT_VARIANTS",
+    "STATEMENTS",
+    "VARIANTS",
+    "metric_name",
+]
 
 NONE = "\N{EN DASH}"
 """In a cell without a value."""
@@ -15,12 +28,26 @@ VARIANTS: Mapping[str, str] = {
 }
 """Name of a measured file to its label."""
 
+SHORT_VARIANTS: Mapping[str, str] = {**VARIANTS, "dense_int8": "int8", "pruned": "pruned"}
+"""The same where a phone's width has to do."""
+
 FORMS: Mapping[str, str] = {
     "dense": "dense",
     "structured": "structured (shrunk)",
     "csr": "CSR (sparse kernel)",
 }
 """Form of a layer to its label."""
+
+SHORT_FORMS: Mapping[str, str] = {"dense": "dense", "structured": "shrunk", "csr": "csr"}
+"""The same inside a cell."""
+
+ROUTES: Mapping[str, str] = {
+    "torch_converted": "converted model in PyTorch",
+    "onnx_pruned": "pruned file",
+    "onnx_compressed": "compressed file, our kernels",
+    "onnx_compressed_stock": "compressed file, stock ONNX Runtime",
+}
+"""Route of the parity check, each against the pruned model in PyTorch, to its label."""
 
 STATEMENTS: Mapping[str, str] = {"faster": "faster", "slower": "slower", "undecided": "undecided"}
 """What an interval says; undecided: it holds 1, or there are too few pairs for one."""
@@ -36,6 +63,16 @@ ANSWERS: Mapping[str, str] = {
 
 POINTS = ("Speed", "Size", "Quality")
 """The three points below the verdict's sentence."""
+
+CARDS: Mapping[str, str] = {
+    "sparsity": "Sparsity",
+    "speed": "Speed against dense",
+    "speed_int8": "Speed against dense int8",
+    "size": "Size on disk",
+    "metric": "Task metric",
+    "parity": "Same answers",
+}
+"""Labels of the key numbers; the task metric goes by its own name where it was measured."""
 
 SECTIONS: Mapping[str, str] = {
     "use": "Use",

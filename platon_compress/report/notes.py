@@ -1,0 +1,72 @@
+"""What a reader must know to judge the numbers: what was left out, replaced, helped or disturbed."""
+
+from collections.abc import Iterator, Mapping
+
+from platon_compress.report.run_data import RunData
+
+__all__ = ["run_notes", "spoken_counts"]
+
+
+def run_notes(run: RunData) -> tuple[str, ...]:
+    """What a reader must know to judge the numbers."""
+    return (*_variant_notes(run), *_weight_notes(run), *_comparison_notes(run))
+
+
+def _variant_notes(run: RunData) -> Iterator[str]:
+    for variant in run.bench.variants.values():
+        if variant.unavailable:
+            yield f"{variant.file}: {variant.unavailable}."
+        on_cpu = variant.executed_nodes.get("CPUExecutionProvider", {})
+        if run.bench.config.device != "cpu" and on_cpu:
+            yield f"{variant.file}: {sum(on_cpu.values())} nodes ran on the CPU ({spoken_counts(on_cpu)})."
+    native = run.bench.variants["compressed"].native_kernel
+    if native is False:
+        yield "The sparse linears did not run in the native kernel: the times are those of dense operators."
+    if native is None and not run.bench.unavailable:
+        yield "compressed.onnx holds no sparse linear: it runs in stock ONNX Runtime without our library."
+
+
+def _weight_notes(run: RunData) -> Iterator[str]:
+    for name, reason in run.stage("bake").get("skipped", ()):
+        yield f"{name} was not pruned: {reason}."
+    exported = run.stage("export").get("compressed") or {}
+    for name, reason in exported.get("skipped", ()):
+        yield f"{name} is not in the file as planned: {reason}."
+
+
+def _comparison_notes(run: RunData) -> Iterator[str]:
+    if not run.has_dense_model:
+        yield "No dense model was given: dense stands for the same sparse weights in dense kernels."
+    if run.parity.get("inputs") == "random inputs":
+        yield "Parity was checked on random inputs: the run had no data."
+    load, cores = run.bench.environment.get("load_average"), run.bench.environment.get("cores_logical")
+    if load and cores and load[0] > cores:
+        yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios, not single times."
+    steps = {run.stage(stage)["steps"] for stage in ("dense", "prune") if "steps" in run.stage(stage)}
+    if len(steps) > 1:
+        yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
+    yield from _distillation_note(run)
+    if run.stage("prune").get("per_millisecond"):
+        yield "Weights were ranked by score per measured millisecond of their layer, not by score alone."
+
+
+def _distillation_note(run: RunData) -> Iterator[str]:
+    """The pruned model may have had a help that the dense one had not: a reader must know."""
+    pruned, dense = (run.stage(stage).get("distillation") for stage in ("prune", "dense"))
+    if pruned is None:
+        return
+    hidden = f", hidden states with factor {pruned['hidden']:g}" if pruned["hidden"] else ""
+    baseline = (
+        "the dense model was trained on the labels alone, without distillation"
+        if dense is None
+        else "there were no labels, so the dense model learnt from the same teacher for the same steps"
+    )
+    yield (
+        f"The pruned model was trained with distillation from {pruned['teacher']} ({pruned['weight']:.0%} of the "
+        f"loss, temperature {pruned['temperature']:g}{hidden}); {baseline}."
+    )
+
+
+def spoken_counts(counts: Mapping[str, int]) -> str:
+    """`33 csr, 3 dense`."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
