@@ -340,6 +340,7 @@ void failing_items() {
 
 #if defined(__linux__) && !defined(__SANITIZE_THREAD__)
 // Accumulators of more than 2^31 floats, of which a few pages exist: the last feature must come from its own place.
+// The panel is as wide as can be, so that one row of results is enough.
 void far_indices(const std::vector<std::string>& kernels) {
   const platon::Panel panel{1, platon::kMaxWidth};
   const int64_t features = (int64_t{1} << 31) / panel.stride() + 9;
@@ -352,9 +353,6 @@ void far_indices(const std::vector<std::string>& kernels) {
   for (const std::string& name : kernels) {
     const platon::Kernels& found = platon::find_kernels(name);
     found.finish(acc, features, panel, platon::Activation::kNone, out.data(), features);
-    if (out.back() != 3.0f || out[0] != 0.0f) std::abort();
-    out.back() = 0.0f;
-    found.finish_panel(acc, features, panel, platon::Activation::kRelu, out.data());
     if (out.back() != 3.0f || out[0] != 0.0f) std::abort();
     out.back() = 0.0f;
   }
