@@ -15,10 +15,11 @@ class StrictCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As typer does, after a look at what was given."""
         values, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for param, count in Counter(given).items():
+        parameters: list[Any] = list(given)
+        for param, count in Counter(parameters).items():
             if count > 1 and not getattr(param, "multiple", False) and param.name != "help":
                 raise BadParameter(f"given {count} times; keep one", ctx=ctx, param=param)
-        for param in given:
+        for param in parameters:
             value = values.get(param.name)
             if isinstance(value, str) and not value.strip():
                 raise BadParameter("it is empty; give a value, or leave it out", ctx=ctx, param=param)

@@ -86,7 +86,7 @@ def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
         table = calibrate(
             scope.shapes,
             scope.densities,
-            scope.tokens,
+            scope.rows,
             scope.threads,
             block_rows=scope.block_rows,
             progress=progress,

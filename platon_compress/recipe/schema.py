@@ -55,8 +55,12 @@ def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
 def _limited(key: str) -> Any:
     """The range of `key` for pydantic and for the JSON schema."""
     limit = LIMITS[key]
-    bounds = {"gt" if limit.above else "ge": limit.least, "lt" if limit.below else "le": limit.most}
-    return Field(**{name: int(end) if limit.whole else float(end) for name, end in bounds.items()})  # type: ignore[arg-type]
+    kind = int if limit.whole else float
+    bounds: dict[str, Any] = {
+        "gt" if limit.above else "ge": kind(limit.least),
+        "lt" if limit.below else "le": kind(limit.most),
+    }
+    return Field(**bounds)
 
 
 def _about(text: str, default: Any = ..., **more: Any) -> Any:
