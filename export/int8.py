@@ -146,7 +146,7 @@ def _subset(
     count = min(len(batches), -(-limit // max(sizes)))
     places = [place * len(batches) // count for place in range(count)]
     left = [max(0, limit - sum(sizes[p] for p in places[:n])) for n in range(count)]
-    kept = [
+    kept: list[Batch] = [
         {name: v[:most] for name, v in batches[p].items()}
         for p, most in zip(places, left, strict=True)
         if most
