@@ -8,8 +8,9 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from platon_compress.errors import InputError, first_line
 
 __all__ = [
     "clear_leftovers",
+    "explained",
+    "is_leftover",
     "new_file",
     "new_folder",
     "read_json",
+    "remove_folder",
     "write_bytes",
     "write_json",
     "write_text",
@@ -36,7 +40,7 @@ def new_file(target: Path) -> Iterator[Path]:
     Raises InputError when the place cannot be written to.
     """
     temporary = _beside(target, _NEW)
-    with _explained(target):
+    with explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -75,24 +79,37 @@ def read_json(path: Path, cure: str) -> dict[str, Any]:
     return value
 
 
+def _nothing() -> None:
+    """What is done before a name changes hands where nobody asks for more."""
+
+
 @contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `target` when the block ends well.
+def new_folder(target: Path, before: Callable[[], object] = _nothing) -> Iterator[Path]:
+    """A temporary folder that takes the place of `target` when the block ends well; `before` is called just then.
 
     Where the system can exchange two names at once (Linux), there is no moment without a whole `target`; elsewhere
     :func:`clear_leftovers` brings the old one back after a kill between the two renames.
     """
     temporary = _beside(target, _NEW)
-    with _explained(target):
+    with explained(target):
         temporary.mkdir(parents=True)
         try:
             yield temporary
             for path in (*temporary.rglob("*"), temporary):
                 _flush(path)
+            before()
             _put_in_place(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         _flush(target.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder and all that is in it; a kill leaves all of it, or a temporary name for clear_leftovers."""
+    if folder.is_symlink() or folder.exists():
+        gone = _beside(folder, _NEW)
+        folder.rename(gone)
+        _remove(gone)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -107,8 +124,14 @@ def clear_leftovers(folder: Path) -> None:
         _remove(new)
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a killed process may have left it: see :func:`clear_leftovers`."""
+    return path.name.startswith(".") and (_NEW in path.name or _OLD in path.name)
+
+
 def _beside(target: Path, kind: str) -> Path:
-    return target.with_name(f".{target.name}{kind}{os.getpid()}")
+    # Processes of other containers may have the same number.
+    return target.with_name(f".{target.name}{kind}{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:
@@ -148,7 +171,7 @@ def _flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def explained(target: Path) -> Iterator[None]:
     """A disk that is full or a folder that may not be written to is the user's to cure, not a bug."""
     try:
         yield

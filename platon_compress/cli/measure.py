@@ -54,26 +54,21 @@ def bench_model(
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
-    from platon_compress.measure import run_benchmark
-    from platon_compress.measure.config import BenchConfig
-    from platon_compress.pipeline.runner import read_recipe_of, write_result
-    from platon_compress.report import write_report
+    settings = {
+        "batch": numbers(batch, "--batch", LIMITS["bench.batch"]),
+        "tokens": numbers(tokens, "--tokens", LIMITS["bench.tokens"]),
+        "runs": runs,
+        "threads": threads,
+        "device": device,
+    }
+    _check_rows(max(settings["batch"]), max(settings["tokens"]))
+    from platon_compress.pipeline.runner import bench_again
 
-    config = BenchConfig(
-        batch=numbers(batch, "--batch", LIMITS["bench.batch"]),
-        tokens=numbers(tokens, "--tokens", LIMITS["bench.tokens"]),
-        runs=runs,
-        threads=threads,
-        device=device,
-    )
-    _check_rows(max(config.batch), max(config.tokens))
-    read_recipe_of(output)  # a folder without a run is refused before it is measured
-    talk = reporter(as_json)
-    with talk.progress("measuring") as progress:
-        report = run_benchmark(output / "onnx", config, progress=progress)
-    write_result(output, "benchmark.json", report.to_dict())
-    verdict = write_report(output).verdict
-    say(json.dumps(report.to_dict()) if as_json else verdict)
+    results = bench_again(output, settings, reporter(as_json))
+    if as_json:
+        say((output / "benchmark.json").read_text(encoding="utf-8"))
+    else:
+        say(results["report"]["verdict"])
 
 
 @bench.command("kernel", cls=StrictCommand)

@@ -5,7 +5,7 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
-from platon_compress.recipe import Recipe, load_recipe, recipe_digest
+from platon_compress.recipe import Recipe, load_recipe
 
 __all__ = ["baseline_of"]
 
@@ -29,5 +29,7 @@ def baseline_of(source: Path, recipe: Recipe) -> dict[str, Any]:
             raise InputError(
                 f"dense: {source} was trained with another {section} section; leave `dense` away to train the baseline anew"
             )
-    folder = RunFolder.open(source, earlier.kind, recipe_digest(earlier))
-    return folder.result("dense")
+    folder = RunFolder.open(source, earlier.kind)
+    result = folder.result("dense")
+    folder.check_files("dense")
+    return result

@@ -4,15 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from platon_compress.files import read_json, write_json
 from platon_compress.pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     from platon_compress.measure.calibrate import CalibrationScope
     from platon_compress.planning import PlanConfig
 
-__all__ = ["measured_plan_config", "ranking_costs"]
+__all__ = ["COSTS", "measured_plan_config", "ranking_costs"]
 
-_COSTS = "weight_costs.json"
+COSTS = "weight_costs.json"
 
 
 def measured_plan_config(work: Workspace) -> "PlanConfig":
@@ -26,16 +27,18 @@ def measured_plan_config(work: Workspace) -> "PlanConfig":
     return replace(config, cost_table=work.folder.write_json("cost_table.json", table))
 
 
-def ranking_costs(work: Workspace, model: Any) -> dict[str, float] | None:
-    """Seconds per weight by shape, where the recipe ranks by them; written down, so that a resumed run has the same.
+def ranking_costs(work: Workspace, model: Any, place: Path) -> dict[str, float] | None:
+    """Seconds per weight by shape, where the recipe ranks by them.
+
+    Written down in the folder `place`, so that a resumed run has the same.
 
     Raises InputError when the cost table knows nothing of a shape.
     """
     section = work.prune
     if not section.per_millisecond:
         return None
-    if (work.folder.path / _COSTS).is_file():
-        return work.folder.read_json(_COSTS)
+    if (place / COSTS).is_file():
+        return read_json(place / COSTS, f"remove {place}")
     from platon_compress.measure.calibrate import DEFAULT_DENSITIES, CalibrationScope
     from platon_compress.planning import CostTable, weight_costs
     from platon_compress.selection import select
@@ -56,7 +59,7 @@ def ranking_costs(work: Workspace, model: Any) -> dict[str, float] | None:
     costs = weight_costs(
         table, shapes, sparsity=section.sparsity, rows=config.rows, threads=config.used_threads
     )
-    work.folder.write_json(_COSTS, costs)
+    write_json(place / COSTS, costs)
     return costs
 
 

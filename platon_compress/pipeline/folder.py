@@ -1,42 +1,82 @@
-"""One run's folder: its files, its state, its lock. Nothing half-written ever has a final name."""
+"""One run's folder: its files, its state, its lock. Nothing half-written ever has a final name.
+
+`state.json` names the kind of the run ("run", "demo" or "compress") and, per finished stage, its seconds, its
+result, the settings and the results it was made from, and what its files were. A stage is finished exactly when it
+stands there: its record goes before the first of its files changes, and comes back when all have.
+"""
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from platon_compress import files
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, shown
+from platon_compress.pipeline.manifest import damage, manifest, refuse_links, stamp
+from platon_compress.pipeline.stage import Stage
 
-__all__ = ["RunFolder"]
+__all__ = ["Record", "RunFolder"]
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
+_LOCK = ".lock"
+_MEANT = "stage.json"  # beside a training's checkpoints: the settings and inputs that they belong to
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A finished stage. `stamp` stands for its result; `inputs` are the stamps of what it was made from."""
+
+    result: Mapping[str, Any]
+    seconds: float
+    stamp: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, list[int]] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Record":
+        """Raises TypeError or ValueError for anything but what :meth:`RunFolder.finish` wrote."""
+        fields = {key: value for key, value in data.items() if key != "status"}
+        record = cls(**fields)
+        for mapping in (record.result, record.settings, record.inputs, record.files):
+            if not isinstance(mapping, dict):
+                raise TypeError("not an object")
+        if any(not isinstance(e, list) or list(map(type, e)) != [int, int] for e in record.files.values()):
+            raise ValueError("not a size and a checksum")
+        if any(Path(name).is_absolute() or ".." in Path(name).parts for name in record.files):
+            raise ValueError("a file outside the folder")
+        return record
 
 
 class RunFolder:
-    """Paths and state of `--output DIR`.
+    """Paths and state of `--output DIR`."""
 
-    `state.json` names the kind of the run ("run", "demo" or "compress"), the digest of its recipe and, per
-    finished stage, its seconds and result. A stage is finished exactly when it stands there.
-    """
-
-    def __init__(self, path: Path, kind: str, digest: str) -> None:
+    def __init__(self, path: Path, kind: str) -> None:
         self.path = path
-        self._identity = {"version": _STATE_VERSION, "kind": kind, "recipe_digest": digest}
-        self._stages: dict[str, dict[str, Any]] = {}
+        self.kind = kind
+        self._records: dict[str, Record] = {}
+        self._running: str | None = None
+        self._meant: dict[str, Any] = {}
+        self._recipe: str | None = None
 
     @classmethod
-    def open(cls, path: Path, kind: str, digest: str) -> "RunFolder":
-        """Open a new or an earlier run folder.
+    def open(cls, path: Path, kind: str) -> "RunFolder":
+        """Open a new or an earlier run folder. Writes nothing.
 
-        Raises InputError when the folder belongs to another recipe or command, or its state is broken.
+        Raises InputError when the folder belongs to another command, leads out of itself, or its state is broken.
         """
-        folder = cls(path, kind, digest)
+        folder = cls(path, kind)
         if path.exists() and not path.is_dir():
             raise InputError(f"the output {path} is a file; give a folder with --output")
+        if not path.exists():
+            return folder
+        refuse_links(path)
         if folder._state_path.exists():
             folder._load_state()
-        elif path.exists() and any(path.iterdir()):
+        elif any(entry.name != _LOCK and not files.is_leftover(entry) for entry in path.iterdir()):
             raise InputError(f"the output folder {path} holds other files; give an empty or a new folder")
         return folder
 
@@ -47,7 +87,7 @@ class RunFolder:
 
     @property
     def model(self) -> Path:
-        """The baked model in Hugging Face layout."""
+        """The baked model in Hugging Face layout, with its counts in bake.json."""
         return self.path / "model"
 
     @property
@@ -59,34 +99,76 @@ class RunFolder:
         """Where a training stage keeps its model for the stages after it."""
         return self.path / "stages" / stage
 
-    def is_done(self, stage: str) -> bool:
-        """Whether `stage` has finished here."""
-        return stage in self._stages
+    def record(self, stage: str) -> Record | None:
+        """What is known of a finished stage."""
+        return self._records.get(stage)
 
     def result(self, stage: str) -> dict[str, Any]:
         """What a finished stage returned. Raises InputError when it has not finished."""
-        if stage not in self._stages:
+        record = self._records.get(stage)
+        if record is None:
             raise InputError(f"stage {stage} has not finished in {self.path}; run it first")
-        return self._stages[stage]["result"]
+        return dict(record.result)
 
-    def finish(self, stage: str, seconds: float, result: Mapping[str, Any]) -> None:
-        """Record a finished stage."""
-        self._stages[stage] = {"status": "done", "seconds": round(seconds, 3), "result": dict(result)}
+    def check_files(self, stage: str, *, thorough: bool = True) -> None:
+        """Raises InputError when a file of a finished stage is not as it was written."""
+        record = self._records.get(stage)
+        if record is not None and (wrong := damage(self.path, record.files, thorough=thorough)):
+            raise InputError(f"{wrong}; {self._repair(stage)}")
+
+    def remember_recipe(self, text: str) -> None:
+        """The recipe of this call, which is written down with the first result that is made of it."""
+        self._recipe = text
+
+    @contextlib.contextmanager
+    def running(self, stage: Stage, settings: Mapping[str, Any]) -> Iterator[None]:
+        """While the block works on `stage`: the first file that changes takes an old record with it."""
+        self._running, self._meant = stage.name, {"settings": dict(settings), "inputs": self._inputs(stage)}
+        try:
+            yield
+        finally:
+            self._running = None
+
+    def finish(
+        self, stage: Stage, seconds: float, result: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> None:
+        """Record a finished stage, with what its outputs are now."""
+        written = manifest(self.path, stage.outputs)
+        self._records[stage.name] = Record(
+            result=dict(result),
+            seconds=round(seconds, 3),
+            stamp=stamp(written or result),
+            settings=dict(settings),
+            inputs=self._inputs(stage),
+            files=written,
+        )
         self._save_state()
+        self.drop_checkpoints(stage.name)
 
-    def forget(self, stages: tuple[str, ...]) -> None:
-        """Drop the records of `stages`, which will run again."""
-        kept = {name: record for name, record in self._stages.items() if name not in stages}
-        if len(kept) < len(self._stages):
-            self._stages = kept
-            self._save_state()
+    def checkpoints(self) -> Path:
+        """Where the running stage keeps what it resumes from; what was kept for other settings or inputs goes."""
+        folder = self._checkpoints(str(self._running))
+        if folder.exists() and not self._is_meant(folder / _MEANT):
+            files.remove_folder(folder)
+        files.write_json(folder / _MEANT, self._meant)
+        return folder
+
+    def drop_checkpoints(self, stage: str) -> None:
+        """Remove what a finished training resumed from."""
+        files.remove_folder(self._checkpoints(stage))
+
+    def new_folder(self, target: Path) -> contextlib.AbstractContextManager[Path]:
+        """A temporary folder that becomes `target`, a result of the running stage, when the block ends well."""
+        return files.new_folder(target, self._give_up_record)
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write one file in the folder."""
+        """Write one file, a result of the running stage."""
+        self._give_up_record()
         return files.write_text(self.path / name, text)
 
     def write_json(self, name: str, value: Any) -> Path:
-        """Write one JSON file in the folder."""
+        """Write one JSON file, a result of the running stage."""
+        self._give_up_record()
         return files.write_json(self.path / name, value)
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -95,50 +177,81 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; clears what a killed one left half-written."""
-        import fcntl
+        """Hold the folder for one process; clears what a killed one left half-written.
 
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as handle:
+        A folder that was made for this and got no result is gone afterwards.
+        """
+        is_new = not self.path.exists()
+        with files.explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / _LOCK, timeout=0)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                lock.acquire()
+            except Timeout as error:
                 raise InputError(f"another process works on {self.path}; wait for it, or stop it") from error
-            self._clear_leftovers()
-            self._save_state()
+        try:
+            if self._state_path.exists():
+                self._load_state()  # another process may have gone on since
+            for parent in (self.path, self.path / "stages"):
+                files.clear_leftovers(parent)
             yield
+        finally:
+            lock.release()
+            if {entry.name for entry in self.path.iterdir()} <= {_LOCK}:
+                (self.path / _LOCK).unlink(missing_ok=True)
+                if is_new:
+                    self.path.rmdir()
 
     @property
     def _state_path(self) -> Path:
         return self.path / "state.json"
 
+    def _give_up_record(self) -> None:
+        if self._running in self._records:
+            del self._records[self._running]
+            self._save_state()
+
     def _save_state(self) -> None:
-        self.write_json("state.json", {**self._identity, "stages": self._stages})
+        if self._recipe is not None:
+            files.write_text(self.path / "recipe.yaml", self._recipe)
+            self._recipe = None
+        stages = {name: {"status": "done", **asdict(record)} for name, record in self._records.items()}
+        state = {"version": _STATE_VERSION, "kind": self.kind, "stages": stages}
+        files.write_json(self._state_path, state)
 
     def _load_state(self) -> None:
-        state = self.read_json("state.json")
-        stages = state.get("stages")
-        if not isinstance(stages, dict) or not all(map(_is_record, stages.values())):
-            raise InputError(f"{self._state_path} is no state of a run; give a new output folder")
-        self._stages = stages
-        for key, ours in self._identity.items():
-            # A run that stopped before its first stage had finished binds nobody.
-            if state.get(key) != ours and self._stages:
-                raise InputError(self._mismatch(key, state.get(key), ours))
-
-    def _mismatch(self, key: str, theirs: Any, ours: Any) -> str:
-        if key == "recipe_digest":
-            return (
-                f"{self.path} holds a run of another recipe ({theirs}, now {ours}); "
-                "give another --output, or the recipe.yaml that lies in the folder"
+        state = files.read_json(self._state_path, "give a new output folder")
+        if state.get("version") != _STATE_VERSION:
+            raise InputError(
+                f"{self._state_path} has version {shown(state.get('version'))}, this release reads {_STATE_VERSION}; "
+                "give a new output folder"
             )
-        return f"{self.path} holds a run of another {key} ({theirs!r}, now {ours!r}); give another --output"
+        try:
+            self._records = {name: Record.from_dict(record) for name, record in state["stages"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{self._state_path} is no state of a run; give a new output folder") from error
+        if state.get("kind") != self.kind:
+            raise InputError(
+                f"{self.path} holds a run of another kind ({shown(state.get('kind'))}, now {self.kind!r}); give another "
+                "--output"
+            )
 
-    def _clear_leftovers(self) -> None:
-        for parent in (self.path, self.onnx, self.path / "stages"):
-            files.clear_leftovers(parent)
+    def _inputs(self, stage: Stage) -> dict[str, str]:
+        return {name: record.stamp for name in stage.needs if (record := self._records.get(name))}
 
+    def _checkpoints(self, stage: str) -> Path:
+        return self.work(f"{stage}-checkpoints")
 
-def _is_record(value: Any) -> bool:
-    """Whether `value` can be what :meth:`RunFolder.finish` wrote."""
-    return isinstance(value, dict) and isinstance(value.get("result"), dict)
+    def _is_meant(self, path: Path) -> bool:
+        try:
+            return files.read_json(path, "remove it") == self._meant
+        except InputError:
+            return False
+
+    def _repair(self, stage: str) -> str:
+        """The command that makes a stage's files again."""
+        if stage in ("bake", "plan", "convert", "export", "verify", "report"):
+            return f"make it again with `platon-compress {stage} -o {self.path}`"
+        if stage == "bench":
+            return f"measure again with `platon-compress bench model -o {self.path}`"
+        return f"put it back, or remove {self.path} and run again"

@@ -2,18 +2,20 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import CheckFailedError, InputError
-from platon_compress.files import new_folder, write_json
+from platon_compress.files import write_json
 from platon_compress.pipeline.baseline import baseline_of
-from platon_compress.pipeline.costing import measured_plan_config, ranking_costs
+from platon_compress.pipeline.costing import COSTS, measured_plan_config, ranking_costs
 from platon_compress.pipeline.plan_view import show_plan
+from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
+from platon_compress.recipe import Recipe
 from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.training import (
@@ -25,19 +27,10 @@ from platon_compress.tasks.training import (
     train,
 )
 
-__all__ = ["STAGES", "TRAINING_STAGES", "Stage"]
+__all__ = ["STAGES"]
 
 # Verifying and metrics use small batches, so that most batches hold padding.
 _BATCH = 8
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage: its name, what a person reads above it, and its function."""
-
-    name: str
-    title: str
-    run: Callable[[Workspace], Mapping[str, Any]]
 
 
 def _data(work: Workspace) -> dict[str, Any]:
@@ -65,7 +58,7 @@ def _dense(work: Workspace) -> dict[str, Any]:
         return _train(work, "dense")
     source = Path(work.recipe.dense)
     result = baseline_of(source, work.recipe)
-    with new_folder(work.folder.work("dense")) as folder:
+    with work.folder.new_folder(work.folder.work("dense")) as folder:
         shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
     work.reporter.say(f"  taken from {source}: accuracy {result['value']:.2%} after {result['steps']} steps")
     return result
@@ -87,12 +80,12 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     checkpoint = work.fresh_checkpoint()
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
-    checkpoints = work.folder.work(f"{stage}-checkpoints")
+    checkpoints = work.folder.checkpoints()
     _say_resumption(work, checkpoints, steps, stage == "prune")
-    teacher = teacher_of(work, stage, checkpoint)
+    teacher = teacher_of(work.recipe, stage, checkpoint, work.labels, lambda: work.dense)
     pruning = None
     if stage == "prune":
-        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint.model))
+        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint.model, checkpoints))
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             checkpoint,
@@ -105,12 +98,13 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             work_folder=checkpoints,
             progress=progress,
         )
-    with new_folder(work.folder.work(stage)) as folder:
+    with work.folder.new_folder(work.folder.work(stage)) as folder:
         checkpoint.save(folder)
         if result.masks is not None:
             # safetensors stores booleans as one byte each.
             save_file({n: m.contiguous() for n, m in result.masks.items()}, folder / "masks.safetensors")
-    shutil.rmtree(checkpoints, ignore_errors=True)
+        if (costs := checkpoints / COSTS).is_file():
+            shutil.copyfile(costs, folder / COSTS)
     for warning in result.warnings:
         work.reporter.warn(warning)
     error = standard_error(result.value, result.examples)
@@ -141,7 +135,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
         "sparsity": round(baked.sparsity, 6),
         "granularity": work.prune.granularity if work.trains else "element",
     }
-    with new_folder(work.folder.model) as folder:
+    with work.folder.new_folder(work.folder.model) as folder:
         checkpoint.save(folder)
         write_json(folder / "bake.json", baked.to_dict())
     work.reporter.say(
@@ -164,7 +158,7 @@ def _convert(work: Workspace) -> dict[str, Any]:
     from platon_compress.conversion import convert
 
     compressed = convert(work.baked, work.plan)
-    with new_folder(work.folder.compressed) as folder:
+    with work.folder.new_folder(work.folder.compressed) as folder:
         write_compressed(compressed, folder, work.checkpoint.processor)
     for units in compressed.removed:
         work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
@@ -183,7 +177,10 @@ def _export(work: Workspace) -> dict[str, Any]:
     inputs = example_inputs(work.checkpoint)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
-    with new_folder(work.folder.onnx) as folder, work.reporter.progress("  exporting") as progress:
+    with (
+        work.folder.new_folder(work.folder.onnx) as folder,
+        work.reporter.progress("  exporting") as progress,
+    ):
         steps = Steps(len(models) + 1, progress)
         for name, model in models.items():
             # Padding removal is for the file that ships; dense and pruned stay what users have today, at their best:
@@ -309,22 +306,83 @@ def _given(work: Workspace) -> dict[str, Any]:
     return {"metric": "accuracy", "value": value, "standard_error": error, "examples": len(work.validation)}
 
 
-TRAINING_STAGES = (
-    Stage("data", "read the data", _data),
-    Stage("dense", "train the dense baseline", _dense),
-    Stage("prune", "train again, pruning with PLATON", _prune),
-)
-_AFTER = (
-    Stage("bake", "bake the masks into the weights", _bake),
-    Stage("plan", "choose a form per layer", _plan),
-    Stage("convert", "convert the layers", _convert),
-    Stage("export", "export to ONNX", _export),
-    Stage("verify", "verify parity and the metric", _verify),
-    Stage("bench", "measure size and latency", _bench),
-    Stage("report", "write the report", _report),
-)
+def _training(recipe: Recipe) -> tuple[str, ...]:
+    return ("model", "data", "train")
+
+
+def _of_dense(recipe: Recipe) -> tuple[str, ...]:
+    # Without labels the baseline is taught too.
+    return (*_training(recipe), "dense", *(() if recipe.has_labels else ("distill",)))
+
+
+def _of_prune(recipe: Recipe) -> tuple[str, ...]:
+    measured = recipe.prune is not None and recipe.prune.per_millisecond
+    return (*_training(recipe), "prune", "distill", *(("plan",) if measured else ()))
+
+
+def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
+    return lambda recipe: names
+
+
+_LENGTH = ("plan.tokens", "data.max_length")
+_TRAINING = (
+    Stage(name="data", title="read the data", run=_data, uses=_of_prune),
+    Stage(
+        name="dense", title="train the dense baseline", run=_dense, uses=_of_dense,
+        needs=("data",), outputs=("stages/dense",), keeps=True,
+    ),
+    Stage(
+        name="prune", title="train again, pruning with PLATON", run=_prune, uses=_of_prune,
+        needs=("data", "dense"), outputs=("stages/prune",), keeps=True,
+    ),
+    Stage(
+        name="bake", title="bake the masks into the weights", run=_bake,
+        uses=_always("bake", "prune.sparsity", "prune.granularity"), needs=("prune",), outputs=("model",),
+    ),
+)  # fmt: skip
+_GIVEN = (
+    Stage(
+        name="bake", title="bake the masks into the weights", run=_bake, uses=_always("model", "bake"),
+        outputs=("model",), keeps=True,
+    ),
+    Stage(name="data", title="read the data", run=_given, uses=_always("data", "dense"), needs=("bake",)),
+)  # fmt: skip
+
+
+def _after(trains: bool) -> tuple[Stage, ...]:
+    """The stages that a training and a foreign checkpoint have in common."""
+    baseline = "dense" if trains else "data"
+    return (
+        Stage(
+            name="plan", title="choose a form per layer", run=_plan, uses=_always("plan", "data.max_length"),
+            needs=("bake",), outputs=("plan.json", "cost_table.json"),
+        ),
+        Stage(
+            name="convert", title="convert the layers", run=_convert, uses=_always(),
+            needs=("bake", "plan"), outputs=("compressed",),
+        ),
+        Stage(
+            name="export", title="export to ONNX", run=_export,
+            uses=_always("export", "verify.examples", "data", *_LENGTH, *(() if trains else ("dense",))),
+            needs=(baseline, "bake", "convert"), outputs=("onnx",),
+        ),
+        Stage(
+            name="verify", title="verify parity and the metric", run=_verify,
+            uses=_always("verify", "data", *_LENGTH), needs=("bake", "convert", "export"), outputs=("parity.json",),
+        ),
+        Stage(
+            name="bench", title="measure size and latency", run=_bench,
+            uses=_always("bench", "plan.threads", *_LENGTH), needs=("export",), outputs=("benchmark.json",),
+        ),
+        Stage(
+            name="report", title="write the report", run=_report, uses=_always(),
+            needs=("plan", "verify", "bench"), outputs=("report.md", "report.html"),
+        ),
+    )  # fmt: skip
+
+
 STAGES: Mapping[str, tuple[Stage, ...]] = {
-    "run": (*TRAINING_STAGES, *_AFTER),
-    "demo": (*TRAINING_STAGES, *_AFTER),
-    "compress": (_AFTER[0], Stage("data", "read the data", _given), *_AFTER[1:]),
+    "run": (*_TRAINING, *_after(True)),
+    "demo": (*_TRAINING, *_after(True)),
+    "compress": (*_GIVEN, *_after(False)),
 }

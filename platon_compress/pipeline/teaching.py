@@ -1,6 +1,6 @@
 """Who teaches which training of a run, and how that is said."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from platon_compress.errors import InputError
@@ -8,7 +8,6 @@ from platon_compress.recipe import DistillSection, Recipe
 from platon_compress.tasks.models import Checkpoint, load_sparse_checkpoint
 
 if TYPE_CHECKING:
-    from platon_compress.pipeline.workspace import Workspace
     from platon_compress.tasks.distillation import Teacher
 
 __all__ = ["check_teacher", "given_teacher", "spoken_distillation", "teacher_of"]
@@ -48,19 +47,25 @@ def check_teacher(recipe: Recipe, labels: Sequence[str], student: Checkpoint) ->
     return sum(p.numel() * p.element_size() for p in (given or student).model.parameters())
 
 
-def teacher_of(work: "Workspace", stage: str, student: Checkpoint) -> "Teacher | None":
-    """The teacher of a training stage ("dense" or "prune"), or None.
+def teacher_of(
+    recipe: Recipe,
+    stage: str,
+    student: Checkpoint,
+    labels: Sequence[str],
+    baseline: Callable[[], Checkpoint],
+) -> "Teacher | None":
+    """The teacher of a training stage ("dense" or "prune"), or None; `baseline` opens the run's own.
 
     The baseline learns from the labels like any fine-tuned model; only where there are none it is taught too.
     """
-    section = work.recipe.distill
+    section = recipe.distill
     if section is None or (stage == "dense" and section.labels):
         return None
     from platon_compress.tasks.distillation import make_teacher
 
-    given = given_teacher(work.recipe)
-    checkpoint, name = (work.dense, "the dense baseline") if given is None else (given, str(section.teacher))
-    return make_teacher(checkpoint, name, section, work.labels, student)
+    given = given_teacher(recipe)
+    checkpoint, name = (baseline(), "the dense baseline") if given is None else (given, str(section.teacher))
+    return make_teacher(checkpoint, name, section, labels, student)
 
 
 def spoken_distillation(section: DistillSection) -> str:

@@ -1,6 +1,7 @@
 """What the stages share: data, checkpoints and intermediate models, read from the run folder once."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace", "fresh_checkpoint", "labels_of", "rows_of"]
 
+# What was read of a stage's result, and is old when the stage has run again.
+_READ = {
+    "dense": ("dense",),
+    "bake": ("checkpoint", "baked", "_processor_source"),
+    "plan": ("plan",),
+    "convert": ("compressed",),
+}
+
 
 class Workspace:
     """One run: its folder, its recipe, and everything a stage may need, read lazily and kept.
 
-    A stage reads only what earlier stages wrote, and a stage runs once in a process: what is kept never ages.
+    A stage reads only what earlier stages wrote.
     """
 
     def __init__(self, folder: RunFolder, recipe: Recipe, reporter: Reporter) -> None:
@@ -85,13 +94,13 @@ class Workspace:
     def dense(self) -> Checkpoint:
         """The unpruned baseline: trained with the same steps, or given to `compress`."""
         if self.trains:
-            return self._load(str(self.folder.work("dense")))
-        return self._load(self.recipe.dense) if self.recipe.dense else self.pruned()
+            return self._open(self.folder.work("dense"))
+        return _load(self.recipe, self.recipe.dense) if self.recipe.dense else self.pruned()
 
     def pruned(self) -> Checkpoint:
         """The model with zeros, before baking (baking changes it in place, so it is loaded anew)."""
         if self.trains:
-            return self._load(str(self.folder.work("prune")))
+            return self._open(self.folder.work("prune"))
         section = self.recipe.model
         return load_sparse_checkpoint(
             str(section.name),
@@ -112,12 +121,16 @@ class Workspace:
             masks = load_file(path)
         except (OSError, SafetensorError) as error:
             raise InputError(f"cannot read {path}: {first_line(error)}; prune into a new folder") from error
-        return {name: mask.bool() for name, mask in masks.items()}
+        if any(str(mask.dtype) != "torch.bool" for mask in masks.values()) or not any(
+            bool(mask.any()) for mask in masks.values()
+        ):
+            raise InputError(f"{path} holds no masks that keep a weight; prune into a new folder")
+        return dict(masks)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The baked model, as saved under `model/`."""
-        return self._load(str(self.folder.model))
+        return self._open(self.folder.model)
 
     @cached_property
     def baked(self) -> "BakedModel":
@@ -142,6 +155,11 @@ class Workspace:
         kind = type(self.checkpoint.model)
         return load_compressed(self.folder.compressed, attn_implementation="eager", model_class=kind)
 
+    def forget(self, stage: str) -> None:
+        """Drop what was read before `stage` wrote it anew."""
+        for name in _READ.get(stage, ()):
+            self.__dict__.pop(name, None)
+
     def sequence_length(self, config: Any = None) -> int:
         """Tokens per example that the plan is made for, by the model's `config`; default: the baked model's."""
         if self.recipe.plan.tokens is not None:
@@ -154,13 +172,20 @@ class Workspace:
 
     @cached_property
     def _processor_source(self) -> Checkpoint:
-        return self.checkpoint if self.folder.is_done("bake") else self.fresh_checkpoint()
+        return self.checkpoint if self.folder.record("bake") else self.fresh_checkpoint()
 
     def _rows(self, split: str) -> Rows:
         return rows_of(self.recipe, split)
 
-    def _load(self, name: str) -> Checkpoint:
-        return _load(self.recipe, name)
+    def _open(self, folder: Path) -> Checkpoint:
+        """A model that a stage wrote: every weight must be there."""
+        section = self.recipe.model
+        return load_sparse_checkpoint(
+            str(folder),
+            section.task,
+            trust_remote_code=section.trust_remote_code,
+            cache_dir=section.cache_dir,
+        )
 
 
 def rows_of(recipe: Recipe, split: str) -> Rows:

@@ -1,6 +1,6 @@
 """The YAML recipe of a run: model, data, train, prune, plan, verify, bench. Unknown keys are refused."""
 
-from platon_compress.recipe.loading import load_recipe, parse_recipe, recipe_digest, shipped_recipe, trusting
+from platon_compress.recipe.loading import load_recipe, parse_recipe, shipped_recipe, trusting
 from platon_compress.recipe.schema import (
     TRAINABLE_TASKS,
     BakeSection,
@@ -31,7 +31,6 @@ __all__ = [
     "VerifySection",
     "load_recipe",
     "parse_recipe",
-    "recipe_digest",
     "shipped_recipe",
     "trusting",
 ]

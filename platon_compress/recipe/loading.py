@@ -1,7 +1,5 @@
 """From a YAML file and `--set` to a checked recipe."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from platon_compress.recipe.overrides import apply_override
 from platon_compress.recipe.schema import Recipe
 from platon_compress.yaml_file import read_yaml
 
-__all__ = ["load_recipe", "parse_recipe", "recipe_digest", "shipped_recipe", "trusting"]
+__all__ = ["load_recipe", "parse_recipe", "shipped_recipe", "trusting"]
 
 _OF_A_DATASET = (
     "dataset",
@@ -61,12 +59,6 @@ def parse_recipe(raw: dict[str, Any], source: str = "recipe") -> Recipe:
         return Recipe.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error)}") from error
-
-
-def recipe_digest(recipe: Recipe) -> str:
-    """A short hash of the recipe's meaning; key order, comments and spelled-out defaults do not change it."""
-    text = json.dumps(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def shipped_recipe(name: str) -> Path:

@@ -118,9 +118,30 @@ def test_single_stages_work_on_the_folder(finished, tmp_path, capsys):
     shutil.copytree(finished, copy)
     assert main(["plan", "-o", str(copy), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["plan"]["counts"]["csr"] == 12
+    # The plan is the same as before, so that what was made of it stands.
+    assert main(["verify", "-o", str(copy), "--json"]) == 0
+    capsys.readouterr()
+    (copy / "recipe.yaml").write_text(
+        (copy / "recipe.yaml").read_text().replace("force: csr", "force: dense")
+    )
     status, line = _error(capsys, ["verify", "-o", copy])
     assert status == 2
-    assert "stage convert has not finished" in line
+    assert "convert is out of date: plan is not up to date; run it before verify" in line
+
+
+STAGE_COMMANDS = ("verify", "bake", "plan", "convert", "export", "verify", "bench model", "report")
+
+
+def test_after_every_single_stage_the_folder_can_be_reported(finished, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    for command in STAGE_COMMANDS:
+        small = ["--batch", "1", "--runs", "5"] if command == "bench model" else []
+        assert main([*command.split(), "-o", str(copy), *small]) == 0
+        assert main(["report", "-o", str(copy)]) == 0
+        assert capsys.readouterr().out.strip().splitlines()[-1].startswith("Verdict: ")
+    settings = json.loads((copy / "state.json").read_text())["stages"]["bench"]["settings"]
+    assert settings["bench.tokens"] == [32, 128]
 
 
 def test_damaged_masks_get_one_line(finished, tmp_path, capsys):
@@ -172,7 +193,7 @@ def test_compress_takes_a_foreign_checkpoint_through(finished, tmp_path, capsys)
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "prune.initial_warmup=1"], "warm"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--set", "data.dataset=null", "--set", "data.train=a.npz",
           "--set", "data.validation=b.npz"], "data.train 'a.npz' does not exist"),
-        (["run", "{recipe}", "-o", "{run}", "--set", "train.seed=7"], "holds a run of another recipe"),
+        (["run", "{recipe}", "-o", "{run}", "--set", "train.seed=7"], "train.seed was not set, now 7"),
         (["run", "{recipe}"], "--output"),
         (["run", "{recipe}", "-o", "{tmp}/x", "--bogus"], "--bogus"),
         (["bake", "-o", "{tmp}/nothing"], "holds no run"),

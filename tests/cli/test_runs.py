@@ -57,7 +57,7 @@ def test_groups_shrink_the_model_and_stay_exact(recipe_path, tmp_path, granulari
 def test_ranking_per_millisecond_uses_the_cost_table(recipe_path, tmp_path):
     out = tmp_path / "run"
     assert main(["prune", recipe_path, "-o", str(out), "--set", "prune.per_millisecond=true"]) == 0
-    costs = json.loads((out / "weight_costs.json").read_text())
+    costs = json.loads((out / "stages" / "prune" / "weight_costs.json").read_text())
     assert sorted(costs) == ["256x64", "64x256", "64x64"]
     assert all(0 < cost < 1e-6 for cost in costs.values())
     result = json.loads((out / "state.json").read_text())["stages"]["prune"]["result"]

@@ -6,7 +6,8 @@ import yaml
 from platon_compress.errors import InputError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.folder import RunFolder
-from platon_compress.recipe import parse_recipe, recipe_digest
+from platon_compress.pipeline.stages import STAGES
+from platon_compress.recipe import parse_recipe
 
 RECIPE = {
     "model": {"name": "some/model", "task": "text-classification"},
@@ -19,10 +20,11 @@ UNLABELLED = {"distill": {"teacher": "t", "labels": False}}
 def _earlier(folder, recipe):
     """A run that has finished its dense stage."""
     parsed = parse_recipe(recipe)
-    run = RunFolder.open(folder, parsed.kind, recipe_digest(parsed))
+    run = RunFolder.open(folder, parsed.kind)
     with run.locked():
-        run.write_text("recipe.yaml", yaml.safe_dump(recipe))
-        run.finish("dense", 1.0, {"value": 0.9, "steps": 100})
+        run.remember_recipe(yaml.safe_dump(recipe))
+        dense = next(stage for stage in STAGES["run"] if stage.name == "dense")
+        run.finish(dense, 1.0, {"value": 0.9, "steps": 100}, dense.settings(parsed))
     return folder
 
 

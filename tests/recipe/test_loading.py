@@ -1,10 +1,9 @@
 """Recipes: what is read, what is refused and how it is said."""
 
 import pytest
-import yaml
 
 from platon_compress.errors import InputError
-from platon_compress.recipe import Recipe, load_recipe, parse_recipe, recipe_digest, shipped_recipe
+from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe
 
 GOOD = {
     "model": {"name": "some/model", "task": "text-classification"},
@@ -96,11 +95,3 @@ def test_a_broken_file_gets_one_line(tmp_path, text, message):
 def test_a_missing_file_gets_one_line(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the recipe .*none\.yaml"):
         load_recipe(tmp_path / "none.yaml")
-
-
-def test_the_digest_follows_meaning_not_layout(tmp_path):
-    one, other = tmp_path / "a.yaml", tmp_path / "b.yaml"
-    one.write_text(yaml.safe_dump(GOOD))
-    other.write_text("# comment\n" + yaml.safe_dump(dict(reversed(GOOD.items()))))
-    assert recipe_digest(load_recipe(one)) == recipe_digest(load_recipe(other))
-    assert recipe_digest(load_recipe(one)) != recipe_digest(load_recipe(one, ("prune.sparsity=0.8",)))
