@@ -29,7 +29,9 @@ def house(tmp_path_factory):
     _run_folder(folder / "odd", {"stages": 3})
     _run_folder(folder / "bomb", {"version": 2, "stages": {}}, recipe="a: &a [x, x]\nb: &b [*a, *a]\nc: *c")
     _run_folder(
-        folder / "trusting", {"version": 2, "stages": {}}, recipe=_recipe(folder, model={"trust_remote_code": True})
+        folder / "trusting",
+        {"version": 2, "stages": {}},
+        recipe=_recipe(folder, model={"trust_remote_code": True}),
     )
     (folder / "damaged").mkdir()
     (folder / "damaged" / "config.json").write_text("{")
