@@ -12,6 +12,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. One line on standard error for every failure."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        _survive_old_terminals()
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     _quiet_libraries()
@@ -31,6 +33,13 @@ def _run(words: list[str]) -> int:
     with command.make_context("platon-compress", words) as context:
         result = command.invoke(context)
     return result if isinstance(result, int) else 0
+
+
+def _survive_old_terminals() -> None:
+    """A sign that the terminal cannot write becomes a question mark; it does not end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _quiet_libraries() -> None:

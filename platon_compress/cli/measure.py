@@ -140,6 +140,8 @@ def calibrate(
     """Measure dense against CSR on this machine into a cost table for `plan.cost_table`."""
     if output.suffix != ".json" or output.is_dir():
         raise InputError(f"--output is {str(output)!r}; name a .json file for the cost table")
+    if output.exists():
+        _check_cost_table(output)
     wanted = None if shapes is None else _shapes(shapes)
     settings = (
         shares(densities, "--densities", LIMITS["density"]),
@@ -243,6 +245,16 @@ def _shapes(text: str) -> list[tuple[int, int]]:
         rows, columns = (LIMITS["calibrate.shape"].check("--shapes", int(side[:20])) for side in sides)
         shapes.append((rows, columns))
     return shapes
+
+
+def _check_cost_table(path: Path) -> None:
+    """An older cost table may be written over, nothing else."""
+    from platon_compress.planning.cost import CostTable
+
+    try:
+        CostTable.load(path)
+    except InputError as error:
+        raise InputError(f"{path} exists and is no cost table; give another file with -o") from error
 
 
 def _check_rows(batch: int, tokens: int) -> None:

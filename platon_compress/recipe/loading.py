@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, shown
 from platon_compress.recipe.mistakes import explain
 from platon_compress.recipe.overrides import apply_override
 from platon_compress.recipe.schema import Recipe
@@ -32,6 +32,7 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = (), data: Mapping[str, 
     Raises InputError, in one line, for a missing or broken file, unknown keys and wrong values.
     """
     raw = read_yaml(path)
+    _refuse_repeats(overrides, data or {})
     for override in overrides:
         apply_override(raw, override)
     if data:
@@ -43,6 +44,16 @@ def trusting(recipe: Recipe, trust_remote_code: bool) -> Recipe:
     """The recipe for a call that lets the model's own code run, or not. No file can say so: see ModelSection."""
     model = recipe.model.model_copy(update={"trust_remote_code": trust_remote_code})
     return recipe.model_copy(update={"model": model})
+
+
+def _refuse_repeats(overrides: tuple[str, ...], data: Mapping[str, str]) -> None:
+    """A key that is set twice on one command line is a slip: the last one would win in silence."""
+    seen = {f"data.{key}": f"--{key.replace('_', '-')}" for key in data}
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        if key in seen:
+            raise InputError(f"{seen[key]} and --set {shown(override)} set the same key; keep one")
+        seen[key] = f"--set {shown(override)}"
 
 
 def _own_data(section: Any, given: Mapping[str, str]) -> dict[str, Any]:

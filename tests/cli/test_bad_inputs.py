@@ -288,6 +288,9 @@ prune typo.yaml -o x
 demo -o train.csv
 demo -o x --set train.epochs=1e9
 demo x
+run good.yaml -o x --set prune.sparsity=0.5 --set prune.sparsity=0.6
+run good.yaml -o x --set data.train=train.csv --train train.csv
+calibrate -o list.json
 bake -o nowhere
 bake -o other
 bake

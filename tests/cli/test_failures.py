@@ -127,3 +127,25 @@ def test_nobody_listening_is_no_second_error():
     os.close(writing)
     os.close(reading)
     assert process.wait(60) == 2
+
+
+def test_a_terminal_without_the_sign_is_no_failure(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "platon_compress",
+            "init",
+            "text-classification",
+            "-o",
+            "\u00fc\u2211.yaml",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("??.yaml: fill in the data")
