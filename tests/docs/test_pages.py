@@ -61,7 +61,7 @@ def test_the_index_names_every_page():
     assert {page for page in pages if f"({page})" not in index} == set()
 
 
-@pytest.mark.parametrize("package", ["", ".export", ".measure", ".report"])
+@pytest.mark.parametrize("package", ["", ".export", ".measure", ".report", ".runtime"])
 def test_every_public_name_is_in_the_reference(package):
     module = importlib.import_module(f"platon_compress{package}")
     text = _text("docs/reference.md")
