@@ -89,8 +89,10 @@ class ModelFolder:
         if names is None:
             return tuple(f"LABEL_{number}" for number in range(count))
         if set(names) != {str(number) for number in range(count)}:
+            first = min(names, default=0)
             raise InputError(
-                f"config.json names {len(names)} labels ({min(names, default=0)}...), {self.model_file.name} has {count} outputs from 0; export it again"
+                f"config.json names {len(names)} labels ({first}...), {self.model_file.name} has {count} outputs from 0; "
+                "export it again"
             )
         return tuple(str(names[str(number)]) for number in range(count))
 
