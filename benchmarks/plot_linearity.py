@@ -16,6 +16,7 @@ from study import RESULTS, run_study, study_parser
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
+from platon_compress.schemas import require_kind
 
 __all__ = ["main", "write_linearity"]
 
@@ -26,6 +27,7 @@ def write_linearity(result: Mapping[str, Any], path: str | Path) -> None:
     """One PNG or SVG: milliseconds over millions of weights, beside lines through the origin. InputError without rows."""
     from matplotlib.figure import Figure
 
+    require_kind(result, "training", "the result", "give the JSON of the training benchmark")
     rows = result.get("linear")
     if not rows:
         raise InputError("the result holds no rows 'linear'; give the JSON of the training benchmark")

@@ -2,7 +2,7 @@
 
 Every variant gets the same threads, the same inputs and the same rounds. Cold numbers (load, first inference,
 memory) come from fresh processes at the first setting; warm ones from one process that calls all variants in turn.
-The result's schema is in benchmarks/bench_report.py.
+The result's schema is in bench_report.py.
 """
 
 import tempfile

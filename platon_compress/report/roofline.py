@@ -13,6 +13,7 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.measure.kernel_bench import bytes_loaded
+from platon_compress.schemas import require_kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")  #
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _MARGIN = 1.6  # how far the axis goes beyond the points and the roof's edge
 
+_CURE = "give the JSON of `bench kernel`"
 _BELOW = 3.0  # room for the token counts below the points
 
 
@@ -30,9 +32,10 @@ def write_roofline(result: Mapping[str, Any], path: str | Path) -> None:
     """One PNG or SVG, by the path's ending. `result`: the benchmark's JSON. InputError when it is another file."""
     from matplotlib.figure import Figure
 
+    require_kind(result, "kernels", "the result", _CURE)
     rows, ceilings = result.get("rows"), result.get("ceilings")
     if not rows or not ceilings:
-        raise InputError("the result holds no rows or ceilings; give the JSON of `bench kernel`")
+        raise InputError(f"the result holds no rows or ceilings; {_CURE}")
     figure = Figure(figsize=(4.2 * len(ceilings) + 1.8, 4.2), layout="constrained")
     panels = figure.subplots(1, len(ceilings), sharex=True, sharey=True, squeeze=False)[0]
     densities = sorted({_density(row) for row in rows}, reverse=True)

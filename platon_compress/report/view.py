@@ -102,7 +102,8 @@ def _parity_sentence(run: RunData) -> str:
     if not rows or atol is None:
         return ""
     worst = max(row["max_abs"] for row in rows)
-    examples = f"{run.parity.get('examples')} examples of mixed lengths"
+    mixed = "" if "image" in (run_task(run) or "") else " of mixed lengths"
+    examples = f"{run.parity.get('examples')} examples{mixed}"
     if run.parity.get("passed"):
         return (
             f"Yes: on {examples} every form of the pruned model gives the same outputs; the largest difference is "

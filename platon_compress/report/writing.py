@@ -13,6 +13,7 @@ from platon_compress.files import write_text
 from platon_compress.report.run_data import read_run
 from platon_compress.report.verdict import judge
 from platon_compress.report.view import View, build_view
+from platon_compress.report.words import POINTS
 
 __all__ = ["ReportResult", "write_report"]
 
@@ -25,6 +26,8 @@ class ReportResult:
     html: Path
     verdict: str
     answer: str
+    sentence: str
+    points: tuple[str, ...]
     against: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -33,6 +36,8 @@ class ReportResult:
             "html": str(self.html),
             "verdict": self.verdict,
             "answer": self.answer,
+            "sentence": self.sentence,
+            "points": dict(zip(POINTS, self.points, strict=True)),
             "against": list(self.against),
         }
 
@@ -51,6 +56,8 @@ def write_report(run_dir: str | Path) -> ReportResult:
         html=run.folder / "report.html",
         verdict=verdict.line,
         answer=verdict.answer,
+        sentence=verdict.sentence,
+        points=verdict.points,
         against=verdict.against,
     )
     write_text(result.markdown, render("report.md.jinja", view))

@@ -151,6 +151,7 @@ def test_result_names_the_files_and_the_verdict(run_folder):
     assert result.markdown == run_folder / "report.md"
     assert result.verdict.startswith("Verdict: yes: ")
     assert result.to_dict()["answer"] == "yes"
+    assert list(result.to_dict()["points"]) == ["Speed", "Size", "Quality"]
     assert sorted(path.name for path in run_folder.iterdir()) == [
         "benchmark.json", "onnx", "parity.json", "plan.json", "recipe.yaml", "report.html", "report.md", "state.json",
     ]  # fmt: skip

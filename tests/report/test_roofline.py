@@ -8,6 +8,7 @@ import pytest
 from platon_compress.errors import InputError
 from platon_compress.measure.kernel_bench import KernelBenchConfig, bytes_loaded, run_kernel_bench
 from platon_compress.report.roofline import write_roofline
+from platon_compress.schemas import stamped
 
 pytest.importorskip("matplotlib")
 COMMITTED = Path(__file__).parents[2] / "benchmarks" / "results" / "kernel.json"
@@ -38,9 +39,15 @@ def test_one_panel_per_thread_count_and_one_point_per_row(result, tmp_path):
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("content", [{}, {"rows": [], "ceilings": []}])
-def test_another_result_is_refused(tmp_path, content):
-    with pytest.raises(InputError, match="holds no rows or ceilings"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "the result names no kind of result"),
+        (stamped("kernels", {"rows": [], "ceilings": []}), "holds no rows or ceilings; give the JSON of"),
+    ],
+)
+def test_another_result_is_refused(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
         write_roofline(content, tmp_path / "plot.png")
     assert not (tmp_path / "plot.png").exists()
 
