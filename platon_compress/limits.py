@@ -74,8 +74,8 @@ LIMITS = {
     "distill.weight": Limit(0, 1, whole=False, example=0.5),
     "distill.temperature": Limit(0, 1000, whole=False, above=True, example=2),
     "distill.hidden": Limit(0, 1_000_000, whole=False, example=0.1),
-    # 0 prunes nothing, and there would be nothing to measure
-    "prune.sparsity": Limit(0, 1, whole=False, above=True, below=True, example=0.9),
+    # less prunes nothing that could be measured, more leaves nothing that could answer
+    "prune.sparsity": Limit(0.01, 0.9999, whole=False, example=0.9),
     "prune.mask_interval": Limit(1, 1_000_000, example=10),
     "prune.beta1": Limit(0, 1, whole=False, below=True, example=0.85),
     "prune.beta2": Limit(0, 1, whole=False, below=True, example=0.95),

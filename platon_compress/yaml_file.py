@@ -49,6 +49,8 @@ def parse_yaml(text: str, source: str) -> Any:
             return None
         _Guard(source).check(node)
         return loader.construct_document(node)
+    except InputError:
+        raise
     except yaml.YAMLError as error:
         raise InputError(
             f"{source} is no valid YAML{_place(error)}: {_problem(error)}; mend that line"

@@ -17,7 +17,7 @@ def _bomb(levels, width=9):
     [
         (_bomb(6), r"r grows to more than 20,000 values at line \d"),
         (_bomb(40), r"r grows to more than 20,000 values"),
-        ("a: &a {b: *a}", "r holds an alias of itself at line 1"),
+        ("a: &a {b: *a}", "^r holds an alias of itself at line 1; write the values out$"),
         ("a: &a [1, [*a]]", "r holds an alias of itself"),
         ("a: 1\nb: 2\na: 3", "r has the key 'a' twice at line 3; keep one"),
         ("s: {k: 1, k: 1}", "r has the key 'k' twice at line 1"),

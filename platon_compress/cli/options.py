@@ -35,8 +35,10 @@ def check_place(path: Path) -> Path:
     """`path` itself. Raises BadParameter, before any work, when nothing can ever be written there."""
     try:
         for part in (path, *path.parents):
-            if not part.exists():
+            if not os.path.lexists(part):
                 continue
+            if not part.exists():
+                raise typer.BadParameter(f"{part} is a link that leads nowhere; give another place")
             if part is not path and not part.is_dir():
                 raise typer.BadParameter(f"{path} lies below the file {part}; give another place")
             if not os.access(part, os.W_OK):

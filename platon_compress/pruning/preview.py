@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from platon_compress.pruning.config import PruneConfig
-from platon_compress.pruning.pruner import prunable_parameters
+from platon_compress.pruning.pruner import check_fits, prunable_parameters
 from platon_compress.pruning.schedule import Schedule
 from platon_compress.pruning.watch import memory_warning
 from platon_compress.structure import common_prefix
@@ -107,6 +107,7 @@ def preview(model: nn.Module, config: PruneConfig, total_steps: int | None = Non
     """Lists without allocating anything. `total_steps` is used where the config leaves it open."""
     full = config.resolved(total_steps)
     schedule = Schedule.of(full)
+    check_fits(model, full)
     parameters = prunable_parameters(model, full)
     rows = tuple(PreviewRow(name, tuple(p.shape), p.numel()) for name, p in parameters.items())
     states = sum(row.weights for row in rows) * (4 * _STATES[full.criterion] + 1)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
 from platon_compress.structure import find_blocks, find_couplings, unwrap_model
 
-__all__ = ["Pruner", "StepReport", "prunable_parameters"]
+__all__ = ["Pruner", "StepReport", "check_fits", "prunable_parameters"]
 
 _log = logging.getLogger(__name__)
 _KINDS = {"head": "heads", "neuron": "neurons"}
@@ -267,6 +267,15 @@ class Pruner:
         if bool(torch.isfinite(total).all()):
             return True
         return bool(torch.stack([torch.isfinite(gradient).all() for gradient in gradients]).all())
+
+
+def check_fits(model: nn.Module, config: PruneConfig) -> None:
+    """Raises InputError for what a `Pruner` of this model and config would refuse, without taking its memory."""
+    full = replace(config, weight_costs=None)  # not measured yet, and nothing that could be refused
+    parameters = prunable_parameters(model, full)
+    shapes = {name: torch.empty_like(parameter, device="meta") for name, parameter in parameters.items()}
+    scratch = Scratch()
+    _masks(model, shapes, build_importance(shapes, full, scratch), scratch, full)
 
 
 def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:

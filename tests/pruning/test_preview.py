@@ -68,7 +68,9 @@ def test_what_the_pruner_would_warn_of_is_said():
 
 def test_text_has_every_parameter_the_plot_and_the_sums():
     model, _ = tiny_transformer("bert")
-    listing = preview(model, PruneConfig(sparsity=0.9, total_steps=100, granularity="neuron"))
+    listing = preview(
+        model, PruneConfig(sparsity=0.9, total_steps=100, granularity="neuron", group_multiple=1)
+    )
     text = listing.to_text()
     assert text.startswith(
         "bert.encoder.layer.*.\n  intermediate.dense   2 x 64x32             4,096\n  output.dense"
@@ -87,3 +89,13 @@ def test_text_has_every_parameter_the_plot_and_the_sums():
 def test_needs_the_length_of_the_run():
     with pytest.raises(InputError, match="total_steps is not set"):
         preview(tiny_transformer("bert")[0], PruneConfig(sparsity=0.5))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"granularity": "head", "sparsity": 0.99}, {"granularity": "neuron", "group_multiple": 4096}]
+)
+def test_what_the_pruner_would_refuse_is_refused(settings):
+    """Rule: a sparsity out of reach of whole groups is found before the dense training, not after it."""
+    model, _ = tiny_transformer("bert")
+    with pytest.raises(InputError, match="out of reach with granularity"):
+        preview(model, PruneConfig(**{"sparsity": 0.9, **settings}, total_steps=100))
