@@ -1,5 +1,6 @@
 """What is built, and the wheel in environments of its own: numpy and onnxruntime only, and no compiler."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -135,6 +136,65 @@ def test_deploying_with_numpy_and_onnxruntime_only(bare_python, tmp_path):
     assert done.returncode == 0, done.stderr
     for answer in np.load(tmp_path / "y.npy"):
         assert np.abs(answer - expected).max() < 1e-5
+
+
+RUN = """
+import json, sys
+assert not {"torch", "transformers", "onnx", "scipy", "typer"} & set(sys.modules)
+from platon_compress.runtime import load
+found = load(sys.argv[1]).predict(json.loads(sys.argv[2]))
+assert not {"torch", "transformers", "onnx", "scipy", "typer"} & set(sys.modules)
+print(json.dumps(found.logits.tolist()))
+"""
+
+
+def _word_tokenizer(folder):
+    """tokenizer.json with the words w3 to w63, each the id of its number."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = {"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, **{f"w{number}": number for number in range(3, 64)}}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[PAD]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [("[CLS]", 1), ("[SEP]", 2)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def test_running_a_folder_with_tokenizers_beside_them(bare_python, tmp_path):
+    import torch
+
+    model, _, _ = _export(tmp_path)
+    model.rename(tmp_path / "compressed.onnx")
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertForSequenceClassification"]}))
+    _word_tokenizer(tmp_path)
+    assert _pip(bare_python, "install", "-q", "tokenizers", "-c", CONSTRAINTS).returncode == 0
+    texts = ["w7 w8", "w60 w5 w5 w9"]
+    done = subprocess.run(
+        [bare_python, "-c", RUN, tmp_path, json.dumps(texts)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ids = torch.tensor([[1, 7, 8, 2, 0, 0], [1, 60, 5, 5, 9, 2]])
+    from platon_compress.export import open_session
+
+    feed = {"input_ids": ids.numpy(), "attention_mask": (ids > 0).long().numpy()}
+    expected = open_session(tmp_path / "compressed.onnx").run(None, feed)[0]
+    assert np.abs(np.array(json.loads(done.stdout)) - expected).max() < 1e-5
+
+
+def test_the_machine_script_runs_beside_a_wheel(bare_python, tmp_path):
+    """Its parts need torch or not; the kernels need neither it nor a checkout's package."""
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results"))
+    script = [bare_python, tmp_path / "benchmarks" / "machine.py", "--tiny", "--minutes", "1"]
+    done = subprocess.run(
+        [*script, "--parts", "kernels,pruner", "-o", tmp_path / "m.json"],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    parts = json.loads((tmp_path / "m.json").read_text())["parts"]
+    assert parts["kernels"]["cells"]
+    assert (parts["kernels"]["failed"], parts["kernels"]["left"]) == ({}, [])
+    assert parts["pruner"]["unavailable"]
 
 
 def test_the_command_line_names_what_is_missing(bare_python, tmp_path):
