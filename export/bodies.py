@@ -135,6 +135,9 @@ _JOIN = """
   context_t = Transpose <perm = [0, 2, 1, 3]> (context)
   {y} = Reshape (context_t, side_by_side)
 """
+_PRENORM = (
+    "N = LayerNormalization <axis = -1, epsilon: float = @prenorm_epsilon> (X, prenorm_scale, prenorm_shift)"
+)
 _NORM = "Y = LayerNormalization <axis = -1, epsilon: float = @epsilon> (S, scale, shift)"
 
 
@@ -160,8 +163,10 @@ def _linear(operator: Operator) -> list[str]:
 def _feed_forward(operator: Operator) -> list[str]:
     inner, outer = operator.weights
     activation = _ACTIVATION[operator.parts[0]].format(x="inner_P", y="inner_Y")
+    norm, x = _front(operator)
     return [
-        _product(operator, inner, "X", "inner_P"),
+        *norm,
+        _product(operator, inner, x, "inner_P"),
         activation,
         _product(operator, outer, "inner_Y", "P"),
         *_tail(operator, "P"),
@@ -170,8 +175,10 @@ def _feed_forward(operator: Operator) -> list[str]:
 
 def _self_attention(operator: Operator) -> list[str]:
     projections, outer = operator.weights
+    norm, x = _front(operator)
     return [
-        _product(operator, projections, "X", "QKV"),
+        *norm,
+        _product(operator, projections, x, "QKV"),
         *_attention(_SPLIT, operator.parts[0], "attended"),
         _product(operator, outer, "attended", "P"),
         *_tail(operator, "P"),
@@ -194,16 +201,23 @@ def _product(operator: Operator, weight: StoredWeight, x: str, result: str) -> s
     return f"{dense}  {p}product = MatMul ({x}, {p}weight_t)\n  {result} = Add ({p}product, {p}bias)"
 
 
+def _front(operator: Operator) -> tuple[list[str], str]:
+    """The norm in front of a block, and what its first product multiplies."""
+    return ([_PRENORM], "N") if "prenorm" in operator.parts else ([], "X")
+
+
 def _tail(operator: Operator, x: str) -> list[str]:
     """What follows the last product: an activation, or a sum and a norm."""
-    norm, residual = "norm" in operator.parts, "residual" in operator.parts
+    norm = "norm" in operator.parts
+    residual = next((name for part, name in _ADDED.items() if part in operator.parts), None)
     if operator.kind == "Linear" and operator.parts and operator.parts[0] in ACTIVATIONS:
         return [_ACTIVATION[operator.parts[0]].format(x=x, y="Y")]
     total = "S" if norm else "Y"
-    added = f"{total} = Add ({x}, residual)" if residual else f"{total} = Identity ({x})"
+    added = f"{total} = Add ({x}, {residual})" if residual else f"{total} = Identity ({x})"
     return [added, *[_NORM] * norm]
 
 
+_ADDED = {"residual": "residual", "prenorm": "X"}  # part of the name -> what is added to the last product
 _STEPS = {
     "Linear": _linear,
     "FeedForward": _feed_forward,

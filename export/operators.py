@@ -30,6 +30,7 @@ MASKS = ("full", "mask", "lengths")
 ENCODINGS: Mapping[str, tuple[str, ...]] = MappingProxyType({"csr": ("values", "columns", "row_starts")})
 
 _TAILS = ((), ("residual",), ("residual", "norm"), ("residual", "norm", "sum"))
+_BLOCK_TAILS = (*_TAILS, ("prenorm",), ("prenorm", "norm"))
 _NORM_TAILS = (("norm",), ("norm", "sum"))
 
 
@@ -76,8 +77,13 @@ class Operator:
     def inputs(self) -> tuple[str, ...]:
         """Activations first, then what must be constant."""
         stored = [(*w.arrays(self.encoding), f"{w.prefix}bias") for w in self.weights]
-        norm = ("scale", "shift") if "norm" in self.parts else ()
-        return (*self.activations, *(name for names in stored for name in names), *norm)
+        vectors = [(f"{prefix}scale", f"{prefix}shift") for prefix in self.norms]
+        return (*self.activations, *(name for names in (*stored, *vectors) for name in names))
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """Prefixes of the norms: of the one in front of the first product and of the one behind the last sum."""
+        return tuple(prefix for prefix, part in (("prenorm_", "prenorm"), ("", "norm")) if part in self.parts)
 
     @property
     def activations(self) -> tuple[str, ...]:
@@ -93,8 +99,7 @@ class Operator:
     @property
     def attributes(self) -> tuple[tuple[str, str], ...]:
         """(name, "int" or "float"); none has a default."""
-        epsilon = (("epsilon", "float"),) if "norm" in self.parts else ()
-        return (*_ATTRIBUTES[self.kind], *epsilon)
+        return (*_ATTRIBUTES[self.kind], *((f"{prefix}epsilon", "float") for prefix in self.norms))
 
 
 _IN, _INNER, _OUT = ((1, f"{side}_features") for side in ("in", "inner", "out"))
@@ -118,7 +123,7 @@ def _operators() -> Iterator[Operator]:
     for encoding in ENCODINGS:
         for parts in (*_TAILS, *_NORM_TAILS, *((name,) for name in ACTIVATIONS)):
             yield Operator("Linear", parts, encoding)
-        for tail in _TAILS:
+        for tail in _BLOCK_TAILS:
             yield from (Operator("FeedForward", (name, *tail), encoding) for name in ACTIVATIONS)
             yield from (Operator("SelfAttention", (name, *tail), encoding) for name in MASKS)
     for operands in ("stacked", "separate"):
@@ -132,7 +137,7 @@ def registration() -> str:
     """What the library registers, as C++: one line for each name."""
     lines = [
         "// Written by `python -m platon_compress.export.operators`, which holds the table; a test compares them.",
-        "// PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, norm, sum)",
+        "// PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, prenorm, norm, sum)",
         *(_line(operator) for operator in OPERATORS.values()),
     ]
     return "\n".join(lines) + "\n"
@@ -143,7 +148,9 @@ def _line(operator: Operator) -> str:
         words = next((part for part in operator.parts if part in choices), default).split("_")
         return "k" + "".join(word.title() for word in words)
 
-    flags = (str(part in operator.parts).lower() for part in ("stacked", "residual", "norm", "sum"))
+    flags = (
+        str(part in operator.parts).lower() for part in ("stacked", "residual", "prenorm", "norm", "sum")
+    )
     enums = (
         f"k{operator.kind}",
         f"k{operator.encoding.title() or 'None'}",

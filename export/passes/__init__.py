@@ -15,9 +15,9 @@ from platon_compress.export.passes.fold_residual import FoldResidual
 from platon_compress.export.passes.fold_sizes import FoldSizes
 from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET, FuseAttention
 from platon_compress.export.passes.fuse_gelu import FuseGelu
-from platon_compress.export.passes.fuse_norm import FuseNorm
+from platon_compress.export.passes.fuse_norm import FuseNorm, FuseNormOfSums
 from platon_compress.export.passes.halve_values import HalveValues
-from platon_compress.export.passes.join_blocks import JoinBlocks
+from platon_compress.export.passes.join_blocks import JoinBlocks, JoinPrenormBlocks
 from platon_compress.export.passes.pass_sizes import pass_sizes
 from platon_compress.export.passes.remove_padding import remove_padding
 from platon_compress.export.passes.share_sizes import ShareSizes
@@ -50,12 +50,14 @@ GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
     FoldLayerScale,
     FoldResidual,
     FuseNorm,
+    StackProjections,
+    HalveValues,
+    JoinPrenormBlocks,
+    FuseNormOfSums,
+    JoinBlocks,
     FoldNorm,
     SplitLayerNorm,
-    StackProjections,
     ShareSizes,
-    HalveValues,
-    JoinBlocks,
     SplitTables,
 )
 

@@ -1,8 +1,9 @@
 """Sparse layers that hand their result to one another become one node for each half of an encoder block.
 
 [feed forward] a layer with an activation whose result only the next layer multiplies; [self-attention] the stacked
-projections, the attention over them and the layer behind it. Inside a node activations keep the kernel's own layout;
-every tensor of the file is plain rows.
+projections, the attention over them and the layer behind it; [pre-norm] with the norm in front of either, where the sum
+behind it adds what goes into the norm. Inside a node activations keep the kernel's own layout; every tensor of the file is
+plain rows.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from platon_compress.export import attention_op, sparse_linear
 from platon_compress.export.operators import OPERATORS, Operator
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._become import become
+from platon_compress.export.passes._norms import norm_refusal, norm_vectors
 from platon_compress.export.passes._rule import Rule
 from platon_compress.export.sparse_linear import Input, is_sparse_linear, norm, residual, stored
 
-__all__ = ["JoinBlocks"]
+__all__ = ["JoinBlocks", "JoinPrenormBlocks"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,43 @@ class JoinBlocks(Rule):
         node.name = (node.name or "").replace(sparse_linear.OP_TYPE, match.operator.kind)
         for inner in match.inside:
             g.erase_if_dead(inner)
+
+
+class JoinPrenormBlocks(JoinBlocks):
+    """Only blocks with a norm in front, which runs before other passes give such norms to the layers before them."""
+
+    name = "join_prenorm_blocks"
+
+    def check(self, node: ir.Node) -> _Block | None:
+        """The block that ends here, norm included."""
+        block = super().check(node)
+        return None if block is None else _with_norm(block, node)
+
+
+def _with_norm(block: _Block, outer: ir.Node) -> _Block | None:
+    """The block that begins at the norm of what its own sum adds."""
+    added = sparse_linear.optional_input(outer, Input.RESIDUAL)
+    normed = block.inputs[0]
+    front = _only_for(normed)
+    if (
+        front is None
+        or added is None
+        or front.op_type != "LayerNormalization"
+        or front.inputs[0] is not added
+    ):
+        return None
+    first, *parts = block.operator.parts
+    parts = ["prenorm" if part == "residual" else part for part in parts]
+    operator = OPERATORS.get(Operator(block.operator.kind, (first, *parts), block.operator.encoding).name)
+    features = block.attributes["in_features"]
+    if operator is None or norm_refusal(front, features):
+        return None
+    vectors = norm_vectors(front, features)
+    named = dict(zip(block.operator.inputs, block.inputs, strict=True)) | {
+        "X": added, "prenorm_scale": vectors[0], "prenorm_shift": vectors[1],
+    }  # fmt: skip
+    attributes = block.attributes | {"prenorm_epsilon": g.attribute(front, "epsilon", 1e-5)}
+    return _Block(operator, [named[name] for name in operator.inputs], attributes, (*block.inside, front))
 
 
 def _only_for(value: ir.Value | None) -> ir.Node | None:

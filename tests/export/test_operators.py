@@ -24,7 +24,7 @@ _SIZES = {
     "out_features": 24,
 }  # of residuals and sums: in and out are equal
 _HEADS, _SCALE, _EPSILON = 4, 0.4, 1e-5
-_BATCH, _TOKENS = 2, 11
+_BATCH, _TOKENS = 2, 41  # two panels, the last one with a part of a group
 _ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
     "gelu": lambda x: x * special.ndtr(x),
@@ -54,8 +54,10 @@ def _constants(operator):
         arrays = (csr.values, csr.columns, csr.row_starts)
         found |= dict(zip(weight.arrays(operator.encoding), arrays, strict=True))
         found[f"{weight.prefix}bias"] = _normal(len(dense), seed=3)
-    vectors = {name: _normal(_SIZES["out_features"], seed=ord(name[1])) for name in ("scale", "shift")}
-    return found | {name: vectors[name] for name in operator.inputs if name in vectors}
+    for prefix in operator.norms:
+        for number, name in enumerate(("scale", "shift")):
+            found[prefix + name] = _normal(_SIZES["out_features"], seed=len(prefix) + number)
+    return found
 
 
 def _activations(operator):
@@ -77,7 +79,12 @@ def _activations(operator):
 
 def _model(path, operator):
     feed = _activations(operator)
-    values = {"num_heads": _HEADS, "score_scale": _SCALE, "epsilon": _EPSILON} | _SIZES
+    values = {
+        "num_heads": _HEADS,
+        "score_scale": _SCALE,
+        "epsilon": _EPSILON,
+        "prenorm_epsilon": _EPSILON,
+    } | _SIZES
     attributes = {name: values[name] for name, _ in operator.attributes}
     graph = helper.make_graph(
         [helper.make_node(operator.name, operator.inputs, operator.outputs, domain="platon", **attributes)],
@@ -130,6 +137,8 @@ def _reference(operator, feed):
         stacked = np.concatenate([feed[n] for n in "QKV"], -1) if "Q" in feed else feed["QKV"]
         return [_attended(operator, feed, np.split(stacked, 3, axis=-1))]
     x, activation = feed["X"], next((a for a in _ACTIVATIONS if a in operator.parts), None)
+    if "prenorm" in operator.parts:
+        x = _normed(x, constants["prenorm_scale"], constants["prenorm_shift"])
     if operator.kind == "FeedForward":
         x = layers[0](x)
         x = _ACTIVATIONS[activation](x)
@@ -138,12 +147,16 @@ def _reference(operator, feed):
     y = layers[-1](x)
     if operator.kind == "Linear" and activation:
         y = _ACTIVATIONS[activation](y)
-    total = y + feed.get("residual", 0.0)
+    total = y + (feed["X"] if "prenorm" in operator.parts else feed.get("residual", 0.0))
     if "norm" not in operator.parts:
         return [total]
-    centred = total - total.mean(-1, keepdims=True)
-    norm = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + _EPSILON)
-    return [norm * constants["scale"] + constants["shift"], *[total] * ("sum" in operator.parts)]
+    norm = _normed(total, constants["scale"], constants["shift"])
+    return [norm, *[total] * ("sum" in operator.parts)]
+
+
+def _normed(x, scale, shift):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + _EPSILON) * scale + shift
 
 
 @pytest.mark.parametrize("name", list(OPERATORS))
@@ -157,6 +170,23 @@ def test_one_meaning_everywhere(name, tmp_path):
         for got, wanted in zip(outputs, _reference(operator, feed), strict=True):
             np.testing.assert_allclose(got, wanted, rtol=2e-5, atol=5e-5)
     assert all(np.array_equal(a, b) for a, b in zip(*results[:2], strict=True))
+
+
+@pytest.mark.parametrize("name", [n for n, o in OPERATORS.items() if "residual" in o.parts])
+def test_the_residual_may_be_the_input(name, tmp_path):
+    """What a post-norm block adds; the library packs it once."""
+    operator = OPERATORS[name]
+    feed = _model(tmp_path / "m.onnx", operator)
+    proto = onnx.load(tmp_path / "m.onnx")
+    proto.graph.node[0].input[list(operator.inputs).index("residual")] = "X"
+    del proto.graph.input[[value.name for value in proto.graph.input].index("residual")]
+    onnx.save(proto, tmp_path / "m.onnx")
+    wanted = _reference(operator, feed | {"residual": feed["X"]})
+    feed = {key: array for key, array in feed.items() if key != "residual"}
+    for use_library in (True, False):
+        outputs = open_session(tmp_path / "m.onnx", use_library=use_library).run(None, feed)
+        for got, exact in zip(outputs, wanted, strict=True):
+            np.testing.assert_allclose(got, exact, rtol=2e-5, atol=5e-5)
 
 
 def test_the_library_registers_the_table():

@@ -113,14 +113,14 @@ Layout layout(int panels) { return panels ? Layout::kPanels : Layout::kRows; }
 LinearSpec linear_spec(const PlatonSpec& spec) {
   LinearSpec result;
   result.bias.assign(spec.bias, spec.bias + spec.bias_length);
-  result.scale.assign(spec.scale, spec.scale + spec.scale_length);
-  result.shift.assign(spec.shift, spec.shift + spec.shift_length);
+  result.norm.scale.assign(spec.scale, spec.scale + spec.scale_length);
+  result.norm.shift.assign(spec.shift, spec.shift + spec.shift_length);
   result.activation = parse_activation(spec.activation);
   result.input = layout(spec.input_panels);
   result.output = layout(spec.output_panels);
   result.residual = layout(spec.residual_panels);
   result.sum = layout(spec.sum_panels);
-  result.epsilon = spec.epsilon;
+  result.norm.epsilon = spec.epsilon;
   return result;
 }
 

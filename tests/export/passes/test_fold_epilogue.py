@@ -8,7 +8,7 @@ import pytest
 from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.fold_residual import FoldResidual
-from platon_compress.export.passes.fuse_norm import FuseNorm
+from platon_compress.export.passes.fuse_norm import FuseNorm, FuseNormOfSums
 from platon_compress.export.testing import run_sparse_graph
 from platon_compress.formats.csr import CsrWeight
 
@@ -27,7 +27,7 @@ _PRE = f"""
   i = {_NORM} (x, g, h)\n p = MatMul (i, a)\n o = Add (p, v)\n s = Add (x, o)\n n = {_NORM} (s, g)
   f = MatMul (n, b)\n r = Relu (f)\n q = MatMul (r, c)\n t = Add (q, s)\n m = {_NORM} (t, g, h)
   k = MatMul (m, d)\n y = Add (k, t)\n"""
-_RULES = (FoldResidual, FuseNorm)
+_RULES = (FoldResidual, FuseNorm, FuseNormOfSums)
 
 
 def _sparse(body, kind="float[N, T, 16]"):
@@ -61,15 +61,9 @@ def test_same_numbers_with_and_without_the_library(tokens, body):
 
 def test_counts():
     post, pre = _sparse(_POST), _sparse(_PRE)
-    assert _counts(post) == {
-        "fold_residual": 2,
-        "fuse_norm": 2,
-    }
+    assert _counts(post) == {"fold_residual": 2, "fuse_norm": 2, "fuse_norm_of_sums": 0}
     assert [node.op_type for node in post.graph] == ["SparseLinear"] * 3
-    assert _counts(pre) == {
-        "fold_residual": 3,
-        "fuse_norm": 2,
-    }
+    assert _counts(pre) == {"fold_residual": 3, "fuse_norm": 0, "fuse_norm_of_sums": 2}
     assert [node.op_type for node in pre.graph] == [
         "LayerNormalization",
         *["SparseLinear"] * 4,

@@ -8,7 +8,8 @@ namespace platon {
 
 class FeedForward {
  public:
-  // inner: panels out; outer: panels in. Throws InputError when their sizes do not fit.
+  // inner: panels out; outer: panels in. With a norm in front of inner, the result is added to x as it was in front of
+  // the norm. Throws InputError when their sizes do not fit.
   FeedForward(SparseLinear inner, SparseLinear outer);
 
   // data: x of the inner layer, everything else of the outer one.
@@ -23,8 +24,8 @@ class FeedForward {
 
 class SelfAttention {
  public:
-  // projections: Q, K and V one below the other, panels out; spec: panels in and out; outer: panels in. Throws
-  // InputError when their sizes do not fit.
+  // projections: Q, K and V one below the other, panels out; spec: panels in and out; outer: panels in. A norm in
+  // front as in FeedForward. Throws InputError when their sizes do not fit.
   SelfAttention(SparseLinear projections, AttentionSpec spec, SparseLinear outer);
 
   // data: x of the projections, everything else of the outer layer. lengths: rows of each sequence.

@@ -12,14 +12,19 @@ namespace platon {
 
 Activation parse_activation(const std::string& name);
 
-// What a layer does beside the product: Y = norm(activation(X W^T + bias) + residual).
+// A layer norm over all features: mean 0 and variance 1, times scale, plus shift.
+struct NormSpec {
+  std::vector<float> scale, shift;  // both empty: no norm
+  float epsilon = 0.0f;
+};
+
+// What a layer does beside the product: Y = norm(activation(prenorm(X) W^T + bias) + residual).
 struct LinearSpec {
   std::vector<float> bias;  // empty, or out_features values
   Activation activation = Activation::kNone;
   Layout input = Layout::kRows, output = Layout::kRows;
   Layout residual = Layout::kRows, sum = Layout::kRows;
-  std::vector<float> scale, shift;  // of the norm over out_features; both empty: no norm
-  float epsilon = 0.0f;
+  NormSpec prenorm, norm;  // over in_features and over out_features
 };
 
 // The activations of one call, each in the layout that the spec names.
@@ -29,6 +34,9 @@ struct LinearData {
   float* out;                       // [rows][out_features]
   const float* residual = nullptr;  // [rows][out_features]; not together with an activation
   float* sum = nullptr;             // [rows][out_features]: gets what goes into the norm
+  // Memory of packed_floats(rows): gets x in padded panels, for a later layer to add as its packed_residual.
+  float* packed = nullptr;
+  const float* packed_residual = nullptr;  // instead of residual
 };
 
 class SparseLinear {
@@ -37,6 +45,9 @@ class SparseLinear {
 
   // The result does not depend on how parallel_for distributes the work. Throws InputError and std::bad_alloc.
   void run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const;
+
+  // What x takes in padded panels.
+  size_t packed_floats(int64_t rows) const;
 
   const PackedWeights& weights() const { return weights_; }
   const LinearSpec& spec() const { return spec_; }

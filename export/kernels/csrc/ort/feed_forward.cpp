@@ -24,7 +24,7 @@ class FeedForwardKernel {
     LinearSpec inner, outer;
     inner.activation = node.spec().activation;
     inner.output = outer.input = Layout::kPanels;
-    return FeedForward(read_linear(node, "inner_", node.attribute("in_features"), between, std::move(inner)),
+    return FeedForward(read_first_linear(node, "inner_", between, std::move(inner)),
                        read_last_linear(node, between, std::move(outer)));
   }
 

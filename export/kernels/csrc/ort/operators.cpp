@@ -28,13 +28,15 @@ std::vector<OperatorInput> OperatorSpec::inputs() const {
   if (kind == Kind::kFeedForward) add_weight(encoding, "inner_", inputs);
   if (kind == Kind::kSelfAttention) add_weight(encoding, "qkv_", inputs);
   if (kind != Kind::kHeads) add_weight(encoding, "", inputs);
+  if (prenorm) inputs.insert(inputs.end(), {{"prenorm_scale", ort::kFloat}, {"prenorm_shift", ort::kFloat}});
   if (norm) inputs.insert(inputs.end(), {{"scale", ort::kFloat}, {"shift", ort::kFloat}});
   return inputs;
 }
 
 const std::vector<OperatorSpec>& operator_specs() {
-#define PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, norm, sum) \
-  {#name, Kind::kind, Encoding::encoding, Activation::activation, Masking::masking, stacked, residual, norm, sum},
+#define PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, prenorm, norm, sum)       \
+  {#name, Kind::kind, Encoding::encoding, Activation::activation, Masking::masking, stacked, residual, prenorm, \
+   norm,  sum},
   static const std::vector<OperatorSpec> specs = {
 #include "ort/operators.inc"
   };

@@ -26,7 +26,7 @@ struct OperatorSpec {
   Encoding encoding;
   Activation activation;  // of the first weight's result, or of the only one's
   Masking masking;
-  bool stacked, residual, norm, sum;
+  bool stacked, residual, prenorm, norm, sum;
 
   std::vector<OperatorInput> inputs() const;
 };

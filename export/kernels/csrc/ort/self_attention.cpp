@@ -34,8 +34,8 @@ class SelfAttentionKernel {
     AttentionSpec attention = attention_spec(node);
     LinearSpec projections, outer;
     projections.output = attention.input = attention.output = outer.input = Layout::kPanels;
-    return SelfAttention(read_linear(node, "qkv_", node.attribute("in_features"), 3 * inner, std::move(projections)),
-                         attention, read_last_linear(node, inner, std::move(outer)));
+    return SelfAttention(read_first_linear(node, "qkv_", 3 * inner, std::move(projections)), attention,
+                         read_last_linear(node, inner, std::move(outer)));
   }
 
   const Kernels& kernels_;

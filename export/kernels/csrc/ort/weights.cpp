@@ -43,13 +43,19 @@ SparseLinear read_linear(const Node& node, const std::string& prefix, int64_t in
   }
 }
 
+NormSpec read_norm(const Node& node, const std::string& prefix) {
+  return {node.constant_vector(prefix + "scale"), node.constant_vector(prefix + "shift"),
+          node.float_attribute((prefix + "epsilon").c_str())};
+}
+
+SparseLinear read_first_linear(const Node& node, const std::string& prefix, int64_t out_features, LinearSpec spec) {
+  if (node.spec().prenorm) spec.prenorm = read_norm(node, "prenorm_");
+  return read_linear(node, prefix, node.attribute("in_features"), out_features, std::move(spec));
+}
+
 SparseLinear read_last_linear(const Node& node, int64_t in_features, LinearSpec spec) {
   const int64_t out = node.attribute("out_features");
-  if (node.spec().norm) {
-    spec.scale = node.constant_vector("scale");
-    spec.shift = node.constant_vector("shift");
-    spec.epsilon = node.float_attribute("epsilon");
-  }
+  if (node.spec().norm) spec.norm = read_norm(node, "");
   return read_linear(node, "", in_features, out, std::move(spec));
 }
 

@@ -7,9 +7,15 @@
 
 namespace platon {
 
+// The norm whose vectors and epsilon have names that begin with `prefix`.
+NormSpec read_norm(const Node& node, const std::string& prefix);
+
 // The layer whose arrays and bias have names that begin with `prefix`; `spec` says everything else about it.
 SparseLinear read_linear(const Node& node, const std::string& prefix, int64_t in_features, int64_t out_features,
                          LinearSpec spec);
+
+// The first layer of several, with the norm in front of it where the operator has one.
+SparseLinear read_first_linear(const Node& node, const std::string& prefix, int64_t out_features, LinearSpec spec);
 
 // The last layer of a node, with the norm where the operator has one.
 SparseLinear read_last_linear(const Node& node, int64_t in_features, LinearSpec spec);
