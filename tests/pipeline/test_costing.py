@@ -1,20 +1,27 @@
-"""The cost table that a run measures for itself."""
+"""What a run measures before it plans."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
 from platon_compress.measure.calibrate import CalibrationScope
-from platon_compress.pipeline.costing import _calibrate
-from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline import costing
 
 
-class _Work:
-    reporter = Reporter(quiet=True)
+@pytest.mark.parametrize("unsettled", [0, 2])
+def test_the_whole_scope_is_measured_and_a_busy_machine_is_said(monkeypatch, unsettled):
+    asked, said = {}, []
 
+    def calibrate(shapes, densities, rows, threads, *, block_rows, progress):
+        asked.update(shapes=shapes, densities=densities, rows=rows, threads=threads, block_rows=block_rows)
+        return {"unsettled_cells": unsettled, "rows": [1, 2, 3]}
 
-def test_a_scope_is_measured_as_it_is():
-    pytest.importorskip("onnxruntime")
-    scope = CalibrationScope(shapes=((16, 32),), densities=(0.5,), rows=(4, 8), threads=(1,))
-    table = _calibrate(_Work(), scope)
-    assert [(row["out"], row["in"], row["rows"], row["threads"]) for row in table["rows"]] == [
-        (16, 32, rows, 1) for rows in (4, 8)
-    ]
+    monkeypatch.setattr("platon_compress.measure.calibrate.calibrate", calibrate)
+    scope = CalibrationScope(shapes=((4, 8),), densities=(0.1,), rows=(16,), threads=(1,), block_rows=4)
+    reporter = SimpleNamespace(progress=lambda _: nullcontext(), warn=said.append)
+    assert costing._calibrate(SimpleNamespace(reporter=reporter), scope)["rows"] == [1, 2, 3]
+    assert asked == {
+        "shapes": ((4, 8),), "densities": (0.1,), "rows": (16,), "threads": (1,), "block_rows": 4
+    }  # fmt: skip
+    assert [line.split(":")[0] for line in said] == ["2 of 3 layer timings did not settle"] * bool(unsettled)
