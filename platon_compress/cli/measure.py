@@ -230,7 +230,8 @@ def estimate(
     ]
     title = f"{model}: {result.tokens} tokens, batch {result.batch}, {result.threads} threads"
     talk.table(title, ("variant", "size", "p50", "over dense", "forms"), rows)
-    talk.say(result.label)
+    for line in (*result.notes, result.label):
+        talk.say(line)
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:
