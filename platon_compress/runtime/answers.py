@@ -79,13 +79,14 @@ def answer(
         no_answer=no_answer,
         whole_words=whole_words,
     )
-    windows = _windows(texts, pairs, settings)
-    flat = [window for own in windows for window in own]
-    scores = iter(texts.run(flat, _starts_and_ends, batch_size=batch_size, progress=progress))
-    return [
-        _best([(window, next(scores)) for window in own], context, settings)
-        for own, (_, context) in zip(windows, pairs, strict=True)
-    ]
+    return texts.run(
+        pairs,
+        lambda part: _windows(texts, part, settings),
+        _starts_and_ends,
+        lambda pair, windows: _best(windows, pair[1], settings),
+        batch_size=batch_size,
+        progress=progress,
+    )
 
 
 def _pairs(questions: Sequence[str], contexts: Sequence[str]) -> list[tuple[str, str]]:
@@ -180,10 +181,16 @@ def _spans(
     scores = np.tril(np.triu(np.outer(starts, ends)), settings.max_answer_tokens - 1)
     wanted = 2 * settings.top_k + _SPARE if settings.whole_words else settings.top_k
     allowed = _allowed(window)
-    for place in np.argsort(-scores, axis=None, kind="stable")[:wanted]:
+    for place in _largest(scores.ravel(), wanted):
         first, last = divmod(int(place), len(ends))
         if first and allowed[first] and allowed[last]:
             yield first, last, float(scores[first, last])
+
+
+def _largest(values: Floats, count: int) -> np.ndarray:
+    """Places of the `count` largest, largest first."""
+    places = np.argpartition(-values, count)[:count] if count < len(values) else np.arange(len(values))
+    return places[np.argsort(-values[places], kind="stable")]
 
 
 def _characters(window: "Encoding", first: int, last: int, whole_words: bool) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """Inputs sorted by length into batches, batches through one session, results back in the given order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +13,7 @@ from platon_compress.errors import InputError, first_line
 from platon_compress.limits import LIMITS
 from platon_compress.progress import Progress, silent
 
-__all__ = ["Batch", "Engine", "Feed", "pad"]
+__all__ = ["Batch", "Engine", "Feed", "Keep", "pad"]
 
 Feed = dict[str, np.ndarray]
 _TYPES = {
@@ -45,6 +45,10 @@ class Batch:
         return self.feed["attention_mask"].astype(bool)
 
 
+Keep = Callable[[Batch], Iterable[Any]]
+"""A batch to one result per row."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """One session. workers: batches that are computed at a time, each by a thread of its own."""
@@ -73,7 +77,7 @@ class Engine:
         self,
         items: Sequence[Any],
         make: Callable[[Sequence[Any]], Feed],
-        keep: Callable[[Batch], Sequence[Any]],
+        keep: Keep,
         *,
         lengths: Sequence[int] | None = None,
         batch_size: int = 32,
@@ -105,9 +109,9 @@ class Engine:
         self,
         parts: Sequence[Sequence[Any]],
         make: Callable[[Sequence[Any]], Feed],
-        keep: Callable[[Batch], Sequence[Any]],
-    ) -> Iterator[Sequence[Any]]:
-        def one(part: Sequence[Any]) -> Sequence[Any]:
+        keep: Keep,
+    ) -> Iterator[Iterable[Any]]:
+        def one(part: Sequence[Any]) -> Iterable[Any]:
             return keep(self.compute(make(part)))
 
         if self.workers == 1:

@@ -98,10 +98,10 @@ class Embedder:
         """float32 [texts, size]. `prompt`, or the one of that name, is put before every text."""
         before = self._prompt(prompt_name, prompt)
         whole = [before + text for text in check_texts(texts)]
-        encodings = self.texts.tokenizer.encode([text.lower() for text in whole] if self.lower else whole)
+        whole = [text.lower() for text in whole] if self.lower else whole
         skipped = 0 if self.include_prompt or not before else self._prompt_tokens(before)
-        vectors = self.texts.run(
-            encodings, lambda batch: self._pool(batch, skipped), batch_size=batch_size, progress=progress
+        vectors = self.texts.run_whole(
+            whole, lambda batch: self._pool(batch, skipped), batch_size=batch_size, progress=progress
         )
         if not vectors:
             return np.zeros((0, self._width()), np.float32)
@@ -135,7 +135,7 @@ class Embedder:
             size, count = outputs.get("token_embeddings", next(iter(outputs.values()))), len(self.pooling)
         return count * size if isinstance(size, int) else 0
 
-    def _pool(self, batch: Batch, skipped: int) -> Floats:
+    def _pool(self, batch: Batch, skipped: int) -> np.ndarray:
         if "sentence_embedding" in batch.outputs:
             return batch.outputs["sentence_embedding"]
         vectors = batch.outputs.get("token_embeddings", batch.first)

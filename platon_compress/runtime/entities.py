@@ -64,15 +64,22 @@ def entities(
     """
     given = check_texts(inputs)
     _check(aggregation)
-    windows = _windows(texts, given, stride)
-    flat = [(number, window) for number, own in enumerate(windows) for window in own]
-    scores = texts.run([w for _, w in flat], _token_scores, batch_size=batch_size, progress=progress)
-    found: list[list[Entity]] = [[] for _ in given]
-    for (number, window), logits in zip(flat, scores, strict=True):
-        names = folder.labels(logits.shape[-1])
-        pieces = _pieces(window, softmax(logits[: len(window.ids)]), given[number], texts.tokenizer)
-        found[number] += _groups(_words(pieces, aggregation), names, given[number])
-    return [_without_overlap(own) if len(windows[n]) > 1 else own for n, own in enumerate(found)]
+
+    def found(text: str, windows: "list[tuple[Encoding, Floats]]") -> list[Entity]:
+        own: list[Entity] = []
+        for window, logits in windows:
+            pieces = _pieces(window, softmax(logits[: len(window.ids)]), text, texts.tokenizer)
+            own += _groups(_words(pieces, aggregation), folder.labels(logits.shape[-1]), text)
+        return _without_overlap(own) if len(windows) > 1 else own
+
+    return texts.run(
+        given,
+        lambda part: _windows(texts, part, stride),
+        _token_scores,
+        found,
+        batch_size=batch_size,
+        progress=progress,
+    )
 
 
 def _check(aggregation: str) -> None:
@@ -107,7 +114,12 @@ def _token_scores(batch: Batch) -> Floats:
 def _pieces(window: "Encoding", scores: Floats, text: str, tokenizer: TextTokenizer) -> list[_Piece]:
     """Tokens of the text, special ones left out."""
     return [
-        _Piece(scores[place], *window.offsets[place], _inside_word(window, place, text, tokenizer))
+        _Piece(
+            scores[place],
+            window.offsets[place][0],
+            window.offsets[place][1],
+            _inside_word(window, place, text, tokenizer),
+        )
         for place, special in enumerate(window.special_tokens_mask)
         if not special
     ]

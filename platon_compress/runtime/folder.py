@@ -27,6 +27,20 @@ _HEADS = {
     "ForQuestionAnswering": "question-answering",
     "ForImageClassification": "image-classification",
 }
+_SHIFTED = frozenset(
+    {
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "camembert",
+        "mpnet",
+        "longformer",
+        "data2vec-text",
+        "ibert",
+        "xmod",
+    }
+)
+_NO_LIMIT = 10**9  # transformers writes 1e30 where a tokenizer has none
 _USUAL_FILES = ("compressed.onnx", "model.onnx")
 _CURE = "give the folder that the export wrote"
 
@@ -66,22 +80,21 @@ class ModelFolder:
         """Longest input in tokens: max_seq_length, or the tokenizer's limit, and never more than the positions."""
         own = self.settings("sentence_bert_config.json").get("max_seq_length")
         given = own or self.settings("tokenizer_config.json").get("model_max_length")
-        limits = [limit for limit in (given, self.positions) if limit is not None]
-        return int(min(limits)) if limits and min(limits) < 10**9 else None
+        limits = [limit for limit in (given, self.positions) if isinstance(limit, int | float) and limit >= 1]
+        return int(min(limits)) if limits and min(limits) < _NO_LIMIT else None
 
     def labels(self, count: int) -> tuple[str, ...]:
         """Names of the model's `count` outputs, from config.json. Raises InputError when there are more or fewer."""
         names = self.config.get("id2label")
         if names is None:
             return tuple(f"LABEL_{number}" for number in range(count))
-        if len(names) != count:
+        if set(names) != {str(number) for number in range(count)}:
+            first = min(names, default=0)
             raise InputError(
-                f"config.json names {len(names)} labels, {self.model_file.name} has {count} outputs; export it again"
+                f"config.json names {len(names)} labels ({first}...), {self.model_file.name} has {count} outputs from 0; "
+                "export it again"
             )
         return tuple(str(names[str(number)]) for number in range(count))
-
-
-_SHIFTED = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer"})
 
 
 def open_folder(folder: str | Path, file: str | None = None) -> ModelFolder:

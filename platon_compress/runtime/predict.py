@@ -87,8 +87,7 @@ def predict(
     progress: Progress | None = None,
 ) -> Predictions:
     """Of every text, or pair of texts. Raises InputError for anything else."""
-    encodings = texts.tokenizer.encode(_checked(inputs))
-    rows = texts.run(encodings, first_rows, batch_size=batch_size, progress=progress)
+    rows = texts.run_whole(_checked(inputs), first_rows, batch_size=batch_size, progress=progress)
     return predictions(folder, rows)
 
 

@@ -55,6 +55,11 @@ class TextTokenizer:
         question leaves no room, or the limit none at all.
         """
         limit = self.max_tokens if max_tokens is None else max_tokens
+        special = self.special_count(pair=any(not isinstance(text, str) for text in texts))
+        if limit is not None and limit <= special:
+            raise InputError(
+                f"a limit of {limit} tokens leaves none to a text beside {special} special ones; raise it"
+            )
         self.tokenizer.no_truncation()
         try:
             if limit is not None:

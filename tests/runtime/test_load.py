@@ -116,6 +116,23 @@ def test_broken_files_are_named(folder, name, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_limit_that_leaves_no_room(folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 3}))
+    runner = load(folder)
+    assert runner.predict(CORPUS).labels
+    with pytest.raises(InputError, match="a limit of 3 tokens leaves none to a text beside 3 special ones"):
+        runner.predict([("a", "b")])
+
+
+def test_labels_that_are_not_numbered_from_0(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {"1": "good", "2": "bad", "3": "neither"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"config\.json names 3 labels \(1\.\.\.\), .* has 3 outputs from 0"):
+        load(folder).predict(CORPUS)
+
+
 def test_a_tokenizer_of_another_model(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 20}))

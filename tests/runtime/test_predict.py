@@ -60,6 +60,19 @@ def test_progress_counts_inputs(exported):
     assert seen == [(3, 8), (6, 8), (8, 8)]
 
 
+def test_thousands_of_texts_are_taken_some_at_a_time(exported, monkeypatch):
+    from platon_compress.runtime import texts
+
+    runner, seen = load(exported("bert", "text", labels=THREE)[2], threads=1), []
+    whole = runner.predict(TEXTS)
+    monkeypatch.setattr(texts, "_SLAB", 3)
+    found = runner.predict(
+        TEXTS, progress=lambda done, total, status="": seen.append((done, total)), batch_size=2
+    )
+    assert np.abs(found.logits - whole.logits).max() < 1e-5
+    assert seen == [(2, 8), (3, 8), (5, 8), (6, 8), (8, 8)]
+
+
 def test_nothing_in_nothing_out(exported):
     found = load(exported("bert", "text", labels=THREE)[2]).predict([])
     assert found.logits.shape == (0, 3)
@@ -131,5 +144,5 @@ def test_labels_that_do_not_fit_the_file(exported, tmp_path):
     config = json.loads((tmp_path / "config.json").read_text())
     config["id2label"].pop("2")
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"names 2 labels, compressed\.onnx has 3 outputs"):
+    with pytest.raises(InputError, match=r"names 2 labels \(0\.\.\.\), compressed\.onnx has 3 outputs"):
         load(tmp_path).predict(TEXTS)
