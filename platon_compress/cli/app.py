@@ -6,8 +6,31 @@ from typing import Annotated, Any
 
 import typer
 
+from platon_compress.cli.flags import (
+    AsJson,
+    Atol,
+    Batches,
+    CacheFolder,
+    Calibrate,
+    Device,
+    Exporter,
+    Force,
+    LabelColumn,
+    Opset,
+    Output,
+    Overrides,
+    PairColumn,
+    RemovePadding,
+    Require,
+    Runs,
+    Task,
+    TextColumn,
+    Threads,
+    Tokens,
+    Trust,
+)
 from platon_compress.cli.measure import add_measuring_commands
-from platon_compress.cli.options import AsJson, Output, Overrides, Require, Trust, limited, numbers, reporter
+from platon_compress.cli.options import numbers, reporter
 from platon_compress.cli.require import Requirement, check_requirements, parse_requirements
 from platon_compress.cli.start import add_starting_commands
 from platon_compress.cli.strict import StrictCommand
@@ -61,9 +84,9 @@ def run(
     validation: Annotated[
         str | None, typer.Option("--validation", help="Validation rows, as --train.")
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Column of the texts.")] = None,
-    text_pair: Annotated[str | None, typer.Option("--text-pair", help="Column of the second texts.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Column of the labels.")] = None,
+    text: TextColumn = None,
+    text_pair: PairColumn = None,
+    label: LabelColumn = None,
     set_: Overrides = None,
     require: Require = None,
     trust_remote_code: Trust = False,
@@ -101,61 +124,28 @@ def demo(output: Output = _DEMO_FOLDER, set_: Overrides = None, as_json: AsJson 
 def compress(
     model: Annotated[str, typer.Argument(help="Model folder or hub id that already holds zeros.")],
     output: Output,
-    task: Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")] = None,
+    task: Task = None,
     dense: Annotated[str | None, typer.Option("--dense", help="The unpruned model to compare with.")] = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Labelled validation file or image folder.")
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="Text column of --data; default: text.")] = None,
-    text_pair: Annotated[
-        str | None, typer.Option("--text-pair", help="Column of the second texts of --data.")
-    ] = None,
-    label: Annotated[
-        str | None, typer.Option("--label", help="Label column of --data; default: label.")
-    ] = None,
-    tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--sequence_length",
-            "--tokens",
-            help="Tokens per example to plan and time for.",
-            callback=limited("plan.tokens"),
-        ),
-    ] = None,
-    batch: Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes to time: 1,8")] = "1,8",
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", help="Threads; default: all cores.", callback=limited("plan.threads")),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
-    atol: Annotated[
-        float,
-        typer.Option(
-            "--atol", help="Largest allowed difference of outputs.", callback=limited("verify.atol")
-        ),
-    ] = 1e-4,
-    runs: Annotated[
-        int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
-    ] = 50,
-    force: Annotated[
-        str | None, typer.Option("--force", help="dense, structured or csr for every layer.")
-    ] = None,
-    opset: Annotated[
-        int,
-        typer.Option("--opset", help="Version of the standard operators.", callback=limited("export.opset")),
-    ] = 18,
-    exporter: Annotated[
-        str, typer.Option("--exporter", help="torchscript, or the slower dynamo.")
-    ] = "torchscript",
-    remove_padding: Annotated[
-        bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
-    ] = False,
-    calibrate_now: Annotated[
-        bool, typer.Option("--calibrate/--no-calibrate", help="Measure this model's layer shapes first.")
-    ] = True,
+    text: TextColumn = None,
+    text_pair: PairColumn = None,
+    label: LabelColumn = None,
+    tokens: Tokens = None,
+    batch: Batches = "1,8",
+    threads: Threads = None,
+    device: Device = "cpu",
+    atol: Atol = 1e-4,
+    runs: Runs = 50,
+    force: Force = None,
+    opset: Opset = 18,
+    exporter: Exporter = "torchscript",
+    remove_padding: RemovePadding = False,
+    calibrate_now: Calibrate = True,
     require: Require = None,
     trust_remote_code: Trust = False,
-    cache_dir: Annotated[str | None, typer.Option("--cache_dir", help="Where downloads are kept.")] = None,
+    cache_dir: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn an already sparse checkpoint, made by any tool, into a measured ONNX model. No training."""

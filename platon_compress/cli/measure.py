@@ -6,17 +6,8 @@ from typing import Annotated
 
 import typer
 
-from platon_compress.cli.options import (
-    AsJson,
-    Output,
-    Trust,
-    check_folder,
-    check_place,
-    limited,
-    numbers,
-    reporter,
-    shares,
-)
+from platon_compress.cli.flags import AsJson, Batches, Device, Output, Runs, Task, Threads, Trust, limited
+from platon_compress.cli.options import check_folder, check_place, numbers, reporter, shares
 from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError, shown
 from platon_compress.files import write_json
@@ -42,15 +33,11 @@ def add_measuring_commands(app: typer.Typer) -> None:
 @bench.command("model", cls=StrictCommand)
 def bench_model(
     output: Output,
-    batch: Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes: 1,8")] = "1,8",
+    batch: Batches = "1,8",
     tokens: Annotated[str, typer.Option("--sequence_length", "--tokens", help="Tokens per text.")] = "32,128",
-    runs: Annotated[
-        int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
-    ] = 50,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Default: all cores.", callback=limited("bench.threads"))
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    runs: Runs = 50,
+    threads: Threads = None,
+    device: Device = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
@@ -86,9 +73,7 @@ def bench_kernel(
     tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
-    runs: Annotated[
-        int, typer.Option("--runs", help="Timed rounds per cell.", callback=limited("bench.runs"))
-    ] = 20,
+    runs: Runs = 20,
     pause: Annotated[
         float,
         typer.Option(
@@ -175,7 +160,7 @@ def calibrate(
 def estimate(
     model: Annotated[str, typer.Argument(help="Model folder, hub id or package:NAME.")],
     sparsity: Annotated[str, typer.Option("--sparsity", help="Sparsities to try.")] = "0.8,0.9",
-    task: Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")] = None,
+    task: Task = None,
     tokens: Annotated[
         int,
         typer.Option(
@@ -186,10 +171,8 @@ def estimate(
         int,
         typer.Option("--batch_size", "--batch", help="Examples per batch.", callback=limited("plan.batch")),
     ] = 1,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Default: all cores.", callback=limited("plan.threads"))
-    ] = None,
-    runs: Annotated[int, typer.Option("--runs", help="Timed rounds.", callback=limited("bench.runs"))] = 20,
+    threads: Threads = None,
+    runs: Runs = 20,
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:

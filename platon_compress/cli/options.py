@@ -1,34 +1,21 @@
-"""Flags and checks that several commands share."""
+"""Checks and helpers that several commands share; the flags themselves are in `flags`."""
 
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from platon_compress.errors import InputError, shown
-from platon_compress.limits import LIMITS, MAX_LIST, Limit
+from platon_compress.limits import MAX_LIST, Limit
 
 if TYPE_CHECKING:
     from platon_compress.pipeline.reporter import Reporter
 
-__all__ = [
-    "AsJson",
-    "Output",
-    "Overrides",
-    "Require",
-    "Trust",
-    "check_folder",
-    "check_place",
-    "limited",
-    "numbers",
-    "reporter",
-    "shares",
-]
+__all__ = ["check_folder", "check_place", "numbers", "reporter", "shares"]
 
 
 def check_place(path: Path) -> Path:
@@ -55,34 +42,6 @@ def check_folder(path: Path) -> Path:
     if check_place(path).is_file():
         raise typer.BadParameter(f"{path} is a file; give a folder")
     return path
-
-
-def limited(key: str) -> Callable[[float | None], float | None]:
-    """The check of a flag against the range of `key`."""
-
-    def check(value: float | None) -> float | None:
-        if value is not None and value not in LIMITS[key]:
-            raise typer.BadParameter(f"{shown(value)}; give {LIMITS[key]}")
-        return value
-
-    return check
-
-
-Output = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.", callback=check_folder)
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value of the recipe; may be repeated.")
-]
-Trust = Annotated[
-    bool,
-    typer.Option("--trust-remote-code", help="Let the model's own Python code run; no file can ask for it."),
-]
-Require = Annotated[
-    str | None,
-    typer.Option("--require", help='Exit 1 unless the figures hold: "accuracy_drop<=1, speedup>=2".'),
-]
 
 
 def reporter(as_json: bool) -> "Reporter":

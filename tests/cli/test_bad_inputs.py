@@ -356,6 +356,7 @@ compress bert -o x --atol nan
 compress bert -o x --atol -1
 compress bert -o x --atol inf
 compress bert -o x --device tpu
+bench model -o nowhere --device tpu
 compress bert -o x --force fast
 compress bert -o x --opset 9
 compress bert -o x --exporter magic

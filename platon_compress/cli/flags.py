@@ -1,0 +1,128 @@
+"""The flags by name, each with its help and its check, as the commands' signatures take them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from platon_compress.cli.options import check_folder
+from platon_compress.errors import shown
+from platon_compress.limits import LIMITS
+
+__all__ = [
+    "AsJson",
+    "Atol",
+    "Batches",
+    "CacheFolder",
+    "Calibrate",
+    "Device",
+    "Exporter",
+    "Force",
+    "LabelColumn",
+    "Opset",
+    "Output",
+    "Overrides",
+    "PairColumn",
+    "RemovePadding",
+    "Require",
+    "Runs",
+    "Task",
+    "TextColumn",
+    "Threads",
+    "Tokens",
+    "Trust",
+    "limited",
+]
+
+
+def limited(key: str) -> Callable[[float | None], float | None]:
+    """The check of a flag against the range of `key`."""
+
+    def check(value: float | None) -> float | None:
+        if value is not None and value not in LIMITS[key]:
+            raise typer.BadParameter(f"{shown(value)}; give {LIMITS[key]}")
+        return value
+
+    return check
+
+
+def _one_of(*choices: str) -> Callable[[str | None], str | None]:
+    """The check of a flag that takes one of a few words."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in choices:
+            raise typer.BadParameter(f"{shown(value)}; choose one of {', '.join(choices)}")
+        return value
+
+    return check
+
+
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.", callback=check_folder)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value of the recipe; may be repeated.")
+]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Let the model's own Python code run; no file can ask for it."),
+]
+Require = Annotated[
+    str | None,
+    typer.Option("--require", help='Exit 1 unless the figures hold: "accuracy_drop<=1, speedup>=2".'),
+]
+Task = Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")]
+CacheFolder = Annotated[str | None, typer.Option("--cache_dir", help="Where downloads are kept.")]
+
+TextColumn = Annotated[str | None, typer.Option("--text", help="Column of the texts.")]
+PairColumn = Annotated[str | None, typer.Option("--text-pair", help="Column of the second texts.")]
+LabelColumn = Annotated[str | None, typer.Option("--label", help="Column of the labels.")]
+
+Tokens = Annotated[
+    int | None,
+    typer.Option(
+        "--sequence_length",
+        "--tokens",
+        help="Tokens per example to plan and time for.",
+        callback=limited("plan.tokens"),
+    ),
+]
+Batches = Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes to time: 1,8")]
+Threads = Annotated[
+    int | None,
+    typer.Option("--threads", help="Threads; default: all cores.", callback=limited("plan.threads")),
+]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=_one_of("cpu", "cuda"))]
+Runs = Annotated[
+    int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
+]
+Atol = Annotated[
+    float,
+    typer.Option("--atol", help="Largest allowed difference of outputs.", callback=limited("verify.atol")),
+]
+Opset = Annotated[
+    int,
+    typer.Option("--opset", help="Version of the standard operators.", callback=limited("export.opset")),
+]
+Exporter = Annotated[
+    str,
+    typer.Option(
+        "--exporter", help="torchscript, or the slower dynamo.", callback=_one_of("torchscript", "dynamo")
+    ),
+]
+RemovePadding = Annotated[
+    bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
+]
+Force = Annotated[
+    str | None,
+    typer.Option(
+        "--force",
+        help="dense, structured or csr for every layer.",
+        callback=_one_of("dense", "structured", "csr"),
+    ),
+]
+Calibrate = Annotated[
+    bool, typer.Option("--calibrate/--no-calibrate", help="Measure this model's layer shapes first.")
+]
