@@ -12,7 +12,7 @@ Rules:
 3. The parameters stay the same objects; an optimiser may be built before or after.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -35,7 +35,7 @@ class ZeroKeeper:
     names: the parameters that it watches. zeros: how many entries of them it keeps at zero.
     """
 
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self.names = tuple(parameters)
         self._watched = [(p, p.detach() == 0) for p in parameters.values()]
         self.zeros = sum(int(mask.sum()) for _, mask in self._watched)

@@ -17,6 +17,7 @@ ROOMS = (
     "platon_compress.limits",
     "platon_compress.progress",
     "platon_compress.files",
+    "platon_compress.manifest",
     "platon_compress.yaml_file",
     "platon_compress.schemas",
     "platon_compress.library",

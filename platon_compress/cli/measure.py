@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,7 @@ def bench_model(
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
-    settings = {
+    settings: dict[str, Any] = {
         "batch": numbers(batch, "--batch", LIMITS["bench.batch"]),
         "tokens": numbers(tokens, "--tokens", LIMITS["bench.tokens"]),
         "runs": runs,

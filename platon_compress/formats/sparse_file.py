@@ -164,7 +164,7 @@ def _sparse_parts(tensor: Tensor, *, always: bool) -> tuple[str, Tensor, Tensor]
     flat = tensor.contiguous().reshape(-1)
     # A negative zero is a value: what is read back is the same bit by bit.
     bits = flat.view(torch.int32 if flat.element_size() == 4 else torch.int16).numpy()
-    nnz, size = np.count_nonzero(bits), flat.numel()
+    nnz, size = int(np.count_nonzero(bits)), flat.numel()
     sparse_bytes = encoded_bytes(nnz, size) + nnz * flat.element_size() + _PARTS_BYTES
     if not always and sparse_bytes >= size * flat.element_size():
         return None

@@ -6,6 +6,8 @@ stands there: its record goes before the first of its files changes, and comes b
 """
 
 import contextlib
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from platon_compress import files
 from platon_compress.errors import InputError, shown
-from platon_compress.pipeline.manifest import damage, manifest, refuse_links, stamp
+from platon_compress.manifest import damage, manifest
+from platon_compress.pipeline.links import refuse_links
 from platon_compress.pipeline.stage import Stage
 
 __all__ = ["Record", "RunFolder"]
@@ -137,7 +140,7 @@ class RunFolder:
         self._records[stage.name] = Record(
             result=dict(result),
             seconds=round(seconds, 3),
-            stamp=stamp(written or result),
+            stamp=_stamp(written or result),
             settings=dict(settings),
             inputs=self._inputs(stage),
             files=written,
@@ -255,3 +258,8 @@ class RunFolder:
         if stage == "bench":
             return f"measure again with `platon-compress bench model -o {self.path}`"
         return f"put it back, or remove {self.path} and run again"
+
+
+def _stamp(value: Any) -> str:
+    """A short hash of a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from platon_compress.pruning.masks.groups import GroupMasks, coupled_names
 from platon_compress.pruning.masks.shards import Shards
 from platon_compress.pruning.rewind import rewind_schedule
 from platon_compress.pruning.schedule import Schedule
-from platon_compress.pruning.state.record import check_state, pack_state, state_tensors
+from platon_compress.pruning.state.record import check_state, pack_state
 from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
 from platon_compress.structure import find_blocks, find_couplings, unwrap_model
@@ -183,6 +183,21 @@ class Pruner:
         """Zeros in the prunable weights now."""
         return self._masks.count_zeros()
 
+    def own_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The state's tensors, not copies, by field and parameter name; of sharded weights the local rows."""
+        return {**self._importance.states, "masks": self._masks.kept}
+
+    def counters(self) -> dict[str, Any]:
+        """The state's numbers beside tensors and step; JSON-able."""
+        return {
+            "window_samples": self._importance.samples,
+            "windows": self._importance.windows,
+            "skipped_steps": self.skipped_steps,
+            "missing_gradients": self.missing_gradients,
+            "ranked": list(self._ranked) if self._ranked else None,
+            "threshold": self._threshold,
+        }
+
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs to go on bit by bit, also from the middle of a window."""
         return pack_state(self)
@@ -193,7 +208,7 @@ class Pruner:
         Raises InputError when it comes from another model or config.
         """
         check_state(self, state)
-        for field, tensors in state_tensors(self).items():
+        for field, tensors in self.own_tensors().items():
             for name, value in state[field].items():
                 tensors[name].copy_(self.shards.part(self._weights[name], value))
         counters = state["counters"]

@@ -21,6 +21,7 @@ from platon_compress.pruning.config import PruneConfig
 from platon_compress.pruning.finished import FinishedRun
 from platon_compress.pruning.pruner import Pruner, StepReport
 from platon_compress.pruning.state.checkpoint import STATE_FILE, load_pruner, save_pruner
+from platon_compress.pruning.state.completeness import seal_checkpoint
 
 __all__ = ["PlatonCallback"]
 
@@ -160,11 +161,13 @@ class PlatonCallback(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Adds the state to a checkpoint that was decided on after the step's callbacks (save_strategy best)."""
+        """Adds the state to a checkpoint that was decided on after the step's callbacks (save_strategy best); seals it."""
         del control, kwargs
         folder = _checkpoint_folder(args, state)
         if state.is_world_process_zero and folder.is_dir() and not (folder / STATE_FILE).exists():
             save_pruner(self.pruner, folder)
+        if args.world_size == 1 and folder.is_dir():  # with others, they may still be writing
+            seal_checkpoint(folder)
 
     def on_log(
         self,

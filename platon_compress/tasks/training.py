@@ -137,6 +137,7 @@ def train(
     from transformers import set_seed
 
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
+    from platon_compress.pruning.state.completeness import SealCallback
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
@@ -150,7 +151,7 @@ def train(
         eval_dataset=validation,
         data_collator=lambda examples: collate(examples, checkpoint.processor),
         compute_metrics=lambda output: {"accuracy": accuracy(output.predictions, output.label_ids)},
-        callbacks=[_progress_callback(progress)] if progress else [],
+        callbacks=[SealCallback(), *([_progress_callback(progress)] if progress else [])],
     )
     _silence(trainer)
     if callback is not None:

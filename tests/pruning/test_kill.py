@@ -23,7 +23,13 @@ pytestmark = pytest.mark.train
 _STEPS, _SAVE = 60, 3
 _SEEDS, _KILLS = 4, 4
 # Where a child kills itself, on the fourth time it comes by.
-_PLACES = ("half of the pruner's state", "before its rename", "in the Trainer's part", "in the rotation")
+_PLACES = (
+    "half of the pruner's state",
+    "before its rename",
+    "in the Trainer's part",
+    "in the rotation",
+    "before the seal",
+)
 
 
 class _Rows(Dataset):
@@ -89,6 +95,16 @@ def _die_at_fourth(original, before=lambda *arguments: None):
     return call
 
 
+def _for_files(name):
+    """A rename that kills the process the fourth time it is to give a file this name."""
+    replace, dies = os.replace, _die_at_fourth(os.replace)
+
+    def call(source, target, **keywords):
+        return (dies if os.path.basename(target) == name else replace)(source, target, **keywords)
+
+    return call
+
+
 def _arm(place):
     from safetensors import torch as storage
 
@@ -104,11 +120,13 @@ def _arm(place):
     if place == _PLACES[0]:
         storage.save_file = _die_at_fourth(save_file, half)  # transformers holds its own reference
     elif place == _PLACES[1]:
-        os.replace = _die_at_fourth(os.replace)
+        os.replace = _for_files("pruner.safetensors")
     elif place == _PLACES[2]:
         trainer._save_rng_state = _die_at_fourth(trainer._save_rng_state)
-    else:
+    elif place == _PLACES[3]:
         shutil.rmtree = _die_at_fourth(shutil.rmtree, some)
+    else:
+        os.replace = _for_files("complete.json")
 
 
 def _finish(child):
@@ -176,9 +194,12 @@ def test_killed_at_random_moments(runs, seed, record_property):
 
 @pytest.mark.parametrize("index", range(len(_PLACES)), ids=_PLACES)
 def test_killed_inside_a_save(runs, index):
-    """The save of step 12 is cut off, so 9 is left; or, after that of step 15, the removal of an older one is."""
+    """The save of step 12 is cut off, so 9 is left; or, after that of step 15, the removal of an older one is.
+
+    Without its seal the save of step 12 is whole nevertheless.
+    """
     folder, log = runs
-    left = {3: "checkpoint-15"}.get(index, "checkpoint-9")
+    left = {3: "checkpoint-15", 4: "checkpoint-12"}.get(index, "checkpoint-9")
     assert f"{_PLACES[index]}: killed, left {left}\n" in log
     _assert_like_whole(folder, f"place-{index}")
 

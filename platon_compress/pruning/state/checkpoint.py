@@ -11,8 +11,9 @@ from torch import Tensor
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.pruner import Pruner
+from platon_compress.pruning.state.completeness import is_complete
 from platon_compress.pruning.state.files import STATE_FILE, SavedState, file_name, write_file
-from platon_compress.pruning.state.record import TENSOR_FIELDS, pack_record, state_tensors
+from platon_compress.pruning.state.record import TENSOR_FIELDS, pack_record
 
 __all__ = ["STATE_FILE", "latest_complete_checkpoint", "load_pruner", "save_pruner"]
 
@@ -26,7 +27,7 @@ def save_pruner(pruner: Pruner, folder: str | os.PathLike[str]) -> Path:
     shards = pruner.shards
     path = Path(folder) / file_name(shards.rank, shards.ranks)
     tensors, rows = {}, {}
-    for field, entries in state_tensors(pruner).items():
+    for field, entries in pruner.own_tensors().items():
         for name, tensor in entries.items():
             weight = pruner.parameter(name)
             tensors[f"{field}.{name}"] = tensor
@@ -54,9 +55,9 @@ def load_pruner(pruner: Pruner, folder: str | os.PathLike[str]) -> None:
 def latest_complete_checkpoint(
     output_dir: str | os.PathLike[str], *, with_pruner: bool = True
 ) -> Path | None:
-    """The newest `checkpoint-N` that holds both the Trainer's and the pruner's state of step N.
+    """The newest `checkpoint-N` that holds both the Trainer's and the pruner's state of step N, every file whole.
 
-    The Trainer writes trainer_state.json last, so a checkpoint that a kill cut short is passed over.
+    One that a kill cut short, or of which a file is damaged, is passed over for the one before.
     `with_pruner=False` asks for the Trainer's state only, for a run that does not prune.
     """
     found = {}
@@ -65,7 +66,7 @@ def latest_complete_checkpoint(
             found[int(match.group(1))] = folder
     for step in sorted(found, reverse=True):
         pruner_step = _pruner_step(found[step]) if with_pruner else step
-        if _trainer_step(found[step]) == step == pruner_step:
+        if _trainer_step(found[step]) == step == pruner_step and is_complete(found[step]):
             return found[step]
     return None
 

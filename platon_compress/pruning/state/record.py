@@ -1,67 +1,74 @@
 """The pruner's state as plain data, and the check that a state fits a pruner."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from platon_compress.errors import InputError
+from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.masks.shards import Shards
 
-if TYPE_CHECKING:
-    from platon_compress.pruning.pruner import Pruner
-
-__all__ = ["TENSOR_FIELDS", "check_state", "pack_record", "pack_state", "state_tensors"]
+__all__ = ["TENSOR_FIELDS", "Pruned", "check_state", "pack_record", "pack_state"]
 
 _log = logging.getLogger(__name__)
 TENSOR_FIELDS = ("sensitivity_ema", "uncertainty_ema", "window", "masks")
 
 
-def pack_state(pruner: Pruner) -> dict[str, Any]:
+class Pruned(Protocol):
+    """What of a pruner belongs to its state."""
+
+    config: PruneConfig
+
+    @property
+    def shards(self) -> Shards:
+        """Which rows lie here."""
+
+    def parameter(self, name: str) -> Tensor:
+        """A prunable weight."""
+
+    def own_tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Its tensors, not copies, by field and parameter name; of sharded weights the local rows."""
+
+    def counters(self) -> dict[str, Any]:
+        """Numbers beside tensors and step; JSON-able."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps so far."""
+
+
+def pack_state(pruner: Pruned) -> dict[str, Any]:
     """Copies of every tensor by parameter name, the counters, the config and the transformers major."""
     return {
         **{
             field: {
                 name: pruner.shards.wrap(pruner.parameter(name), t.clone()) for name, t in tensors.items()
             }
-            for field, tensors in state_tensors(pruner).items()
+            for field, tensors in pruner.own_tensors().items()
         },
         **pack_record(pruner),
     }
 
 
-def state_tensors(pruner: Pruner) -> dict[str, dict[str, Tensor]]:
-    """The pruner's own tensors, not copies, by field and parameter name; of sharded weights the local rows."""
-    return {**pruner._importance.states, "masks": pruner._masks.kept}
-
-
-def pack_record(pruner: Pruner) -> dict[str, Any]:
+def pack_record(pruner: Pruned) -> dict[str, Any]:
     """What the state holds beside tensors; JSON-able."""
-    importance = pruner._importance
     return {
-        "step": pruner._step,
-        "counters": {
-            "window_samples": importance.samples,
-            "windows": importance.windows,
-            "skipped_steps": pruner.skipped_steps,
-            "missing_gradients": pruner.missing_gradients,
-            "ranked": list(pruner._ranked) if pruner._ranked else None,
-            "threshold": pruner._threshold,
-        },
+        "step": pruner.steps,
+        "counters": pruner.counters(),
         "config": pruner.config.to_dict(),
         "transformers_major": transformers_major(),
     }
 
 
-def check_state(pruner: Pruner, state: Mapping[str, Any]) -> None:
+def check_state(pruner: Pruned, state: Mapping[str, Any]) -> None:
     """Raises InputError, naming the first difference, when `state` is not of this model and config.
 
     Another transformers major is only warned of: where it renamed modules, the names differ already.
     """
     _check_kinds(state)
-    counters = pack_record(pruner)["counters"]
+    counters = pruner.counters()
     if missing := [key for key in counters if key not in state["counters"]]:
         raise InputError(
             f"the counters of the pruner state lack {missing[0]!r}; it is damaged or of another version, so take "
@@ -115,9 +122,9 @@ def _check_config(own: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
             )
 
 
-def _check_names(pruner: Pruner, state: Mapping[str, Any], field: str) -> None:
+def _check_names(pruner: Pruned, state: Mapping[str, Any], field: str) -> None:
     saved = {name: tuple(tensor.shape) for name, tensor in state[field].items()}
-    own = {name: tuple(pruner.parameter(name).shape) for name in state_tensors(pruner)[field]}
+    own = {name: tuple(pruner.parameter(name).shape) for name in pruner.own_tensors()[field]}
     if saved == own:
         return
     name = next(n for n in sorted({*own, *saved}) if own.get(n) != saved.get(n))

@@ -1,17 +1,11 @@
-"""What a stage's files were when it wrote them, so that damage is noticed before anything is made of it."""
+"""What files were when they were written, so that damage is noticed before anything is made of them."""
 
-import hashlib
-import json
-import os
-import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError
-
-__all__ = ["damage", "manifest", "refuse_links", "stamp"]
+__all__ = ["damage", "manifest"]
 
 _CHUNK = 1 << 20
 
@@ -41,31 +35,6 @@ def damage(folder: Path, written: Mapping[str, Any], *, thorough: bool) -> str |
         if thorough and _checksum(path) != entry[1]:
             return f"{path} does not hold what was written"
     return None
-
-
-def stamp(value: Any) -> str:
-    """A short hash of a JSON-able value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def refuse_links(folder: Path) -> None:
-    """Raises InputError when `folder` holds anything but files and folders: what is written there stays there.
-
-    A folder may come from a stranger; links in it could lead a run to write or remove elsewhere.
-    """
-    for root, folders, names in os.walk(folder):
-        for name in (*folders, *names):
-            path = Path(root) / name
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                raise InputError(
-                    f"{path} is a symbolic link to {os.readlink(path)}, and a run stays in its folder; put the "
-                    "original there, or give another --output"
-                )
-            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
-                raise InputError(
-                    f"{path} is neither a file nor a folder; remove it, or give another --output"
-                )
 
 
 def _files(path: Path) -> Iterator[Path]:
