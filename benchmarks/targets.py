@@ -221,6 +221,7 @@ def _measure(options: argparse.Namespace) -> Iterator[str]:
                 runs=rounds(options.runs, batch, tokens),
                 warmup=3,
                 cold_runs=0,
+                round_seconds=None,
                 variants=("dense", "dense_int8", "compressed"),
                 threads=options.threads,
             )

@@ -17,7 +17,8 @@ class BenchConfig:
 
     batch, tokens: positive sizes; `tokens` is ignored for models whose input has fixed sizes (images).
     runs, warmup: rounds kept and rounds thrown away per setting; one round calls every variant once.
-    limit_seconds: where the rounds of a setting take longer, fewer are kept, but at least 12; None: all of them.
+    round_seconds: a setting gets this much time for each of its `runs`; where its rounds take longer, fewer are kept,
+        but at least 12. None: all of them, however long.
     cold_runs: fresh processes per variant, at the first setting, for load time, first inference and memory.
     threads: intra-op threads of every session, None for all usable cores; equal for all variants.
     device: "cpu" or "cuda"; "cuda" measures only where the CUDA provider is really active.
@@ -30,7 +31,7 @@ class BenchConfig:
     tokens: tuple[int, ...] = (32, 128)
     runs: int = 50
     warmup: int = 5
-    limit_seconds: float | None = 20.0
+    round_seconds: float | None = 0.4
     cold_runs: int = 2
     threads: int | None = None
     device: str = "cpu"
@@ -49,9 +50,9 @@ class BenchConfig:
             _at_least("threads", self.threads, 1)
         if self.device not in DEVICES:
             raise InputError(f"unknown device {self.device!r}; choose one of {', '.join(DEVICES)}")
-        if self.limit_seconds is not None and not self.limit_seconds > 0:
+        if self.round_seconds is not None and not self.round_seconds > 0:
             raise InputError(
-                f"limit_seconds must be above 0 or None, got {self.limit_seconds}; 20 is the default"
+                f"round_seconds must be above 0 or None, got {self.round_seconds}; 0.4 is the default"
             )
         if not 0 <= self.pause_seconds <= 10:
             raise InputError(

@@ -209,12 +209,14 @@ def _warm(
         name: partial(session.run, None, work.feed(name, batch, tokens))
         for name, session in work.sessions.items()
     }
+    seconds = work.config.round_seconds
+    limit = None if seconds is None else seconds * work.config.runs
     return measure_interleaved(
         sides,
         runs=work.config.runs,
         warmup=work.config.warmup,
         pause_seconds=work.config.pause_seconds,
-        limit_seconds=work.config.limit_seconds,
+        limit_seconds=limit,
         on_round=lambda done, total: on_round(),
     )
 

@@ -56,6 +56,10 @@ def test_equal_routes_pass(routes):
     assert seen == [(done, seen[0][1]) for done in range(1, seen[0][1] + 1)]  # every batch of every route
     assert report.passed
     assert report.examples == 64
+    assert report.largest_class == 1.0
+    assert set(report.right) == set(report.metrics)
+    assert report.right["dense"].count("1") / 64 == report.metrics["dense"]["accuracy"]
+    assert report.right["dense"] == report.right["onnx_compressed"]
     assert [row["pair"] for row in report.rows] == [
         "torch_pruned vs torch_converted",
         "torch_pruned vs onnx_pruned",

@@ -27,6 +27,7 @@ def test_one_size_and_repeated_sizes():
         ({"threads": 0}, "threads must be a whole number >= 1"),
         ({"device": "tpu"}, "unknown device 'tpu'; choose one of cpu, cuda"),
         ({"pause_seconds": -0.1}, r"pause_seconds must lie in \[0, 10\]"),
+        ({"round_seconds": 0}, "round_seconds must be above 0 or None, got 0; 0.4 is the default"),
     ],
 )
 def test_bad_settings_are_refused(bad, message):

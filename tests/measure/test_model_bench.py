@@ -13,7 +13,9 @@ from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.model_bench import run_benchmark
 from platon_compress.measure.session_probe import ColdStart, probe_session
 
-QUICK = BenchConfig(batch=(1, 2), tokens=(4,), runs=6, warmup=1, cold_runs=0, threads=1, pause_seconds=0)
+QUICK = BenchConfig(
+    batch=(1, 2), tokens=(4,), runs=6, warmup=1, cold_runs=0, threads=1, pause_seconds=0, round_seconds=None
+)
 
 
 def save_text_model(path, zeros=0, vocabulary=128, width=16):
