@@ -301,7 +301,8 @@ def _check_holds_zeros(parameters: Mapping[str, nn.Parameter]) -> None:
     zeros, size = sum(map(_zeros, parameters.values())), sum(p.numel() for p in parameters.values())
     if near := _near_zeros(parameters):
         raise InputError(
-            f"the checkpoint holds {zeros} zeros among {size} weights of linear layers, but {near[0][0]} {near[0][1]}"
+            f"the checkpoint holds {zeros} zeros among {size} weights of linear layers, so it is not pruned; "
+            f"but {near[0][0]} {near[0][1]}"
         )
     raise InputError(
         f"the checkpoint holds {zeros} zeros among {size} weights of linear layers, so it is not pruned; "

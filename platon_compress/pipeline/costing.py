@@ -10,6 +10,7 @@ from platon_compress.pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from platon_compress.measure.calibrate import CalibrationScope
     from platon_compress.planning import PlanConfig
+    from platon_compress.tasks.models import Checkpoint
 
 __all__ = ["COSTS", "measured_plan_config", "ranking_costs"]
 
@@ -27,7 +28,7 @@ def measured_plan_config(work: Workspace) -> "PlanConfig":
     return replace(config, cost_table=work.folder.write_json("cost_table.json", table))
 
 
-def ranking_costs(work: Workspace, model: Any, place: Path) -> dict[str, float] | None:
+def ranking_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> dict[str, float] | None:
     """Seconds per weight by shape, where the recipe ranks by them.
 
     Written down in the folder `place`, so that a resumed run has the same.
@@ -43,8 +44,8 @@ def ranking_costs(work: Workspace, model: Any, place: Path) -> dict[str, float] 
     from platon_compress.planning import CostTable, weight_costs
     from platon_compress.selection import select
 
-    config = _plan_config(work, work.sequence_length(model.config))
-    chosen = select(model, targets=section.targets, ignore=section.ignore).values()
+    config = _plan_config(work, work.sequence_length(checkpoint))
+    chosen = select(checkpoint.model, targets=section.targets, ignore=section.ignore).values()
     shapes = tuple(sorted({(p.shape[0], p.shape[1]) for p in chosen}))
     if _calibrates(work):
         scope = CalibrationScope(

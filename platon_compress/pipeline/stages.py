@@ -11,13 +11,15 @@ from platon_compress.files import write_json
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, measured_plan_config, ranking_costs
 from platon_compress.pipeline.plan_view import show_plan
+from platon_compress.pipeline.preflight import check_compress, check_run, spoken_head
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data import example_inputs, numpy_batches, synthetic_batches
+from platon_compress.tasks.data import numpy_batches
 from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 from platon_compress.tasks.training import (
     evaluate,
     freeze_parameters,
@@ -44,10 +46,13 @@ def _data(work: Workspace) -> dict[str, Any]:
     freeze_parameters(student, work.recipe.model.freeze)
     shown = preview(student.model, prune_config(work.prune, steps))
     check_teacher(work.recipe, classes, student)
+    check_run(work.recipe, student, work.validation_rows, (work.training, work.validation))
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{len(classes)} classes, {steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
+    if student.drawn:
+        work.reporter.say(f"  {spoken_head(student)}")
     if work.recipe.distill is not None:
         work.reporter.say(f"  {spoken_distillation(work.recipe.distill)}")
     return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
@@ -85,7 +90,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     teacher = teacher_of(work.recipe, stage, checkpoint, work.labels, lambda: work.dense)
     pruning = None
     if stage == "prune":
-        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint.model, checkpoints))
+        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint, checkpoints))
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             checkpoint,
@@ -127,6 +132,8 @@ def _bake(work: Workspace) -> dict[str, Any]:
     from platon_compress.baking import bake
 
     checkpoint = work.pruned()
+    if not work.trains:
+        check_compress(work.recipe, checkpoint)
     target = work.prune.sparsity if work.trains else None
     baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]

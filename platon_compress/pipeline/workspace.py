@@ -4,14 +4,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from platon_compress.errors import InputError, first_line
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
 from platon_compress.recipe import DataSection, PruneSection, Recipe
 from platon_compress.tasks.data import Examples, class_names, encode, known_class_names
+from platon_compress.tasks.dimensions import default_tokens
 from platon_compress.tasks.models import Checkpoint, build_model, load_checkpoint, load_sparse_checkpoint
 from platon_compress.tasks.tables import Rows, read_split
 
@@ -160,15 +159,12 @@ class Workspace:
         for name in _READ.get(stage, ()):
             self.__dict__.pop(name, None)
 
-    def sequence_length(self, config: Any = None) -> int:
-        """Tokens per example that the plan is made for, by the model's `config`; default: the baked model's."""
+    def sequence_length(self, checkpoint: Checkpoint | None = None) -> int:
+        """Tokens per example that the plan is made for; default: what the (baked) model takes."""
         if self.recipe.plan.tokens is not None:
             return self.recipe.plan.tokens
-        config = self.checkpoint.model.config if config is None else config
-        if "image" in self.recipe.model.task:
-            side, patch = np.max(config.image_size), np.max(config.patch_size)
-            return int((side // patch) ** 2 + 1)
-        return min(self.recipe.data.max_length if self.recipe.data else 128, 128)
+        max_length = self.recipe.data.max_length if self.recipe.data else None
+        return default_tokens(self.checkpoint if checkpoint is None else checkpoint, max_length)
 
     @cached_property
     def _processor_source(self) -> Checkpoint:

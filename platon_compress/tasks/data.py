@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.tasks.dimensions import picture_channels, positions, taken_inputs, vocabulary
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.pictures import with_channels
 from platon_compress.tasks.rows import Rows
@@ -14,11 +15,10 @@ from platon_compress.tasks.rows import Rows
 __all__ = [
     "Examples",
     "class_names",
+    "collate",
     "encode",
-    "example_inputs",
     "known_class_names",
     "numpy_batches",
-    "synthetic_batches",
 ]
 
 
@@ -111,7 +111,7 @@ def encode(rows: Rows, checkpoint: Checkpoint, names: Sequence[str], max_length:
             f"the model folder has no {kind} to prepare the data with; add its files to the folder"
         )
     if checkpoint.modality == "text":
-        return Examples(_tokenise(rows.inputs, checkpoint, max_length), labels)
+        return Examples(_tokenise(rows, checkpoint, max_length), labels)
     return Examples(_pixels(rows, checkpoint), labels)
 
 
@@ -140,88 +140,34 @@ def numpy_batches(
         yield {name: tensor.numpy() for name, tensor in batch.items()}, labels
 
 
-def example_inputs(checkpoint: Checkpoint, tokens: int = 8) -> dict[str, Any]:
-    """Two small examples that trace the model: {input name: tensor [2, ...]}."""
-    import torch
-
-    batch = synthetic_batches(checkpoint, examples=2, tokens=tokens)[0]
-    return {name: torch.from_numpy(array) for name, array in batch.items()}
-
-
-def synthetic_batches(
-    checkpoint: Checkpoint, *, examples: int, tokens: int = 64, seed: int = 0, batch_size: int = 8
-) -> list[dict[str, np.ndarray]]:
-    """Random inputs of mixed lengths with padding, for parity checks where no data was given.
-
-    The batches' longest texts spread evenly up to `tokens`, as batches of real texts differ.
-    """
-    generator = np.random.default_rng(seed)
-    sizes = [min(batch_size, examples - start) for start in range(0, examples, batch_size)]
-    make = _random_pixels if checkpoint.modality == "image" else _random_tokens
-    longest = [max(2, tokens * number // len(sizes)) for number in range(1, len(sizes) + 1)]
-    return [make(checkpoint, size, most, generator) for size, most in zip(sizes, longest, strict=True)]
-
-
-def _random_tokens(
-    checkpoint: Checkpoint, size: int, tokens: int, generator: np.random.Generator
-) -> dict[str, np.ndarray]:
-    config: Any = checkpoint.model.config
-    lengths = generator.integers(max(2, tokens // 4), tokens + 1, size)
-    lengths[0] = tokens
-    mask = (np.arange(tokens)[None, :] < lengths[:, None]).astype(np.int64)
-    # Identifiers below 5 are special tokens or padding in the families we know.
-    ids = generator.integers(min(5, config.vocab_size - 1), config.vocab_size, (size, tokens))
-    pad = getattr(config, "pad_token_id", None) or 0
-    batch = {"input_ids": np.where(mask == 1, ids, pad).astype(np.int64), "attention_mask": mask}
-    if "token_type_ids" in _input_names(checkpoint):
-        batch["token_type_ids"] = np.zeros_like(mask)
-    return batch
-
-
-def _random_pixels(
-    checkpoint: Checkpoint, size: int, tokens: int, generator: np.random.Generator
-) -> dict[str, np.ndarray]:
-    del tokens
-    config: Any = checkpoint.model.config
-    height, width = _image_size(checkpoint, config)
-    pixels = generator.standard_normal((size, config.num_channels, height, width))
-    return {"pixel_values": pixels.astype(np.float32)}
-
-
-def _image_size(checkpoint: Checkpoint, config: Any) -> tuple[int, int]:
-    """The processor's output size where it has one (models such as DINOv2 are run below their maximum)."""
-    processor = checkpoint.processor
-    crop = getattr(processor, "crop_size", None) if getattr(processor, "do_center_crop", False) else None
-    size = crop or (getattr(processor, "size", None) if getattr(processor, "do_resize", False) else None)
-    try:
-        return int(size["height"]), int(size["width"])  # type: ignore[index]
-    except (KeyError, TypeError):
-        side = config.image_size
-        return (side, side) if isinstance(side, int) else (int(side[0]), int(side[1]))
-
-
-def _input_names(checkpoint: Checkpoint) -> Sequence[str]:
-    if checkpoint.processor is not None:
-        return checkpoint.processor.model_input_names
-    types = getattr(checkpoint.model.config, "type_vocab_size", 0)
-    return ("input_ids", "attention_mask", *(["token_type_ids"] if types > 1 else []))
-
-
-def _tokenise(texts: Sequence[Any], checkpoint: Checkpoint, max_length: int) -> list[dict[str, Any]]:
-    positions = getattr(checkpoint.model.config, "max_position_embeddings", max_length)
-    if max_length > positions > 0:
-        raise InputError(
-            f"data.max_length is {max_length}, but the model has {positions} positions; lower it"
-        )
+def _tokenise(rows: Rows, checkpoint: Checkpoint, max_length: int) -> list[dict[str, Any]]:
+    limit = positions(checkpoint.model)
+    if limit is not None and max_length > limit:
+        raise InputError(f"data.max_length is {max_length}, but the model has {limit} positions; lower it")
+    texts = rows.inputs
     pairs = bool(texts) and isinstance(texts[0], tuple)
     columns = zip(*texts, strict=True) if pairs else [texts]
     encoded = checkpoint.processor(*map(list, columns), truncation=True, max_length=max_length)
-    return [{name: encoded[name][i] for name in encoded} for i in range(len(texts))]
+    names = [name for name in encoded if name in taken_inputs(checkpoint.model)]
+    examples = [{name: encoded[name][i] for name in names} for i in range(len(texts))]
+    _check_words(examples, rows, checkpoint)
+    return examples
+
+
+def _check_words(examples: Sequence[Mapping[str, Any]], rows: Rows, checkpoint: Checkpoint) -> None:
+    words = vocabulary(checkpoint.model)
+    for index, example in enumerate(examples):
+        largest = max(example["input_ids"], default=0)
+        if largest >= words:
+            raise InputError(
+                f"{rows.origin.place(index)}: the tokenizer gives token {largest}, but the model's table has {words} "
+                "words; save the tokenizer that belongs to the model, or model.resize_token_embeddings(len(tokenizer))"
+            )
 
 
 def _pixels(rows: Rows, checkpoint: Checkpoint, chunk: int = 256) -> list[dict[str, np.ndarray]]:
     features: list[dict[str, np.ndarray]] = []
-    channels = getattr(checkpoint.model.config, "num_channels", 3)
+    channels = picture_channels(checkpoint.model.config)
     for start in range(0, len(rows), chunk):
         images = [with_channels(image, channels) for image in rows.inputs[start : start + chunk]]
         try:

@@ -224,17 +224,28 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
         raise InputError(
             f"model.config.model_type is {model_type!r}, which transformers does not know; write for example vit or bert"
         )
-    hf_config = transformers.AutoConfig.for_model(model_type, **fields, **_head(labels))
-    hf_config._attn_implementation = "eager"
     torch.manual_seed(seed)
-    model = getattr(transformers, _spec(task).auto_class).from_config(hf_config, attn_implementation="eager")
+    try:
+        hf_config = transformers.AutoConfig.for_model(model_type, **fields, **_head(labels))
+        hf_config._attn_implementation = "eager"
+        model = getattr(transformers, _spec(task).auto_class).from_config(
+            hf_config, attn_implementation="eager"
+        )
+    except Exception as error:  # sizes that do not divide, fields of another type, and more
+        raise InputError(
+            f"model.config builds no {model_type} model: {first_line(error)}; mend its fields"
+        ) from error
     processor = _small_image_processor(hf_config) if _spec(task).modality == "image" else None
     return Checkpoint(model.eval(), processor, task)
 
 
 def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | None = None) -> str:
-    """The task that a checkpoint's `architectures` names. Raises InputError when it names none we know."""
+    """The task that a checkpoint's `architectures` names.
+
+    Raises InputError when it names none we know, or a model that cannot go through.
+    """
     config = read_config(name, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
+    refuse_config(config, name)
     names = getattr(config, "architectures", None)
     architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
     for task, spec in TASKS.items():

@@ -9,13 +9,12 @@ from platon_compress.errors import InputError
 from platon_compress.tasks.data import (
     class_names,
     encode,
-    example_inputs,
     known_class_names,
     numpy_batches,
-    synthetic_batches,
 )
 from platon_compress.tasks.models import Checkpoint, build_model
 from platon_compress.tasks.rows import Rows
+from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 TINY_VIT = {

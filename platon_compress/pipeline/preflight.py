@@ -1,0 +1,75 @@
+"""The checks of a whole run before its first step, for `run`, `compress` and the dry run alike."""
+
+from collections.abc import Sequence
+
+from platon_compress.pipeline.workspace import rows_of
+from platon_compress.recipe import Recipe
+from platon_compress.tasks.data import Examples, encode, known_class_names
+from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.preflight import (
+    check_batch,
+    check_blocks,
+    check_inputs,
+    check_lengths,
+    check_tokenizer,
+    check_validation,
+)
+from platon_compress.tasks.rows import Rows
+
+__all__ = ["check_compress", "check_run", "spoken_head"]
+
+
+def check_run(recipe: Recipe, student: Checkpoint, validation: Rows, encoded: Sequence[Examples]) -> None:
+    """Raise InputError for what would stop a training run later; `encoded` are training and validation examples."""
+    _check_settings(recipe)
+    check_validation(validation, recipe.verify.examples)
+    _check_model(recipe, student)
+    for examples in encoded:
+        check_batch(student, examples)
+
+
+def check_compress(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    """Raise InputError for what would stop `compress` later, before anything is baked or written."""
+    _check_settings(recipe)
+    check_blocks(checkpoint)
+    examples = None
+    if recipe.data is not None:
+        rows = rows_of(recipe, "validation")
+        names = known_class_names(rows, checkpoint)
+        check_validation(rows, recipe.verify.examples)
+        check_tokenizer(checkpoint)
+        examples = encode(rows, checkpoint, names, recipe.data.max_length)
+    _check_model(recipe, checkpoint)
+    check_batch(checkpoint, examples)
+
+
+def spoken_head(checkpoint: Checkpoint) -> str:
+    """One line for a person: what the checkpoint did not hold, and is drawn at random and trained."""
+    parts = dict.fromkeys(name.rpartition(".")[0] for name in checkpoint.drawn)
+    return f"the checkpoint has no {', '.join(parts)}: drawn at random, and trained"
+
+
+def _check_model(recipe: Recipe, checkpoint: Checkpoint) -> None:
+    check_inputs(checkpoint)
+    check_tokenizer(checkpoint)
+    lengths = {
+        "plan.tokens (--tokens of compress)": None if recipe.plan.tokens is None else (recipe.plan.tokens,),
+        "bench.tokens": recipe.bench.tokens,
+    }
+    check_lengths(checkpoint, lengths)
+
+
+def _check_settings(recipe: Recipe) -> None:
+    """Settings that have rules of their own, which their stages would only say later."""
+    from platon_compress.export.config import ExportConfig
+    from platon_compress.measure.config import BenchConfig
+
+    ExportConfig(opset=recipe.export.opset, exporter=recipe.export.exporter)
+    bench = recipe.bench
+    BenchConfig(
+        batch=bench.batch,
+        tokens=bench.tokens or (recipe.plan.tokens or 1,),
+        runs=bench.runs,
+        threads=bench.threads or recipe.plan.threads,
+        device=bench.device,
+    )

@@ -1,0 +1,171 @@
+"""What would stop a run hours later, looked for before its first step: one small check a function.
+
+Everything is really done once: rows are encoded, the model runs on a batch of them and on the longest input that will
+be timed. A check returns nothing and raises InputError, with the cure.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from platon_compress.errors import InputError, first_line
+from platon_compress.tasks.data import Examples, collate
+from platon_compress.tasks.dimensions import default_tokens, positions, taken_inputs, vocabulary
+from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.rows import Rows
+from platon_compress.tasks.synthetic import synthetic_batches
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "check_batch",
+    "check_blocks",
+    "check_inputs",
+    "check_lengths",
+    "check_tokenizer",
+    "check_validation",
+    "seconds_per_step",
+]
+
+_BATCH = 8
+
+
+def check_blocks(checkpoint: Checkpoint) -> None:
+    """The model has what is pruned: repeated blocks of linear layers."""
+    from platon_compress.structure import find_blocks
+
+    if not find_blocks(checkpoint.model):
+        raise InputError(
+            f"{type(checkpoint.model).__name__} has no repeated blocks of linear layers (those of GPT-2 are "
+            "convolutions), and nothing else is pruned; take a BERT-like encoder"
+        )
+
+
+def check_inputs(checkpoint: Checkpoint) -> None:
+    """A text model reads words, and hides the padding of a batch."""
+    if checkpoint.modality == "image":
+        return
+    vocabulary(checkpoint.model)
+    lacking = {"input_ids", "attention_mask"} - taken_inputs(checkpoint.model)
+    if lacking:
+        raise InputError(
+            f"{type(checkpoint.model).__name__} takes no {' and no '.join(sorted(lacking))}, so padding would change its "
+            "answers; take a BERT-like encoder"
+        )
+
+
+def check_tokenizer(checkpoint: Checkpoint) -> None:
+    """The tokenizer can pad, and its special tokens are in the model's table of words."""
+    processor: Any = checkpoint.processor
+    if checkpoint.modality == "image" or processor is None:
+        return
+    if processor.pad_token_id is None:
+        raise InputError(
+            "the tokenizer has no padding token, so texts of different lengths make no batch; set tokenizer.pad_token "
+            "(often to tokenizer.eos_token) and save it beside the model"
+        )
+    words = vocabulary(checkpoint.model)
+    beyond = [
+        token for token in processor.all_special_tokens if processor.convert_tokens_to_ids(token) >= words
+    ]
+    if beyond:
+        raise InputError(
+            f"the tokenizer's {beyond[0]} is token {processor.convert_tokens_to_ids(beyond[0])}, but the model's table "
+            f"has {words} words; save the tokenizer that belongs to the model, or resize its embeddings"
+        )
+
+
+def check_validation(rows: Rows, examples: int) -> None:
+    """There are rows enough to verify, of more than one class."""
+    if len(rows) < examples:
+        raise InputError(
+            f"the {rows.origin.name} gives {len(rows)} validation rows, and verifying needs {examples}; "
+            "give more rows (data.validation_rows must not cut them)"
+        )
+    if len(set(rows.labels)) < 2:
+        raise InputError(
+            f"all {len(rows)} validation rows have the label {rows.labels[0]!r}, so accuracy would say nothing; "
+            "give rows of all classes"
+        )
+
+
+def check_batch(checkpoint: Checkpoint, examples: Examples | None) -> None:
+    """The model runs on rows as they are encoded (or random ones), and answers with a score a class."""
+    if examples is None:
+        _run(checkpoint, _tensors(synthetic_batches(checkpoint, examples=2, tokens=_short(checkpoint))[0]))
+        return
+    batch = collate([examples[i] for i in range(min(_BATCH, len(examples)))], checkpoint.processor)
+    outputs = _run(checkpoint, batch)
+    classes = checkpoint.model.config.num_labels  # type: ignore[union-attr]
+    shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
+    if shape != (len(batch["labels"]) if "labels" in batch else shape[0], classes):
+        raise InputError(
+            f"{type(checkpoint.model).__name__} answers with {list(shape)} for {classes} classes; give a classifier whose "
+            "config.json fits its head"
+        )
+
+
+def check_lengths(checkpoint: Checkpoint, lengths: Mapping[str, Sequence[int] | None]) -> None:
+    """The model takes every number of tokens that is planned or timed for; `lengths` by the setting's name."""
+    if checkpoint.modality == "image":
+        _check_picture_tokens(checkpoint, lengths)
+        return
+    limit = positions(checkpoint.model)
+    named = [(max(values), key) for key, values in lengths.items() if values]
+    for tokens, key in named:
+        if limit is not None and tokens > limit:
+            raise InputError(f"{key} is {tokens}, but the model has {limit} positions; lower it")
+    if named:
+        _run(checkpoint, _tensors(synthetic_batches(checkpoint, examples=1, tokens=max(named)[0])[0]))
+
+
+def _check_picture_tokens(checkpoint: Checkpoint, lengths: Mapping[str, Sequence[int] | None]) -> None:
+    """Tokens of a picture are given, or known from the config."""
+    if not any(lengths.values()):
+        default_tokens(checkpoint)
+
+
+def seconds_per_step(checkpoint: Checkpoint, examples: Examples, batch_size: int) -> float:
+    """One forward and backward pass of one batch, after a smaller one; gradients are dropped. An estimate."""
+    model = checkpoint.model.train()
+    seconds = 0.0
+    for size in (min(2, batch_size), batch_size):
+        items = [examples[i % len(examples)] for i in range(size)]
+        batch = collate(items, checkpoint.processor)
+        start = time.perf_counter()
+        outputs = model(**batch)
+        (outputs.loss if "labels" in batch else outputs.logits.sum()).backward()
+        seconds = time.perf_counter() - start
+        model.zero_grad(set_to_none=True)
+    model.eval()
+    return seconds
+
+
+def _run(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]") -> Any:
+    """The outputs for one batch. Whatever the model says against it is the reason of the refusal."""
+    import torch
+
+    from platon_compress.incoming import steady
+
+    shown = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
+    with torch.inference_mode(), steady(checkpoint.model):
+        try:
+            return checkpoint.model(**inputs)
+        except Exception as error:  # a model's own code raises anything
+            raise InputError(
+                f"{type(checkpoint.model).__name__} does not run on {shown}: {first_line(error)}; "
+                "mend its config.json or preprocessor, or take a BERT-like encoder"
+            ) from error
+
+
+def _tensors(batch: Mapping[str, np.ndarray]) -> "dict[str, torch.Tensor]":
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def _short(checkpoint: Checkpoint) -> int:
+    return 8 if checkpoint.modality == "image" else min(8, positions(checkpoint.model) or 8)
