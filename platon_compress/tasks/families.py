@@ -6,7 +6,7 @@ from typing import Any
 
 from platon_compress.errors import InputError
 
-__all__ = ["refuse_adapter", "refuse_config"]
+__all__ = ["refuse_adapter", "refuse_config", "saved_as"]
 
 # model_type -> why one ONNX graph, traced on an example, is not the model.
 _NOT_ONE_GRAPH: Mapping[str, str] = {
@@ -32,10 +32,11 @@ def refuse_config(config: Any, name: str) -> None:
         raise InputError(
             f"the model {name!r} ({kind}) is an encoder with a decoder; this tool takes encoders: {_CURE}"
         )
-    if saved := [n for n in getattr(config, "architectures", None) or [] if str(n).endswith("EncoderModel")]:
+    saved = saved_as(config)
+    if saved.endswith("EncoderModel"):
         raise InputError(
-            f"the model {name!r} ({saved[0]}) is half of an encoder with a decoder, which transformers' auto classes do "
-            f"not load alone; {_CURE}"
+            f"the model {name!r} ({saved}) is half of an encoder with a decoder, which no auto class of transformers "
+            f"loads alone; {_CURE}"
         )
     if (method := _quantised(config)) is not None:
         raise InputError(
@@ -46,11 +47,17 @@ def refuse_config(config: Any, name: str) -> None:
             f"the model {name!r} changes its attention with the length of its input (attention_type block_sparse); "
             "write original_full there, in its config.json, if your texts are short"
         )
-    if hasattr(config, "text_config") and hasattr(config, "vision_config") and _is_whole(config):
+    if hasattr(config, "text_config") and hasattr(config, "vision_config") and saved.endswith("Model"):
         raise InputError(
             f"the model {name!r} ({kind}) is two encoders in one; save the one you need, "
             "model.text_model or model.vision_model, and give that"
         )
+
+
+def saved_as(config: Any) -> str:
+    """The class that was saved, "" where a config names none."""
+    names = getattr(config, "architectures", None)
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
 
 
 def refuse_adapter(folder: Path) -> None:
@@ -67,8 +74,3 @@ def _quantised(config: Any) -> str | None:
         return None
     method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
     return str(method or "quantization_config")
-
-
-def _is_whole(config: Any) -> bool:
-    """Whether both encoders are used; a classifier of pictures has the vision encoder alone."""
-    return any(str(name).endswith("Model") for name in getattr(config, "architectures", None) or [])

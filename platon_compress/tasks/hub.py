@@ -1,17 +1,24 @@
 """Where a model or data set lies: a folder, a pip package, or the hub; a name that leads nowhere is refused at once."""
 
+import contextlib
+import errno
 import functools
 import importlib
 import socket
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from platon_compress.errors import InputError, MissingExtraError, first_line, shown
 
-__all__ = ["hub_is_offline", "offline_hint", "resolve_name"]
+__all__ = ["asked_once", "hub_is_offline", "is_fault_of_this_machine", "offline_hint", "resolve_name"]
 
 _PATIENCE_SECONDS = 3.0
+_MACHINE = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENOMEM)
+)
 # Endings of files and archives; `bert-v1.5` is a name, `bert.safetensors` is none.
 _WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors")
 _OTHER_FILES = (".csv", ".gz", ".json", ".jsonl", ".npz", ".parquet", ".tar", ".tsv", ".yaml", ".yml", ".zip")
@@ -60,6 +67,36 @@ def offline_hint(source: str) -> str:
         if _reachable()
         else f" ({source!r} is no folder, it is not in the cache, and the hub cannot be reached)"
     )
+
+
+@contextlib.contextmanager
+def asked_once(source: str) -> Iterator[None]:
+    """Inside, `datasets` looks into its cache alone where the hub is out of reach; it has no argument for that."""
+    if not hub_is_offline(source):
+        yield
+        return
+    import datasets.config
+    from huggingface_hub import constants
+
+    switches: tuple[Any, Any] = (constants, datasets.config)
+    before = [switch.HF_HUB_OFFLINE for switch in switches]
+    try:
+        for switch in switches:
+            switch.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.HF_HUB_OFFLINE = value
+
+
+def is_fault_of_this_machine(error: Exception) -> bool:
+    """Whether a load failed for want of space, rights, handles or memory, and not because of what was loaded."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or (isinstance(seen, OSError) and seen.errno in _MACHINE):
+            return True
+        seen = seen.__cause__
+    return False
 
 
 def _folder_of_package(name: str) -> str:

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
-from platon_compress.tasks.families import refuse_adapter, refuse_config
-from platon_compress.tasks.hub import hub_is_offline, offline_hint, resolve_name
+from platon_compress.tasks.families import refuse_adapter, refuse_config, saved_as
+from platon_compress.tasks.hub import hub_is_offline, is_fault_of_this_machine, offline_hint, resolve_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,9 +110,9 @@ def load_checkpoint(
     refuse_config(config, name)
     try:
         model, info = _load_model(source, spec.auto_class, config, bool(labels), options)
-    except InputError:
-        raise
     except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
+        if isinstance(error, InputError) or is_fault_of_this_machine(error):
+            raise
         raise _unreadable(name, source, f" for {task}", error) from error
     drawn = drawn_weights(model, info, name, task, new_head=bool(labels))
     check_finite(model)
@@ -142,6 +142,8 @@ def read_config(
             source, **(_head(labels) if labels else {}), **options
         )
     except Exception as error:  # a damaged config fails in many ways inside transformers
+        if is_fault_of_this_machine(error):
+            raise
         raise _unreadable(name, source, "", error) from error
 
 
@@ -246,8 +248,7 @@ def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | N
     """
     config = read_config(name, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     refuse_config(config, name)
-    names = getattr(config, "architectures", None)
-    architecture = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+    architecture = saved_as(config)
     for task, spec in TASKS.items():
         if spec.auto_class != "AutoModel" and architecture.endswith(spec.suffix):
             return task
@@ -288,6 +289,8 @@ def _load_processor(source: str, modality: str, options: Mapping[str, Any]) -> A
     try:
         return auto.from_pretrained(source, **options, **extra)
     except Exception as error:  # tokenizers raises bare Exception for a damaged file
+        if is_fault_of_this_machine(error):
+            raise
         if not present and isinstance(error, OSError):
             return None
         kind = "tokenizer" if modality == "text" else "image processor"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.tasks.hub import is_fault_of_this_machine
 
 __all__ = ["as_picture", "open_picture", "pictures_of", "with_channels"]
 
@@ -31,10 +32,8 @@ def open_picture(path: Path) -> np.ndarray:
         raise InputError(f"{path} is too large: {first_line(error)}; scale it down or remove it") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{path} is no image that can be read; remove it") from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read; give yourself the right to") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # PIL's decoders raise all of them
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) or is_fault_of_this_machine(error):
             raise
         raise InputError(f"{path} is no image that can be read ({first_line(error)}); remove it") from error
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.tasks.hub import is_fault_of_this_machine
 from platon_compress.tasks.rows import Origin
 
 __all__ = ["Table", "read_table"]
@@ -49,7 +50,7 @@ def read_table(path: Path, split: str) -> Table:
     except UnicodeDecodeError as error:
         raise InputError(f"data.{split} {path.name!r} is no UTF-8 text; save it as UTF-8") from error
     except (OSError, ValueError, RecursionError, csv.Error) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) or is_fault_of_this_machine(error):
             raise
         raise InputError(
             f"cannot read data.{split} {path.name!r}: {first_line(error)}; mend the file"

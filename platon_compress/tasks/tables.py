@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.tasks.hub import asked_once, is_fault_of_this_machine, offline_hint, resolve_name
 from platon_compress.tasks.pictures import as_picture, open_picture, pictures_of
 from platon_compress.tasks.rows import Origin, Rows
 from platon_compress.tasks.table_files import Table, read_table
@@ -92,11 +93,15 @@ def _load_dataset(data: "DataSection", name: str) -> Any:
         raise MissingExtraError(
             "data.dataset needs the package datasets; pip install 'platon-compress[train]'"
         ) from error
+    source = resolve_name(str(data.dataset), "data set")
     try:
-        return datasets.load_dataset(str(data.dataset), data.dataset_config, split=name)
+        with asked_once(source):
+            return datasets.load_dataset(source, data.dataset_config, split=name)
     except Exception as error:  # the hub client raises dozens of types
+        if is_fault_of_this_machine(error):
+            raise
         raise InputError(
-            f"cannot load split {name!r} of dataset {data.dataset!r}: {first_line(error)}; "
+            f"cannot load split {name!r} of dataset {data.dataset!r}: {first_line(error)}{offline_hint(source)}; "
             "check the name, data.dataset_config and the network"
         ) from error
 

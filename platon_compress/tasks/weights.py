@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.structure import find_blocks
+from platon_compress.tasks.families import saved_as
+from platon_compress.tasks.hub import is_fault_of_this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -101,10 +103,10 @@ def head_parameters(model: nn.Module) -> "Set[str]":
 def _cure(model: nn.Module, new_head: bool) -> str:
     if new_head:
         return "give a checkpoint of this architecture that holds its whole encoder"
-    saved = getattr(getattr(model, "config", None), "architectures", None) or []
-    if saved and type(model).__name__ not in saved:
+    saved = saved_as(getattr(model, "config", None))
+    if saved not in ("", type(model).__name__):
         return (
-            f"it was saved as {saved[0]}, and this task loads a {type(model).__name__}; "
+            f"it was saved as {saved}, and this task loads a {type(model).__name__}; "
             "name the task it was trained for (--task, or model.task)"
         )
     return "save the whole model again, or name the task it was trained for (--task, or model.task)"
@@ -170,5 +172,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def _damaged(file: Path, error: Exception) -> InputError:
+def _damaged(file: Path, error: Exception) -> Exception:
+    if is_fault_of_this_machine(error):
+        return error
     return InputError(f"{file} is no valid {file.suffix[1:]} file: {first_line(error)}; save it again")

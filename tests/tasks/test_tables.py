@@ -130,3 +130,38 @@ def test_digits_split_is_fixed_and_disjoint():
     assert np.max(train.inputs) == 255
     with pytest.raises(InputError, match="holds images"):
         read_split(data, "train", "text", 1)
+
+
+@pytest.mark.parametrize("name", ["./missing", "data/sets/here", "rows.csv", "~/rows"])
+def test_a_data_set_that_is_a_path_is_not_asked_of_the_hub(tmp_path, monkeypatch, name):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(InputError, match=r"the data set .* does not exist"):
+        read_split(DataSection(dataset=name), "train", "text", 1)
+
+
+def test_a_hub_out_of_reach_is_asked_once_and_said(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("platon_compress.tasks.hub._reachable", lambda: False)
+    with pytest.raises(
+        InputError, match=r"cannot load split 'train' of dataset 'nobody/none'.* cannot be reached"
+    ):
+        read_split(DataSection(dataset="nobody/none"), "train", "text", 1)
+    assert constants.HF_HUB_OFFLINE is False
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_file_that_may_not_be_read_is_a_matter_of_rights(tmp_path, monkeypatch, kind):
+    path = _write(tmp_path, kind)
+
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(path), "open", forbidden)
+    with pytest.raises(PermissionError):
+        read_split(_section(path), "train", "text", 1)
