@@ -1,7 +1,9 @@
 """Whole encoders in ONNX Runtime on the CPU: random masks against dense and dense int8, by threads."""
 
+import contextlib
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ import numpy as np
 from parts.cells import Cell, Part, Setup, timed
 from parts.random_models import BERT_BASE, VIT_B16, Shape, model_file
 
+from platon_compress.library import kernel_names, kernel_supported
 from platon_compress.measure.environment import chosen_isa
 from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
 
 __all__ = ["BERT", "VIT"]
 
+_FORCE = "PLATON_FORCE_ISA"
 _FILES = ("dense", "90", "int8", "80", "95")
 
 
@@ -29,7 +33,23 @@ def _cells(shape: Shape, setup: Setup) -> tuple[Cell, ...]:
         for tokens, batch in shape.inputs
         for threads in setup.threads
     ]
-    return (*made, Cell(name="agreement", run=partial(_agreement, shape, setup)), *measured)
+    agreement = Cell(name="agreement", run=partial(_agreement, shape, setup))
+    return (*made, agreement, *measured[:2], *_instruction_sets(shape, setup), *measured[2:])
+
+
+def _instruction_sets(shape: Shape, setup: Setup) -> list[Cell]:
+    """The two last kernel sets this processor has against each other, in the whole model."""
+    names = [name for name in kernel_names() if kernel_supported(name)][-2:]
+    if len(names) < 2:
+        return []
+    tokens, batch = shape.inputs[0]
+    return [
+        Cell(
+            name=f"{' against '.join(names)}, {threads} threads",
+            run=partial(_compare_sets, shape, setup, names, batch, tokens, threads),
+        )
+        for threads in setup.threads[:2]
+    ]
 
 
 def _files(setup: Setup) -> tuple[str, ...]:
@@ -68,6 +88,30 @@ def _measure(
         sides[name] = partial(session.run, None, _feed(session, batch, tokens))
     setting = {"batch": batch, "tokens": tokens, "threads": threads, "isa": chosen_isa()}
     return setting | timed(sides, seconds, "dense")
+
+
+def _compare_sets(
+    shape: Shape, setup: Setup, names: list[str], batch: int, tokens: int | None, threads: int, seconds: float
+) -> dict[str, Any]:
+    """The 90 % file under each kernel set. A session keeps the set that was chosen when it was opened."""
+    path, sides = model_file(shape, setup.models, "90", tiny=setup.tiny), {}
+    for name in names:
+        with _forced(name):
+            session = open_on(path, threads=threads)
+        sides[name] = partial(session.run, None, _feed(session, batch, tokens))
+    return {"batch": batch, "tokens": tokens, "threads": threads} | timed(sides, seconds, names[0])
+
+
+@contextlib.contextmanager
+def _forced(isa: str) -> Iterator[None]:
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = isa
+    try:
+        yield
+    finally:
+        del os.environ[_FORCE]
+        if before is not None:
+            os.environ[_FORCE] = before
 
 
 def _agreement(shape: Shape, setup: Setup, seconds: float) -> dict[str, Any]:

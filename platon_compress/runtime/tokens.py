@@ -1,7 +1,8 @@
 """Texts to token ids, as transformers' fast tokenizer of the same folder does it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
@@ -31,6 +32,7 @@ class TextTokenizer:
     unknown_id: int | None
     pad_left: bool
     cut_left: bool
+    lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def knows_words(self) -> bool:
@@ -60,12 +62,13 @@ class TextTokenizer:
             raise InputError(
                 f"a limit of {limit} tokens leaves none to a text beside {special} special ones; raise it"
             )
-        self.tokenizer.no_truncation()
         try:
-            if limit is not None:
-                side = "left" if self.cut_left else "right"
-                self.tokenizer.enable_truncation(limit, stride=stride, strategy=strategy, direction=side)
-            return self.tokenizer.encode_batch(list(texts))
+            with self.lock:  # the limit is a setting of the tokenizer, and several threads may share a runner
+                self.tokenizer.no_truncation()
+                if limit is not None:
+                    side = "left" if self.cut_left else "right"
+                    self.tokenizer.enable_truncation(limit, stride=stride, strategy=strategy, direction=side)
+                return self.tokenizer.encode_batch(list(texts))
         except Exception as error:  # the library raises plain Exception, and panics for impossible limits
             raise InputError(
                 f"the texts do not fit into {limit} tokens: {first_line(error)}; shorten them or raise the limit"

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -207,6 +208,24 @@ def test_encoders_run_at_every_number_of_threads(setup):
     assert {count for count in (1, 2, 4, 8, 16) if f"128 tokens x 8, {count} threads" in cells} == set(
         setup.threads
     )
+
+
+@pytest.mark.skipif(sum(map(kernel_supported, kernel_names())) < 2, reason="there is one kernel set here")
+@pytest.mark.usefixtures("one_torch_thread")
+def test_a_session_keeps_the_instruction_set_it_was_opened_with(setup, monkeypatch):
+    monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
+    last = [name for name in kernel_names() if kernel_supported(name)][-2:]
+    found = _cells(machine.BERT, setup)[f"{' against '.join(last)}, 1 threads"].run(0.05)
+    assert list(found["seconds"]) == last
+    assert os.environ["PLATON_FORCE_ISA"] == "scalar"
+    forced = []
+    monkeypatch.setattr(
+        "parts.encoders.open_on", lambda path, threads: forced.append(os.environ["PLATON_FORCE_ISA"])
+    )
+    with pytest.raises(AttributeError):
+        _cells(machine.BERT, setup)[f"{' against '.join(last)}, 1 threads"].run(0.05)
+    assert forced == last[:1]
+    assert os.environ["PLATON_FORCE_ISA"] == "scalar"
 
 
 @pytest.mark.usefixtures("one_torch_thread")

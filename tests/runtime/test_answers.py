@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,20 @@ def test_the_best_span_of_one_window_by_hand(exported):
     ((found,),) = load(folder).answer(QUESTIONS[:1], CORPUS[:1], max_answer_tokens=3, whole_words=False)
     assert found.score == pytest.approx(best[0], rel=1e-3)
     assert (found.start, found.end) == (int(offsets[best[1]][0]), int(offsets[best[2]][1]))
+
+
+def test_threads_may_share_a_runner(exported):
+    """Windows of different lengths at once: the limit is a setting of the one tokenizer."""
+    runner = load(exported("bert", "answers")[2], threads=1)
+    limits = [24, 30, 36, 48] * 4
+    alone = {limit: runner.answer(QUESTIONS, CONTEXTS, max_tokens=limit, stride=2) for limit in set(limits)}
+    assert len({str(answers) for answers in alone.values()}) > 1
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: runner.answer(QUESTIONS, CONTEXTS, max_tokens=n, stride=2), limits))
+    for limit, answers in zip(limits, found, strict=True):
+        assert [(a.text, a.start) for own in answers for a in own] == [
+            (a.text, a.start) for own in alone[limit] for a in own
+        ]
 
 
 def test_the_threshold_of_no_answer_moves_it(exported):
