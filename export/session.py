@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from platon_compress.errors import InputError, MissingExtraError
+from platon_compress.errors import InputError, MissingExtraError, first_line
 from platon_compress.library import library_path
 from platon_compress.limits import LIMITS
 
@@ -26,10 +26,10 @@ def session_options(
 
     `threads` is `intra_op_num_threads` (None: ONNX Runtime's default, the physical cores). `stop_spinning`: idle
     threads sleep as soon as a run ends, instead of burning a core for a while in case another run follows.
-    Fresh on every call, because a library registers only once on one object.
+    InputError when the library cannot be loaded or `threads` is out of range.
     """
-    options = _options(threads, stop_spinning)
-    options.register_custom_ops_library(str(library_path()))
+    options = _options(_onnxruntime().SessionOptions(), threads, stop_spinning)
+    _register(options)
     return options
 
 
@@ -40,20 +40,21 @@ def open_session(
     providers: Sequence[Any] | None = None,
     use_library: bool = True,
     stop_spinning: bool = False,
+    options: "onnxruntime.SessionOptions | None" = None,
 ) -> "onnxruntime.InferenceSession":
     """A plain `onnxruntime.InferenceSession` on the model file at `path`.
 
     `providers` as ONNX Runtime takes them (None: the CPU). `use_library=False` leaves the operator library out:
-    the file then runs through its own standard operators, at dense speed.
+    the file then runs through its own standard operators, at dense speed. `options`: SessionOptions of your own,
+    on which the library is registered unless it is already; `threads` and `stop_spinning` change them where given.
     InputError when the file is missing or ONNX Runtime refuses it.
     """
     ort = _onnxruntime()
     if not Path(path).is_file():
         raise InputError(f"there is no model file at {os.fspath(path)}; give the path of an .onnx file")
+    options = _options(ort.SessionOptions() if options is None else options, threads, stop_spinning)
     if use_library:
-        options = session_options(threads=threads, stop_spinning=stop_spinning)
-    else:
-        options = _options(threads, stop_spinning)
+        _register(options)
     chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
     try:
         return ort.InferenceSession(os.fspath(path), options, providers=chosen)
@@ -64,9 +65,21 @@ def open_session(
         ) from error
 
 
-def _options(threads: int | None, stop_spinning: bool) -> "onnxruntime.SessionOptions":
-    ort = _onnxruntime()
-    options = ort.SessionOptions()
+def _register(options: "onnxruntime.SessionOptions") -> None:
+    """The library itself leaves options alone on which it is registered."""
+    path = library_path()
+    try:
+        options.register_custom_ops_library(str(path))
+    except Exception as error:  # ONNX Runtime's own classes share no base but Exception
+        raise InputError(
+            f"ONNX Runtime cannot load the operator library {path}: {first_line(error)}; install platon-compress again "
+            "for this system, or open the file with use_library=False"
+        ) from error
+
+
+def _options(
+    options: "onnxruntime.SessionOptions", threads: int | None, stop_spinning: bool
+) -> "onnxruntime.SessionOptions":
     if threads is not None:
         options.intra_op_num_threads = LIMITS["plan.threads"].check("threads", threads)
     if stop_spinning:

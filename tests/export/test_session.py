@@ -199,6 +199,34 @@ def test_session_options_are_fresh_and_carry_threads():
             session_options(threads=threads)
 
 
+def test_own_options_are_taken_as_they_are(tmp_path):
+    """Registered by us, by the user or not at all: one session after the other opens and runs our kernel."""
+    path = make_model(tmp_path / "m.onnx", dense=GOOD)  # without a body: it needs the library
+    plain, registered = ort.SessionOptions(), ort.SessionOptions()
+    registered.register_custom_ops_library(str(library_path()))
+    registered.register_custom_ops_library(str(library_path()))
+    plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for options in (plain, plain, registered, session_options()):
+        session = open_session(path, options=options, threads=2)
+        assert session.run(None, {"X": np.ones((1, 4), np.float32)})[0].tolist() == [[3.0, 3.0, 9.0]]
+        assert options.intra_op_num_threads == 2
+    assert plain.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    bare = ort.SessionOptions()
+    with pytest.raises(InputError, match=r"refused .*PlatonLinear_plain_csr"):
+        open_session(path, options=bare, use_library=False)
+
+
+def test_a_library_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):
+    path = make_model(tmp_path / "m.onnx", dense=GOOD)
+    broken = tmp_path / "libplaton_ops.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr("platon_compress.export.session.library_path", lambda: broken)
+    with pytest.raises(
+        InputError, match=r"cannot load the operator library .*; install platon-compress again"
+    ):
+        open_session(path)
+
+
 def test_library_is_one_plain_file():
     assert library_path().parent.name == "kernels"
 

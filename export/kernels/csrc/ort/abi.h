@@ -42,6 +42,8 @@ enum Slot : size_t {
   kReleaseStatus = 93,
   kReleaseTensorTypeAndShapeInfo = 99,
   kReleaseCustomOpDomain = 101,
+  kAddSessionConfigEntry = 130,
+  kHasSessionConfigEntry = 237,
   kKernelInfoGetConstantInputTensor = 249,
   kKernelContextParallelFor = 274,
 };
@@ -100,6 +102,12 @@ class Api {
   }
   Status* add_domain(SessionOptions* options, CustomOpDomain* domain) const {
     return call<Status*(SessionOptions*, CustomOpDomain*)>(kAddCustomOpDomain)(options, domain);
+  }
+  Status* add_config_entry(SessionOptions* options, const char* key, const char* value) const {
+    return call<Status*(SessionOptions*, const char*, const char*)>(kAddSessionConfigEntry)(options, key, value);
+  }
+  Status* has_config_entry(const SessionOptions* options, const char* key, int* found) const {
+    return call<Status*(const SessionOptions*, const char*, int*)>(kHasSessionConfigEntry)(options, key, found);
   }
   void release_domain(CustomOpDomain* domain) const { call<void(CustomOpDomain*)>(kReleaseCustomOpDomain)(domain); }
   Status* tensor_data(const Value* value, void** data) const {

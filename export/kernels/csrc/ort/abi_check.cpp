@@ -23,6 +23,8 @@ PLATON_SLOT(kKernelContextGetOutput, KernelContext_GetOutput);
 PLATON_SLOT(kReleaseStatus, ReleaseStatus);
 PLATON_SLOT(kReleaseTensorTypeAndShapeInfo, ReleaseTensorTypeAndShapeInfo);
 PLATON_SLOT(kReleaseCustomOpDomain, ReleaseCustomOpDomain);
+PLATON_SLOT(kAddSessionConfigEntry, AddSessionConfigEntry);
+PLATON_SLOT(kHasSessionConfigEntry, HasSessionConfigEntry);
 PLATON_SLOT(kKernelInfoGetConstantInputTensor, KernelInfoGetConstantInput_tensor);
 PLATON_SLOT(kKernelContextParallelFor, KernelContext_ParallelFor);
 

@@ -44,6 +44,17 @@ ort::CustomOpDomain* domain(const Api& api) {
   return other;
 }
 
+// A second registration on the same options would make every session on them fail ("Domain already set in registry").
+constexpr const char* kRegistered = "platon.registered";
+
+void register_once(const Api& api, ort::SessionOptions* options) {
+  int registered_before = 0;
+  check(api.has_config_entry(options, kRegistered, &registered_before));
+  if (registered_before) return;
+  check(api.add_domain(options, domain(api)));
+  check(api.add_config_entry(options, kRegistered, "1"));
+}
+
 }  // namespace
 }  // namespace platon
 
@@ -58,6 +69,5 @@ PLATON_EXPORT platon::ort::Status* RegisterCustomOps(platon::ort::SessionOptions
         platon::ort::kFail, "platon-compress needs ONNX Runtime 1.17 or newer; install a newer onnxruntime");
   }
   const platon::ort::Api api(table);
-  return platon::guarded(api, "RegisterCustomOps",
-                         [&] { platon::check(api.add_domain(options, platon::domain(api))); });
+  return platon::guarded(api, "RegisterCustomOps", [&] { platon::register_once(api, options); });
 }
