@@ -1,5 +1,8 @@
 """Writing a graph: names of axes, versions that ONNX Runtime accepts, a check, and an atomic rename."""
 
+import os
+import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,15 +10,23 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common as ir_passes
 
-from platon_compress.errors import CheckFailedError, InputError, first_line
-from platon_compress.files import write_bytes
+from platon_compress.errors import CheckFailedError, first_line
+from platon_compress.files import new_folder, remove_folder, write_bytes
 
-__all__ = ["IR_VERSION", "name_axes", "unique_node_names", "write_model"]
+__all__ = [
+    "INLINE_LIMIT_BYTES",
+    "IR_VERSION",
+    "name_axes",
+    "unique_node_names",
+    "weight_bytes",
+    "write_model",
+]
 
-# onnx >= 1.22 would write a newer one, which ONNX Runtime refuses. 10 is the first with function overloads.
+# onnx >= 1.22 would write a newer one, which ONNX Runtime refuses.
 IR_VERSION = 10
 
-_PROTOBUF_LIMIT_BYTES = 2**31 - 1
+# What one file holds (protobuf: 2 GiB, the graph included). More weights go into a file beside it.
+INLINE_LIMIT_BYTES = 2**31 - 2**26
 
 
 def name_axes(model: ir.Model, axes: Mapping[str, Mapping[int, str]]) -> None:
@@ -41,21 +52,56 @@ def _renamed(shape: ir.Shape | None, names: Mapping[int, str]) -> ir.Shape | Non
 
 
 def write_model(model: ir.Model, path: Path, *, check: bool = True) -> int:
-    """Write `model` under `path` and return its size in bytes. Nothing stays behind when a step fails."""
+    """Write `model` under `path` and return its size in bytes. Nothing stays behind when a step fails.
+
+    Weights of more than 2 GiB are external data, in a file beside it that the model names.
+    """
     unique_node_names(model.graph)
     ir_passes.ClearMetadataAndDocStringPass()(model)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "platon-compress", ""
+    if weight_bytes(model) > INLINE_LIMIT_BYTES:
+        return _write_with_data(model, path, check)
     proto = ir.to_proto(model)
-    size_bytes = proto.ByteSize()
-    if size_bytes > _PROTOBUF_LIMIT_BYTES:
-        raise InputError(
-            f"the model needs {size_bytes} bytes in one file, protobuf holds 2 GiB; compress it more"
-        )
     if check:
         _check(proto, path)
     write_bytes(path, proto.SerializeToString())
-    return size_bytes
+    return proto.ByteSize()
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """What the constants of the main graph take."""
+    tensors = (value.const_value for value in model.graph.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+def _write_with_data(model: ir.Model, path: Path, check: bool) -> int:
+    """The data file first, under a new name, so that an older model keeps its own until the new one is there."""
+    before = _data_files(path)
+    data = f"{path.stem}-{secrets.token_hex(4)}.data"
+    with new_folder(path.with_name(f"{path.name}.parts")) as parts:
+        ir.save(model, parts / path.name, external_data=data)
+        if check:
+            _check(parts / path.name, path)
+    parts = path.with_name(f"{path.name}.parts")
+    sizes = [(parts / name).stat().st_size for name in (data, path.name)]
+    for name in (data, path.name):
+        (parts / name).replace(path.with_name(name))
+    remove_folder(parts)
+    for old in before:
+        old.unlink(missing_ok=True)
+    return sum(sizes)
+
+
+def _data_files(path: Path) -> list[Path]:
+    """Files that an older model under `path` keeps its weights in, of the names that this module gives."""
+    if not path.is_file():
+        return []
+    proto = onnx.load(path, load_external_data=False)
+    entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
+    names = {entry.value for entry in entries if entry.key == "location"}
+    own = re.compile(re.escape(path.stem) + r"-[0-9a-f]{8}\.data")
+    return [path.with_name(name) for name in names if own.fullmatch(name)]
 
 
 def unique_node_names(graph: ir.Graph) -> None:
@@ -71,9 +117,10 @@ def unique_node_names(graph: ir.Graph) -> None:
         node.name = name
 
 
-def _check(proto: onnx.ModelProto, path: Path) -> None:
+def _check(model: onnx.ModelProto | Path, path: Path) -> None:
+    """Of a model in memory, or of a file with data beside it."""
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        onnx.checker.check_model(os.fspath(model) if isinstance(model, Path) else model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         cause = first_line(error)
         raise CheckFailedError(

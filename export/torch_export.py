@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from platon_compress.errors import CheckFailedError, InputError, first_line
+from platon_compress.export import model_file
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.deberta import constant_projections, disentangled_attention_for_export
 from platon_compress.export.functions import attach_functions, is_ours
@@ -267,18 +269,26 @@ def _trace_torchscript(
     import onnx
     import torch
 
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        wrapper,
-        tuple(inputs.values()),
-        buffer,  # type: ignore[arg-type]  # torch's own annotation forgets the file objects that it documents
-        dynamo=False,
-        opset_version=opset,
-        input_names=list(inputs),
-        output_names=list(outputs),
-        dynamic_axes=axes,
-    )
-    return ir.from_proto(onnx.load_from_string(buffer.getvalue()))
+    def export(target: Any) -> None:
+        torch.onnx.export(
+            wrapper,
+            tuple(inputs.values()),
+            target,
+            dynamo=False,
+            opset_version=opset,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=axes,
+        )
+
+    if sum(p.numel() * p.element_size() for p in wrapper.parameters()) <= model_file.INLINE_LIMIT_BYTES:
+        buffer = io.BytesIO()
+        export(buffer)
+        return ir.from_proto(onnx.load_from_string(buffer.getvalue()))
+    with tempfile.TemporaryDirectory() as folder:  # the exporter writes more than 2 GiB into several files
+        path = Path(folder) / "traced.onnx"
+        export(str(path))
+        return ir.external_data.load_to_model(ir.load(path))
 
 
 def _trace_dynamo(

@@ -14,6 +14,7 @@ from platon_compress.export import export_onnx, open_session
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.operators import OPERATORS
 from platon_compress.formats.csr import CsrWeight
+from platon_compress.measure.size import measure_size, model_files
 from platon_compress.structure import find_blocks
 from platon_compress.testing import tiny_transformer
 
@@ -246,6 +247,23 @@ def test_two_dimensional_layers_become_sparse_too(tmp_path):
     result = export_onnx(compressed, tmp_path / "m.onnx", inputs)
     assert result.sparse_nodes == ("/classifier/SparseLinear",)
     assert _worst(model, open_session(result.path), _lengths(inputs)) < 2e-5
+
+
+def test_weights_above_the_limit_of_one_file_go_beside_it(tmp_path, monkeypatch):
+    model, inputs = tiny_transformer("bert")
+    compressed, batches = _sparsified(model), _lengths(inputs)
+    whole = export_onnx(compressed, tmp_path / "whole.onnx", inputs)
+    monkeypatch.setattr("platon_compress.export.model_file.INLINE_LIMIT_BYTES", 1000)
+    for _ in range(2):  # the second one takes the place of the first, data included
+        result = export_onnx(compressed, tmp_path / "parts" / "m.onnx", inputs)
+        files = sorted((tmp_path / "parts").iterdir())
+        assert [path.suffix for path in files] == [".data", ".onnx"]
+        assert result.size_bytes == sum(path.stat().st_size for path in files)
+        assert files[0].stat().st_size > files[1].stat().st_size
+    assert set(model_files(result.path)) == set(files)
+    assert measure_size(result.path).parameters == measure_size(whole.path).parameters
+    for use_library in (True, False):
+        assert _worst(model, open_session(result.path, use_library=use_library), batches) < 2e-5
 
 
 def test_weights_that_the_graph_does_not_use_are_reported(tmp_path):
