@@ -9,7 +9,7 @@ Rules, in this order:
    metric certainly below dense and by more than LARGE_DROP; or dense int8 is faster everywhere, no larger and not
    certainly less accurate.
 3. "undecided": what the answer hangs on was not measured or the interval does not tell: speed against dense or dense
-   int8 in some setting, the metric or dense's not measured, or so few examples that a drop of LARGE_DROP is possible
+   int8 in some setting, parity, the metric or dense's not measured, or so few examples that a drop of LARGE_DROP is possible
    or one of NOTABLE_DROP is seen.
 4. "mixed": everything is decided, and something is against it: slower than dense or dense int8 in some setting; not
    really smaller on disk (above SMALLER); larger than dense int8; a metric certainly lower.
@@ -89,6 +89,10 @@ def judge(run: RunData) -> Verdict:
 def _findings(run: RunData) -> Iterator[_Finding]:
     if run.parity.get("passed") is False:
         yield _Finding(answer="no", text=f"it does not compute the same as the pruned model ({_gap(run)})")
+    if run.parity.get("passed") is None:
+        yield _Finding(
+            answer="undecided", text="nobody checked that it computes the same as the pruned model"
+        )
     if run.bench.variants["compressed"].native_kernel is False:
         yield _Finding(answer="no", text="its sparse linears did not run in the native kernel")
     yield from _speed_findings(run)

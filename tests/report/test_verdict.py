@@ -109,6 +109,12 @@ def test_failed_parity_is_a_no():
     assert verdict.answer == "no"
 
 
+def test_without_parity_there_is_no_yes():
+    verdict = judge(run(bench([3.0], [2.0]), parity={"passed": None}))
+    assert verdict.answer == "undecided"
+    assert verdict.sentence == "nobody checked that it computes the same as the pruned model"
+
+
 def test_dense_fallback_of_the_operator_is_a_no():
     data = bench([2.0], [1.5])
     data["variants"]["compressed"]["native_kernel"] = False
