@@ -93,9 +93,13 @@ def _measure(
     inputs = {"input_ids": random_inputs(models["dense"], batch, tokens)["input_ids"]}
     with torch.inference_mode():
         calls = {name: partial(_logits, model, inputs) for name, model in models.items()}
-        content = {"missing": missing, "tensors": _tensor_kinds(models), "difference": _difference(calls)}
+        content: dict[str, Any] = {
+            "missing": missing,
+            "tensors": _tensor_kinds(models),
+            "difference": _difference(calls),
+        }
         if captured:
-            sides = {name: _captured(call) for name, call in calls.items()}
+            sides: Mapping[str, Any] = {name: _captured(call) for name, call in calls.items()}
         else:
             content["operators"] = {name: top_operators(call, setup.device) for name, call in calls.items()}
             sides = calls

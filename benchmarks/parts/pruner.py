@@ -41,7 +41,11 @@ def count_waits(call: Callable[[], object], debug_mode: Callable[[str], object] 
 
 
 def _cells(setup: Setup) -> tuple[Cell, ...]:
-    kinds = {"bf16": {}, "fp16": {"precision": "fp16"}, "fp32": {"precision": "fp32"}}
+    kinds: dict[str, dict[str, Any]] = {
+        "bf16": {},
+        "fp16": {"precision": "fp16"},
+        "fp32": {"precision": "fp32"},
+    }
     kinds["bf16, compiled"] = {"compiled": True}
     if setup.tiny:
         kinds = {"bf16": {}, "fp16": {"precision": "fp16"}}
@@ -95,7 +99,7 @@ class _Training:
         batch, tokens = (2, 8) if setup.tiny else (32, 128)
         self._batch = random_inputs(model, batch, tokens)
         self._batch["labels"] = torch.zeros(batch, dtype=torch.long, device=setup.device)
-        self._model = torch.compile(model) if compiled else model
+        self._model: Any = torch.compile(model) if compiled else model
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
         self._scaler = torch.amp.GradScaler(setup.device, enabled=precision == "fp16")
         kinds = {"fp16": torch.float16, "bf16": torch.bfloat16}
