@@ -105,7 +105,8 @@ def test_the_other_major_of_transformers_reads_it(tmp_path, writer):
 def test_half_precision(tmp_path, dtype):
     model, _ = tiny_transformer("bert")
     masks = {name: torch.rand(p.shape) < 0.3 for name, p in select(model).items()}
-    baked = bake(model.to(dtype), masks)
+    baked = bake(model, masks)
+    baked.model.to(dtype)
     compressed = convert(baked, plan(baked, PlanConfig(tokens=12, threads=1, force=Form.CSR)))
     back = load_compressed(save_compressed(compressed, tmp_path / "m"))
     assert next(back.model.parameters()).dtype == dtype

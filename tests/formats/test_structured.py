@@ -42,7 +42,7 @@ def test_the_original_is_untouched_and_not_aliased():
 @pytest.mark.parametrize("kept", [[], [4], [-1]])
 def test_features_that_do_not_exist_are_refused(kept):
     features = torch.tensor(kept, dtype=torch.int64)
-    with pytest.raises(InputError, match="of 4 output features: keep at least one"):
+    with pytest.raises(InputError, match="of 4 output features; keep at least one"):
         without_rows(nn.Linear(3, 4), features)
-    with pytest.raises(InputError, match="of 4 input features: keep at least one"):
+    with pytest.raises(InputError, match="of 4 input features; keep at least one"):
         without_columns(nn.Linear(4, 3), features)
