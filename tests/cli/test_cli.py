@@ -227,3 +227,13 @@ def test_version(capsys):
     from importlib.metadata import version
 
     assert capsys.readouterr().out.strip() == version("platon-compress")
+
+
+def test_what_is_required_is_the_exit_status(finished, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    assert main(["report", "-o", str(copy), "--require", "sparsity>=79, size_ratio<1"]) == 0
+    status, line = _error(capsys, ["report", "-o", copy, "--require", "sparsity>=79, speedup>=1000"])
+    assert status == 1
+    assert "required, but not so: speedup>=1000 (it is " in line
+    assert "sparsity" not in line
