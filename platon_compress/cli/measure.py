@@ -181,6 +181,7 @@ def estimate(
     _check_rows(batch, tokens)
     from platon_compress.measure import estimate as room
     from platon_compress.tasks.models import infer_task, load_checkpoint
+    from platon_compress.tasks.preflight import check_inputs, check_lengths
 
     talk = reporter(as_json)
     checkpoint = load_checkpoint(
@@ -188,6 +189,8 @@ def estimate(
         task or infer_task(model, trust_remote_code=trust_remote_code),
         trust_remote_code=trust_remote_code,
     )
+    check_inputs(checkpoint)
+    check_lengths(checkpoint, {"--tokens": None if checkpoint.modality == "image" else (tokens,)})
     with talk.progress("estimating") as progress:
         result = room.estimate(
             checkpoint.model,

@@ -1,7 +1,10 @@
 """The checks of a whole run before its first step, for `run`, `compress` and the dry run alike."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from platon_compress.errors import InputError
+from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.workspace import rows_of
 from platon_compress.recipe import Recipe
 from platon_compress.tasks.data import Examples, encode, known_class_names
@@ -16,12 +19,14 @@ from platon_compress.tasks.preflight import (
 )
 from platon_compress.tasks.rows import Rows
 
-__all__ = ["check_compress", "check_run", "spoken_head"]
+__all__ = ["check_compress", "check_rival", "check_run", "spoken_head"]
 
 
 def check_run(recipe: Recipe, student: Checkpoint, validation: Rows, encoded: Sequence[Examples]) -> None:
     """Raise InputError for what would stop a training run later; `encoded` are training and validation examples."""
     _check_settings(recipe)
+    if recipe.dense is not None:
+        baseline_of(Path(recipe.dense), recipe)
     check_validation(validation, recipe.verify.examples)
     _check_model(recipe, student)
     for examples in encoded:
@@ -43,6 +48,15 @@ def check_compress(recipe: Recipe, checkpoint: Checkpoint) -> None:
     check_batch(checkpoint, examples)
 
 
+def check_rival(dense: Checkpoint, checkpoint: Checkpoint) -> None:
+    """Raise InputError when the model to compare with answers another question."""
+    ours, theirs = (len(c.model.config.id2label) for c in (checkpoint, dense))  # type: ignore[union-attr,arg-type]
+    if ours != theirs:
+        raise InputError(
+            f"--dense has {theirs} classes, the model has {ours}; give the model that it was pruned from"
+        )
+
+
 def spoken_head(checkpoint: Checkpoint) -> str:
     """One line for a person: what the checkpoint did not hold, and is drawn at random and trained."""
     parts = dict.fromkeys(name.rpartition(".")[0] for name in checkpoint.drawn)
@@ -62,8 +76,13 @@ def _check_model(recipe: Recipe, checkpoint: Checkpoint) -> None:
 def _check_settings(recipe: Recipe) -> None:
     """Settings that have rules of their own, which their stages would only say later."""
     from platon_compress.export.config import ExportConfig
+    from platon_compress.library import selected_kernel
     from platon_compress.measure.config import BenchConfig
+    from platon_compress.planning.cost import CostTable
 
+    selected_kernel()  # the operator library is there, and has the kernels that PLATON_FORCE_ISA asks for
+    if recipe.plan.cost_table is not None:
+        CostTable.load(Path(recipe.plan.cost_table))
     ExportConfig(opset=recipe.export.opset, exporter=recipe.export.exporter)
     bench = recipe.bench
     BenchConfig(

@@ -11,7 +11,7 @@ from platon_compress.files import write_json
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, measured_plan_config, ranking_costs
 from platon_compress.pipeline.plan_view import show_plan
-from platon_compress.pipeline.preflight import check_compress, check_run, spoken_head
+from platon_compress.pipeline.preflight import check_compress, check_rival, check_run, spoken_head
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
@@ -134,6 +134,8 @@ def _bake(work: Workspace) -> dict[str, Any]:
     checkpoint = work.pruned()
     if not work.trains:
         check_compress(work.recipe, checkpoint)
+        if work.recipe.dense is not None:
+            check_rival(work.dense, checkpoint)
     target = work.prune.sparsity if work.trains else None
     baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]

@@ -1,5 +1,6 @@
 """Loads a Hugging Face model with its tokenizer or image processor, or builds one from a config."""
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
@@ -226,6 +227,7 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
         raise InputError(
             f"model.config.model_type is {model_type!r}, which transformers does not know; write for example vit or bert"
         )
+    _refuse_unknown_fields(transformers.CONFIG_MAPPING[model_type], fields)
     torch.manual_seed(seed)
     try:
         hf_config = transformers.AutoConfig.for_model(model_type, **fields, **_head(labels))
@@ -239,6 +241,19 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
         ) from error
     processor = _small_image_processor(hf_config) if _spec(task).modality == "image" else None
     return Checkpoint(model.eval(), processor, task)
+
+
+def _refuse_unknown_fields(kind: Any, fields: Mapping[str, Any]) -> None:
+    """transformers keeps a field that it does not know, and does nothing with it."""
+    try:
+        default = kind()
+    except Exception:  # some configs are made of others, and have no default
+        return
+    for field in fields:
+        if not hasattr(default, field):
+            close = difflib.get_close_matches(field, default.to_dict(), n=1)
+            guess = f"did you mean {close[0]}?" if close else "leave it out"
+            raise InputError(f"model.config holds {field!r}, which {kind.__name__} does not have; {guess}")
 
 
 def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | None = None) -> str:

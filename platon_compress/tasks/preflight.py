@@ -132,8 +132,9 @@ def seconds_per_step(checkpoint: Checkpoint, examples: Examples, batch_size: int
     """One forward and backward pass of one batch, after a smaller one; gradients are dropped. An estimate."""
     model = checkpoint.model.train()
     seconds = 0.0
-    for size in (min(2, batch_size), batch_size):
-        items = [examples[i % len(examples)] for i in range(size)]
+    most = min(batch_size, len(examples))
+    for size in (min(2, most), most):
+        items = [examples[i] for i in range(size)]
         batch = collate(items, checkpoint.processor)
         start = time.perf_counter()
         outputs = model(**batch)

@@ -21,6 +21,7 @@ def house(tmp_path_factory):
     _model(folder / "bert", "BertForSequenceClassification")
     _model(folder / "base", "BertModel")
     _model(folder / "sparse", "BertForSequenceClassification", zeros=0.8)
+    _model(folder / "three", "BertForSequenceClassification", num_labels=3)
     _tables(folder)
     _recipes(folder)
     (folder / "other").mkdir()
@@ -45,13 +46,13 @@ def house(tmp_path_factory):
     return folder
 
 
-def _model(folder, kind, zeros=0.0):
+def _model(folder, kind, zeros=0.0, **settings):
     folder.mkdir()
     (folder / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(0)
     config = transformers.BertConfig(
         vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=32,
+        max_position_embeddings=32, **settings,
     )  # fmt: skip
     model = getattr(transformers, kind)(config)
     for name, parameter in model.named_parameters():
@@ -387,6 +388,9 @@ estimate bert --batch 10000 --tokens 1000
 estimate damaged
 estimate ./nowhere
 estimate bert --task singing
+estimate bert --task image-classification
+estimate bert --tokens 100
+estimate good.yaml
 calibrate
 calibrate -o table.txt
 calibrate -o train.csv/t.json
@@ -446,6 +450,18 @@ READ = """
 --train torn.jsonl
 --train torn.npz
 --train torn.parquet
+--validation new.csv
+--set data.max_length=1000
+--set bench.tokens=1000
+--set plan.cost_table=list.json
+--set plan.cost_table=train.csv
+--set dense=other
+--set dense=bert
+--set data.validation_rows=5
+--set model.name=null --set 'model.config={model_type: nope}'
+--set model.name=null --set 'model.config={model_type: bert, hidden_sze: 64}'
+--set model.name=null --set 'model.config={model_type: bert, hidden_size: 7}'
+--set model.name=null --set 'model.config={model_type: bert, hidden_act: none}'
 --text sentence
 --label klass
 --text-pair second
@@ -465,6 +481,11 @@ FOREIGN = """
 compress bert -o x --no-calibrate
 compress base -o x --no-calibrate
 compress weights -o x --no-calibrate
+compress sparse -o x --no-calibrate --data head.csv
+compress sparse -o x --no-calibrate --data one.csv
+compress sparse -o x --no-calibrate --dense ./nowhere
+compress sparse -o x --no-calibrate --dense three
+compress sparse -o x --no-calibrate --tokens 1000
 compress sparse -o x --no-calibrate --data dev.csv --text sentence
 compress sparse -o x --no-calibrate --data dev.csv --label klass
 compress sparse -o x --no-calibrate --data new.csv
