@@ -150,6 +150,10 @@ def _bake(work: Workspace) -> dict[str, Any]:
     work.reporter.say(
         f"  {baked.sparsity:.2%} of {sum(w.shape[0] * w.shape[1] for w in baked.weights):,} weights are zero"
     )
+    if baked.skipped:
+        name, reason = baked.skipped[0]
+        more = f" (and {len(baked.skipped) - 1} more such)" if len(baked.skipped) > 1 else ""
+        work.reporter.warn(f"{name}: {reason}{more}")
     return baked.to_dict()
 
 
