@@ -9,9 +9,15 @@ from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
 from platon_compress.recipe import DataSection, PruneSection, Recipe
-from platon_compress.tasks.data import Examples, class_names, encode, known_class_names
+from platon_compress.tasks.data import Examples, class_names, encode, in_model_order, known_class_names
 from platon_compress.tasks.dimensions import default_tokens
-from platon_compress.tasks.models import Checkpoint, build_model, load_checkpoint, load_sparse_checkpoint
+from platon_compress.tasks.models import (
+    Checkpoint,
+    build_model,
+    load_checkpoint,
+    load_sparse_checkpoint,
+    read_config,
+)
 from platon_compress.tasks.tables import Rows, read_split
 
 if TYPE_CHECKING:
@@ -193,8 +199,13 @@ def rows_of(recipe: Recipe, split: str) -> Rows:
 
 def labels_of(recipe: Recipe, training: Rows, validation: Rows) -> list[str]:
     """Class names in the order of the model's outputs: the training labels', or the given teacher's."""
+    section = recipe.model
     if recipe.has_labels:
-        return class_names(training)
+        names = class_names(training)
+        if section.name is None:
+            return names
+        trust, cache = section.trust_remote_code, section.cache_dir
+        return in_model_order(names, read_config(section.name, trust_remote_code=trust, cache_dir=cache))
     teacher = given_teacher(recipe)
     assert teacher is not None  # noqa: S101 - a recipe without labels names its teacher
     return known_class_names(validation, teacher)

@@ -17,6 +17,7 @@ __all__ = [
     "class_names",
     "collate",
     "encode",
+    "in_model_order",
     "known_class_names",
     "numpy_batches",
 ]
@@ -62,6 +63,16 @@ def _in_order(name: str) -> tuple[int, int, str]:
         return (0, int(name), name)
     except ValueError:
         return (1, 0, name)
+
+
+def in_model_order(names: Sequence[str], config: Any) -> list[str]:
+    """`names` in the order in which a finished classifier with the same classes gives them, else as they are.
+
+    Its head is trained on: with another order every score would begin under a wrong name.
+    """
+    known = getattr(config, "id2label", None)
+    theirs = [str(known[i]) for i in sorted(known)] if isinstance(known, dict) else []
+    return theirs if sorted(theirs) == sorted(names) else list(names)
 
 
 def known_class_names(rows: Rows, checkpoint: Checkpoint) -> list[str]:

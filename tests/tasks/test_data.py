@@ -9,6 +9,7 @@ from platon_compress.errors import InputError
 from platon_compress.tasks.data import (
     class_names,
     encode,
+    in_model_order,
     known_class_names,
     numpy_batches,
 )
@@ -83,6 +84,13 @@ def test_other_problems_than_classes_have_no_class_names(text_checkpoint, proble
     text_checkpoint.model.config.problem_type = problem
     with pytest.raises(InputError, match=rf"no classifier of one class a row \({problem}\)"):
         known_class_names(Rows([0], ["good"]), text_checkpoint)
+
+
+def test_a_classifier_of_the_same_classes_keeps_their_order():
+    config = BertConfig(id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1})
+    assert in_model_order(["neg", "pos"], config) == ["pos", "neg"]
+    assert in_model_order(["bad", "good"], config) == ["bad", "good"]
+    assert in_model_order(["neg", "none", "pos"], config) == ["neg", "none", "pos"]
 
 
 def test_negative_class_numbers_are_in_order():

@@ -211,7 +211,7 @@ def test_values_that_are_not_finite_are_named(tmp_path):
             r"is half of",
         ),
         (
-            {"quantization_config": {"quant_method": "awq", "bits": 4}},
+            {"model_type": "bert", "quantization_config": {"quant_method": "awq", "bits": 4}},
             r"is quantised \(awq\); give the float",
         ),
         (
@@ -226,8 +226,7 @@ def test_values_that_are_not_finite_are_named(tmp_path):
 )
 def test_models_that_cannot_go_through_are_refused_by_their_config(tmp_path, fields, message):
     source = _lay(tmp_path, _model().state_dict())
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, **fields}))
+    (tmp_path / "config.json").write_text(json.dumps(fields))
     with pytest.raises(InputError, match=message):
         load_checkpoint(source, TASK)
 
