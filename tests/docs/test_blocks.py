@@ -41,6 +41,17 @@ def _blocks(name):
             yield match["kind"], match["body"]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small models are fastest on one; several processes of a test machine share its cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
     """Data and models of the names that the pages use."""
