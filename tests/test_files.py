@@ -81,3 +81,34 @@ def test_what_is_no_json_object_is_refused(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(InputError, match=r"a\.json.*; write it again"):
         files.read_json(tmp_path / "a.json", "write it again")
+
+
+_KILLED_REMOVER = """
+import os, shutil, signal, sys
+from pathlib import Path
+from platon_compress import files
+def some(path, **keywords):
+    (Path(path) / "one").unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+shutil.rmtree = some
+files.remove_folder(Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_removal_leaves_no_half_folder(tmp_path):
+    target = tmp_path / "checkpoints"
+    target.mkdir()
+    for name in ("one", "two"):
+        (target / name).write_text(name)
+    done = subprocess.run([sys.executable, "-P", "-c", _KILLED_REMOVER, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not target.exists()
+    files.clear_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_gone(tmp_path):
+    files.remove_folder(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    files.remove_folder(tmp_path / "empty")
+    assert list(tmp_path.iterdir()) == []

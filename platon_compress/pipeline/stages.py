@@ -319,6 +319,9 @@ def _given(work: Workspace) -> dict[str, Any]:
     return {"metric": "accuracy", "value": value, "standard_error": error, "examples": len(work.validation)}
 
 
+_LENGTH = ("plan.tokens", "data.max_length")
+
+
 def _training(recipe: Recipe) -> tuple[str, ...]:
     return ("model", "data", "train")
 
@@ -333,11 +336,23 @@ def _of_prune(recipe: Recipe) -> tuple[str, ...]:
     return (*_training(recipe), "prune", "distill", *(("plan",) if measured else ()))
 
 
+def _of_parity(recipe: Recipe) -> tuple[str, ...]:
+    # Without data the examples are random, as many and as long as the recipe says.
+    return ("data", *(("verify.examples", *_LENGTH) if recipe.data is None else ()))
+
+
+def _of_export(recipe: Recipe) -> tuple[str, ...]:
+    return ("export", *_of_parity(recipe), *(("dense",) if recipe.kind == "compress" else ()))
+
+
+def _of_verify(recipe: Recipe) -> tuple[str, ...]:
+    return ("verify", *_of_parity(recipe))
+
+
 def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
     return lambda recipe: names
 
 
-_LENGTH = ("plan.tokens", "data.max_length")
 _TRAINING = (
     Stage(name="data", title="read the data", run=_data, uses=_of_prune),
     Stage(
@@ -375,13 +390,12 @@ def _after(trains: bool) -> tuple[Stage, ...]:
             needs=("bake", "plan"), outputs=("compressed",),
         ),
         Stage(
-            name="export", title="export to ONNX", run=_export,
-            uses=_always("export", "verify.examples", "data", *_LENGTH, *(() if trains else ("dense",))),
+            name="export", title="export to ONNX", run=_export, uses=_of_export,
             needs=(baseline, "bake", "convert"), outputs=("onnx",),
         ),
         Stage(
-            name="verify", title="verify parity and the metric", run=_verify,
-            uses=_always("verify", "data", *_LENGTH), needs=("bake", "convert", "export"), outputs=("parity.json",),
+            name="verify", title="verify parity and the metric", run=_verify, uses=_of_verify,
+            needs=("bake", "convert", "export"), outputs=("parity.json",),
         ),
         Stage(
             name="bench", title="measure size and latency", run=_bench,

@@ -6,6 +6,7 @@ import pytest
 
 from platon_compress import baking, conversion
 from platon_compress.compressed import load_compressed
+from platon_compress.errors import InputError
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import continue_run, run_recipe
 from platon_compress.recipe import parse_recipe
@@ -80,3 +81,30 @@ def test_the_converted_model_lies_in_the_folder(run):
         weight["name"]: weight["nnz"] for weight in counts["weights"]
     }
     assert (run[0] / "compressed" / "preprocessor_config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("train", "seed", 7, r"train\.seed was not set, now 7"),
+        ("prune", "sparsity", 0.5, r"prune\.sparsity was 0\.6, now 0\.5"),
+        ("verify", "examples", 5000, "5000"),
+    ],
+)
+def test_a_refused_call_changes_nothing(run, section, key, value, message):
+    folder = run[0]
+    before = {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    changed = parse_recipe({**RECIPE, section: {**RECIPE.get(section, {}), key: value}})
+    with pytest.raises(InputError, match=message):
+        run_recipe(changed, folder, Reporter(quiet=True))
+    assert {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()} == before
+
+
+def test_a_mended_recipe_runs_only_what_uses_it(run, calls):
+    folder, before = run[0], dict(calls)
+    stamps = json.loads((folder / "state.json").read_text())["stages"]
+    run_recipe(parse_recipe({**RECIPE, "bench": {"batch": [2], "runs": 5}}), folder, Reporter(quiet=True))
+    after = json.loads((folder / "state.json").read_text())["stages"]
+    changed = [name for name in after if after[name] != stamps[name]]
+    assert sorted(changed) == ["bench", "report"]
+    assert calls == before
