@@ -25,7 +25,7 @@ _SUMMARY: tuple[tuple[str, int, int | None, str], ...] = (
 """(result, batch, tokens, condition) of the README's rows: at most six."""
 
 _SUMMARY_HEAD = (
-    "model", "zeros", "size", "condition", "dense, ms", "compressed, ms", "vs dense", "vs dense int8", "file",
+    "model", "zeros", "size", "condition", "dense, ms", "compressed, ms", "vs dense", "vs dense int8", "file vs dense",
     "accuracy, dense and compressed",
 )  # fmt: skip
 _MODEL_HEAD = (

@@ -77,6 +77,12 @@ def test_every_field_is_in_the_reference(module, name):
     assert [field.name for field in dataclasses.fields(config) if f"`{field.name}`" not in text] == []
 
 
+def test_every_figure_of_a_requirement_is_in_the_guide():
+    from platon_compress.report.requirements import FIGURES
+
+    assert [name for name in FIGURES if f"`{name}`" not in _text("docs/guide.md")] == []
+
+
 def test_every_room_is_in_the_architecture():
     text = _text("docs/architecture.md")
     source = (ROOT / "tests" / "test_architecture.py").read_text(encoding="utf-8")
