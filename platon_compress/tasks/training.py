@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress, Steps
 from platon_compress.tasks.data import Examples, collate, numpy_batches
 from platon_compress.tasks.models import Checkpoint
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "freeze_parameters",
     "prune_config",
+    "room_to_save",
     "standard_error",
     "total_steps",
     "train",
@@ -156,7 +157,7 @@ def train(
     _silence(trainer)
     if callback is not None:
         callback.attach(trainer)
-    with _Warnings() as warnings:
+    with _Warnings() as warnings, room_to_save(work_folder):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     checkpoint.model.eval()
     value = evaluate(checkpoint, validation)
@@ -164,6 +165,19 @@ def train(
     return TrainResult(
         steps, value, len(validation), _history(trainer.state.log_history), masks, tuple(warnings.lines)
     )
+
+
+@contextlib.contextmanager
+def room_to_save(folder: Path) -> Iterator[None]:
+    """torch says of a full disk only that a position in its archive is not the expected one."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "inline_container" in str(error) or "PytorchStreamWriter" in str(error):
+            raise InputError(
+                f"a checkpoint could not be written below {folder} ({first_line(error)}); free some space there"
+            ) from error
+        raise
 
 
 def evaluate(
