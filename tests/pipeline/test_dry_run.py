@@ -1,4 +1,4 @@
-"""A dry run, and the first stage of a run, refuse what would stop the training or a stage behind it; nothing is trained."""
+"""A dry run, and the first stage of a run or of `compress`, refuse what would stop a later one; nothing is trained."""
 
 import pytest
 import transformers
@@ -125,3 +125,64 @@ def test_what_would_stop_a_run_is_known_before_its_first_step(house, spoil, sect
     with pytest.raises(InputError, match=message):
         run_recipe(recipe, house / "out", Reporter(quiet=True))
     assert not (house / "out" / "stages").exists()
+
+
+def _classifier(folder, classes=2):
+    config = transformers.DistilBertConfig(
+        dim=16,
+        n_layers=2,
+        n_heads=2,
+        hidden_dim=24,
+        vocab_size=30,
+        max_position_embeddings=20,
+        num_labels=classes,
+    )
+    model = transformers.DistilBertForSequenceClassification(config)
+    for block in model.distilbert.transformer.layer:
+        block.ffn.lin1.weight.data[:12] = 0
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def _compress(house, **sections):
+    given = {
+        "model": {"name": _classifier(house / "model"), "task": "text-classification"},
+        "data": {"validation": str(house / "dev.csv"), "max_length": 16},
+        "plan": {"calibrate": False, "threads": 1},
+    }
+    merged = {key: {**given[key], **sections.pop(key, {})} for key in given}
+    return parse_recipe({"kind": "compress", **merged, **sections})
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {},
+            r"row 1 .*label 'no' of the data is none of the model's: LABEL_0, LABEL_1; write these, or the numbers",
+        ),
+        (
+            {"data": {"label": "class"}},
+            r"data\.label is 'class', but the validation file dev\.csv has no such column",
+        ),
+        (
+            {"plan": {"tokens": 21}, "data": None},
+            r"--tokens of compress\) is 21, but the model has 20 positions",
+        ),
+        ({"data": None, "dense": "nothing/here/model"}, r"the model 'nothing/here/model' does not exist"),
+        ({"data": None, "dense": "three"}, r"--dense has 3 classes, the model has 2"),
+    ],
+)
+def test_compress_refuses_before_it_bakes(house, monkeypatch, sections, message):
+    data = sections.get("data", {})
+    recipe = _compress(
+        house, **{key: value for key, value in sections.items() if key not in ("data", "dense")}
+    )
+    if sections.get("dense") == "three":
+        sections = {**sections, "dense": _classifier(house / "three", 3)}
+    recipe = recipe.model_copy(update={"dense": sections.get("dense")})
+    given = None if data is None else recipe.data.model_copy(update=data)
+    recipe = recipe.model_copy(update={"data": given})
+    with pytest.raises(InputError, match=message):
+        run_recipe(recipe, house / "out", Reporter(quiet=True))
+    assert not (house / "out" / "model").exists()
