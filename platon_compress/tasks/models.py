@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,19 +229,36 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
             f"model.config.model_type is {model_type!r}, which transformers does not know; write for example vit or bert"
         )
     _refuse_unknown_fields(transformers.CONFIG_MAPPING[model_type], fields)
-    torch.manual_seed(seed)
+    auto = getattr(transformers, _spec(task).auto_class)
     try:
         hf_config = transformers.AutoConfig.for_model(model_type, **fields, **_head(labels))
         hf_config._attn_implementation = "eager"
-        model = getattr(transformers, _spec(task).auto_class).from_config(
-            hf_config, attn_implementation="eager"
-        )
+        with torch.device("meta"):
+            outline = auto.from_config(hf_config, attn_implementation="eager")
+        _refuse_more_than_memory(sum(p.numel() * p.element_size() for p in outline.parameters()))
+        torch.manual_seed(seed)
+        model = auto.from_config(hf_config, attn_implementation="eager")
+    except InputError:
+        raise
     except Exception as error:  # sizes that do not divide, fields of another type, and more
         raise InputError(
             f"model.config builds no {model_type} model: {first_line(error)}; mend its fields"
         ) from error
     processor = _small_image_processor(hf_config) if _spec(task).modality == "image" else None
     return Checkpoint(model.eval(), processor, task)
+
+
+def _refuse_more_than_memory(size_bytes: int) -> None:
+    """Weights that fill the memory end the process without a word."""
+    try:
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not said on this system
+        return
+    if size_bytes > memory_bytes // 2:
+        raise InputError(
+            f"model.config makes a model of {size_bytes / 1e9:,.0f} GB, and this machine has {memory_bytes / 1e9:,.0f} GB; "
+            "lower its sizes"
+        )
 
 
 def _refuse_unknown_fields(kind: Any, fields: Mapping[str, Any]) -> None:

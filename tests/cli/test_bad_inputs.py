@@ -461,6 +461,7 @@ READ = """
 --set model.name=null --set 'model.config={model_type: nope}'
 --set model.name=null --set 'model.config={model_type: bert, hidden_sze: 64}'
 --set model.name=null --set 'model.config={model_type: bert, hidden_size: 7}'
+--set model.name=null --set 'model.config={model_type: bert, hidden_size: 120000, num_hidden_layers: 9}'
 --set model.name=null --set 'model.config={model_type: bert, hidden_act: none}'
 --text sentence
 --label klass
