@@ -1,6 +1,5 @@
 """The stages of a run, one function each: reads what earlier stages left, writes files, returns what it did."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +7,11 @@ from typing import Any
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import write_json
-from platon_compress.pipeline.baseline import baseline_of
-from platon_compress.pipeline.costing import COSTS, measured_plan_config, ranking_costs
+from platon_compress.pipeline import training
+from platon_compress.pipeline.costing import measured_plan_config
 from platon_compress.pipeline.plan_view import show_plan
-from platon_compress.pipeline.preflight import check_compress, check_rival, check_run, spoken_head
+from platon_compress.pipeline.preflight import check_compress, check_rival
 from platon_compress.pipeline.stage import Stage
-from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import Recipe
@@ -22,110 +20,13 @@ from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 from platon_compress.tasks.training import (
     evaluate,
-    freeze_parameters,
-    prune_config,
     standard_error,
-    total_steps,
-    train,
 )
 
 __all__ = ["STAGES"]
 
 # Verifying and metrics use small batches, so that most batches hold padding.
 _BATCH = 8
-
-
-def _data(work: Workspace) -> dict[str, Any]:
-    from platon_compress.pruning.preview import preview
-
-    classes = work.labels
-    steps = total_steps(len(work.training), work.recipe.train)
-    # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
-    # dense training.
-    student = work.fresh_checkpoint()
-    freeze_parameters(student, work.recipe.model.freeze)
-    shown = preview(student.model, prune_config(work.prune, steps))
-    check_teacher(work.recipe, classes, student)
-    check_run(work.recipe, student, work.validation_rows, (work.training, work.validation))
-    work.reporter.say(
-        f"  {len(work.training)} training and {len(work.validation)} validation examples, "
-        f"{len(classes)} classes, {steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
-    )
-    if student.drawn:
-        work.reporter.say(f"  {spoken_head(student)}")
-    if work.recipe.distill is not None:
-        work.reporter.say(f"  {spoken_distillation(work.recipe.distill)}")
-    return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
-
-
-def _dense(work: Workspace) -> dict[str, Any]:
-    if work.recipe.dense is None:
-        return _train(work, "dense")
-    source = Path(work.recipe.dense)
-    result = baseline_of(source, work.recipe)
-    with work.folder.new_folder(work.folder.work("dense")) as folder:
-        shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
-    work.reporter.say(f"  taken from {source}: accuracy {result['value']:.2%} after {result['steps']} steps")
-    return result
-
-
-def _prune(work: Workspace) -> dict[str, Any]:
-    result = _train(work, "prune")
-    return {
-        **result,
-        "sparsity_target": work.prune.sparsity,
-        "granularity": work.prune.granularity,
-        "per_millisecond": work.prune.per_millisecond,
-    }
-
-
-def _train(work: Workspace, stage: str) -> dict[str, Any]:
-    from safetensors.torch import save_file
-
-    checkpoint = work.fresh_checkpoint()
-    settings = work.recipe.train
-    steps = total_steps(len(work.training), settings)
-    checkpoints = work.folder.checkpoints()
-    _say_resumption(work, checkpoints, steps, stage == "prune")
-    teacher = teacher_of(work.recipe, stage, checkpoint, work.labels, lambda: work.dense)
-    pruning = None
-    if stage == "prune":
-        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint, checkpoints))
-    with work.reporter.progress(f"  {stage}") as progress:
-        result = train(
-            checkpoint,
-            work.training,
-            work.validation,
-            settings,
-            pruning=pruning,
-            teacher=teacher,
-            freeze=work.recipe.model.freeze,
-            work_folder=checkpoints,
-            progress=progress,
-        )
-    with work.folder.new_folder(work.folder.work(stage)) as folder:
-        checkpoint.save(folder)
-        if result.masks is not None:
-            # safetensors stores booleans as one byte each.
-            save_file({n: m.contiguous() for n, m in result.masks.items()}, folder / "masks.safetensors")
-        if (costs := checkpoints / COSTS).is_file():
-            shutil.copyfile(costs, folder / COSTS)
-    for warning in result.warnings:
-        work.reporter.warn(warning)
-    error = standard_error(result.value, result.examples)
-    work.reporter.say(
-        f"  accuracy {result.value:.2%} +- {error:.2%} (standard error) after {result.steps} steps"
-    )
-    return {**result.to_dict(), **({} if teacher is None else {"distillation": teacher.to_dict()})}
-
-
-def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:
-    """Where a training that was stopped goes on from."""
-    from platon_compress.pruning import latest_complete_checkpoint
-
-    last = latest_complete_checkpoint(checkpoints, with_pruner=with_pruner)
-    if last is not None:
-        work.reporter.say(f"  goes on from step {last.name.rpartition('-')[2]} of {steps}")
 
 
 def _bake(work: Workspace) -> dict[str, Any]:
@@ -354,13 +255,13 @@ def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
 
 
 _TRAINING = (
-    Stage(name="data", title="read the data", run=_data, uses=_of_prune),
+    Stage(name="data", title="read the data", run=training.data, uses=_of_prune),
     Stage(
-        name="dense", title="train the dense baseline", run=_dense, uses=_of_dense,
+        name="dense", title="train the dense baseline", run=training.dense, uses=_of_dense,
         needs=("data",), outputs=("stages/dense",), keeps=True,
     ),
     Stage(
-        name="prune", title="train again, pruning with PLATON", run=_prune, uses=_of_prune,
+        name="prune", title="train again, pruning with PLATON", run=training.prune, uses=_of_prune,
         needs=("data", "dense"), outputs=("stages/prune",), keeps=True,
     ),
     Stage(

@@ -36,6 +36,11 @@ def resolve_name(name: str, what: str = "model") -> str:
         path = Path(name).expanduser()
         if path.is_file() and what == "model":
             raise InputError(f"the model {name!r} is a file; give the folder with its config.json")
+        if (path / "compressed.safetensors").is_file():
+            raise InputError(
+                f"the {what} {name!r} is what save_compressed wrote, not a plain checkpoint; give the model/ of its run, "
+                "or open it with load_compressed"
+            )
         if path.exists():
             return str(path)
     except (OSError, RuntimeError, ValueError) as error:  # too long, a zero byte, a home that nobody has
