@@ -1,0 +1,148 @@
+"""A file means the same in every supported ONNX Runtime, in onnx's reference evaluator and after the usual tools.
+
+The right answer comes from torch.
+"""
+
+import json
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from platon_compress.export import export_onnx, library_path
+from platon_compress.export.config import ExportConfig
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.structure import find_blocks
+from platon_compress.testing import tiny_transformer
+
+_PROGRAM = Path(__file__).parent / "_everywhere.py"
+_EXACT, _QUANTIZED = 2e-6, 0.1
+# The oldest that pyproject admits, and one of each that handles functions in another way.
+_RUNTIMES = ("1.23.2", "1.26.0", "1.32.0")
+_FILES = {
+    "bert": {},
+    "bert-mixed": {"mixed": True},
+    "bert-unpadded": {"config": ExportConfig(remove_padding=True)},
+    "deberta-v3": {},
+    "vit": {},
+    "vit-mixed": {"mixed": True},
+    "modernbert": {},
+}
+
+
+def _write(folder, name, *, mixed=False, config=None):
+    """A sparse model, every third layer dense when `mixed`, with inputs and torch's answer."""
+    model, inputs = tiny_transformer(name.partition("-mixed")[0].partition("-unpadded")[0])
+    csr = {}
+    for number, (layer, module) in enumerate(model.named_modules()):
+        if isinstance(module, torch.nn.Linear) and layer.startswith(find_blocks(model)):
+            module.weight.data *= torch.rand(module.weight.shape) < 0.3
+            if not mixed or number % 3:
+                csr[f"{layer}.weight"] = CsrWeight.from_dense(module.weight.detach().numpy())
+    compressed = SimpleNamespace(model=model, csr=csr, plan=None)
+    export_onnx(compressed, folder / f"{name}.onnx", inputs, config)
+    with torch.no_grad():
+        wanted = model(**inputs).logits.numpy()
+    np.savez(folder / f"{name}.npz", wanted=wanted, **{key: value.numpy() for key, value in inputs.items()})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, settings in _FILES.items():
+        _write(folder, name, **settings)
+    return sorted(folder.glob("*.onnx"))
+
+
+def _found(python, way, files):
+    command = [str(python), str(_PROGRAM), str(library_path()), way, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=files[0].parent)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("way", ["as_it_is", "extracted", "optimized", "prefixed", "prefixed_and_restored"])
+def test_one_answer(way, files):
+    found = _found(sys.executable, way, files)["found"]
+    assert found.keys() == _FILES.keys()
+    assert max(max(differences) for differences in found.values()) < _EXACT, found
+
+
+def test_quantize_dynamic_writes_a_file_that_runs(files):
+    found = _found(sys.executable, "quantized", files)["found"]
+    assert max(max(differences) for differences in found.values()) < _QUANTIZED, found
+
+
+def test_two_files_can_be_merged(files, tmp_path):
+    by_name = {path.stem: path for path in files}
+    one, other = (onnx.load(by_name[name]) for name in ("bert", "vit"))
+    del one.metadata_props[:], other.metadata_props[:]
+    both = onnx.compose.merge_models(one, other, io_map=[], prefix1="left_", prefix2="right_")
+    onnx.checker.check_model(both, full_check=True)
+    stored = {
+        side: dict(np.load(by_name[name].with_suffix(".npz")))
+        for side, name in (("left", "bert"), ("right", "vit"))
+    }
+    onnx.save(both, tmp_path / "both.onnx")
+    import onnxruntime as ort
+
+    from platon_compress.export import session_options
+
+    for options in (session_options(), ort.SessionOptions()):
+        session = ort.InferenceSession(
+            str(tmp_path / "both.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        sides = {value.name: value.name.split("_", 1) for value in session.get_inputs()}
+        feed = {name: stored[side][own] for name, (side, own) in sides.items()}
+        results = session.run(["left_logits", "right_logits"], feed)
+        for got, side in zip(results, ("left", "right"), strict=True):
+            np.testing.assert_allclose(got, stored[side]["wanted"], atol=_EXACT)
+
+
+@pytest.fixture(scope="module")
+def python_with(tmp_path_factory):
+    """Makes an environment with the given packages, once each."""
+    made = {}
+
+    def make(*packages):
+        if packages not in made:
+            folder = tmp_path_factory.mktemp("venv")
+            venv.create(folder, with_pip=True)
+            pip = [
+                folder / "bin" / "python",
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+                "numpy",
+                "onnx",
+            ]
+            done = subprocess.run([*pip, *packages], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[-2000:]
+            made[packages] = folder / "bin" / "python"
+        return made[packages]
+
+    return make
+
+
+@pytest.mark.install
+@pytest.mark.parametrize("version", _RUNTIMES)
+def test_every_runtime_gives_one_answer(version, files, python_with):
+    result = _found(python_with(f"onnxruntime=={version}"), "as_it_is", files)
+    assert result["onnxruntime"] == version
+    assert max(max(differences) for differences in result["found"].values()) < _EXACT, result
+
+
+@pytest.mark.install
+@pytest.mark.parametrize("way", ["slimmed", "through_graphsurgeon"])
+def test_other_tools_keep_the_answer(way, files, python_with):
+    python = python_with("onnxruntime", "onnxslim", "onnx-graphsurgeon")
+    found = _found(python, way, files)["found"]
+    assert max(max(differences) for differences in found.values()) < _EXACT, found
