@@ -6,6 +6,7 @@ are and what is computed, no input is optional, and what changes gets a new name
 because tools look operators up by type without domain.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,6 +19,7 @@ __all__ = [
     "Operator",
     "StoredWeight",
     "registration",
+    "specification",
 ]
 
 DOMAIN = "platon"
@@ -143,6 +145,16 @@ def registration() -> str:
     return "\n".join(lines) + "\n"
 
 
+def specification() -> str:
+    """The table of docs/operator.md: a row for each name."""
+    rows = [
+        f"| `{operator.name}` | {', '.join(operator.inputs)} | {', '.join(operator.outputs)} | "
+        f"{', '.join(name for name, _ in operator.attributes)} |"
+        for operator in OPERATORS.values()
+    ]
+    return "\n".join(["| name | inputs | outputs | attributes |", "|---|---|---|---|", *rows]) + "\n"
+
+
 def _line(operator: Operator) -> str:
     def one_of(choices: tuple[str, ...], default: str) -> str:
         words = next((part for part in operator.parts if part in choices), default).split("_")
@@ -161,4 +173,4 @@ def _line(operator: Operator) -> str:
 
 
 if __name__ == "__main__":
-    print(registration(), end="")  # noqa: T201
+    print(specification() if "--markdown" in sys.argv else registration(), end="")  # noqa: T201

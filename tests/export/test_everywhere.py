@@ -4,6 +4,7 @@ The right answer comes from torch.
 """
 
 import json
+import re
 import subprocess
 import sys
 import venv
@@ -15,8 +16,9 @@ import onnx
 import pytest
 import torch
 
-from platon_compress.export import export_onnx, library_path
+from platon_compress.export import export_onnx, library_path, open_session
 from platon_compress.export.config import ExportConfig
+from platon_compress.export.operators import OPERATORS
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.structure import find_blocks
 from platon_compress.testing import tiny_transformer
@@ -80,29 +82,29 @@ def test_quantize_dynamic_writes_a_file_that_runs(files):
 
 
 def test_two_files_can_be_merged(files, tmp_path):
+    """Bodies run then; after the lines of docs/operator.md, our kernels."""
     by_name = {path.stem: path for path in files}
     one, other = (onnx.load(by_name[name]) for name in ("bert", "vit"))
-    del one.metadata_props[:], other.metadata_props[:]
-    both = onnx.compose.merge_models(one, other, io_map=[], prefix1="left_", prefix2="right_")
-    onnx.checker.check_model(both, full_check=True)
     stored = {
-        side: dict(np.load(by_name[name].with_suffix(".npz")))
-        for side, name in (("left", "bert"), ("right", "vit"))
+        side: dict(np.load(by_name[name].with_suffix(".npz"))) for side, name in (("a", "bert"), ("b", "vit"))
     }
-    onnx.save(both, tmp_path / "both.onnx")
-    import onnxruntime as ort
-
-    from platon_compress.export import session_options
-
-    for options in (session_options(), ort.SessionOptions()):
-        session = ort.InferenceSession(
-            str(tmp_path / "both.onnx"), options, providers=["CPUExecutionProvider"]
-        )
-        sides = {value.name: value.name.split("_", 1) for value in session.get_inputs()}
-        feed = {name: stored[side][own] for name, (side, own) in sides.items()}
-        results = session.run(["left_logits", "right_logits"], feed)
-        for got, side in zip(results, ("left", "right"), strict=True):
-            np.testing.assert_allclose(got, stored[side]["wanted"], atol=_EXACT)
+    model = onnx.compose.merge_models(one, other, io_map=[], prefix1="a_", prefix2="b_")
+    onnx.save(model, tmp_path / "merged.onnx")
+    page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {"model": model})
+    onnx.save(model, tmp_path / "restored.onnx")
+    for name in ("merged", "restored"):
+        path = tmp_path / f"{name}.onnx"
+        onnx.checker.check_model(path, full_check=True)
+        ours = [node.op_type in OPERATORS for node in onnx.load(path).graph.node if node.domain == "platon"]
+        assert (len(ours), all(ours)) == (8, name == "restored")
+        for use_library in (True, False):
+            session = open_session(path, use_library=use_library)
+            sides = {value.name: value.name.split("_", 1) for value in session.get_inputs()}
+            feed = {name: stored[side][own] for name, (side, own) in sides.items()}
+            results = session.run(["a_logits", "b_logits"], feed)
+            for got, side in zip(results, "ab", strict=True):
+                np.testing.assert_allclose(got, stored[side]["wanted"], atol=_EXACT)
 
 
 @pytest.fixture(scope="module")

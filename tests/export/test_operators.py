@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from scipy import special
 
 from platon_compress.export.bodies import body
-from platon_compress.export.operators import OPERATORS, registration
+from platon_compress.export.operators import OPERATORS, registration, specification
 from platon_compress.export.session import open_session
 from platon_compress.formats.csr import CsrWeight
 
@@ -205,3 +205,8 @@ def test_names_are_unlike_standard_operators():
     for name in OPERATORS:
         assert name.startswith("Platon")
         assert not name.lower().endswith(tuple(standard)), name
+
+
+def test_the_specification_holds_the_table():
+    """docs/operator.md: `python -m platon_compress.export.operators --markdown`."""
+    assert specification() in (_ROOT / "docs" / "operator.md").read_text()
