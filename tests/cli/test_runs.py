@@ -70,7 +70,7 @@ def test_ranking_per_millisecond_uses_the_cost_table(recipe_path, tmp_path):
 def test_a_recipe_freezes_and_rewinds(recipe_path, tmp_path, capsys):
     wrong = ["--set", "prune.rewind_to=0.5"]
     assert main(["prune", recipe_path, "-o", str(tmp_path / "x"), *wrong]) == 2
-    assert "rewind_to 0.5 rewinds when the mask freezes, but freeze_steps is 0" in capsys.readouterr().err
+    assert "rewind_to 0.5 rewinds when the mask freezes, but freeze is 0" in capsys.readouterr().err
     arguments = [*wrong, "--set", "prune.freeze=0.25"]
     assert main(["prune", recipe_path, "-o", str(tmp_path / "run"), *arguments]) == 0
     history = json.loads((tmp_path / "run" / "state.json").read_text())["stages"]["prune"]["result"][
