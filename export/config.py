@@ -15,7 +15,8 @@ _OPSETS = range(18, 26)
 class ExportConfig:
     """Settings of one export.
 
-    opset: version of the standard operators written into the file, 18 to 25.
+    opset: version of the standard operators written into the file, 18 to 25. Attention is one node beside sparse layers
+        at any of them, in a file without sparse layers from 23 on.
     exporter: "torchscript" is PyTorch's tracing exporter (seconds), "dynamo" its successor (tens of seconds).
     graph_passes: rewrite the graph around the linears with the passes of `passes.GRAPH_PASSES`.
     skip_passes: names of graph passes to leave out.
