@@ -189,6 +189,20 @@ def test_the_residual_may_be_the_input(name, tmp_path):
             np.testing.assert_allclose(got, exact, rtol=2e-5, atol=5e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["PlatonFeedForward_gelu_prenorm_norm_csr", "PlatonSelfAttention_full_prenorm_csr"]
+)
+@pytest.mark.parametrize("tokens", [600, 750], ids=["packed by the caller", "packed by all"])
+def test_many_tokens_with_a_norm_in_front(name, tokens, tmp_path):
+    operator = OPERATORS[name]
+    _model(tmp_path / "m.onnx", operator)
+    feed = {"X": _normal(2, tokens, 24, seed=5)}
+    wanted = _reference(operator, feed)[0]
+    results = [open_session(tmp_path / "m.onnx", threads=n).run(None, feed)[0] for n in (1, 2, 4)]
+    np.testing.assert_allclose(results[0], wanted, rtol=2e-5, atol=2e-4)
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
 def test_the_library_registers_the_table():
     """The C++ list is written from the Python one."""
     written = (_ROOT / "export/kernels/csrc/ort/operators.inc").read_text()

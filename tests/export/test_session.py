@@ -183,12 +183,15 @@ def test_forced_kernels_must_exist(tmp_path, monkeypatch):
         open_session(path)
 
 
-def test_results_do_not_depend_on_threads(tmp_path):
-    path = make_model(tmp_path / "m.onnx", dense=sparse_matrix(300, 200))
-    x = rng.standard_normal((150, 200)).astype(np.float32)
+@pytest.mark.parametrize("features", [200, 700], ids=["packed by the caller", "packed by all"])
+def test_results_do_not_depend_on_threads(features, tmp_path):
+    dense = sparse_matrix(300, features)
+    path = make_model(tmp_path / "m.onnx", dense=dense)
+    x = rng.standard_normal((150, features)).astype(np.float32)
     results = [open_session(path, threads=threads).run(None, {"X": x})[0] for threads in (1, 2, 4)]
     assert np.array_equal(results[0], results[1])
     assert np.array_equal(results[0], results[2])
+    np.testing.assert_allclose(results[0], x @ dense.T, atol=1e-3)
 
 
 def test_session_options_are_fresh_and_carry_threads():

@@ -10,6 +10,10 @@
 namespace platon {
 namespace {
 
+// Up to so many values, the caller packs before other threads begin: a few microseconds, and nobody waits for a thread
+// that lost its core to another process.
+constexpr size_t kPackedAlone = 32768;
+
 // How far a panel is packed, and how many of its features have their sums. Whoever needs a panel first packs tiles;
 // whoever comes meanwhile packs others; whoever packs the last one makes the panel ready.
 struct PanelProgress {
@@ -219,6 +223,8 @@ void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelF
             normed.data(),
             sums.data(),
             std::vector<PanelProgress>(panels.count())};
+  if (packed_floats <= kPackedAlone)
+    for (int64_t i = first_packed; i < panels.count(); ++i) packed_panel(call, i);
   run_items(parallel_for, pool, static_cast<size_t>(panels.count() * weights_.chunk_count()), multiply_item, &call);
 }
 
