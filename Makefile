@@ -8,6 +8,8 @@ VENV ?= .venv
 VENV_TF5 ?= .venv-tf5
 OUTPUT ?= runs/demo
 
+# A process for each core; the tests of a file stay in one, with the fixtures they share.
+PARALLEL := -n auto --dist loadfile
 PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
 CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*.cpp)
@@ -24,7 +26,7 @@ demo: $(STAMP)
 	$(VENV)/bin/platon-compress demo --output $(OUTPUT)
 
 test: lint types
-	$(VENV)/bin/pytest -q
+	$(VENV)/bin/pytest -q $(PARALLEL)
 
 marked: $(STAMP)
 	$(VENV)/bin/pytest -q -m "train or sanitizer or browser or multiprocess or install or dynamo"
@@ -59,7 +61,7 @@ $(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	touch $@
 
 test-tf5: $(STAMP_TF5)
-	$(VENV_TF5)/bin/pytest -q
+	$(VENV_TF5)/bin/pytest -q $(PARALLEL)
 
 $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	test -x $(VENV_TF5)/bin/python || $(PYTHON) -m venv $(VENV_TF5)
