@@ -35,12 +35,11 @@ def first_line(error: BaseException) -> str:
 
 
 def shown(value: object) -> str:
-    """`value` as it is quoted in a message: its repr, shortened to 80 characters."""
-    # Only the head of something huge is spelled out: the repr of a nested list may be gigabytes.
+    """`value` as it is quoted in a message: its repr; long texts keep both ends, because a path's name is its last."""
+    # Only the ends of something huge are spelled out: the repr of a nested list may be gigabytes.
     if isinstance(value, str | bytes):
-        text = repr(value[:100])
-    elif isinstance(value, int) and value.bit_length() > 256:
+        return repr(value) if len(value) <= 200 else f"{value[:60]!r}...{value[-60:]!r}"
+    if isinstance(value, int) and value.bit_length() > 256:
         return f"a number of {value.bit_length()} bits"
-    else:
-        text = _SHORT.repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 80 else f"{text[:76]}..."

@@ -8,7 +8,9 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for one another
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # as many processes as cores: more threads would only wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

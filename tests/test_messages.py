@@ -34,7 +34,7 @@ def _tail(message, source):
     return ast.get_source_segment(source, last.value) if isinstance(last, ast.FormattedValue) else None
 
 
-@pytest.mark.parametrize(("message", "source"), _messages())
+@pytest.mark.parametrize(("message", "source"), list(_messages()))
 def test_a_refusal_ends_with_a_cure(message, source):
     if not isinstance(message, ast.JoinedStr | ast.Constant):
         assert ast.get_source_segment(source, message) in BUILT or isinstance(message, ast.Call)

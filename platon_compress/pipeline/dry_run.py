@@ -66,7 +66,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
             "validation": _rows_per_class(validation, labels),
         },
         "steps": steps,
-        "training_seconds_estimate": round(seconds, 1),
+        "training_seconds_estimate": round(seconds, 3),
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
         "teacher_bytes": teacher_bytes,
         "pruning": shown.to_dict(),

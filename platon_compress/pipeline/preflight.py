@@ -59,7 +59,7 @@ def check_rival(dense: Checkpoint, checkpoint: Checkpoint) -> None:
 
 def spoken_head(checkpoint: Checkpoint) -> str:
     """One line for a person: what the checkpoint did not hold, and is drawn at random and trained."""
-    parts = dict.fromkeys(name.rpartition(".")[0] for name in checkpoint.drawn)
+    parts = sorted({name.rpartition(".")[0] for name in checkpoint.drawn})
     return f"the checkpoint has no {', '.join(parts)}: drawn at random, and trained"
 
 
