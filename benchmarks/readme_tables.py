@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from study import RESULTS, run_study, study_parser
+from tables.machines import machine_tables, processor
 from tables.markdown import machine
 from tables.models import model_table, summary_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
@@ -96,10 +97,17 @@ def _sentences(results: Results) -> Iterator[str]:
     yield "".join(f"- {sentence}\n" for sentence in parts)
 
 
+def _machines(results: Results) -> Iterator[str]:
+    for entry, table in machine_tables(results):
+        yield str(table)
+        yield f"Measured on {escape_markdown(processor(entry))}.\n"
+
+
 PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "summary": _summary,
     "models": _models,
     "speed": _speed,
+    "machines": _machines,
     "padding": _padding,
     "sentences": _sentences,
 }

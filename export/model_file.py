@@ -18,6 +18,7 @@ __all__ = [
     "IR_VERSION",
     "name_axes",
     "unique_node_names",
+    "unique_value_names",
     "weight_bytes",
     "write_model",
 ]
@@ -57,16 +58,17 @@ def write_model(model: ir.Model, path: Path, *, check: bool = True) -> int:
     Weights of more than 2 GiB are external data, in a file beside it that the model names.
     """
     unique_node_names(model.graph)
+    unique_value_names(model.graph)
     ir_passes.ClearMetadataAndDocStringPass()(model)
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version = "platon-compress", ""
     if weight_bytes(model) > INLINE_LIMIT_BYTES:
         return _write_with_data(model, path, check)
-    proto = ir.to_proto(model)
+    content = ir.to_proto(model).SerializeToString()
     if check:
-        _check(proto, path)
-    write_bytes(path, proto.SerializeToString())
-    return proto.ByteSize()
+        _check(content, path)
+    write_bytes(path, content)
+    return len(content)
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -117,7 +119,28 @@ def unique_node_names(graph: ir.Graph) -> None:
         node.name = name
 
 
-def _check(model: onnx.ModelProto | Path, path: Path) -> None:
+def unique_value_names(graph: ir.Graph) -> None:
+    """One name, one value: the exporters' names are theirs, and a constant of a pass may have been given one of them.
+
+    Inputs and outputs of the graph keep their names.
+    """
+    kept = (*graph.inputs, *graph.outputs)
+    taken = {value.name for value in kept}
+    inner = (*graph.initializers.values(), *(value for node in graph for value in node.outputs))
+    for value in inner:
+        base = name = value.name
+        if not name or any(value is other for other in kept):
+            continue
+        number = 0
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        if name != base:
+            value.name = name
+
+
+def _check(model: bytes | Path, path: Path) -> None:
     """Of a model in memory, or of a file with data beside it."""
     try:
         onnx.checker.check_model(os.fspath(model) if isinstance(model, Path) else model, full_check=True)

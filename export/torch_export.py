@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportResult", "export_onnx"]
 
+_DYNAMO_OPSET = 22  # at most, see _trace_dynamo
 # Inputs whose second axis is not a sequence.
 _BATCH_ONLY = frozenset({"pixel_values"})
 _FOLDED = "it multiplies position embeddings only, and the file holds the products as constants"
@@ -301,18 +302,21 @@ def _trace_dynamo(
     import torch
 
     dynamic = torch.export.Dim.DYNAMIC
+    # From 23 on the exporter writes RotaryEmbedding with caches of one batch, which ONNX Runtime 1.32 refuses for two.
+    # What it writes for 22 means the same in every later version.
     program = torch.onnx.export(
         wrapper,
         tuple(inputs.values()),
         dynamo=True,
         verbose=False,
-        opset_version=opset,
+        opset_version=min(opset, _DYNAMO_OPSET),
         input_names=list(inputs),
         output_names=list(outputs),
         dynamic_shapes=(tuple(dict.fromkeys(axes[name], dynamic) for name in inputs),),
     )
     if program is None:
         raise CheckFailedError("the dynamo exporter returned nothing; try exporter=torchscript")
+    program.model.opset_imports[""] = opset
     return program.model
 
 

@@ -93,10 +93,14 @@ def module_path(node: ir.Node) -> str:
 
 
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """Register an initializer, or return the one that has this name already."""
-    existing = graph.initializers.get(name)
-    if existing is not None:
-        return existing
+    """Register an initializer, or return the one that has this name and these numbers already."""
+    base, number = name, 0
+    while (existing := graph.initializers.get(name)) is not None:
+        held = constant(existing)
+        if held is not None and held.dtype == array.dtype and np.array_equal(held, array):
+            return existing
+        number += 1
+        name = f"{base}_{number}"
     tensor = ir.tensor(array, name=name)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor

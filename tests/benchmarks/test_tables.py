@@ -3,6 +3,7 @@
 import pytest
 from memory import MemoryConfig, ProcessMemory, memory_report
 from readme_tables import refreshed
+from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
 
 from platon_compress.measure.timing import compare
@@ -114,3 +115,35 @@ def test_the_cost_of_pruning_is_said():
     )
     assert "1.0 to 2.0 ns per weight from 10 to 100 million weights" in time
     assert "13.4 to 13.9 bytes per prunable weight" in used
+
+
+def test_another_machine_is_compared_with_both_rivals():
+    seconds = {
+        "dense": [0.040] * 12,
+        "int8": [0.020] * 12,
+        "80": [0.016] * 12,
+        "90": [0.010] * 12,
+        "95": [0.008] * 12,
+    }
+    measured = {"batch": 1, "tokens": 16, "threads": 2, "seconds": seconds}
+    entry = {
+        "kind": "machine",
+        "environment": {
+            "cpu_model": "Fast", "cores_logical": 16, "cpu_flags": ["avx2", "avx512_vnni", "fma"],
+            "packages": {"onnxruntime": "9.9"},
+        },
+        "parts": {
+            "bert": {"cells": {"a": {"result": measured}, "file 90": {"result": {"bytes": 3}}}},
+            "vit": {"cells": {"a": {"result": {**measured, "tokens": None, "seconds": {"dense": [1.0]}}}}},
+        },
+    }  # fmt: skip
+    ((found, table),) = machine_tables({"one": entry})
+    assert found is entry
+    assert processor(entry) == "Fast, 16 cores, avx2, avx512_vnni, ONNX Runtime 9.9"
+    (row,) = table.rows
+    assert row[:5] == ("BERT-base", "batch 1, 16 tokens", "2", "40.0", "20.0")
+    assert [cell.replace("\N{EN DASH}", "-") for cell in row[5:]] == [
+        "2.50x (2.50-2.50) / 1.25x (1.25-1.25)",
+        "4.00x (4.00-4.00) / 2.00x (2.00-2.00)",
+        "5.00x (5.00-5.00) / 2.50x (2.50-2.50)",
+    ]
