@@ -29,7 +29,7 @@ test: lint types
 	$(VENV)/bin/pytest -q $(PARALLEL)
 
 marked: $(STAMP)
-	$(VENV)/bin/pytest -q -m "train or sanitizer or browser or multiprocess or install or dynamo"
+	$(VENV)/bin/pytest -q $(PARALLEL) -m "train or sanitizer or browser or multiprocess or install or dynamo"
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -46,6 +46,8 @@ def test_our_header_equals_the_official_one():
         "-fsyntax-only",
         "-I",
         os.environ["ORT_INCLUDE_DIR"],
+        "-I",
+        SOURCES,
         SOURCES / "ort" / "abi_check.cpp",
     ]
     checked = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
