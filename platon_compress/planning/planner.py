@@ -237,7 +237,8 @@ def _unknown(weight: _Weight, config: PlanConfig, table: CostTable) -> str:
     if table.estimate(out_features, in_features, 0.0, config.rows, config.used_threads) is not None:
         return "it is denser than anything in the cost table"
     where = f"{out_features}x{in_features} at {config.rows} rows and {config.used_threads} threads"
-    return f"the cost table has nothing near {where}; run `platon-compress calibrate`"
+    command = f"calibrate --shapes {out_features}x{in_features} --tokens {config.rows}"
+    return f"the cost table has nothing near {where}; `platon-compress {command}` measures it for plan.cost_table"
 
 
 def _expected_speedup(weight: _Weight, config: PlanConfig, table: CostTable, form: Form) -> float | None:

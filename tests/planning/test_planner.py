@@ -100,7 +100,10 @@ def test_the_margin_is_the_configs(table):
 def test_dense_where_the_table_knows_nothing(table):
     layer = plan(_baked(0.1), _config(table, tokens=4096)).layers[0]
     assert layer.form is Form.DENSE
-    assert "nothing near 32x32 at 4096 rows and 1 threads; run `platon-compress calibrate`" in layer.reason
+    assert (
+        "nothing near 32x32 at 4096 rows and 1 threads; `platon-compress calibrate --shapes 32x32 --tokens 4096`"
+        in layer.reason
+    )
 
 
 def test_dense_where_the_weight_is_denser_than_the_table(table):
