@@ -36,7 +36,8 @@ def _rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for part, model in _ENCODERS.items():
         for cell in entry["parts"].get(part, {}).get("cells", {}).values():
             measured = cell["result"]
-            if {"dense", _RIVAL, *_FILES} <= measured.get("seconds", {}).keys():
+            seconds = measured.get("seconds")
+            if isinstance(seconds, Mapping) and {"dense", _RIVAL, *_FILES} <= seconds.keys():
                 yield _row(model, measured)
 
 

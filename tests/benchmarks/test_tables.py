@@ -133,7 +133,7 @@ def test_another_machine_is_compared_with_both_rivals():
             "packages": {"onnxruntime": "9.9"},
         },
         "parts": {
-            "bert": {"cells": {"a": {"result": measured}, "file 90": {"result": {"bytes": 3}}}},
+            "bert": {"cells": {"a": {"result": measured}, "file 90": {"result": {"bytes": 3, "seconds": 1.5}}}},
             "vit": {"cells": {"a": {"result": {**measured, "tokens": None, "seconds": {"dense": [1.0]}}}}},
         },
     }  # fmt: skip
