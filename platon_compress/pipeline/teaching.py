@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DistillSection, Recipe
-from platon_compress.tasks.models import Checkpoint, load_sparse_checkpoint
+from platon_compress.tasks.models import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
     from platon_compress.tasks.distillation import Teacher
@@ -22,7 +22,7 @@ def given_teacher(recipe: Recipe) -> Checkpoint | None:
         return None
     section = recipe.model
     try:
-        return load_sparse_checkpoint(
+        return load_checkpoint(
             recipe.distill.teacher,
             section.task,
             trust_remote_code=section.trust_remote_code,

@@ -15,7 +15,6 @@ from platon_compress.tasks.models import (
     Checkpoint,
     build_model,
     load_checkpoint,
-    load_sparse_checkpoint,
     read_config,
 )
 from platon_compress.tasks.tables import Rows, read_split
@@ -106,13 +105,7 @@ class Workspace:
         """The model with zeros, before baking (baking changes it in place, so it is loaded anew)."""
         if self.trains:
             return self._open(self.folder.work("prune"))
-        section = self.recipe.model
-        return load_sparse_checkpoint(
-            str(section.name),
-            section.task,
-            trust_remote_code=section.trust_remote_code,
-            cache_dir=section.cache_dir,
-        )
+        return _load(self.recipe, str(self.recipe.model.name))
 
     def masks(self) -> dict[str, Any] | None:
         """The pruner's last masks, True where a weight is kept; None for a foreign checkpoint."""
@@ -181,13 +174,7 @@ class Workspace:
 
     def _open(self, folder: Path) -> Checkpoint:
         """A model that a stage wrote: every weight must be there."""
-        section = self.recipe.model
-        return load_sparse_checkpoint(
-            str(folder),
-            section.task,
-            trust_remote_code=section.trust_remote_code,
-            cache_dir=section.cache_dir,
-        )
+        return _load(self.recipe, str(folder))
 
 
 def rows_of(recipe: Recipe, split: str) -> Rows:

@@ -24,7 +24,6 @@ __all__ = [
     "build_model",
     "infer_task",
     "load_checkpoint",
-    "load_sparse_checkpoint",
     "read_config",
 ]
 
@@ -119,13 +118,6 @@ def load_checkpoint(
     drawn = drawn_weights(model, info, name, task, new_head=bool(labels))
     check_finite(model)
     return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task, drawn)
-
-
-def load_sparse_checkpoint(
-    name: str, task: str, *, trust_remote_code: bool = False, cache_dir: str | None = None
-) -> Checkpoint:
-    """Load a finished checkpoint: :func:`load_checkpoint` without a new head."""
-    return load_checkpoint(name, task, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
 
 
 def read_config(
