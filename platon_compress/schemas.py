@@ -13,6 +13,7 @@ __all__ = ["SCHEMAS", "require_kind", "require_known", "stamped"]
 
 SCHEMAS = {
     "benchmark": 1,
+    "checkpoint": 1,
     "cost-table": 2,
     "estimate": 1,
     "kernels": 3,

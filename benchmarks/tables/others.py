@@ -63,10 +63,12 @@ def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
 
 
 def result_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> Iterator[str]:
-    """One sentence per memory result, and per kernel result on single weights; `folder` is what the page links to."""
+    """A sentence per memory, checkpoint, and single-weight kernel result; `folder` is what the page links to."""
     for name, entry in results.items():
         if entry["kind"] == _MEMORY:
             yield _memory_sentence(name, entry, folder)
+        elif entry["kind"] == "checkpoint":
+            yield _checkpoint_sentence(name, entry, folder)
         elif entry["kind"] == "kernels" and all(row.get("block_rows", 1) == 1 for row in entry["rows"]):
             yield _kernel_sentence(name, entry, folder)
 
@@ -128,6 +130,16 @@ def _gains(entry: Mapping[str, Any]) -> dict[int, list[float]]:
 
 def _range_of(values: Sequence[float], unit: str) -> str:
     return f"{min(values):.2f}{unit} to {max(values):.2f}{unit}"
+
+
+def _checkpoint_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
+    dense, compressed = (_megabytes(entry["bytes"][side]) for side in ("dense", "compressed"))
+    load, answer = (_ratio(entry["ratios"][measure]) for measure in ("load_seconds", "answer_seconds"))
+    return (
+        f"A compressed checkpoint of {entry['title']} with {entry['sparsity']:.0%} zeros takes {compressed} against "
+        f"{dense}; the loading call is {load} as fast as dense, loading and a first answer {answer} "
+        f"([samples]({folder}/{name}.json))."
+    )
 
 
 def _memory_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:

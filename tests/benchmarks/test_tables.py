@@ -70,6 +70,18 @@ def test_kernels_are_quoted_at_their_most_rows_and_threads():
     assert "ceiling is 200 ([roofline](results/roofline.png), [samples](results/kernel.json))" in sentence
 
 
+def test_checkpoints_are_quoted_with_both_times():
+    samples = {"dense": [2.0] * 12, "compressed": [1.0] * 12}
+    ratio = compare(samples, baseline="dense", candidate="compressed").to_dict()
+    entry = {
+        "kind": "checkpoint", "title": "Mini", "sparsity": 0.9, "bytes": {"dense": 40 * 10**6, "compressed": 9 * 10**6},
+        "ratios": {"load_seconds": ratio, "answer_seconds": ratio},
+    }  # fmt: skip
+    (sentence,) = result_sentences({"one": entry}, "there")
+    assert sentence.startswith("A compressed checkpoint of Mini with 90% zeros takes 9 MB against 40 MB; ")
+    assert sentence.count("2.00x (2.00\N{EN DASH}2.00)") == 2
+
+
 def test_padding_rows_follow_the_head():
     (row,) = padding_rows({"a": _padding(), "b": {"kind": "training"}})
     assert len(row) == len(PADDING_HEAD)
