@@ -47,7 +47,7 @@ readme: $(STAMP)
 
 # mypy does not follow the hooks of an editable install: the check runs on an installed copy.
 types: $(STAMP)
-	rm -rf $(VENV)/typed && $(VENV)/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --target $(VENV)/typed .
+	rm -rf $(VENV)/typed build/lib* && $(VENV)/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --target $(VENV)/typed .
 	cd $(VENV)/typed && ../bin/mypy --config-file ../../pyproject.toml --python-executable ../bin/python -p platon_compress
 	cd $(VENV)/typed && MYPYPATH=../../benchmarks:. ../bin/mypy --config-file ../../pyproject.toml --python-executable ../bin/python --explicit-package-bases ../../benchmarks
 

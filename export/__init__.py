@@ -1,7 +1,6 @@
 """ONNX graphs, sessions, parity and the native kernels. `open_session` needs only numpy and onnxruntime."""
 
-import importlib
-from typing import Any
+from platon_compress.lazy import lazy_names
 
 _HOMES = {
     "export_onnx": "platon_compress.export.torch_export",
@@ -13,12 +12,4 @@ _HOMES = {
 
 __all__ = ["export_onnx", "library_path", "open_session", "session_options", "verify"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

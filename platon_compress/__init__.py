@@ -4,8 +4,7 @@ Every name below is imported on first use, so that a deployment with only numpy 
 import `platon_compress.export` without torch, transformers or a compiler.
 """
 
-import importlib
-from typing import Any
+from platon_compress.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -37,12 +36,4 @@ __all__ = [
     "save_compressed",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # Lowest first: a room may import from rooms at or below its own place.
 ROOMS = (
     "platon_compress.errors",
+    "platon_compress.lazy",
     "platon_compress.limits",
     "platon_compress.progress",
     "platon_compress.files",
@@ -59,6 +60,7 @@ PUBLIC = {
 # Beside the standard library: what running an exported folder may import, and the ground it stands on.
 RUNTIME_NEEDS = {"numpy", "onnxruntime", "tokenizers", "PIL"}
 RUNTIME_GROUND = (
+    "platon_compress.lazy",
     "platon_compress.errors",
     "platon_compress.files",
     "platon_compress.limits",

@@ -4,8 +4,9 @@ Every name is imported on first use: the settings alone are checked without torc
 transformers.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from platon_compress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from platon_compress.pruning.config import PruneConfig
@@ -33,8 +34,4 @@ __all__ = [
     "save_pruner",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

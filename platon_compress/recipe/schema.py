@@ -1,14 +1,14 @@
 """What a recipe may say: sections, keys, types, ranges. The descriptions here are the reference in docs/recipe.md."""
 
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from platon_compress.errors import shown
 from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
+from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, Texts, about, limited, numbers
 
 __all__ = [
     "TRAINABLE_TASKS",
@@ -28,45 +28,6 @@ __all__ = [
 TRAINABLE_TASKS = ("text-classification", "image-classification")
 
 
-def _number(value: Any) -> Any:
-    """YAML's yes and no are no numbers, although Python counts with them."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-def _listed(value: Any) -> Any:
-    """One value where a list is asked for is a list of one."""
-    return value if isinstance(value, list | tuple) or value is None else (value,)
-
-
-def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
-    """Every number in nested mappings and lists, with the key it stands under."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _numbers(inner, str(name))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _numbers(inner, key)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield key, value
-
-
-def _limited(key: str) -> Any:
-    """The range of `key` for pydantic and for the JSON schema."""
-    limit = LIMITS[key]
-    kind = int if limit.whole else float
-    bounds: dict[str, Any] = {
-        "gt" if limit.above else "ge": kind(limit.least),
-        "lt" if limit.below else "le": kind(limit.most),
-    }
-    return Field(**bounds)
-
-
-def _about(text: str, default: Any = ..., **more: Any) -> Any:
-    return Field(default, description=text, **more)
-
-
 def _check_rows(section: str, batch: tuple[int, ...], tokens: tuple[int, ...]) -> None:
     if max(batch) * max(tokens) > MAX_ROWS:
         raise ValueError(
@@ -74,30 +35,20 @@ def _check_rows(section: str, batch: tuple[int, ...], tokens: tuple[int, ...]) -
         )
 
 
-# Behind the limits, or pydantic would not know them as a range in the JSON schema.
-_NUMBER, _LISTED = BeforeValidator(_number), BeforeValidator(_listed)
-_Text = Annotated[str, Field(min_length=1, max_length=4096)]
-_Texts = Annotated[tuple[_Text, ...], Field(max_length=10_000), _LISTED]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelSection(_Section):
+class ModelSection(Section):
     """Which model to prune: `name`, or `config` for one that starts untrained."""
 
-    name: _Text | None = _about(
+    name: Text | None = about(
         "A folder, a hub id, or `package:NAME` for a pip package that carries a model folder.", None
     )
-    config: dict[str, Any] | None = _about(
+    config: dict[str, Any] | None = about(
         "Builds an untrained model instead: a mapping with `model_type` and that type's own fields.", None
     )
-    task: _Text = _about(f"What the model is for. Training takes {' and '.join(TRAINABLE_TASKS)}.")
-    freeze: _Texts = _about("Parts of parameter names that are not trained, such as `word_embeddings`.", ())
+    task: Text = about(f"What the model is for. Training takes {' and '.join(TRAINABLE_TASKS)}.")
+    freeze: Texts = about("Parts of parameter names that are not trained, such as `word_embeddings`.", ())
     # Only a call may trust: the flag sets it on a parsed recipe, and it is never written down.
     trust_remote_code: SkipJsonSchema[bool] = Field(default=False, exclude=True)
-    cache_dir: _Text | None = _about("Where downloads are kept; default: the hub's cache.", None)
+    cache_dir: Text | None = about("Where downloads are kept; default: the hub's cache.", None)
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod
@@ -111,7 +62,7 @@ class ModelSection(_Section):
     @field_validator("config")
     @classmethod
     def _sizes_of_a_model(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        for key, number in _numbers(value):
+        for key, number in numbers(value):
             if number not in LIMITS["model.size"]:
                 raise ValueError(f"{key} is {shown(number)}; give {LIMITS['model.size']}")
         return value
@@ -124,33 +75,33 @@ class ModelSection(_Section):
         return self
 
 
-class DataSection(_Section):
+class DataSection(Section):
     """Where the examples come from: `train` with `validation`, or `dataset`."""
 
-    train: _Text | None = _about(
+    train: Text | None = about(
         "Training rows: a file (.csv .tsv .json .jsonl .parquet), an .npz file, or a folder of images with "
         "one sub-folder per class. Relative paths count from the current folder.",
         None,
     )
-    validation: _Text | None = _about("Validation rows, as `train`.", None)
-    dataset: _Text | None = _about(
+    validation: Text | None = about("Validation rows, as `train`.", None)
+    dataset: Text | None = about(
         "A Hugging Face `datasets` name instead of files; `builtin:digits` is scikit-learn's handwritten digits.",
         None,
     )
-    dataset_config: _Text | None = _about("The configuration of `dataset`, such as `sst2` of GLUE.", None)
-    train_split: _Text = _about("The split of `dataset` to train on.", "train")
-    validation_split: _Text = _about("The split of `dataset` to measure the metric on.", "validation")
-    text: _Text = _about("Column of the texts.", "text")
-    text_pair: _Text | None = _about("Column of the second texts, for pairs of sentences.", None)
-    image: _Text = _about("Column of the images of `dataset`.", "image")
-    label: _Text = _about("Column of the labels.", "label")
-    max_length: Annotated[int, _limited("data.max_length"), _NUMBER] = _about(
+    dataset_config: Text | None = about("The configuration of `dataset`, such as `sst2` of GLUE.", None)
+    train_split: Text = about("The split of `dataset` to train on.", "train")
+    validation_split: Text = about("The split of `dataset` to measure the metric on.", "validation")
+    text: Text = about("Column of the texts.", "text")
+    text_pair: Text | None = about("Column of the second texts, for pairs of sentences.", None)
+    image: Text = about("Column of the images of `dataset`.", "image")
+    label: Text = about("Column of the labels.", "label")
+    max_length: Annotated[int, limited("data.max_length"), NUMBER] = about(
         "Texts are cut to this many tokens.", 128
     )
-    train_rows: Annotated[int, _limited("data.train_rows"), _NUMBER] | None = _about(
+    train_rows: Annotated[int, limited("data.train_rows"), NUMBER] | None = about(
         "Keep a random slice (by `train.seed`) of that many training rows; default: all.", None
     )
-    validation_rows: Annotated[int, _limited("data.validation_rows"), _NUMBER] | None = _about(
+    validation_rows: Annotated[int, limited("data.validation_rows"), NUMBER] | None = about(
         "The same for the validation rows.", None
     )
 
@@ -169,50 +120,50 @@ class DataSection(_Section):
             raise ValueError(f"{given[0]} is given without {missing}; give that too")
 
 
-class TrainSection(_Section):
+class TrainSection(Section):
     """The training, done once dense and once more with pruning."""
 
-    epochs: Annotated[float, _limited("train.epochs"), _NUMBER] = _about("Passes over the training rows.", 4)
-    batch_size: Annotated[int, _limited("train.batch_size"), _NUMBER] = _about("Rows per step.", 32)
-    learning_rate: Annotated[float, _limited("train.learning_rate"), _NUMBER] = _about(
+    epochs: Annotated[float, limited("train.epochs"), NUMBER] = about("Passes over the training rows.", 4)
+    batch_size: Annotated[int, limited("train.batch_size"), NUMBER] = about("Rows per step.", 32)
+    learning_rate: Annotated[float, limited("train.learning_rate"), NUMBER] = about(
         "AdamW's, at the end of the warm-up; it falls linearly to zero.", 5e-5
     )
-    weight_decay: Annotated[float, _limited("train.weight_decay"), _NUMBER] = _about("AdamW's.", 0.01)
-    warmup_ratio: Annotated[float, _limited("train.warmup_ratio"), _NUMBER] = _about(
+    weight_decay: Annotated[float, limited("train.weight_decay"), NUMBER] = about("AdamW's.", 0.01)
+    warmup_ratio: Annotated[float, limited("train.warmup_ratio"), NUMBER] = about(
         "Share of the steps in which the learning rate rises.", 0.1
     )
-    max_grad_norm: Annotated[float, _limited("train.max_grad_norm"), _NUMBER] = _about(
+    max_grad_norm: Annotated[float, limited("train.max_grad_norm"), NUMBER] = about(
         "Gradients are clipped to this norm.", 1.0
     )
-    gradient_accumulation_steps: Annotated[int, _limited("train.gradient_accumulation_steps"), _NUMBER] = (
-        _about("Batches per optimiser step.", 1)
+    gradient_accumulation_steps: Annotated[int, limited("train.gradient_accumulation_steps"), NUMBER] = about(
+        "Batches per optimiser step.", 1
     )
-    evaluations: Annotated[int, _limited("train.evaluations"), _NUMBER] = _about(
+    evaluations: Annotated[int, limited("train.evaluations"), NUMBER] = about(
         "How often the metric is taken and a checkpoint written during a training.", 6
     )
-    bf16: bool = _about("Compute in bfloat16.", False)
-    seed: Annotated[int, _limited("train.seed"), _NUMBER] = _about(
+    bf16: bool = about("Compute in bfloat16.", False)
+    seed: Annotated[int, limited("train.seed"), NUMBER] = about(
         "Of the order of the rows, of dropout and of new weights.", 1
     )
 
 
-class DistillSection(_Section):
+class DistillSection(Section):
     """Learning from a teacher while pruning. Leave the section out to learn from the labels alone."""
 
-    teacher: _Text | None = _about(
+    teacher: Text | None = about(
         "A fine-tuned model (folder, hub id or `package:NAME`); default: the run's own dense baseline.", None
     )
-    weight: Annotated[float, _limited("distill.weight"), _NUMBER] | None = _about(
+    weight: Annotated[float, limited("distill.weight"), NUMBER] | None = about(
         "Share of the teacher's answers in the loss, the labels have the rest; default: 0.5, or 1 without labels.",
         None,
     )
-    temperature: Annotated[float, _limited("distill.temperature"), _NUMBER] = _about(
+    temperature: Annotated[float, limited("distill.temperature"), NUMBER] = about(
         "Softens both sides' answers.", 2.0
     )
-    hidden: Annotated[float, _limited("distill.hidden"), _NUMBER] = _about(
+    hidden: Annotated[float, limited("distill.hidden"), NUMBER] = about(
         "Factor of the layer-wise error of the hidden states; 0 leaves them out.", 0.0
     )
-    labels: bool = _about(
+    labels: bool = about(
         "False reads the training texts without a label column; then `teacher` must be given, and the baseline "
         "learns from it too.",
         True,
@@ -234,61 +185,61 @@ class DistillSection(_Section):
         return self.weight if self.weight is not None else (0.5 if self.labels else 1.0)
 
 
-class PruneSection(_Section):
+class PruneSection(Section):
     """PLATON's settings. Warm-ups, freeze and rewind are fractions of all steps."""
 
-    sparsity: Annotated[float, _limited("prune.sparsity"), _NUMBER] = _about(
+    sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
         "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten."
     )
-    granularity: Granularity = _about(
+    granularity: Granularity = about(
         "What lives or dies as one: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention "
         "head, a neuron of the feed-forward.",
         "element",
     )
-    criterion: Criterion = _about("How weights are scored.", "platon")
-    mask_interval: Annotated[int, _limited("prune.mask_interval"), _NUMBER] | None = _about(
+    criterion: Criterion = about("How weights are scored.", "platon")
+    mask_interval: Annotated[int, limited("prune.mask_interval"), NUMBER] | None = about(
         "Steps between two masks; default: 10, or less in a short run.", None
     )
-    beta1: Annotated[float, _limited("prune.beta1"), _NUMBER] = _about("Smoothing of the sensitivity.", 0.85)
-    beta2: Annotated[float, _limited("prune.beta2"), _NUMBER] = _about("Smoothing of its uncertainty.", 0.95)
-    initial_warmup: Annotated[float, _limited("prune.initial_warmup"), _NUMBER] = _about(
+    beta1: Annotated[float, limited("prune.beta1"), NUMBER] = about("Smoothing of the sensitivity.", 0.85)
+    beta2: Annotated[float, limited("prune.beta2"), NUMBER] = about("Smoothing of its uncertainty.", 0.95)
+    initial_warmup: Annotated[float, limited("prune.initial_warmup"), NUMBER] = about(
         "Fraction of the steps before the first mask.", 0.1
     )
-    final_warmup: Annotated[float, _limited("prune.final_warmup"), _NUMBER] = _about(
+    final_warmup: Annotated[float, limited("prune.final_warmup"), NUMBER] = about(
         "Fraction of the steps at the end, at the full sparsity.", 0.3
     )
-    freeze: Annotated[float, _limited("prune.freeze"), _NUMBER] = _about(
+    freeze: Annotated[float, limited("prune.freeze"), NUMBER] = about(
         "Fraction of the steps at the end in which the mask stays as it is; at most `final_warmup`.", 0.0
     )
-    rewind_to: Annotated[float, _limited("prune.rewind_to"), _NUMBER] | None = _about(
+    rewind_to: Annotated[float, limited("prune.rewind_to"), NUMBER] | None = about(
         "When the mask freezes, the learning rate goes back to where it was at this fraction of the run.",
         None,
     )
-    per_millisecond: bool = _about(
+    per_millisecond: bool = about(
         "Divide the scores by the measured cost of a weight of the layer, from `plan.cost_table` or measured "
         "before the training (`plan.calibrate: false`: from the table that ships).",
         False,
     )
-    schedule: Shape = _about(
+    schedule: Shape = about(
         "How the sparsity rises: `cubic`, or at once after the warm-up with a ranking that goes on (`constant`) or is "
         "made once (`one_shot`).",
         "cubic",
     )
-    scope: Scope = _about(
+    scope: Scope = about(
         "One ranking for all weights, one per weight matrix, or one per role in the block.", "global"
     )
-    max_layer_sparsity: Annotated[float, _limited("prune.max_layer_sparsity"), _NUMBER] | None = _about(
+    max_layer_sparsity: Annotated[float, limited("prune.max_layer_sparsity"), NUMBER] | None = about(
         "No single weight matrix loses more than this share (scope `global`).", None
     )
-    group_multiple: Annotated[int, _limited("prune.group_multiple"), _NUMBER] | None = _about(
+    group_multiple: Annotated[int, limited("prune.group_multiple"), NUMBER] | None = about(
         "Heads or neurons kept per layer are a multiple of this; default: 1 head, 8 neurons.", None
     )
-    targets: _Texts | None = _about(
+    targets: Texts | None = about(
         "Names of modules or parameters to prune, or patterns that begin with `re:`; default: the linear layers of "
         "the transformer blocks.",
         None,
     )
-    ignore: _Texts = _about("The same, to leave alone.", ())
+    ignore: Texts = about("The same, to leave alone.", ())
 
     @model_validator(mode="after")
     def _fits_together(self) -> "PruneSection":
@@ -314,30 +265,30 @@ class PruneSection(_Section):
         return self
 
 
-class BakeSection(_Section):
+class BakeSection(Section):
     """How masks become zeros."""
 
-    values: Literal["float32", "float16"] = _about(
+    values: Literal["float32", "float16"] = about(
         "`float16` rounds the weights that stay, so that the file stores two bytes each.", "float32"
     )
 
 
-class PlanSection(_Section):
+class PlanSection(Section):
     """The deployment that the forms of the layers are chosen for."""
 
-    tokens: Annotated[int, _limited("plan.tokens"), _NUMBER] | None = _about(
+    tokens: Annotated[int, limited("plan.tokens"), NUMBER] | None = about(
         "Tokens per example; default: `data.max_length`, at most 128, or the model's patches.", None
     )
-    batch: Annotated[int, _limited("plan.batch"), _NUMBER] = _about("Examples per batch.", 1)
-    threads: Annotated[int, _limited("plan.threads"), _NUMBER] | None = _about(
+    batch: Annotated[int, limited("plan.batch"), NUMBER] = about("Examples per batch.", 1)
+    threads: Annotated[int, limited("plan.threads"), NUMBER] | None = about(
         "Threads; default: all cores.", None
     )
-    device: Literal["cpu", "cuda"] = _about("Where the model will run.", "cpu")
-    calibrate: bool = _about("Measure this model's layer shapes on this machine first.", True)
-    cost_table: _Text | None = _about(
+    device: Literal["cpu", "cuda"] = about("Where the model will run.", "cpu")
+    calibrate: bool = about("Measure this model's layer shapes on this machine first.", True)
+    cost_table: Text | None = about(
         "A cost table that `platon-compress calibrate` wrote, instead of measuring now.", None
     )
-    force: Literal["dense", "structured", "csr"] | None = _about(
+    force: Literal["dense", "structured", "csr"] | None = about(
         "One form for every layer that can take it.", None
     )
 
@@ -347,50 +298,48 @@ class PlanSection(_Section):
         return self
 
 
-class ExportSection(_Section):
+class ExportSection(Section):
     """How the ONNX files are written."""
 
-    opset: Annotated[int, _limited("export.opset"), _NUMBER] = _about(
-        "Version of the standard operators.", 18
-    )
-    exporter: Literal["torchscript", "dynamo"] = _about(
+    opset: Annotated[int, limited("export.opset"), NUMBER] = about("Version of the standard operators.", 18)
+    exporter: Literal["torchscript", "dynamo"] = about(
         "PyTorch's tracing exporter, or its slower successor.", "torchscript"
     )
-    remove_padding: bool = _about("Compute on the valid tokens of a padded batch only.", False)
+    remove_padding: bool = about("Compute on the valid tokens of a padded batch only.", False)
 
 
-class VerifySection(_Section):
+class VerifySection(Section):
     """The parity check."""
 
-    atol: Annotated[float, _limited("verify.atol"), _NUMBER] = _about(
+    atol: Annotated[float, limited("verify.atol"), NUMBER] = about(
         "Largest allowed difference of the outputs.", 1e-4
     )
-    examples: Annotated[int, _limited("verify.examples"), _NUMBER] = _about(
+    examples: Annotated[int, limited("verify.examples"), NUMBER] = about(
         "Least number of examples to compare on.", 64
     )
 
 
-class BenchSection(_Section):
+class BenchSection(Section):
     """What is timed: every batch with every token count."""
 
     batch: Annotated[
-        tuple[Annotated[int, _limited("bench.batch"), _NUMBER], ...],
+        tuple[Annotated[int, limited("bench.batch"), NUMBER], ...],
         Field(min_length=1, max_length=MAX_LIST),
-        _LISTED,
-    ] = _about("Batch sizes.", (1, 8))
+        LISTED,
+    ] = about("Batch sizes.", (1, 8))
     tokens: (
         Annotated[
-            tuple[Annotated[int, _limited("bench.tokens"), _NUMBER], ...],
+            tuple[Annotated[int, limited("bench.tokens"), NUMBER], ...],
             Field(min_length=1, max_length=MAX_LIST),
-            _LISTED,
+            LISTED,
         ]
         | None
-    ) = _about("Tokens per text; default: as in `plan.tokens`.", None)
-    runs: Annotated[int, _limited("bench.runs"), _NUMBER] = _about("Timed rounds per setting.", 50)
-    threads: Annotated[int, _limited("bench.threads"), _NUMBER] | None = _about(
+    ) = about("Tokens per text; default: as in `plan.tokens`.", None)
+    runs: Annotated[int, limited("bench.runs"), NUMBER] = about("Timed rounds per setting.", 50)
+    threads: Annotated[int, limited("bench.threads"), NUMBER] | None = about(
         "Threads; default: `plan.threads`.", None
     )
-    device: Literal["cpu", "cuda"] = _about("Where to measure.", "cpu")
+    device: Literal["cpu", "cuda"] = about("Where to measure.", "cpu")
 
     @model_validator(mode="after")
     def _rows(self) -> "BenchSection":
@@ -398,27 +347,27 @@ class BenchSection(_Section):
         return self
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """One whole run."""
 
-    kind: Literal["run", "demo", "compress"] = _about(
+    kind: Literal["run", "demo", "compress"] = about(
         "`compress` takes a model that holds zeros already: no data, train or prune needed.", "run"
     )
-    model: ModelSection = _about("Which model to prune.")
-    dense: _Text | None = _about(
+    model: ModelSection = about("Which model to prune.")
+    dense: Text | None = about(
         "The folder of an earlier run with the same model, data and train sections, whose baseline is taken over; "
         "for `compress`, the unpruned model to compare with.",
         None,
     )
-    data: DataSection | None = _about("Where the examples come from.", None)
-    train: TrainSection = _about("The training.", TrainSection())
-    prune: PruneSection | None = _about("The pruning.", None)
-    distill: DistillSection | None = _about("Learning from a teacher.", None)
-    bake: BakeSection = _about("How masks become zeros.", BakeSection())
-    plan: PlanSection = _about("The deployment.", PlanSection())
-    export: ExportSection = _about("How the ONNX files are written.", ExportSection())
-    verify: VerifySection = _about("The parity check.", VerifySection())
-    bench: BenchSection = _about("What is timed.", BenchSection())
+    data: DataSection | None = about("Where the examples come from.", None)
+    train: TrainSection = about("The training.", TrainSection())
+    prune: PruneSection | None = about("The pruning.", None)
+    distill: DistillSection | None = about("Learning from a teacher.", None)
+    bake: BakeSection = about("How masks become zeros.", BakeSection())
+    plan: PlanSection = about("The deployment.", PlanSection())
+    export: ExportSection = about("How the ONNX files are written.", ExportSection())
+    verify: VerifySection = about("The parity check.", VerifySection())
+    bench: BenchSection = about("What is timed.", BenchSection())
 
     @property
     def has_labels(self) -> bool:

@@ -9,21 +9,13 @@ import pytest
 import yaml
 
 from platon_compress.cli import main
+from platon_compress.testing import tiny_recipe
 
-RECIPE = {
-    "model": {
-        "task": "image-classification",
-        "config": {
-            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 64,
-            "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
-        },
-    },
-    "data": {"dataset": "builtin:digits", "train_rows": 256, "validation_rows": 80},
-    "train": {"epochs": 2, "learning_rate": 1e-3, "evaluations": 2},
-    "prune": {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
-    "plan": {"calibrate": False, "force": "csr", "threads": 1},
-    "bench": {"batch": [1], "runs": 5},
-}  # fmt: skip
+RECIPE = tiny_recipe(
+    {"hidden_size": 64, "intermediate_size": 128},
+    data={"train_rows": 256, "validation_rows": 80},
+    prune={"sparsity": 0.8},
+)
 
 
 @pytest.fixture(scope="module")

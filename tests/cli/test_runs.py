@@ -13,22 +13,16 @@ import yaml
 from safetensors.numpy import load_file
 
 from platon_compress.cli import main
+from platon_compress.testing import tiny_recipe
 
 pytestmark = pytest.mark.train
-RECIPE = {
-    "model": {
-        "task": "image-classification",
-        "config": {
-            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 64,
-            "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
-        },
-    },
-    "data": {"dataset": "builtin:digits", "train_rows": 512, "validation_rows": 80},
-    "train": {"epochs": 4, "learning_rate": 1e-3, "evaluations": 8},
-    "prune": {"sparsity": 0.6, "mask_interval": 2, "beta1": 0.5, "beta2": 0.5},
-    "plan": {"calibrate": False, "threads": 1},
-    "bench": {"batch": [1], "runs": 5},
-}  # fmt: skip
+RECIPE = tiny_recipe(
+    {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4},
+    data={"train_rows": 512, "validation_rows": 80},
+    train={"epochs": 4, "evaluations": 8},
+    prune={"mask_interval": 2},
+    plan={"force": None},
+)
 
 
 @pytest.fixture

@@ -10,21 +10,9 @@ from platon_compress.errors import InputError
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import continue_run, run_recipe
 from platon_compress.recipe import parse_recipe
+from platon_compress.testing import tiny_recipe
 
-RECIPE = {
-    "model": {
-        "task": "image-classification",
-        "config": {
-            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32,
-            "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-        },
-    },
-    "data": {"dataset": "builtin:digits", "train_rows": 96, "validation_rows": 64},
-    "train": {"epochs": 2, "learning_rate": 1e-3, "evaluations": 2},
-    "prune": {"sparsity": 0.6, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
-    "plan": {"calibrate": False, "force": "csr", "threads": 1},
-    "bench": {"batch": [1], "runs": 5},
-}  # fmt: skip
+RECIPE = tiny_recipe()
 
 
 @pytest.fixture(scope="module")

@@ -19,24 +19,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from platon_compress.testing import tiny_recipe
+
 pytestmark = pytest.mark.train
 KILLS = int(os.environ.get("PLATON_KILLS", "8"))
 MUTATIONS = int(os.environ.get("PLATON_MUTATIONS", "12"))
 SEED = int(os.environ.get("PLATON_SEED", "1"))
-RECIPE = {
-    "model": {
-        "task": "image-classification",
-        "config": {
-            "model_type": "vit", "image_size": 8, "patch_size": 2, "num_channels": 1, "hidden_size": 32,
-            "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-        },
-    },
-    "data": {"dataset": "builtin:digits", "train_rows": 256, "validation_rows": 64},
-    "train": {"epochs": 3, "learning_rate": 1e-3, "evaluations": 6},
-    "prune": {"sparsity": 0.6, "mask_interval": 2, "beta1": 0.5, "beta2": 0.5},
-    "plan": {"calibrate": False, "force": "csr", "threads": 1},
-    "bench": {"batch": [1], "runs": 5},
-}  # fmt: skip
+RECIPE = tiny_recipe(
+    data={"train_rows": 256}, train={"epochs": 3, "evaluations": 6}, prune={"mask_interval": 2}
+)
 REPEATED = ("bake", "plan", "convert", "export", "verify")
 # Times, dates and addresses are not results.
 _VOLATILE = ("state.json", "benchmark.json", "report.md", "report.html", "recipe.yaml", ".lock")
