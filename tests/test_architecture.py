@@ -21,6 +21,7 @@ ROOMS = (
     "platon_compress.manifest",
     "platon_compress.yaml_file",
     "platon_compress.schemas",
+    "platon_compress.scoring",
     "platon_compress.library",
     "platon_compress.testing",
     "platon_compress.structure",

@@ -1,0 +1,72 @@
+"""Metrics with their resamples: pairing, intervals, the JSON form."""
+
+import numpy as np
+import pytest
+
+from platon_compress.errors import InputError
+from platon_compress.scoring import RESAMPLES, Scores, resampled
+
+
+def _scores(right: np.ndarray, keep_right: bool = True) -> Scores:
+    return Scores(
+        metric="accuracy",
+        values={"accuracy": float(right.mean())},
+        unit="row",
+        units=len(right),
+        replicates=resampled(len(right), lambda chosen: float(right[chosen].mean())),
+        right=right if keep_right else None,
+    )
+
+
+@pytest.fixture
+def answers():
+    generator = np.random.default_rng(0)
+    dense = generator.random(900) < 0.85
+    # The other model answers the same on all but a few rows.
+    other = np.where(generator.random(900) < 0.02, ~dense, dense)
+    return dense, other
+
+
+def test_the_resamples_give_the_binomial_error(answers):
+    scores = _scores(answers[0])
+    share = scores.value
+    assert scores.replicates.shape == (RESAMPLES,)
+    assert scores.standard_error == pytest.approx(np.sqrt(share * (1 - share) / 900), rel=0.1)
+
+
+def test_pairs_are_told_apart_where_independent_samples_are_not(answers):
+    dense, other = map(_scores, answers)
+    paired = other.minus(dense)
+    apart = _scores(answers[1][:899]).minus(dense)
+    assert paired.paired
+    assert not apart.paired
+    assert paired.high - paired.low < 0.5 * (apart.high - apart.low)
+
+
+def test_the_bootstrap_agrees_with_mcnemar(answers):
+    exact = _scores(answers[1]).minus(_scores(answers[0]))
+    sampled = _scores(answers[1], keep_right=False).minus(_scores(answers[0], keep_right=False))
+    assert sampled.value == exact.value
+    assert sampled.low == pytest.approx(exact.low, abs=0.003)
+    assert sampled.high == pytest.approx(exact.high, abs=0.003)
+
+
+def test_equal_answers_on_few_rows_are_not_certainly_equal():
+    right = np.array([True, False, True, True])
+    difference = _scores(right).minus(_scores(right))
+    assert difference.value == 0
+    assert difference.high > 0.1
+
+
+def test_scores_survive_their_json_form(answers):
+    scores = _scores(answers[0])
+    again = Scores.from_dict(scores.to_dict())
+    assert again.value == scores.value
+    assert np.array_equal(again.right, scores.right)
+    assert np.allclose(again.replicates, scores.replicates, atol=1e-6)
+
+
+@pytest.mark.parametrize("content", [{}, {"metric": "f1"}, {"metric": "f1", "values": 3}])
+def test_other_content_is_refused(content):
+    with pytest.raises(InputError, match="no scores"):
+        Scores.from_dict(content)
