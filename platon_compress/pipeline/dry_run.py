@@ -10,9 +10,9 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation
 from platon_compress.pipeline.workspace import fresh_checkpoint, labels_of, rows_of
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data import encode
+from platon_compress.tasks.data.rows import Rows
+from platon_compress.tasks.examples import encode
 from platon_compress.tasks.preflight import seconds_per_step
-from platon_compress.tasks.rows import Rows
 from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps
 
 __all__ = ["describe_run"]

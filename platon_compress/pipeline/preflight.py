@@ -7,7 +7,8 @@ from platon_compress.errors import InputError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.workspace import rows_of
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data import Examples, encode, known_class_names
+from platon_compress.tasks.data.rows import Rows
+from platon_compress.tasks.examples import Examples, encode, known_class_names
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.preflight import (
     check_batch,
@@ -17,7 +18,6 @@ from platon_compress.tasks.preflight import (
     check_tokenizer,
     check_validation,
 )
-from platon_compress.tasks.rows import Rows
 
 __all__ = ["check_compress", "check_rival", "check_run", "spoken_head"]
 

@@ -15,7 +15,7 @@ from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data import numpy_batches
+from platon_compress.tasks.examples import numpy_batches
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 from platon_compress.tasks.training import (

@@ -9,15 +9,15 @@ from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
 from platon_compress.recipe import DataSection, PruneSection, Recipe
-from platon_compress.tasks.data import Examples, class_names, encode, in_model_order, known_class_names
+from platon_compress.tasks.data.tables import Rows, read_split
 from platon_compress.tasks.dimensions import default_tokens
+from platon_compress.tasks.examples import Examples, class_names, encode, in_model_order, known_class_names
 from platon_compress.tasks.models import (
     Checkpoint,
     build_model,
     load_checkpoint,
     read_config,
 )
-from platon_compress.tasks.tables import Rows, read_split
 
 if TYPE_CHECKING:
     from platon_compress.baking import BakedModel

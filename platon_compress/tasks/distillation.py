@@ -20,9 +20,9 @@ from torch import Tensor
 from transformers import Trainer
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.data import known_class_names
+from platon_compress.tasks.data.rows import Rows
+from platon_compress.tasks.examples import known_class_names
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.rows import Rows
 
 if TYPE_CHECKING:
     from platon_compress.recipe import DistillSection

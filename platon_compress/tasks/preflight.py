@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
-from platon_compress.tasks.data import Examples, collate
+from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.dimensions import default_tokens, positions, taken_inputs, vocabulary
+from platon_compress.tasks.examples import Examples, collate
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.rows import Rows
 from platon_compress.tasks.synthetic import synthetic_batches
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress, Steps
-from platon_compress.tasks.data import Examples, collate, numpy_batches
+from platon_compress.tasks.examples import Examples, collate, numpy_batches
 from platon_compress.tasks.models import Checkpoint
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from transformers import ViTForImageClassification as ViT
 from platon_compress.errors import InputError
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
 from platon_compress.recipe import DistillSection, TrainSection
-from platon_compress.tasks.data import Examples, collate, encode
+from platon_compress.tasks.data.tables import Rows
 from platon_compress.tasks.distillation import DistillingTrainer, answer_loss, hidden_loss, make_teacher
+from platon_compress.tasks.examples import Examples, collate, encode
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.tables import Rows
 from platon_compress.tasks.training import _arguments, train
 from platon_compress.testing import naive_distillation_loss
 

@@ -8,10 +8,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from platon_compress.errors import InputError
 from platon_compress.tasks import preflight
-from platon_compress.tasks.data import encode
+from platon_compress.tasks.data.rows import Origin, Rows
 from platon_compress.tasks.dimensions import default_tokens, picture_size, positions
+from platon_compress.tasks.examples import encode
 from platon_compress.tasks.models import Checkpoint, build_model
-from platon_compress.tasks.rows import Origin, Rows
 from platon_compress.tasks.synthetic import synthetic_batches
 
 SIZES = {

@@ -6,8 +6,8 @@ from PIL import Image
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
-from platon_compress.tasks.pictures import open_picture, pictures_of, with_channels
-from platon_compress.tasks.tables import read_split
+from platon_compress.tasks.data.pictures import open_picture, pictures_of, with_channels
+from platon_compress.tasks.data.tables import read_split
 
 RAMP = np.arange(0, 240, 2, dtype=np.uint8).reshape(10, 12)
 

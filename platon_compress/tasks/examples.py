@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.tasks.data.pictures import with_channels
+from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.dimensions import picture_channels, positions, taken_inputs, vocabulary
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.pictures import with_channels
-from platon_compress.tasks.rows import Rows
 
 __all__ = [
     "Examples",

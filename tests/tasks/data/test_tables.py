@@ -6,7 +6,7 @@ from PIL import Image
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
-from platon_compress.tasks.tables import read_split
+from platon_compress.tasks.data.tables import read_split
 
 ROWS = [("good film", "1"), ('a "bad" one', "0"), ("fine, really", "1")]
 

@@ -15,7 +15,7 @@ from numbers import Real
 from typing import Any
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.rows import Origin
+from platon_compress.tasks.data.rows import Origin
 
 __all__ = ["class_labels", "text_pairs", "texts"]
 

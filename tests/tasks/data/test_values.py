@@ -6,9 +6,9 @@ import pytest
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
-from platon_compress.tasks.rows import Origin
-from platon_compress.tasks.tables import read_split
-from platon_compress.tasks.values import class_labels, text_pairs, texts
+from platon_compress.tasks.data.rows import Origin
+from platon_compress.tasks.data.tables import read_split
+from platon_compress.tasks.data.values import class_labels, text_pairs, texts
 
 WORDS = ["NaN", "None", "NA", "null", "<NA>", "n/a", "007", "1e3"]
 NAN = float("nan")

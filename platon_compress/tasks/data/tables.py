@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.tasks.data.pictures import as_picture, open_picture, pictures_of
+from platon_compress.tasks.data.rows import Origin, Rows
+from platon_compress.tasks.data.table_files import Table, read_table
+from platon_compress.tasks.data.values import class_labels, text_pairs, texts
 from platon_compress.tasks.hub import asked_once, is_fault_of_this_machine, offline_hint, resolve_name
-from platon_compress.tasks.pictures import as_picture, open_picture, pictures_of
-from platon_compress.tasks.rows import Origin, Rows
-from platon_compress.tasks.table_files import Table, read_table
-from platon_compress.tasks.values import class_labels, text_pairs, texts
 
 if TYPE_CHECKING:
     from platon_compress.recipe import DataSection

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.tasks.data.rows import Origin
 from platon_compress.tasks.hub import is_fault_of_this_machine
-from platon_compress.tasks.rows import Origin
 
 __all__ = ["Table", "read_table"]
 

@@ -6,7 +6,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.data import (
+from platon_compress.tasks.data.rows import Rows
+from platon_compress.tasks.examples import (
     class_names,
     encode,
     in_model_order,
@@ -14,7 +15,6 @@ from platon_compress.tasks.data import (
     numpy_batches,
 )
 from platon_compress.tasks.models import Checkpoint, build_model
-from platon_compress.tasks.rows import Rows
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]

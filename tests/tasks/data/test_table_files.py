@@ -3,7 +3,7 @@
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.table_files import read_table
+from platon_compress.tasks.data.table_files import read_table
 
 
 def _read(folder, name, text):

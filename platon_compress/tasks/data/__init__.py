@@ -1,0 +1,1 @@
+"""Reads the data people have: tables, CoNLL files, SQuAD files, pairs, image folders, `datasets` names."""
