@@ -101,11 +101,8 @@ def _missing(error: BaseException) -> str | None:
     package = error.name.partition(".")[0]
     if package == "platon_compress":
         return None
-    extras = {"sklearn": "demo"}.get(package, "train")
-    if (
-        find_spec("onnxruntime") is None and extras != "demo"
-    ):  # onnxruntime-gpu is never joined by the other one
-        extras += ",cpu"
+    # onnxruntime-gpu is never joined by the other one
+    extras = "train,cpu" if find_spec("onnxruntime") is None else "train"
     return f"this command needs the package {package}, which is not installed; pip install 'platon-compress[{extras}]'"
 
 

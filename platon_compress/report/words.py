@@ -6,6 +6,7 @@ __all__ = [
     "ANSWERS",
     "CARDS",
     "FORMS",
+    "METRIC_NAMES",
     "NONE",
     "POINTS",
     "ROUTES",
@@ -15,6 +16,7 @@ __all__ = [
     "STATEMENTS",
     "VARIANTS",
     "metric_name",
+    "metric_title",
 ]
 
 NONE = "\N{EN DASH}"
@@ -86,7 +88,37 @@ SECTIONS: Mapping[str, str] = {
 }
 """Headings, in both pages."""
 
+METRIC_NAMES: Mapping[str, str] = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "matthews": "Matthews correlation",
+    "average_precision": "average precision",
+    "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation",
+    "precision": "precision",
+    "recall": "recall",
+    "exact_match": "exact match",
+    "fidelity": "cosine fidelity",
+    "similarity_spearman": "Spearman correlation of similarities",
+    "mrr@10": "MRR@10",
+    "ndcg@10": "nDCG@10",
+}
+"""A metric as it stands before a figure; platon_compress.tasks.metrics computes them."""
 
-def metric_name(name: str) -> str:
-    """As it stands before a figure: "accuracy", "macro F1"."""
-    return name.replace("_", " ")
+_WHOSE: Mapping[str, str] = {"token-classification": "entity", "question-answering": "answer"}
+_SHARED = ("f1", "precision", "recall")  # names that tell more with the task's word before them
+
+
+def metric_name(name: str, task: str | None = None) -> str:
+    """As it stands before a figure: "accuracy", "macro F1"; of a task that has a word for it: "entity F1"."""
+    said = METRIC_NAMES.get(name, name.replace("_", " "))
+    whose = _WHOSE.get(task or "") if name in _SHARED else None
+    return f"{whose} {said}" if whose else said
+
+
+def metric_title(name: str, task: str | None = None) -> str:
+    """The same as a heading: "Accuracy", "Macro F1", but "nDCG@10"."""
+    said = metric_name(name, task)
+    return said[:1].upper() + said[1:] if said.split(" ", maxsplit=1)[0].islower() else said

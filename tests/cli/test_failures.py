@@ -41,7 +41,7 @@ def _said(capsys, error, words=("run", "r.yaml"), **options):
             2,
             "pip install 'platon-compress[train]'",
         ),
-        (ModuleNotFoundError("No module named 'sklearn'", name="sklearn"), 2, "'platon-compress[demo]'"),
+        (ModuleNotFoundError("No module named 'sklearn'", name="sklearn"), 2, "'platon-compress[train]'"),
         (ModuleNotFoundError("No module", name="platon_compress.x"), 1, "this is a bug"),
         (KeyError("x"), 1, "error: KeyError: 'x' (this is a bug; --debug shows where)"),
         (OSError("without a number"), 1, "this is a bug"),
