@@ -59,6 +59,7 @@ _RUNS = Limit(5, 100_000, example=50)
 
 LIMITS = {
     "data.max_length": Limit(2, 131_072, example=128),
+    "data.document_stride": Limit(0, 131_072, example=128),
     "data.train_rows": Limit(1, 1_000_000_000, example=10_000),
     "data.validation_rows": Limit(1, 1_000_000_000, example=1000),
     "train.epochs": Limit(0, 10_000, whole=False, above=True, example=4),

@@ -15,7 +15,9 @@ from platon_compress.cli.flags import (
     Device,
     Exporter,
     Force,
+    GroupColumn,
     LabelColumn,
+    NegativeColumn,
     Opset,
     Output,
     Overrides,
@@ -84,9 +86,14 @@ def run(
     validation: Annotated[
         str | None, typer.Option("--validation", help="Validation rows, as --train.")
     ] = None,
+    test: Annotated[
+        str | None, typer.Option("--test", help="Test rows, as --train; nothing is chosen by them.")
+    ] = None,
     text: TextColumn = None,
     text_pair: PairColumn = None,
     label: LabelColumn = None,
+    negative: NegativeColumn = None,
+    group: GroupColumn = None,
     set_: Overrides = None,
     require: Require = None,
     trust_remote_code: Trust = False,
@@ -97,8 +104,16 @@ def run(
 ) -> None:
     """Run all stages of RECIPE: train dense, prune, bake, plan, convert, export, verify, bench, report."""
     wanted = parse_requirements(require)
-    columns = {"train": train, "validation": validation, "text": text, "text_pair": text_pair, "label": label}
-    given = {key: value for key, value in columns.items() if value is not None}
+    given = _given(
+        train=train,
+        validation=validation,
+        test=test,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        negative=negative,
+        group=group,
+    )
     loaded = load_recipe(_recipe_path(recipe), tuple(set_ or ()), data=given)
     loaded = trusting(loaded, trust_remote_code)
     check_paths(loaded)
@@ -132,6 +147,8 @@ def compress(
     text: TextColumn = None,
     text_pair: PairColumn = None,
     label: LabelColumn = None,
+    negative: NegativeColumn = None,
+    group: GroupColumn = None,
     tokens: Tokens = None,
     batch: Batches = "1,8",
     threads: Threads = None,
@@ -155,7 +172,11 @@ def compress(
         # The task is put in when the settings that need no model have passed.
         "model": {"name": model, "task": task or "unknown", "cache_dir": cache_dir},
         "dense": dense,
-        "data": _labelled(data, {"text": text, "text_pair": text_pair, "label": label}, task),
+        "data": _labelled(
+            data,
+            _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group),
+            task,
+        ),
         "plan": {
             "tokens": tokens,
             "threads": threads,
@@ -271,9 +292,13 @@ def _recipe_path(name: Path) -> Path:
     return shipped_recipe(str(name))
 
 
-def _labelled(data: str | None, columns: dict[str, str | None], task: str | None) -> dict[str, Any] | None:
+def _given(**flags: str | None) -> dict[str, str]:
+    """Those keys of the data section whose flag is on the command line."""
+    return {key: value for key, value in flags.items() if value is not None}
+
+
+def _labelled(data: str | None, given: dict[str, str], task: str | None) -> dict[str, Any] | None:
     """The data section of `compress`. Raises InputError where a flag of --data stands alone, or names no use."""
-    given = {key: value for key, value in columns.items() if value is not None}
     if data is None:
         if given:
             flag = next(iter(given)).replace("_", "-")

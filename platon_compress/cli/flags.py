@@ -19,7 +19,9 @@ __all__ = [
     "Device",
     "Exporter",
     "Force",
+    "GroupColumn",
     "LabelColumn",
+    "NegativeColumn",
     "Opset",
     "Output",
     "Overrides",
@@ -76,9 +78,22 @@ Require = Annotated[
 Task = Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")]
 CacheFolder = Annotated[str | None, typer.Option("--cache_dir", help="Where downloads are kept.")]
 
-TextColumn = Annotated[str | None, typer.Option("--text", help="Column of the texts.")]
-PairColumn = Annotated[str | None, typer.Option("--text-pair", help="Column of the second texts.")]
-LabelColumn = Annotated[str | None, typer.Option("--label", help="Column of the labels.")]
+TextColumn = Annotated[
+    str | None, typer.Option("--text", help="Column of the texts, questions, queries or words.")
+]
+PairColumn = Annotated[
+    str | None,
+    typer.Option("--text-pair", help="Column of the second texts, contexts, passages or positives."),
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label", help="Column of the labels, scores, tags or answers.")
+]
+NegativeColumn = Annotated[
+    str | None, typer.Option("--negative", help="Column of the negatives (sentence-similarity).")
+]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group", help="Column of what belongs together: a query, a document.")
+]
 
 Tokens = Annotated[
     int | None,

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.pipeline.folder import RunFolder
@@ -179,9 +179,9 @@ class Workspace:
 
 def rows_of(recipe: Recipe, split: str) -> Rows:
     """The raw rows of "train" or "validation"; only training rows may lack labels."""
-    modality = "text" if recipe.model.task == "text-classification" else "image"
     labelled = recipe.has_labels or split != "train"
-    return read_split(_data_of(recipe), split, modality, recipe.train.seed, labelled=labelled)
+    rows = read_split(_data_of(recipe), split, recipe.model.task, recipe.train.seed, labelled=labelled)
+    return cast(Rows, rows)
 
 
 def labels_of(recipe: Recipe, training: Rows, validation: Rows) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from platon_compress.errors import InputError, shown
+from platon_compress.recipe.data import DATASET_KEYS, FILE_KEYS
 from platon_compress.recipe.mistakes import explain
 from platon_compress.recipe.overrides import apply_override
 from platon_compress.recipe.schema import Recipe
@@ -14,14 +15,6 @@ from platon_compress.yaml_file import read_yaml
 
 __all__ = ["load_recipe", "parse_recipe", "shipped_recipe", "trusting"]
 
-_OF_A_DATASET = (
-    "dataset",
-    "dataset_config",
-    "train_split",
-    "validation_split",
-    "train_rows",
-    "validation_rows",
-)
 _RECIPES = Path(__file__).parents[1] / "recipes"
 
 
@@ -31,12 +24,14 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = (), data: Mapping[str, 
     Relative `data.train` and `data.validation` paths count from the current folder.
     Raises InputError, in one line, for a missing or broken file, unknown keys and wrong values.
     """
-    raw = read_yaml(path)
-    _refuse_repeats(overrides, data or {})
+    raw, own = read_yaml(path), dict(data or {})
+    _refuse_repeats(overrides, own)
+    if _names_files(overrides, own):
+        raw["data"] = _without_dataset(raw.get("data"))
     for override in overrides:
         apply_override(raw, override)
-    if data:
-        raw["data"] = _own_data(raw.get("data"), data)
+    if own:
+        raw["data"] = {**(raw["data"] if isinstance(raw.get("data"), dict) else {}), **own}
     return parse_recipe(raw, source=str(path))
 
 
@@ -56,12 +51,21 @@ def _refuse_repeats(overrides: tuple[str, ...], data: Mapping[str, str]) -> None
         seen[key] = f"--set {shown(override)}"
 
 
-def _own_data(section: Any, given: Mapping[str, str]) -> dict[str, Any]:
-    """Files that are named win over a data set, and what belongs to that data set goes with it."""
-    kept = dict(section) if isinstance(section, dict) else {}
-    if {"train", "validation"} & given.keys() and kept.get("dataset") is not None:
-        kept = {key: value for key, value in kept.items() if key not in _OF_A_DATASET}
-    return {**kept, **given}
+def _names_files(overrides: tuple[str, ...], data: Mapping[str, str]) -> bool:
+    """Whether the command line names rows of its own, by a flag or by `--set`."""
+    said: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(said, override)
+    section = said.get("data")
+    named = {**section, **data} if isinstance(section, dict) else data
+    return any(named.get(key) is not None for key in FILE_KEYS)
+
+
+def _without_dataset(section: Any) -> Any:
+    """Files that are named win over a data set of the recipe, and what describes that data set goes with it."""
+    if not isinstance(section, dict) or section.get("dataset") is None:
+        return section
+    return {key: value for key, value in section.items() if key not in DATASET_KEYS}
 
 
 def parse_recipe(raw: dict[str, Any], source: str = "recipe") -> Recipe:

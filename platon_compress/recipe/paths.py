@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from platon_compress.errors import InputError, shown
+from platon_compress.recipe.data import FILE_KEYS
 from platon_compress.recipe.schema import Recipe
 
 __all__ = ["check_paths"]
@@ -22,7 +23,7 @@ def check_paths(recipe: Recipe) -> None:
 
 def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     if recipe.data is not None:
-        for key in ("train", "validation"):
+        for key in FILE_KEYS:
             path = getattr(recipe.data, key)
             if path is not None:
                 yield ("--data" if recipe.kind == "compress" else f"data.{key}"), path

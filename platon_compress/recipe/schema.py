@@ -8,6 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 from platon_compress.errors import shown
 from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
+from platon_compress.recipe.data import DataSection, unused_data_keys
 from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, Texts, about, limited, numbers
 
 __all__ = [
@@ -73,51 +74,6 @@ class ModelSection(Section):
             both = "both given; leave one out" if self.name is not None else "both missing; give one of them"
             raise ValueError(f"model.name and model.config are {both}")
         return self
-
-
-class DataSection(Section):
-    """Where the examples come from: `train` with `validation`, or `dataset`."""
-
-    train: Text | None = about(
-        "Training rows: a file (.csv .tsv .json .jsonl .parquet), an .npz file, or a folder of images with "
-        "one sub-folder per class. Relative paths count from the current folder.",
-        None,
-    )
-    validation: Text | None = about("Validation rows, as `train`.", None)
-    dataset: Text | None = about(
-        "A Hugging Face `datasets` name instead of files; `builtin:digits` is scikit-learn's handwritten digits.",
-        None,
-    )
-    dataset_config: Text | None = about("The configuration of `dataset`, such as `sst2` of GLUE.", None)
-    train_split: Text = about("The split of `dataset` to train on.", "train")
-    validation_split: Text = about("The split of `dataset` to measure the metric on.", "validation")
-    text: Text = about("Column of the texts.", "text")
-    text_pair: Text | None = about("Column of the second texts, for pairs of sentences.", None)
-    image: Text = about("Column of the images of `dataset`.", "image")
-    label: Text = about("Column of the labels.", "label")
-    max_length: Annotated[int, limited("data.max_length"), NUMBER] = about(
-        "Texts are cut to this many tokens.", 128
-    )
-    train_rows: Annotated[int, limited("data.train_rows"), NUMBER] | None = about(
-        "Keep a random slice (by `train.seed`) of that many training rows; default: all.", None
-    )
-    validation_rows: Annotated[int, limited("data.validation_rows"), NUMBER] | None = about(
-        "The same for the validation rows.", None
-    )
-
-    def check_sources(self) -> None:
-        """Raises ValueError unless the rows of a training come from files, or from a data set."""
-        files = {"data.train": self.train, "data.validation": self.validation}
-        given = [key for key, value in files.items() if value is not None]
-        if self.dataset is not None and given:
-            raise ValueError(f"data.dataset and {given[0]} are both given; leave one out")
-        if self.dataset is None and not given:
-            raise ValueError(
-                "the data section names no rows; give data.train with data.validation, or data.dataset"
-            )
-        if self.dataset is None and len(given) == 1:
-            missing = next(key for key in files if key not in given)
-            raise ValueError(f"{given[0]} is given without {missing}; give that too")
 
 
 class TrainSection(Section):
@@ -376,6 +332,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":
+        if self.data is not None and (unused := unused_data_keys(self.data, self.model.task)):
+            raise ValueError(f"data.{unused[0]} is no key of the task {self.model.task}; leave it out")
         if self.kind == "compress":
             return self._complete_compress()
         data = self.data

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from platon_compress.errors import InputError, shown
+from platon_compress.recipe.data import DATA_KEYS, default_column
 from platon_compress.recipe.mistakes import sections_in
 from platon_compress.recipe.reference import spoken
 from platon_compress.recipe.schema import TRAINABLE_TASKS, Recipe
@@ -39,7 +40,7 @@ def starter(task: str) -> str:
             f"no recipe trains the task {shown(task)}; choose one of {', '.join(TRAINABLE_TASKS)}"
         )
     given = {**_GIVEN[task], "model.task": task}
-    return "\n".join([*_head(task), *_sections(given)]) + "\n"
+    return "\n".join([*_head(task), *_sections(task, given)]) + "\n"
 
 
 def _head(task: str) -> Iterator[str]:
@@ -48,23 +49,27 @@ def _head(task: str) -> Iterator[str]:
     yield "#   platon-compress run THIS_FILE -o runs/mine              do it; the same command goes on after a stop"
 
 
-def _sections(given: dict[str, Any]) -> Iterator[str]:
+def _sections(task: str, given: dict[str, Any]) -> Iterator[str]:
     for name, field in Recipe.model_fields.items():
         for section in sections_in(field.annotation):
             written = field.default is not None or any(key.startswith(f"{name}.") for key in given)
             yield ""
             yield from _comment((section.__doc__ or "").strip(), "")
             yield f"{'' if written else '# '}{name}:"
-            yield from _keys(name, section, given, written)
+            yield from _keys(task, name, section, given, written)
 
 
-def _keys(name: str, section: type[BaseModel], given: dict[str, Any], written: bool) -> Iterator[str]:
+def _keys(
+    task: str, name: str, section: type[BaseModel], given: dict[str, Any], written: bool
+) -> Iterator[str]:
     for key, field in section.model_fields.items():
         if field.exclude:
             continue
         yield from _comment(str(field.description), "  ")
         value = given.get(f"{name}.{key}", None if field.is_required() else field.default)
-        off = not written or value is None
+        off = not written or value is None or (name == "data" and key not in DATA_KEYS[task])
+        if name == "data" and value is None:
+            value = default_column(key, task)
         yield f"{'# ' if off else ''}  {key}:{'' if value is None else f' {_yaml(value)}'}"
 
 

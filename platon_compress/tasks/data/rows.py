@@ -1,12 +1,12 @@
 """Raw examples, and where each of them stands, so that a message can name it as an editor shows it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-__all__ = ["Origin", "Rows"]
+__all__ = ["Origin", "QuestionRows", "RankingRows", "Rows", "SimilarityRows", "Split", "TaggedRows"]
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,110 @@ class Origin:
         )
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Raw examples of one split: `inputs` are texts, pairs of texts, or uint8 images; `labels` are strings.
+class Split:
+    """The rows of one split: a dataclass of columns of one length, an empty one where there is none, and `origin`."""
 
-    Unlabelled rows have no `labels` at all.
-    """
-
-    inputs: Sequence[Any]
-    labels: Sequence[str] = ()
-    origin: Origin = Origin()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    origin: Origin
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(getattr(self, next(self._columns())))
 
-    def slice(self, rows: int | None, seed: int) -> "Rows":
+    def chosen(self, indexes: Sequence[int]) -> Self:
+        """The same for a part of the rows."""
+        columns = {name: getattr(self, name) for name in self._columns()}
+        kept: dict[str, Any] = {
+            name: [values[i] for i in indexes] for name, values in columns.items() if len(values)
+        }
+        return replace(self, **kept, origin=self.origin.chosen(indexes))
+
+    def slice(self, rows: int | None, seed: int) -> Self:
         """A random subset of `rows` rows in their first order; all rows when there are not more."""
         if rows is None or rows >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:rows]).tolist()
-        return Rows(
-            [self.inputs[i] for i in chosen],
-            [self.labels[i] for i in chosen] if len(self.labels) else (),
-            self.origin.chosen(chosen),
-        )
+        return self.chosen(self._drawn(rows, np.random.default_rng(seed)))
+
+    def _drawn(self, rows: int, generator: np.random.Generator) -> list[int]:
+        return np.sort(generator.permutation(len(self))[:rows]).tolist()
+
+    def _columns(self) -> Iterator[str]:
+        return (field.name for field in fields(self) if field.name != "origin")
+
+
+@dataclass(frozen=True)
+class Rows(Split):
+    """What a classifier takes: `inputs` are texts, pairs of texts, or uint8 images.
+
+    labels: one class name a row; for multi-label rows a tuple of class names, for regression a number. Unlabelled rows
+    have no `labels` at all.
+    """
+
+    inputs: Sequence[Any]
+    labels: Sequence[Any] = ()
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class TaggedRows(Split):
+    """Texts as words, with one BIO, IOBES or BILOU tag a word; unlabelled texts have no `tags` at all."""
+
+    words: Sequence[Sequence[str]]
+    tags: Sequence[Sequence[str]] = ()
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class QuestionRows(Split):
+    """Questions about texts.
+
+    answers: per question every (text, first character) that is right, none where the context does not say; without
+    labels there are no `answers` at all. groups: the article of each question, or its context. ids are unique.
+    """
+
+    ids: Sequence[str]
+    questions: Sequence[str]
+    contexts: Sequence[str]
+    groups: Sequence[str]
+    answers: Sequence[Sequence[tuple[str, int]]] = ()
+    origin: Origin = Origin()
+
+
+@dataclass(frozen=True)
+class SimilarityRows(Split):
+    """Texts to embed: `texts` holds tuples of one length.
+
+    (text,): to learn from a teacher alone. (text, text) with `scores`: how alike they are, higher is more. (anchor,
+    positive) and (anchor, positive, negative) without `scores`.
+    """
+
+    texts: Sequence[tuple[str, ...]]
+    scores: Sequence[float] = ()
+    origin: Origin = Origin()
+
+    def distinct(self) -> list[str]:
+        """Every text once, in the order of its first row."""
+        return list(dict.fromkeys(text for row in self.texts for text in row))
+
+
+@dataclass(frozen=True)
+class RankingRows(Split):
+    """Passages to rank: how well each answers its query (0 and 1, or grades from 0), and whose list it belongs to."""
+
+    queries: Sequence[str]
+    passages: Sequence[str]
+    groups: Sequence[str]
+    labels: Sequence[float] = ()
+    origin: Origin = Origin()
+
+    def _drawn(self, rows: int, generator: np.random.Generator) -> list[int]:
+        """Whole groups, as many as fit into `rows` in random order, and at least one: half a list has another rank."""
+        members: dict[str, list[int]] = {}
+        for index, group in enumerate(self.groups):
+            members.setdefault(group, []).append(index)
+        lists = list(members.values())
+        drawn: list[int] = []
+        for place in generator.permutation(len(lists)).tolist():
+            if drawn and len(drawn) + len(lists[place]) > rows:
+                break
+            drawn += lists[place]
+        return sorted(drawn)

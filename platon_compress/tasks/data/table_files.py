@@ -3,8 +3,8 @@
 Nothing is guessed: a value is what the format says it is. A field of a .csv or .tsv file is a string, and stays one.
 """
 
+import contextlib
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,10 @@ from typing import Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
 from platon_compress.tasks.data.rows import Origin
+from platon_compress.tasks.data.separated import comma_separated, tab_separated
 from platon_compress.tasks.hub import is_fault_of_this_machine
 
-__all__ = ["Table", "read_table"]
-
-_LONGEST_FIELD = 2**31 - 1  # characters; csv's own limit of 131,072 is shorter than many documents
+__all__ = ["Table", "explained", "read_table", "table_of"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,15 @@ def read_table(path: Path, split: str) -> Table:
         raise InputError(
             f"data.{split} {path.name!r} is none of {' '.join(_READERS)}; convert it to one of them"
         )
-    try:
+    with explained(path, split):
         return reader(path, f"{split} file {path.name}")
+
+
+@contextlib.contextmanager
+def explained(path: Path, split: str) -> Iterator[None]:
+    """Inside, what goes wrong with a file gets one line; what the machine cannot do passes."""
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise InputError(f"data.{split} {path.name!r} is no UTF-8 text; save it as UTF-8") from error
     except (OSError, ValueError, RecursionError, csv.Error) as error:
@@ -58,50 +64,16 @@ def read_table(path: Path, split: str) -> Table:
 
 
 def _read_csv(path: Path, name: str) -> Table:
-    # Strict, because a stray quote would otherwise change a text, or swallow the rest of the file.
-    return _separated(path, name, delimiter=",", strict=True)
+    return Table(*comma_separated(_text_of(path), name), {})
 
 
 def _read_tsv(path: Path, name: str) -> Table:
-    # GLUE's .tsv files hold bare quote characters inside sentences.
-    return _separated(path, name, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return Table(*tab_separated(_text_of(path), name), {})
 
 
-def _separated(path: Path, name: str, **dialect: Any) -> Table:
+def _text_of(path: Path) -> str:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        text = file.read()
-    before = csv.field_size_limit(_LONGEST_FIELD)
-    try:
-        rows = list(_numbered_rows(text, name, dialect))
-    finally:
-        csv.field_size_limit(before)
-    if not rows:
-        raise InputError(f"the {name} is empty; its first line names the columns")
-    header, body = rows[0][1], rows[1:]
-    for line, fields in body:
-        if len(fields) != len(header):
-            raise InputError(
-                f"line {line} of the {name} has {len(fields)} fields, its first line {len(header)}; mend that line"
-            )
-    columns: dict[str, Sequence[Any]] = {}
-    for place, column in enumerate(header):
-        if column in columns:
-            raise InputError(f"the {name} has two columns {column!r}; rename one")
-        columns[column] = [fields[place] for _, fields in body]
-    return Table(columns, Origin(name, lines=[line for line, _ in body]), {})
-
-
-def _numbered_rows(text: str, name: str, dialect: Mapping[str, Any]) -> Iterator[tuple[int, list[str]]]:
-    """(number of its first line, fields) of every row that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), **dialect)
-    first = 1
-    try:
-        for fields in reader:
-            if fields:
-                yield first, fields
-            first = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"line {first} of the {name}: {first_line(error)}; mend that line") from error
+        return file.read()
 
 
 def _read_json(path: Path, name: str) -> Table:
@@ -114,7 +86,7 @@ def _read_json(path: Path, name: str) -> Table:
         raise
     if isinstance(content, dict) and content and all(isinstance(v, list | dict) for v in content.values()):
         return _json_columns(content, name)
-    return _objects(content if isinstance(content, list) else [content], Origin(name))
+    return table_of(content if isinstance(content, list) else [content], Origin(name))
 
 
 def _read_json_lines(path: Path, name: str) -> Table:
@@ -133,7 +105,7 @@ def _json_lines(text: str, name: str) -> Table:
                 f"line {number} of the {name} is no JSON: {first_line(error)}; mend that line"
             ) from error
         lines.append(number)
-    return _objects(rows, Origin(name, lines=lines))
+    return table_of(rows, Origin(name, lines=lines))
 
 
 def _json_columns(content: Mapping[str, Any], name: str) -> Table:
@@ -144,7 +116,8 @@ def _json_columns(content: Mapping[str, Any], name: str) -> Table:
     return Table(columns, Origin(name), {})
 
 
-def _objects(rows: Sequence[Any], origin: Origin) -> Table:
+def table_of(rows: Sequence[Any], origin: Origin) -> Table:
+    """The table of objects with the columns as keys; None where one has no such key."""
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InputError(
@@ -172,8 +145,19 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
         features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {}).items()
     except (ValueError, AttributeError):  # another tool's notes under the same name
         return {}
-    kinds = {column: feature for column, feature in features if isinstance(feature, dict)}
+    kinds = {column: _innermost(feature) for column, feature in features}
     return {column: f["names"] for column, f in kinds.items() if f.get("_type") == "ClassLabel"}
+
+
+def _innermost(feature: Any) -> dict[str, Any]:
+    """What the elements of a list are, however `datasets` of some version writes the list; else the feature itself."""
+    while True:
+        if isinstance(feature, list) and len(feature) == 1:
+            feature = feature[0]
+        elif isinstance(feature, dict) and {"feature", "_type"} <= feature.keys():
+            feature = feature["feature"]
+        else:
+            return feature if isinstance(feature, dict) else {}
 
 
 _READERS: Mapping[str, Callable[[Path, str], Table]] = {

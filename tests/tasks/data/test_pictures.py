@@ -83,7 +83,7 @@ def test_hidden_entries_are_no_classes_and_no_pictures(tmp_path):
     section = _folder(tmp_path, ("cat", "dog", ".cache", "__MACOSX"))
     (tmp_path / "cat" / ".DS_Store").write_text("notes")
     (tmp_path / "readme.txt").write_text("about")
-    rows = read_split(section, "train", "image", 1)
+    rows = read_split(section, "train", "image-classification", 1)
     assert rows.labels == ["cat", "dog"]
     assert rows.origin.place(1) == str(tmp_path / "dog" / "one.png")
 
@@ -92,11 +92,11 @@ def test_folders_inside_a_class_and_empty_classes_are_refused(tmp_path):
     section = _folder(tmp_path)
     (tmp_path / "dog" / "puppies").mkdir()
     with pytest.raises(InputError, match=r"class folder .*dog holds the folder 'puppies'; put the pictures"):
-        read_split(section, "train", "image", 1)
+        read_split(section, "train", "image-classification", 1)
     (tmp_path / "dog" / "puppies").rmdir()
     (tmp_path / "fox").mkdir()
     with pytest.raises(InputError, match=r"class folder .*fox holds no pictures"):
-        read_split(section, "train", "image", 1)
+        read_split(section, "train", "image-classification", 1)
 
 
 def test_arrays_of_pictures():
@@ -129,18 +129,18 @@ def test_npz_files_that_hold_something_else(tmp_path, arrays, message):
     path = tmp_path / "data.npz"
     np.savez(path, **arrays)
     with pytest.raises(InputError, match=message):
-        read_split(DataSection(train=str(path), validation=str(path)), "train", "image", 1)
+        read_split(DataSection(train=str(path), validation=str(path)), "train", "image-classification", 1)
 
 
 def test_npz_of_medmnist_and_damaged_ones(tmp_path):
     path = tmp_path / "data.npz"
     section = DataSection(train=str(path), validation=str(path))
     np.savez(path, val_images=np.zeros((3, 4, 4), np.uint8), val_labels=np.array([[1], [0], [1]]))
-    assert read_split(section, "validation", "image", 1).labels == ["1", "0", "1"]
+    assert read_split(section, "validation", "image-classification", 1).labels == ["1", "0", "1"]
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(InputError, match=r"cannot read data\.validation 'data\.npz'"):
-        read_split(section, "validation", "image", 1)
+        read_split(section, "validation", "image-classification", 1)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(InputError, match=r"one array without a name"):
-        read_split(section, "validation", "image", 1)
+        read_split(section, "validation", "image-classification", 1)

@@ -49,7 +49,9 @@ WRITERS = {"csv": _csv, "tsv": _tsv, "json": _json, "jsonl": _jsonl, "parquet": 
 def _read(folder, kind, columns, **section):
     path = folder / f"rows.{kind}"
     WRITERS[kind](path, columns)
-    return read_split(DataSection(train=str(path), validation=str(path), **section), "train", "text", 1)
+    return read_split(
+        DataSection(train=str(path), validation=str(path), **section), "train", "text-classification", 1
+    )
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -159,7 +161,7 @@ def test_class_labels_of_a_dataset(tmp_path, bad):
     table.to_parquet(path)
     for section in (DataSection(dataset=str(tmp_path)), DataSection(train=str(path), validation=str(path))):
         with pytest.raises(InputError, match=r"row 3 of the train .* (is not labelled|has no label)"):
-            read_split(section, "train", "text", 1)
+            read_split(section, "train", "text-classification", 1)
     table.select([0, 1]).to_parquet(path)
-    rows = read_split(DataSection(train=str(path), validation=str(path)), "train", "text", 1)
+    rows = read_split(DataSection(train=str(path), validation=str(path)), "train", "text-classification", 1)
     assert rows.labels == ["yes", "no"]
