@@ -57,7 +57,7 @@ $(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	$(VENV)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
 	$(VENV)/bin/pip install $(PIP_FLAGS) "$(TORCH)"
-	$(VENV)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,optimum,minilm,test]" "$(TRANSFORMERS)"
+	$(VENV)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,optimum,sentence,minilm,test]" "$(TRANSFORMERS)"
 	touch $@
 
 test-tf5: $(STAMP_TF5)
@@ -67,7 +67,7 @@ $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	test -x $(VENV_TF5)/bin/python || $(PYTHON) -m venv $(VENV_TF5)
 	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
 	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) "$(TORCH)"
-	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,minilm,test]" "transformers>=5,<6"
+	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,sentence,minilm,test]" "transformers>=5,<6"
 	touch $@
 
 clean:

@@ -21,6 +21,7 @@ _FUSED_QKV = "Wqkv"  # ModernBERT
 _FUSED_GATES = ("Wi", "weights_in")  # ModernBERT; DINOv2 with SwiGLU in transformers 4.57
 _HEAD_COUNT = ("num_attention_heads", "n_heads", "num_heads")
 _WRAPPERS = ("module", "_orig_mod")  # DistributedDataParallel, torch.compile
+_SENTENCE_LIBRARY, _ENCODER_BASE = "sentence_transformers", "PreTrainedModel"
 # torch.compile, FSDP and activation checkpointing put these anywhere into names.
 _INSIDE_NAMES = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 
@@ -70,12 +71,16 @@ def common_prefix(names: Sequence[str]) -> str:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel and torch.compile wrappers; the model itself without them."""
+    """The module inside DistributedDataParallel and torch.compile wrappers; the model itself without them.
+
+    Of sentence-transformers' SentenceTransformer, CrossEncoder and SparseEncoder: the transformers model inside, so
+    that names and files do not depend on how that library nests it. One with several models (a Router) stays whole.
+    """
     while True:
-        children = list(model.named_children())
-        if len(children) != 1 or children[0][0] not in _WRAPPERS or any(model.parameters(recurse=False)):
+        inner = _only_child(model)
+        if inner is None and (inner := _only_encoder(model)) is None:
             return model
-        model = children[0][1]
+        model = inner
 
 
 def find_blocks(model: nn.Module) -> tuple[str, ...]:
@@ -109,6 +114,29 @@ def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
         rest = {path: linear for path, linear in rest.items() if path not in taken}
         found += [*heads, *gated, *_neuron_couplings(block, rest)]
     return tuple(found)
+
+
+def _only_child(model: nn.Module) -> nn.Module | None:
+    children = list(model.named_children())
+    wraps = len(children) == 1 and children[0][0] in _WRAPPERS and not any(model.parameters(recurse=False))
+    return children[0][1] if wraps else None
+
+
+def _only_encoder(model: nn.Module) -> nn.Module | None:
+    """The transformers model inside one of sentence-transformers', recognised by their classes' names alone."""
+    if not any(base.__module__.split(".")[0] == _SENTENCE_LIBRARY for base in type(model).__mro__):
+        return None
+    found = list(_encoders(model))
+    return found[0] if len(found) == 1 else None
+
+
+def _encoders(model: nn.Module) -> Iterator[nn.Module]:
+    """The outermost transformers models below `model`."""
+    for child in model.children():
+        if any(base.__name__ == _ENCODER_BASE for base in type(child).__mro__):
+            yield child
+        else:
+            yield from _encoders(child)
 
 
 def _block_lists(module: nn.Module, path: str) -> Iterator[list[str]]:

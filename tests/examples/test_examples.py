@@ -87,6 +87,17 @@ def test_the_trainer_and_its_resumption(tmp_path):
     assert _run([*command, "--resume"], tmp_path).strip().splitlines()[-1] == whole
 
 
+@pytest.mark.train
+def test_the_trainer_of_sentence_transformers(tmp_path):
+    pytest.importorskip("sentence_transformers")
+    command = [sys.executable, str(EXAMPLES / "sentence_transformers_trainer.py"), "--output", "out"]
+    sparsity, accuracy, difference = _numbers(_run(command, tmp_path).strip().splitlines()[-1])
+    assert sparsity == pytest.approx(0.8, abs=1e-3)
+    assert accuracy > 0.8
+    assert difference < 1e-5
+    assert (tmp_path / "out" / "model" / "modules.json").is_file()
+
+
 def test_a_sparse_checkpoint_is_compressed_and_deployed_without_torch(tmp_path):
     lines = _run(
         [sys.executable, str(EXAMPLES / "sparse_checkpoint.py"), "--output", "out"], tmp_path
