@@ -26,12 +26,13 @@ from platon_compress.export import export_onnx
 from platon_compress.runtime import load
 
 TOPICS = (
-    "sun rain wind snow storm cloud".split(),
-    "piano song choir drum melody concert".split(),
-    "bread cheese soup apple pepper salt".split(),
-    "train bridge harbour road wheel ticket".split(),
+    ("sun", "rain", "wind", "snow", "storm", "cloud"),
+    ("piano", "song", "choir", "drum", "melody", "concert"),
+    ("bread", "cheese", "soup", "apple", "pepper", "salt"),
+    ("train", "bridge", "harbour", "road", "wheel", "ticket"),
 )
-FILLING = "the a very old new near with and of our".split()
+FILLING = ("the", "a", "very", "old", "new", "near", "with", "and", "of", "our")
+SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
 
 
 def main(steps: int, output: Path) -> None:
@@ -67,9 +68,9 @@ def main(steps: int, output: Path) -> None:
 
 def small_model(folder: Path) -> SentenceTransformer:
     """A BERT of two layers that knows the words above; mean pooling is what the library adds by itself."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    vocabulary = {word: i for i, word in enumerate([*special, *FILLING, *sum(TOPICS, [])])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words = [*SPECIAL.values(), *FILLING, *(word for topic in TOPICS for word in topic)]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, SPECIAL["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
@@ -79,10 +80,8 @@ def small_model(folder: Path) -> SentenceTransformer:
         max_position_embeddings=32, hidden_dropout_prob=0.0,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, model_max_length=32, pad_token="[PAD]", unk_token="[UNK]",
-        cls_token="[CLS]", sep_token="[SEP]",
-    ).save_pretrained(folder)  # fmt: skip
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=32, **SPECIAL)
+    fast.save_pretrained(folder)
     return SentenceTransformer(str(folder), device="cpu")
 
 

@@ -228,7 +228,7 @@ def test_names_are_those_of_the_model_inside(tmp_path):
     model = _model("bi-encoder", tmp_path)
     name = "encoder.layer.1.output.dense"
     assert list(select(model, targets=name)) == [f"{name}.weight"]
-    with pytest.raises(InputError, match="targets entry '2.linear' matches nothing in BertModel"):
+    with pytest.raises(InputError, match=r"targets entry '2\.linear' matches nothing in BertModel"):
         select(model, targets="2.linear")
 
 
