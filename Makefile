@@ -11,6 +11,8 @@ OUTPUT ?= runs/demo
 # A process for each core; the tests of a file stay in one, with the fixtures they share.
 PARALLEL := -n auto --dist loadfile
 PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
+# Comes as source alone and needs a build tool that --no-build-isolation would not get for it.
+BUILT := "seqeval>=1.2.2"
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
 CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*.cpp)
 CLANG_FORMAT ?= $(VENV)/bin/clang-format
@@ -56,7 +58,7 @@ $(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV); the first time takes a few minutes."
 	$(VENV)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
-	$(VENV)/bin/pip install $(PIP_FLAGS) "$(TORCH)"
+	$(VENV)/bin/pip install $(PIP_FLAGS) "$(TORCH)" $(BUILT)
 	$(VENV)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,optimum,sentence,minilm,test]" "$(TRANSFORMERS)"
 	touch $@
 
@@ -66,7 +68,7 @@ test-tf5: $(STAMP_TF5)
 $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	test -x $(VENV_TF5)/bin/python || $(PYTHON) -m venv $(VENV_TF5)
 	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
-	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) "$(TORCH)"
+	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) "$(TORCH)" $(BUILT)
 	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,sentence,minilm,test]" "transformers>=5,<6"
 	touch $@
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,12 +51,12 @@ def _pearson(first: np.ndarray, second: np.ndarray) -> float:
     return _quiet(pearsonr, first, second)
 
 
-def _quiet(correlate: Callable[..., object], first: np.ndarray, second: np.ndarray) -> float:
+def _quiet(correlate: Callable[..., Any], first: np.ndarray, second: np.ndarray) -> float:
     if not (np.ptp(first) and np.ptp(second)):
         return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values that are nearly constant
-        value = float(correlate(first, second).statistic)  # type: ignore[attr-defined]
+        value = float(correlate(first, second).statistic)
     return value if np.isfinite(value) else 0.0
 
 
