@@ -6,9 +6,9 @@ data frames and spreadsheets write do: a field with tabs or line breaks stands i
 Rules (`bare`: the file read as if quotes were characters; `quoted`: read strictly as if they were quotes):
 
 1. No field begins with a quote, or `quoted` fails: bare.
-2. Every line of `bare` has as many fields as the first. Then quotes do not hold rows together; they are quotes where all
-   names in the first line stand in quotes, or where every field that begins with one has doubled quotes inside (nobody
-   else doubles them), and `quoted` has the same rows.
+2. Every line of `bare` has as many fields as the first. Then quotes hold no rows together; they are quotes where
+   `quoted` has the same rows, and all names in the first line stand in quotes, or a field has doubled quotes inside
+   (nobody else doubles them).
 3. Else only `quoted` can be right, unless a field of it swallows what looks like rows: that is refused.
 4. A file of one column has no widths to tell by: where the two readings differ in their rows, it is refused.
 """
@@ -70,7 +70,7 @@ def _quotes_are_quotes(bare: Sequence[_Row], quoted: Sequence[_Row], name: str) 
     fields = zip(
         (f for row in bare for f in row.fields), (f for row in quoted for f in row.fields), strict=True
     )
-    return all(_QUOTE in read for raw, read in fields if raw.startswith(_QUOTE))
+    return any(_QUOTE in read for raw, read in fields if raw.startswith(_QUOTE))
 
 
 def _refuse_swallowed_rows(quoted: Sequence[_Row], width: int, name: str) -> None:
