@@ -192,6 +192,13 @@ data.validation_rows=-5
 data.text=
 data.lable=x
 data.dataset=glue
+data.problem=many
+data.negative=text
+data.group=text
+data.document_stride=200
+data.label_columns=[a, b]
+data.test=nowhere.csv
+data.test_split=test
 data.train=null
 data.train={tmp}/nowhere.csv
 data.validation=nowhere.csv
@@ -292,6 +299,10 @@ run good.yaml -o x --require ''
 run good.yaml -o x --require 'speedup>=nan'
 run good.yaml -o x --train nowhere.csv
 run good.yaml -o x --train ''
+run good.yaml -o x --test nowhere.csv
+run good.yaml -o x --negative text
+run good.yaml -o x --group text
+run text-classification -o x --test train.csv
 run text-classification -o x --train train.csv
 run digits -o x --validation dev.csv
 prune

@@ -33,7 +33,12 @@ def tagged_rows(source: Source) -> TaggedRows:
     """One text a row, as words with their tags. Raises InputError for tags of no scheme, and texts without words."""
     if source.in_files and source.path.suffix.lower() in ENDINGS:
         return read_conll(source.path, source.split, labelled=source.labelled)
-    table = source.table()
+    table = source.table(others=ENDINGS)
+    if source.in_files and source.path.suffix == ".tsv" and source.named("text") not in table.columns:
+        raise InputError(
+            f"the {table.origin.name} has no column {source.named('text')!r} of words (data.text); if it holds one word "
+            "a line, call it .conll"
+        )
     words = _words(source.values(table, "text"), table.origin, source.named("text"))
     tags: list[list[str]] = []
     if source.labelled:
@@ -99,11 +104,15 @@ def _split(lines: Sequence[str], name: str, least: int) -> Iterator[tuple[int, l
             continue
         if len(columns) != width or width < least:
             raise InputError(
-                f"line {number} of the {name} has {len(columns)} columns, {_wanted(width, least)}; mend that line"
+                f"line {number} of the {name} has {_counted(len(columns))}, {_wanted(width, least)}; mend that line"
             )
         if not columns[0].strip():
             raise InputError(f"line {number} of the {name} has no word in its first column; mend that line")
         yield number, columns
+
+
+def _counted(columns: int) -> str:
+    return f"{columns} column{'' if columns == 1 else 's'}"
 
 
 def _wanted(width: int, least: int) -> str:

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from platon_compress.errors import shown
+
 __all__ = ["Origin", "QuestionRows", "RankingRows", "Rows", "SimilarityRows", "Split", "TaggedRows"]
 
 
@@ -14,19 +16,22 @@ class Origin:
     """The source of some rows.
 
     name: for example "train file t.csv". rows: the number of each row, from 1; empty where none was left out.
-    lines: its line in a text file. files: its own file, where every row has one.
+    lines: its line in a text file. files: its own file, where every row has one. ids: what the source calls the rows,
+    where their numbers are hard to find in it.
     """
 
     name: str = "data"
     rows: Sequence[int] = ()
     lines: Sequence[int] = ()
     files: Sequence[Any] = ()
+    ids: Sequence[Any] = ()
 
     def place(self, index: int) -> str:
         """How to find row `index` (from 0): its file, or its row and line."""
         if self.files:
             return str(self.files[index])
         line = f" (line {self.lines[index]})" if self.lines else ""
+        line = f" (id {shown(self.ids[index])})" if self.ids else line
         return f"row {self.rows[index] if self.rows else index + 1}{line} of the {self.name}"
 
     def chosen(self, indexes: Sequence[int]) -> "Origin":
@@ -36,6 +41,7 @@ class Origin:
             rows=[self.rows[i] if self.rows else i + 1 for i in indexes],
             lines=[self.lines[i] for i in indexes] if self.lines else (),
             files=[self.files[i] for i in indexes] if self.files else (),
+            ids=[self.ids[i] for i in indexes] if self.ids else (),
         )
 
 

@@ -6,15 +6,20 @@ data frames and spreadsheets write do: a field with tabs or line breaks stands i
 Rules (`bare`: the file read as if quotes were characters; `quoted`: read strictly as if they were quotes):
 
 1. No field begins with a quote, or `quoted` fails: bare.
-2. Every line of `bare` has as many fields as the first. Then quotes hold no rows together; they are quotes where
-   `quoted` has the same rows, and all names in the first line stand in quotes, or a field has doubled quotes inside
-   (nobody else doubles them).
-3. Else only `quoted` can be right, unless a field of it swallows what looks like rows: that is refused.
-4. A file of one column has no widths to tell by: where the two readings differ in their rows, it is refused.
+2. Every line of `bare` has as many fields as the first, and `quoted` has the same rows. Then quotes are quotes where all
+   names in the first line stand in quotes, or a field has doubled quotes inside (nobody else doubles them).
+3. Every line of `bare` and every row of `quoted` does, but `quoted` holds lines together. Then the columns beside the
+   quotes tell: bare where one of them holds numbers alone, or nothing on those lines that it does not hold on others;
+   else quoted where one of them holds numbers alone; else it is refused.
+4. Not every line of `bare` does. Then only `quoted` can be right; a field of it that swallows what looks like rows is
+   refused.
+5. A file of one column has neither widths nor other columns to tell by: two readings with different rows are refused.
 """
 
+import bisect
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -55,22 +60,56 @@ def tab_separated(text: str, name: str) -> Columns:
 
 def _quotes_are_quotes(bare: Sequence[_Row], quoted: Sequence[_Row], name: str) -> bool:
     width = len(bare[0].fields)
-    if width == 1 and len(bare) != len(quoted):
-        raise InputError(
-            f"the {name} has one column, and {len(bare) - 1} rows where quotes are characters, but {len(quoted) - 1} "
-            "where they are quotes; save it as .csv or .jsonl, which leave no doubt"
-        )
     if any(len(row.fields) != width for row in bare):
         _refuse_swallowed_rows(quoted, width, name)
         return True
-    if [len(row.fields) for row in bare] != [len(row.fields) for row in quoted]:
+    if any(len(row.fields) != width for row in quoted):
         return False
+    if len(bare) != len(quoted):
+        return _hold_lines_together(bare, quoted, name)
     if all(field.startswith(_QUOTE) for field in bare[0].fields):
         return True
     fields = zip(
         (f for row in bare for f in row.fields), (f for row in quoted for f in row.fields), strict=True
     )
     return any(_QUOTE in read for raw, read in fields if raw.startswith(_QUOTE))
+
+
+def _hold_lines_together(bare: Sequence[_Row], quoted: Sequence[_Row], name: str) -> bool:
+    held = _held(bare, quoted)
+    quoting = {
+        c for row in held for c, field in enumerate(row.fields) if field[:1] == _QUOTE or field[-1:] == _QUOTE
+    }
+    others = [column for column in range(len(bare[0].fields)) if column not in quoting]
+    lines = {row.line for row in held}
+    alone = [row for row in bare[1:] if row.line not in lines]
+    for column in others:
+        inside = {row.fields[column] for row in held}
+        outside = {row.fields[column] for row in alone}
+        if inside <= outside or all(map(_is_number, inside | outside)):
+            return False
+    if any(all(_is_number(row.fields[column]) for row in quoted[1:]) for column in others):
+        return True
+    raise InputError(
+        f"the {name} has {len(bare) - 1} rows where its quotes are characters, but {len(quoted) - 1} where they are "
+        f"quotes (see line {held[0].line}); save it as .csv or .jsonl, which leave no doubt"
+    )
+
+
+def _held(bare: Sequence[_Row], quoted: Sequence[_Row]) -> list[_Row]:
+    """The lines that stand in one row with others where quotes are quotes."""
+    starts = [row.line for row in quoted]
+    rows = [bisect.bisect_right(starts, row.line) for row in bare]
+    counted = Counter(rows)
+    return [row for row, number in zip(bare, rows, strict=True) if counted[number] > 1]
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 def _refuse_swallowed_rows(quoted: Sequence[_Row], width: int, name: str) -> None:

@@ -70,10 +70,13 @@ class Source:
             table.column(self.named(key), f"data.{key}")
         return self.column(key) in table.columns
 
-    def table(self, *more: str) -> Table:
-        """The columns of the file or data set; `more`: columns that are read beside those that keys name."""
+    def table(self, *more: str, others: Sequence[str] = ()) -> Table:
+        """The columns of the file or data set.
+
+        more: columns that are read beside those that keys name. others: endings that the task reads by itself.
+        """
         if self.in_files:
-            return read_table(self.path, self.split)
+            return read_table(self.path, self.split, others)
         keys = ("text", "text_pair", "image", "negative", "group", *("label",) * self.labelled)
         wanted = {self.column(key) for key in keys} | set(more)
         return self._hub_table(wanted | set(self.data.label_columns if self.labelled else ()))

@@ -59,16 +59,14 @@ def _articles(table: Table, question: str) -> list[Any] | None:
 
 def _flat(articles: Sequence[Mapping[str, Any]], origin: Origin, source: Source) -> Table:
     """The questions of all articles as a table, under the names that the recipe reads."""
-    whole = Origin(origin.name)
     if not any("paragraphs" in article for article in articles):
-        return table_of(articles, whole)
+        return table_of(articles, Origin(origin.name))
     names = (_ID, _TITLE, source.named("text"), source.named("text_pair"), source.named("label"))
-    rows = [
-        dict(zip(names, row, strict=True))
-        for number, a in enumerate(articles, 1)
-        for row in _rows(a, number, origin)
-    ]
-    return table_of(rows, whole)
+    rows = [row for number, article in enumerate(articles, 1) for row in _rows(article, number, origin)]
+    if not rows:
+        raise InputError(f"the {origin.name} holds no questions; give one with at least one")
+    whole = Origin(origin.name, ids=[row[0] for row in rows])
+    return table_of([dict(zip(names, row, strict=True)) for row in rows], whole)
 
 
 def _rows(article: Mapping[str, Any], number: int, origin: Origin) -> Iterator[tuple[Any, ...]]:
@@ -121,10 +119,14 @@ def _pairs(value: Any) -> _Answers | None:
         except (ValueError, RecursionError):
             return None
     if isinstance(value, dict):
-        columns = [value.get("text"), value.get("answer_start")]
-        if not all(isinstance(column, list | tuple) for column in columns) or len(set(map(len, columns))) > 1:
+        said, starts = value.get("text"), value.get("answer_start")
+        if (
+            not isinstance(said, list | tuple)
+            or not isinstance(starts, list | tuple)
+            or len(said) != len(starts)
+        ):
             return None
-        found = list(zip(*columns, strict=True))
+        found = list(zip(said, starts, strict=True))
     elif isinstance(value, list | tuple) and all(isinstance(answer, dict) for answer in value):
         found = [(answer.get("text"), answer.get("answer_start")) for answer in value]
     else:

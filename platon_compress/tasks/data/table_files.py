@@ -29,6 +29,8 @@ class Table:
 
     def column(self, name: str, key: str) -> Sequence[Any]:
         """The column that the recipe's `key` names. Raises InputError where there is none."""
+        if not self.columns:
+            raise InputError(f"the {self.origin.name} holds no rows; give one with at least one")
         if name not in self.columns:
             raise InputError(
                 f"{key} is {name!r}, but the {self.origin.name} has no such column; its columns: "
@@ -37,12 +39,15 @@ class Table:
         return self.columns[name]
 
 
-def read_table(path: Path, split: str) -> Table:
-    """The table in `path`. Raises InputError, naming the line, where it is damaged or of another format."""
+def read_table(path: Path, split: str, others: Sequence[str] = ()) -> Table:
+    """The table in `path`. Raises InputError, naming the line, where it is damaged or of another format.
+
+    others: endings of files that the caller reads by itself, for the message.
+    """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"data.{split} {path.name!r} is none of {' '.join(_READERS)}; convert it to one of them"
+            f"data.{split} {path.name!r} is none of {' '.join((*_READERS, *others))}; convert it to one of them"
         )
     with explained(path, split):
         return reader(path, f"{split} file {path.name}")

@@ -71,8 +71,8 @@ def test_every_scheme_is_taken(tmp_path, tags):
         ("Ada\tB_PER\n", r"line 1 .*'B_PER'"),
         ("a\tB-X\nb\tE-X\nc\tU-X\n", r"line 3 .* has a tag U-, but others are E- or S-: two schemes"),
         ("Ada\tO\nleft\tO\n", r"every tag of the train file t\.conll is O"),
-        ("Ada\tB-PER\nleft\n", r"line 2 .* has 1 columns, the first word's line 2; mend that line"),
-        ("Ada\nleft\n", r"line 1 .* has 1 columns, a word and its tag are needed"),
+        ("Ada\tB-PER\nleft\n", r"line 2 .* has 1 column, the first word's line 2; mend that line"),
+        ("Ada\nleft\n", r"line 1 .* has 1 column, a word and its tag are needed"),
         ("Ada\tB-PER\n\tO\n", r"line 2 .* has no word in its first column"),
         ("1\tAda\tB-PER\n2\tleft\tO\n\n1\tTurin\tB-LOC\n", r"the first column .* counts the words; take it out"),
     ],
@@ -91,6 +91,15 @@ def test_a_file_without_texts_and_one_of_another_encoding(tmp_path):
     path.write_bytes("Zoë\tB-PER\n".encode("latin-1"))
     with pytest.raises(InputError, match=r"'t\.conll' is no UTF-8 text; save it as UTF-8"):
         read_split(_section(path), "train", TASK, 1)
+
+
+def test_a_conll_file_of_another_ending_gets_its_cure(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("Ada\tB-PER\nleft\tO\n")
+    with pytest.raises(InputError, match=r"t\.tsv has no column 'tokens' .*one word a line, call it \.conll"):
+        read_split(_section(path), "train", TASK, 1)
+    with pytest.raises(InputError, match=r"'t\.words' is none of \.csv .*\.parquet \.conll"):
+        read_split(_section(path.rename(tmp_path / "t.words")), "train", TASK, 1)
 
 
 def test_unlabelled_texts_are_words_alone(tmp_path):

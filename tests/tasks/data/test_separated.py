@@ -60,6 +60,15 @@ def test_bare_quotes_stay_characters(sentences):
     assert places[-1] == f"row {len(sentences)} (line {len(sentences) + 1}) of the train file t.tsv"
 
 
+def test_the_columns_beside_the_quotes_tell_rows_from_lines():
+    """Rule 3: both readings have even rows, and only one of them has labels where labels stand."""
+    held = 'text\tlabel\n"one\ttab and\na line"\t1\n'
+    assert _read(held)[0] == {"text": ["one\ttab and\na line"], "label": ["1"]}
+    for labels in (("1", "0"), ("good", "bad")):
+        text = f'text\tlabel\n"opens\t{labels[0]}\ncloses"\t{labels[1]}\nx\t{labels[0]}\ny\t{labels[1]}\n'
+        assert _read(text)[0]["text"] == ['"opens', 'closes"', "x", "y"]
+
+
 def test_what_a_spreadsheet_quotes_for_its_commas():
     text = 'text\tlabel\r\n"well, yes"\t1\r\n"so ""good"""\t0\r\n'
     assert _read(text)[0]["text"] == ["well, yes", 'so "good"']
@@ -82,7 +91,11 @@ def test_lines_count_those_inside_quotes():
         ('text\tlabel\n"x\ny"\t1\nb\n', r"line 4 of the train file t\.tsv has 1 fields"),
         (
             'text\n"one\ntwo"\n',
-            r"has one column, and 2 rows where quotes are characters, but 1 where they are",
+            r"has 2 rows where its quotes are characters, but 1 where .* \(see line 2\); save it as",
+        ),
+        (
+            'title\ttext\nx\t"a\nb\tc"\n',
+            r"has 2 rows where its quotes are characters, but 1 where they are quotes",
         ),
         (
             'text\tlabel\n"opens\t1\na\t0\nb\t1\nc\ncloses"\t0\n',

@@ -136,8 +136,10 @@ def test_a_row_that_does_not_hold_is_named(tmp_path, change, message):
         ([{"text": "a"}], r"data\.text is 'question', but the train file t\.json has no such column; its columns: text"),
         ({"data": [{"title": "T", "paragraphs": [{"context": "c"}]}]}, r"article 1 .*\('T'\) has no list .* under 'qas'"),
         ({"data": [{"title": "T", "paragraphs": "x"}]}, r"article 1 of the train file t\.json has no list .* 'paragraphs'"),
-        (_nested(_qa(1, ("Turin", 1))), r"row 1 .* does not stand at character 1"),
+        (_nested(_qa(1, ("Turin", 1))), r"row 1 \(id 'q1'\) of the train file t\.json: .* does not stand at character 1"),
+        (_nested(), r"the train file t\.json holds no questions"),
         ({"data": []}, r"data\.text is 'question'"),
+        ([], r"the train file t\.json holds no rows"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_none_is_said(tmp_path, content, message):
