@@ -179,7 +179,7 @@ def _exportable(module: "torch.nn.Module") -> Iterator[None]:
         logging.getLogger(name) for name in ("transformers", "torch.onnx", "torch.export", "onnxscript")
     ]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_printed_graph():
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -193,6 +193,23 @@ def _exportable(module: "torch.nn.Module") -> Iterator[None]:
                 child.training = mode
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _no_printed_graph() -> Iterator[None]:
+    """PyTorch prints its whole graph, hundreds of lines, where the tracing exporter lacks an operator."""
+    import torch
+
+    private: Any = torch._C
+    printer = getattr(private, "_jit_onnx_log", None)
+    if printer is None:
+        yield
+        return
+    private._jit_onnx_log = lambda *_: None
+    try:
+        yield
+    finally:
+        private._jit_onnx_log = printer
 
 
 def _set_attention(module: "torch.nn.Module", implementation: str | None) -> None:

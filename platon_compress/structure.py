@@ -4,13 +4,22 @@ Everything is found from modules and shapes. Module paths are never assumed: the
 families, and between transformers 4.57 and 5.x for the same family.
 """
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
 
-__all__ = ["Coupling", "clean_name", "common_prefix", "find_blocks", "find_couplings", "unwrap_model"]
+__all__ = [
+    "Coupling",
+    "clean_name",
+    "common_prefix",
+    "find_blocks",
+    "find_couplings",
+    "lacks_only_a_pooler",
+    "unwrap_model",
+]
 
 _QUERY = ("query", "q_lin", "q_proj", "query_proj", "q")
 _KEY = ("key", "k_lin", "k_proj", "key_proj", "k")
@@ -92,6 +101,12 @@ def find_blocks(model: nn.Module) -> tuple[str, ...]:
     lists = list(_block_lists(unwrap_model(model), ""))
     repeated = [blocks for blocks in lists if len(blocks) > 1]
     return tuple(clean_name(path) for blocks in repeated or _outermost(lists) for path in blocks)
+
+
+def lacks_only_a_pooler(kind: type, missing: Collection[str]) -> bool:
+    """Whether weights of `missing` are those of a pooler that `kind` need not have: nobody used it, so nobody saved it."""
+    takes = "add_pooling_layer" in inspect.signature(kind.__init__).parameters  # type: ignore[misc]
+    return bool(missing) and takes and all(name.startswith("pooler.") for name in missing)
 
 
 def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:

@@ -123,6 +123,18 @@ def test_dense_weights_with_zeros_are_stored_sparse_too(tmp_path):
     )
 
 
+@pytest.mark.parametrize(("kind", "family"), [("ViTModel", "vit"), ("XLMRobertaModel", "xlm-roberta")])
+def test_an_encoder_without_its_pooler(tmp_path, kind, family):
+    whole, inputs = tiny_transformer(family)
+    model = getattr(transformers, kind)(whole.config, add_pooling_layer=False).eval()
+    baked = bake(model, {name: torch.rand(p.shape) < 0.3 for name, p in select(model).items()})
+    save_compressed(convert(baked, plan(baked, PlanConfig(tokens=12, threads=1))), tmp_path)
+    opened = load_compressed(tmp_path, attn_implementation="eager").model
+    assert opened.pooler is None
+    with torch.no_grad():
+        assert torch.equal(opened(**inputs).last_hidden_state, model(**inputs).last_hidden_state)
+
+
 def test_tied_weights_and_a_tokenizer(tmp_path):
     torch.manual_seed(0)
     config = transformers.BertConfig(

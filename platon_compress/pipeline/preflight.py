@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from platon_compress.errors import InputError
+from platon_compress.export.config import ExportConfig
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.workspace import rows_of
 from platon_compress.recipe import Recipe
@@ -18,6 +19,7 @@ from platon_compress.tasks.preflight import (
     check_tokenizer,
     check_validation,
 )
+from platon_compress.tasks.trial import check_export
 
 __all__ = ["check_compress", "check_rival", "check_run", "spoken_head"]
 
@@ -31,6 +33,7 @@ def check_run(recipe: Recipe, student: Checkpoint, validation: Rows, encoded: Se
     _check_model(recipe, student)
     for examples in encoded:
         check_batch(student, examples)
+    check_export(student, _export_config(recipe))
 
 
 def check_compress(recipe: Recipe, checkpoint: Checkpoint) -> None:
@@ -46,6 +49,7 @@ def check_compress(recipe: Recipe, checkpoint: Checkpoint) -> None:
         examples = encode(rows, checkpoint, names, recipe.data.max_length)
     _check_model(recipe, checkpoint)
     check_batch(checkpoint, examples)
+    check_export(checkpoint, _export_config(recipe))
 
 
 def check_rival(dense: Checkpoint, checkpoint: Checkpoint) -> None:
@@ -75,7 +79,6 @@ def _check_model(recipe: Recipe, checkpoint: Checkpoint) -> None:
 
 def _check_settings(recipe: Recipe) -> None:
     """Settings that have rules of their own, which their stages would only say later."""
-    from platon_compress.export.config import ExportConfig
     from platon_compress.library import selected_kernel
     from platon_compress.measure.config import BenchConfig
     from platon_compress.planning.cost import CostTable
@@ -83,7 +86,7 @@ def _check_settings(recipe: Recipe) -> None:
     selected_kernel()  # the operator library is there, and has the kernels that PLATON_FORCE_ISA asks for
     if recipe.plan.cost_table is not None:
         CostTable.load(Path(recipe.plan.cost_table))
-    ExportConfig(opset=recipe.export.opset, exporter=recipe.export.exporter)
+    _export_config(recipe)
     bench = recipe.bench
     BenchConfig(
         batch=bench.batch,
@@ -92,3 +95,7 @@ def _check_settings(recipe: Recipe) -> None:
         threads=bench.threads or recipe.plan.threads,
         device=bench.device,
     )
+
+
+def _export_config(recipe: Recipe) -> ExportConfig:
+    return ExportConfig(opset=recipe.export.opset, exporter=recipe.export.exporter)

@@ -62,7 +62,10 @@ def positions(model: "nn.Module") -> int | None:
 
 def vocabulary(model: "nn.Module") -> int:
     """Rows of the table of words."""
-    table = model.get_input_embeddings()  # type: ignore[operator]
+    try:
+        table = model.get_input_embeddings()  # type: ignore[operator]
+    except NotImplementedError:  # transformers finds no table
+        table = None
     size = getattr(table, "num_embeddings", None) or getattr(model.config, "vocab_size", 0)
     if not isinstance(size, int) or size <= 0:
         raise InputError(

@@ -8,15 +8,15 @@ from platon_compress.errors import InputError
 
 __all__ = ["refuse_adapter", "refuse_config", "saved_as"]
 
-# model_type -> why one ONNX graph, traced on an example, is not the model.
-_NOT_ONE_GRAPH: Mapping[str, str] = {
-    "canine": "it reads characters, and cuts them into chunks by their number",
-    "fnet": "it has no attention, and mixes padding into every answer",
-    "funnel": "it pools the sequence, and its relative positions are made for one length",
-    "led": "it cuts the sequence into windows by its length",
-    "longformer": "it cuts the sequence into windows by its length",
-    "reformer": "it sorts tokens into buckets at random",
-    "xmod": "it picks layers by the language of every row",
+# model_type -> why the model cannot be one file for every batch: said before anything is downloaded. The trial export
+# (`trial.check_export`) finds the others.
+_REASONS: Mapping[str, str] = {
+    "canine": "it reads characters, and cuts them into chunks by their number, which no fixed graph does",
+    "fnet": "it takes no attention_mask, so that padding changes its answers",
+    "funnel": "it pools the sequence, and makes its relative positions for one length, which no fixed graph does",
+    "longformer": "it cuts the sequence into windows by its length, which no fixed graph does",
+    "reformer": "it cuts or sorts the sequence into buckets by its length, which no fixed graph does",
+    "xmod": "it picks layers by the language of every row, which no fixed graph does",
 }
 _CURE = "take a BERT-like encoder (BERT, RoBERTa, DeBERTa, ELECTRA, ModernBERT, ViT, ...)"
 
@@ -24,19 +24,16 @@ _CURE = "take a BERT-like encoder (BERT, RoBERTa, DeBERTa, ELECTRA, ModernBERT, 
 def refuse_config(config: Any, name: str) -> None:
     """Raise InputError, with the reason, for a model whose config says that it cannot be pruned and exported."""
     kind = getattr(config, "model_type", "")
-    if kind in _NOT_ONE_GRAPH:
+    if kind in _REASONS:
+        raise InputError(f"the model {name!r} is a {kind} model: {_REASONS[kind]}; {_CURE}")
+    saved = saved_as(config)
+    if saved.endswith("EncoderModel"):
         raise InputError(
-            f"the model {name!r} is a {kind} model: {_NOT_ONE_GRAPH[kind]}, which no fixed graph does; {_CURE}"
+            f"the model {name!r} ({saved}) is half of an encoder with a decoder, and AutoModel loads both or none; {_CURE}"
         )
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"the model {name!r} ({kind}) is an encoder with a decoder; this tool takes encoders: {_CURE}"
-        )
-    saved = saved_as(config)
-    if saved.endswith("EncoderModel"):
-        raise InputError(
-            f"the model {name!r} ({saved}) is half of an encoder with a decoder, which no auto class of transformers "
-            f"loads alone; {_CURE}"
         )
     if (method := _quantised(config)) is not None:
         raise InputError(
@@ -48,10 +45,25 @@ def refuse_config(config: Any, name: str) -> None:
             "write original_full there, in its config.json, if your texts are short"
         )
     if hasattr(config, "text_config") and hasattr(config, "vision_config") and saved.endswith("Model"):
-        raise InputError(
-            f"the model {name!r} ({kind}) is two encoders in one; save the one you need, "
-            "model.text_model or model.vision_model, and give that"
+        halves = _halves(config)
+        cure = (
+            f"load the one you need ({halves}) from it, save that, and give what you saved"
+            if halves
+            else _CURE
         )
+        raise InputError(f"the model {name!r} ({kind}) is two encoders in one; {cure}")
+
+
+def _halves(config: Any) -> str:
+    """The classes of the encoders inside that the auto classes of transformers can load alone."""
+    from transformers import CONFIG_MAPPING
+
+    halves = (config.text_config, config.vision_config)
+    return " or ".join(
+        type(half).__name__.removesuffix("Config") + "Model"
+        for half in halves
+        if getattr(half, "model_type", "") in CONFIG_MAPPING
+    )
 
 
 def saved_as(config: Any) -> str:

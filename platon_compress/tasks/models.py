@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -189,10 +188,9 @@ def _from_state(
 def _without_pooler(
     auto: Any, source: str, common: Mapping[str, Any], model: "nn.Module", info: Mapping[str, Any]
 ) -> "tuple[nn.Module, Mapping[str, Any]]":
-    """An encoder that was saved without its pooler has none: nobody used it."""
-    missing = list(info["missing_keys"])
-    takes = "add_pooling_layer" in inspect.signature(type(model).__init__).parameters
-    if not missing or not takes or not all(key.startswith("pooler.") for key in missing):
+    from platon_compress.structure import lacks_only_a_pooler
+
+    if not lacks_only_a_pooler(type(model), info["missing_keys"]):
         return model, info
     return auto.from_pretrained(source, add_pooling_layer=False, **common)
 
@@ -203,9 +201,11 @@ def _unreadable(name: str, source: str, purpose: str, error: Exception) -> Input
             f"the model {name!r} brings code of its own, which runs only with --trust-remote-code; "
             "give the flag if you trust it"
         )
+    cure = "give a model folder or a hub id that exists"
+    if (Path(source) / "config.json").is_file():
+        cure = f"give a model that transformers {_transformers().__version__} loads{purpose}"
     return InputError(
-        f"cannot load the model {name!r}{purpose}: {first_line(error)}{offline_hint(source)}; "
-        "give a model folder or a hub id that exists"
+        f"cannot load the model {name!r}{purpose}: {first_line(error).rstrip('.')}{offline_hint(source)}; {cure}"
     )
 
 
@@ -277,11 +277,20 @@ def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | N
     for task, spec in TASKS.items():
         if spec.auto_class != "AutoModel" and architecture.endswith(spec.suffix):
             return task
-    if architecture.endswith("Model"):
+    if _is_bare(architecture, config):
         return "image-feature-extraction" if hasattr(config, "image_size") else "feature-extraction"
     raise InputError(
         f"model {name!r} is a {architecture or 'model of unknown kind'}; name its task with --task"
     )
+
+
+def _is_bare(architecture: str, config: Any) -> bool:
+    """Whether AutoModel loads it: BertModel, not BertLMHeadModel. Code of a checkpoint's own is known by its name."""
+    mapping = importlib.import_module("transformers.models.auto.modeling_auto").MODEL_MAPPING_NAMES
+    known = mapping.get(config.model_type)
+    if known is None:
+        return architecture.endswith("Model")
+    return architecture in ((known,) if isinstance(known, str) else known)
 
 
 def _spec(task: str) -> TaskSpec:

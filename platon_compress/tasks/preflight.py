@@ -27,6 +27,7 @@ __all__ = [
     "check_lengths",
     "check_tokenizer",
     "check_validation",
+    "run_once",
     "seconds_per_step",
 ]
 
@@ -95,10 +96,12 @@ def check_validation(rows: Rows, examples: int) -> None:
 def check_batch(checkpoint: Checkpoint, examples: Examples | None) -> None:
     """The model runs on rows as they are encoded (or random ones), and answers with a score a class."""
     if examples is None:
-        _run(checkpoint, _tensors(synthetic_batches(checkpoint, examples=2, tokens=_short(checkpoint))[0]))
+        run_once(
+            checkpoint, _tensors(synthetic_batches(checkpoint, examples=2, tokens=_short(checkpoint))[0])
+        )
         return
     batch = collate([examples[i] for i in range(min(_BATCH, len(examples)))], checkpoint.processor)
-    outputs = _run(checkpoint, batch)
+    outputs = run_once(checkpoint, batch)
     classes = checkpoint.model.config.num_labels  # type: ignore[union-attr]
     shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
     if shape != (len(batch["labels"]) if "labels" in batch else shape[0], classes):
@@ -119,7 +122,7 @@ def check_lengths(checkpoint: Checkpoint, lengths: Mapping[str, Sequence[int] | 
         if limit is not None and tokens > limit:
             raise InputError(f"{key} is {tokens}, but the model has {limit} positions; lower it")
     if named:
-        _run(checkpoint, _tensors(synthetic_batches(checkpoint, examples=1, tokens=max(named)[0])[0]))
+        run_once(checkpoint, _tensors(synthetic_batches(checkpoint, examples=1, tokens=max(named)[0])[0]))
 
 
 def _check_picture_tokens(checkpoint: Checkpoint, lengths: Mapping[str, Sequence[int] | None]) -> None:
@@ -145,7 +148,7 @@ def seconds_per_step(checkpoint: Checkpoint, examples: Examples, batch_size: int
     return seconds
 
 
-def _run(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]") -> Any:
+def run_once(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]") -> Any:
     """The outputs for one batch. Whatever the model says against it is the reason of the refusal."""
     import torch
 

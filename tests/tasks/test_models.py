@@ -218,9 +218,18 @@ def test_values_that_are_not_finite_are_named(tmp_path):
             {"model_type": "big_bird", "attention_type": "block_sparse"},
             r"changes its attention with the length",
         ),
+        ({"model_type": "fnet"}, r"takes no attention_mask, so that padding changes"),
+        (
+            {"model_type": "siglip2", "architectures": ["Siglip2Model"]},
+            r"load the one you need \(Siglip2VisionModel\) from it",
+        ),
+        (
+            {"model_type": "blip", "architectures": ["BlipModel"]},
+            r"two encoders in one; take a BERT-like encoder",
+        ),
         (
             {"model_type": "clip", "architectures": ["CLIPModel"]},
-            r"two encoders in one; save the one you need",
+            r"two encoders in one; load the one you need \(CLIPTextModel or CLIPVisionModel\) from it",
         ),
     ],
 )
@@ -229,6 +238,19 @@ def test_models_that_cannot_go_through_are_refused_by_their_config(tmp_path, fie
     (tmp_path / "config.json").write_text(json.dumps(fields))
     with pytest.raises(InputError, match=message):
         load_checkpoint(source, TASK)
+
+
+@pytest.mark.parametrize("architecture", ["BertLMHeadModel", "BertForMultipleChoice"])
+def test_a_task_is_not_guessed_from_a_name_that_ends_like_an_encoder(tmp_path, architecture):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": [architecture]}))
+    with pytest.raises(InputError, match=f"is a {architecture}; name its task"):
+        infer_task(str(tmp_path))
+
+
+def test_a_model_of_another_transformers_has_a_cure(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip3_text_model"}))
+    with pytest.raises(InputError, match=f"give a model that transformers {transformers.__version__} loads"):
+        infer_task(str(tmp_path))
 
 
 def test_an_adapter_folder_is_no_model(tmp_path):
