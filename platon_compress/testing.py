@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NaivePlaton", "naive_distillation_loss", "tiny_recipe", "tiny_transformer"]
+__all__ = ["NaivePlaton", "naive_distillation_loss", "naive_int8_linear", "tiny_recipe", "tiny_transformer"]
 
 
 def tiny_recipe(config: Mapping[str, int] | None = None, **sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +161,27 @@ class NaivePlaton:
             weight[gone[: weight.size].reshape(weight.shape)] = 0
             gone = gone[weight.size :]
         return threshold
+
+
+def naive_int8_linear(x: Any, values: Any, row_scales: Any, bias: Any = None) -> Any:
+    """A layer of 8-bit weights as docs/operator.md defines it, bit for bit: float32 [rows, out_features].
+
+    x float32 [rows, in_features]; values int8 [out_features, in_features], zeros included; row_scales and bias float32
+    [out_features].
+    """
+    import numpy as np
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        poison = (x * np.float32(0)).sum(1, keepdims=True)
+        low, high = np.minimum(x.min(1, keepdims=True), 0), np.maximum(x.max(1, keepdims=True), 0)
+        scale = np.maximum((high - low) / np.float32(255), np.float32(1e-30))
+        inverse = np.float32(1) / scale
+        zero = np.nan_to_num(np.rint(-low * inverse)).astype(np.int64)
+        rounded = np.nan_to_num(np.rint(x * inverse)).astype(np.int64)
+        shifted = np.clip(rounded + zero, 0, 255) - zero
+        sums = (shifted @ values.astype(np.int64).T).astype(np.float32)
+        result = sums * ((scale + poison) * row_scales)
+    return result if bias is None else result + bias
 
 
 def naive_distillation_loss(

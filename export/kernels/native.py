@@ -35,10 +35,7 @@ _POINTER, _LONG, _TEXT, _INT, _SIZE = (
 _ARRAY = (_POINTER, _LONG)
 _ERROR = (_TEXT, _SIZE)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "platon_linear_create": (
-        _POINTER,
-        [*_ARRAY, *_ARRAY, _INT, *_ARRAY, _LONG, _LONG, _POINTER, *_ERROR],
-    ),
+    "platon_linear_create": (_POINTER, [_POINTER, _POINTER, *_ERROR]),
     "platon_linear_destroy": (None, [_POINTER]),
     "platon_linear_packed_bytes": (_LONG, [_POINTER]),
     "platon_pool_create": (_POINTER, []),
@@ -50,6 +47,18 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_attend": (_INT, [_TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
+
+
+class _Weights(ctypes.Structure):
+    """PlatonWeights of csrc/c_abi.h."""
+
+    _fields_ = (
+        *(("values", _POINTER), ("value_count", _LONG), ("value_bytes", _INT)),
+        *(("columns", _POINTER), ("column_count", _LONG), ("column_bytes", _INT)),
+        *(("row_starts", _POINTER), ("row_start_count", _LONG)),
+        *(("row_scales", _POINTER), ("row_scale_count", _LONG)),
+        *((name, _LONG) for name in ("in_features", "out_features")),
+    )
 
 
 class _Spec(ctypes.Structure):
@@ -251,6 +260,8 @@ def attend(
 class NativeLinear:
     """One packed layer: `norm(activation(x W^T + bias) + residual)`, W [out_features, in_features] as CSR arrays.
 
+    values: float32, or int8 within -63 to 63 with `row_scales` (float32 [out_features]): x is then rounded to 8 bits with
+    a scale and a zero point for each row, and W is values * row_scales (docs/operator.md has the formulas).
     scale, shift: float32 [out_features] of a layer norm with `epsilon`; both or none. `panels` names the sides
     ("input", "output", "residual", "sum") whose activations lie as :func:`pack_rows` lays them, under the same
     shape. The arrays are copied. InputError, with the library's own line, when they are inconsistent.
@@ -258,12 +269,13 @@ class NativeLinear:
 
     def __init__(
         self,
-        values: npt.NDArray[np.float32],
+        values: npt.NDArray[np.float32] | npt.NDArray[np.int8],
         columns: npt.NDArray[Any],
         row_starts: npt.NDArray[np.int32],
         *,
         in_features: int,
         out_features: int,
+        row_scales: npt.NDArray[np.float32] | None = None,
         bias: npt.NDArray[np.float32] | None = None,
         activation: str = "",
         scale: npt.NDArray[np.float32] | None = None,
@@ -273,8 +285,21 @@ class NativeLinear:
     ) -> None:
         if columns.dtype not in (np.uint16, np.int32):
             raise InputError(f"columns must be uint16 or int32, got {columns.dtype}; convert them")
-        arrays = [np.ascontiguousarray(values, np.float32), np.ascontiguousarray(columns)]
-        starts = np.ascontiguousarray(row_starts, np.int32)
+        if row_scales is not None and values.dtype != np.int8:
+            raise InputError(
+                f"values must be int8 where there are row_scales, got {values.dtype}; round them to -63..63"
+            )
+        arrays = {
+            "value": np.ascontiguousarray(values, np.float32 if row_scales is None else np.int8),
+            "column": np.ascontiguousarray(columns),
+            "row_start": np.ascontiguousarray(row_starts, np.int32),
+            "row_scale": np.ascontiguousarray([] if row_scales is None else row_scales, np.float32),
+        }
+        weights = _Weights(in_features=in_features, out_features=out_features)
+        for name, array in arrays.items():
+            setattr(weights, f"{name}s", array.ctypes.data)
+            setattr(weights, f"{name}_count", array.size)
+        weights.value_bytes, weights.column_bytes = arrays["value"].itemsize, columns.dtype.itemsize
         spec = _Spec(activation=activation.encode(), epsilon=epsilon)
         vectors = {"bias": bias, "scale": scale, "shift": shift}
         held = {name: np.ascontiguousarray(v, np.float32) for name, v in vectors.items() if v is not None}
@@ -286,9 +311,8 @@ class NativeLinear:
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         self.in_features, self.out_features = in_features, out_features
         self._handle: int | None = _library().platon_linear_create(
-            arrays[0].ctypes.data, arrays[0].size, arrays[1].ctypes.data, arrays[1].size, columns.dtype.itemsize,
-            starts.ctypes.data, starts.size, in_features, out_features, ctypes.byref(spec), error, _ERROR_BYTES,
-        )  # fmt: skip
+            ctypes.byref(weights), ctypes.byref(spec), error, _ERROR_BYTES
+        )
         if not self._handle:
             raise InputError(error.value.decode())
 

@@ -110,6 +110,24 @@ bool reported(char* error, size_t error_size, Body&& body) noexcept {
 
 Layout layout(int panels) { return panels ? Layout::kPanels : Layout::kRows; }
 
+CsrView csr_view(const PlatonWeights& weights) {
+  CsrView csr{};
+  csr.quantized = weights.value_bytes == 1;
+  csr.values = csr.quantized ? nullptr : static_cast<const float*>(weights.values);
+  csr.bytes = csr.quantized ? static_cast<const int8_t*>(weights.values) : nullptr;
+  csr.value_count = weights.value_count;
+  csr.columns = weights.columns;
+  csr.column_count = weights.column_count;
+  csr.wide_columns = weights.column_bytes == 4;
+  csr.row_starts = weights.row_starts;
+  csr.row_start_count = weights.row_start_count;
+  csr.row_scales = weights.row_scales;
+  csr.row_scale_count = weights.row_scale_count;
+  csr.in_features = weights.in_features;
+  csr.out_features = weights.out_features;
+  return csr;
+}
+
 LinearSpec linear_spec(const PlatonSpec& spec) {
   LinearSpec result;
   result.bias.assign(spec.bias, spec.bias + spec.bias_length);
@@ -149,17 +167,12 @@ PLATON_EXPORT const char* platon_selected_kernel(char* error, size_t error_size)
   return name;
 }
 
-// column_bytes: 2 (uint16) or 4 (int32). Null with the reason in `error` on bad input.
-PLATON_EXPORT void* platon_linear_create(const float* values, int64_t value_count, const void* columns,
-                                         int64_t column_count, int column_bytes, const int32_t* row_starts,
-                                         int64_t row_start_count, int64_t in_features, int64_t out_features,
-                                         const PlatonSpec* spec, char* error, size_t error_size) {
+// Null with the reason in `error` on bad input.
+PLATON_EXPORT void* platon_linear_create(const PlatonWeights* weights, const PlatonSpec* spec, char* error,
+                                         size_t error_size) {
   SparseLinear* linear = nullptr;
-  platon::reported(error, error_size, [&] {
-    const platon::CsrView csr{values,     value_count,     columns,     column_count, column_bytes == 4,
-                              row_starts, row_start_count, in_features, out_features};
-    linear = new SparseLinear(csr, platon::linear_spec(*spec));
-  });
+  platon::reported(error, error_size,
+                   [&] { linear = new SparseLinear(platon::csr_view(*weights), platon::linear_spec(*spec)); });
   return linear;
 }
 

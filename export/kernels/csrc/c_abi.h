@@ -4,6 +4,22 @@
 
 extern "C" {
 
+// CSR arrays. column_bytes: 2 (uint16) or 4 (int32); value_bytes: 4 (float32) or 1 (int8, then row_scales belong to
+// them).
+struct PlatonWeights {
+  const void* values;
+  int64_t value_count;
+  int value_bytes;
+  const void* columns;
+  int64_t column_count;
+  int column_bytes;
+  const int32_t* row_starts;
+  int64_t row_start_count;
+  const float* row_scales;
+  int64_t row_scale_count;
+  int64_t in_features, out_features;
+};
+
 // Null pointers with length 0 stand for what a layer does not have. The four flags: that side lies in panels.
 struct PlatonSpec {
   const float *bias, *scale, *shift;

@@ -24,8 +24,7 @@
 extern "C" {
 const char* platon_kernel_names();
 int platon_kernel_supported(const char* name);
-void* platon_linear_create(const float*, int64_t, const void*, int64_t, int, const int32_t*, int64_t, int64_t, int64_t,
-                           const PlatonSpec*, char*, size_t);
+void* platon_linear_create(const PlatonWeights*, const PlatonSpec*, char*, size_t);
 int platon_pack_rows(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
 void platon_linear_destroy(void*);
 void* platon_pool_create();
@@ -64,11 +63,13 @@ struct Weights {
   int64_t in, out;
   std::vector<float> values;
   std::vector<int32_t> columns, starts;
+  std::vector<int8_t> bytes;  // as many as values
+  std::vector<float> row_scales;
 };
 
 // Groups of four rows hold the same columns, but for a few where `noise` is set; without `blocks` every row is alone.
 Weights random_weights(int out, int in, double density, bool blocks = false, bool noise = false) {
-  Weights w{in, out, {}, {}, {0}};
+  Weights w{in, out, {}, {}, {0}, {}, std::vector<float>(static_cast<size_t>(out), 0.01f)};
   std::vector<bool> kept(static_cast<size_t>(in));
   for (int row = 0; row < out; ++row) {
     for (int column = 0; column < in; ++column) {
@@ -76,6 +77,7 @@ Weights random_weights(int out, int in, double density, bool blocks = false, boo
       if (!blocks || row % 4 == 0 || (noise && below(20) == 0)) keep = below(1000) < density * 1000;
       if (keep) {
         w.values.push_back(static_cast<float>(below(200) - 100) / 50);
+        w.bytes.push_back(static_cast<int8_t>(below(127) - 63));
         w.columns.push_back(column);
       }
     }
@@ -91,13 +93,20 @@ PlatonSpec spec_of(const std::vector<float>& bias, const char* activation) {
   return spec;
 }
 
-void* create(const Weights& w, const PlatonSpec& spec, bool narrow) {
+void* create(const Weights& w, const PlatonSpec& spec, bool narrow, bool quantized = false) {
   char error[300] = "";
   const std::vector<uint16_t> short_columns(w.columns.begin(), w.columns.end());
-  const void* columns = narrow ? static_cast<const void*>(short_columns.data()) : w.columns.data();
-  void* linear = platon_linear_create(w.values.data(), static_cast<int64_t>(w.values.size()), columns,
-                                      static_cast<int64_t>(w.columns.size()), narrow ? 2 : 4, w.starts.data(),
-                                      static_cast<int64_t>(w.starts.size()), w.in, w.out, &spec, error, sizeof error);
+  PlatonWeights weights{};
+  weights.values = quantized ? static_cast<const void*>(w.bytes.data()) : w.values.data();
+  weights.value_bytes = quantized ? 1 : 4;
+  weights.value_count = static_cast<int64_t>(quantized ? w.bytes.size() : w.values.size());
+  weights.columns = narrow ? static_cast<const void*>(short_columns.data()) : w.columns.data();
+  weights.column_bytes = narrow ? 2 : 4;
+  weights.column_count = static_cast<int64_t>(w.columns.size());
+  weights.row_starts = w.starts.data(), weights.row_start_count = static_cast<int64_t>(w.starts.size());
+  weights.row_scales = w.row_scales.data(), weights.row_scale_count = static_cast<int64_t>(w.row_scales.size());
+  weights.in_features = w.in, weights.out_features = w.out;
+  void* linear = platon_linear_create(&weights, &spec, error, sizeof error);
   if (!linear && !*error) std::abort();  // a refusal always has a reason
   return linear;
 }
@@ -172,6 +181,34 @@ void valid_weights(const std::vector<std::string>& kernels) {
   }
 }
 
+// Of 8-bit weights all sets give the same numbers.
+void quantized_weights(const std::vector<std::string>& kernels) {
+  constexpr double densities[] = {0.0, 0.05, 0.3, 1.0};
+  for (int round = 0; round < 60; ++round) {
+    const int rows = 1 + below(round % 3 ? 40 : 140);
+    const Weights w = random_weights(1 + below(round % 7 ? 40 : 600), 1 + below(700), densities[round % 4]);
+    const std::vector<float> bias(round % 2 ? static_cast<size_t>(w.out) : 0, 0.5f);
+    std::vector<float> x(static_cast<size_t>(rows * w.in));
+    for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
+    if (round % 5 == 0) x.back() = round % 2 ? NAN : INFINITY;
+    const Pool pool(1 + round % 4);
+    PlatonSpec spec = spec_of(bias, "");
+    spec.input_panels = round / 2 % 2, spec.output_panels = round / 4 % 2;
+    void* linear = create(w, spec, round % 2 == 0, true);
+    if (!linear) std::abort();
+    const std::vector<float> expected = run(linear, w, kernels[0], rows, pool, x.data());
+    for (const std::string& kernel : kernels) {
+      const std::vector<float> y = run(linear, w, kernel, rows, pool, x.data());
+      for (size_t i = 0; i < y.size(); ++i)
+        if (y[i] != expected[i] && !(std::isnan(y[i]) && std::isnan(expected[i]))) {
+          std::printf("8-bit weights of %s: %g, expected %g\n", kernel.c_str(), y[i], expected[i]);
+          std::exit(1);
+        }
+    }
+    platon_linear_destroy(linear);
+  }
+}
+
 int32_t wild() {
   constexpr int32_t choices[] = {-1, 0, 1, 63, 64, 127, 128, 255, 256, 65535, 65536, 1 << 30, INT32_MAX, INT32_MIN};
   return choices[below(sizeof choices / sizeof *choices)];
@@ -183,7 +220,8 @@ int crafted_weights(const std::vector<std::string>& kernels) {
   const Pool pool(1);
   for (int round = 0; round < 4000; ++round) {
     Weights w = random_weights(1 + below(6), 1 + below(300), 0.1, round % 2 == 0);
-    for (int change = below(3); change >= 0; --change) switch (below(6)) {
+    const bool quantized = round % 3 == 0;
+    for (int change = below(3); change >= 0; --change) switch (below(quantized ? 9 : 6)) {
         case 0:
           if (!w.columns.empty()) w.columns[static_cast<size_t>(below(static_cast<int>(w.columns.size())))] = wild();
           break;
@@ -203,8 +241,19 @@ int crafted_weights(const std::vector<std::string>& kernels) {
         case 5:
           w.out = below(2) ? w.out + below(2) : int64_t{wild()} * (below(2) ? 1 : 70000);
           break;
+        case 6:
+          if (!w.bytes.empty())
+            w.bytes[static_cast<size_t>(below(static_cast<int>(w.bytes.size())))] = static_cast<int8_t>(wild());
+          break;
+        case 7:
+          w.row_scales[static_cast<size_t>(below(static_cast<int>(w.row_scales.size())))] = below(2) ? INFINITY : 1e30f;
+          break;
+        case 8:
+          w.row_scales.pop_back();
+          if (w.row_scales.empty()) w.row_scales.push_back(0.0f);
+          break;
       }
-    void* linear = create(w, spec_of({}, below(30) ? "" : "unknown"), below(2));
+    void* linear = create(w, spec_of({}, below(30) ? "" : "unknown"), below(2), quantized);
     if (!linear) continue;
     ++accepted;
     if (w.in < 100000 && w.out < 100000) {
@@ -377,6 +426,7 @@ int main() {
   failing_items();
   far_indices(kernels);
   valid_weights(kernels);
+  quantized_weights(kernels);
   attention(kernels);
   const int accepted = crafted_weights(kernels);
   std::printf("clean: %zu kernel sets, %d crafted layers accepted\n", kernels.size(), accepted);

@@ -1,5 +1,7 @@
 #include "core/csr.h"
 
+#include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <string>
 
@@ -54,12 +56,43 @@ void check_columns(const CsrView& csr) {
   }
 }
 
+void check_scales(const CsrView& csr) {
+  if (csr.row_scale_count != csr.out_features)
+    throw InputError("row_scales must have out_features = " + text(csr.out_features) + " entries, got " +
+                     text(csr.row_scale_count));
+  for (int64_t row = 0; row < csr.out_features; ++row)
+    if (!(csr.row_scales[row] > 0.0f && std::isfinite(csr.row_scales[row])))
+      throw InputError("row_scales must be positive and finite, got " + std::to_string(csr.row_scales[row]) +
+                       " in row " + text(row));
+}
+
+// A row's sum over bytes of activations, and over what is left of them behind their zero point, fits in 32 bits.
+void check_bytes(const CsrView& csr) {
+  constexpr int64_t kMaxRowSum = std::numeric_limits<int32_t>::max() / 255;
+  for (int64_t row = 0; row < csr.out_features; ++row) {
+    int64_t sum = 0;
+    for (int64_t i = csr.row_starts[row]; i < csr.row_starts[row + 1]; ++i) {
+      const int64_t size = std::abs(int{csr.bytes[i]});
+      if (size > kMaxByteWeight)
+        throw InputError("values must be within -" + text(kMaxByteWeight) + " to " + text(kMaxByteWeight) + ", got " +
+                         text(csr.bytes[i]) + " in row " + text(row));
+      sum += size;
+    }
+    if (sum > kMaxRowSum)
+      throw InputError("sizes of a row's values must add up to at most " + text(kMaxRowSum) + ", got " + text(sum) +
+                       " in row " + text(row));
+  }
+}
+
 }  // namespace
 
 void validate(const CsrView& csr) {
   check_sizes(csr);
   check_rows(csr);
   check_columns(csr);
+  if (!csr.quantized) return;
+  check_scales(csr);
+  check_bytes(csr);
 }
 
 }  // namespace platon

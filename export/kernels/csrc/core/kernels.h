@@ -15,6 +15,9 @@ constexpr int kMaxWidth = 8;           // groups in the widest panel: 8 accumula
 constexpr int kMaxBlockColumns = 256;  // an offset inside a column block is one byte
 constexpr int kQuad = 4;               // features of a 4x1 block
 constexpr int kReadBehind = 7;         // offsets and values that may be read, but not used, behind a block's last
+constexpr int kDot = 4;                // non-zeros of 8-bit weights that are multiplied and added together
+constexpr int kLineBytes = 64;         // one column of a panel of bytes, whatever the panel's width
+static_assert(kLineBytes == kMaxWidth * kLanes);
 
 enum class Activation : int { kNone, kGelu, kGeluTanh, kRelu };
 
@@ -36,12 +39,34 @@ struct Block {
   const float* values;       // [column of a run][run_features]
 };
 
+// The same of 8-bit weights: runs of whole steps of kDot non-zeros, filled up with weights of 0. Their sums start with
+// 0.
+struct ByteBlock {
+  bool starts;
+  const RunGroup* groups;  // lengths are numbers of steps
+  int group_count;
+  const uint16_t* features;
+  const uint8_t* steps;  // 2 kDot bytes each: columns inside the block, then weights (int8)
+};
+
 // Up to kMaxWidth * kLanes rows, feature-major: panel[column][stride()], zeros behind the last row. Between layers
 // (Layout::kPanels) the same panel lies as [column][rows], without them.
 struct Panel {
   int rows, width;
   int stride() const { return width * kLanes; }
   bool whole() const { return rows == stride(); }
+};
+
+// What the rows of a panel hold. poison is 0, or NaN where a row holds NaN or infinity.
+struct RowRanges {
+  float low[kLineBytes] = {}, high[kLineBytes] = {}, poison[kLineBytes] = {};
+};
+
+// How the rows of a panel become bytes: q = round(x * inverse) + zero, cut to 0..255, so that x is about
+// (q - zero) * scale.
+struct RowScales {
+  float scale[kLineBytes], inverse[kLineBytes];
+  int32_t zero[kLineBytes];
 };
 
 constexpr int kAttentionWidth = 4;  // groups in the widest block of queries
@@ -88,6 +113,17 @@ using Add = void(const float* x, int64_t x_stride, int64_t features, const Panel
 // as ONNX LayerNormalization), times scale[feature], plus shift[feature].
 using Normalize = void(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
                        const float* shift);
+// Widens the ranges by x[columns][x_stride].
+using MeasureRows = void(const float* x, int64_t x_stride, int64_t columns, const Panel& panel, RowRanges& ranges);
+// x[columns][x_stride] -> out[columns][kLineBytes]. In which order a set lays the rows into a line is its own matter.
+using Quantize = void(const float* x, int64_t x_stride, int64_t columns, const Panel& panel, const RowScales& scales,
+                      uint8_t* out);
+// As Multiply, in whole numbers; `x` as this set's Quantize writes it.
+using MultiplyBytes = void(const ByteBlock& block, const Panel& panel, const uint8_t* x, int32_t* acc);
+// acc[feature][row], whole numbers, in place to floats: (acc - zero * sums[feature]) * (scale * scales[feature]) +
+// bias[feature] (nothing where bias is null), each operation rounded by itself.
+using Dequantize = void(void* acc, int64_t features, const Panel& panel, const RowScales& rows, const float* scales,
+                        const int32_t* sums, const float* bias);
 using Attend = void(const AttentionBlock& block);
 // What this processor can do at most with these instructions, for benchmarks: `rounds` rounds of floating-point
 // operations on registers (burn_fma), or of bytes read from the first-level cache (burn_load); how many one round does.
@@ -103,6 +139,10 @@ struct Kernels {
   FinishPanel* finish_panel;
   Add* add;
   Normalize* normalize;
+  MeasureRows* measure_rows;
+  Quantize* quantize;
+  MultiplyBytes* multiply_bytes;
+  Dequantize* dequantize;
   Attend* attend;
   Burn *burn_fma, *burn_load;
 };
@@ -110,7 +150,7 @@ struct Kernels {
 // The list that declares, dispatches, tests and benchmarks the kernels; the last supported one is the default. Each is
 // a folder of this name; README.md tells how to add one.
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
-#define PLATON_KERNELS(X) X(scalar) X(avx2)
+#define PLATON_KERNELS(X) X(scalar) X(avx2) X(avx512vnni)
 #else
 #define PLATON_KERNELS(X) X(scalar)
 #endif
@@ -126,6 +166,10 @@ struct Kernels {
   FinishPanel finish_panel;     \
   Add add;                      \
   Normalize normalize;          \
+  MeasureRows measure_rows;     \
+  Quantize quantize;            \
+  MultiplyBytes multiply_bytes; \
+  Dequantize dequantize;        \
   Attend attend;                \
   Burn burn_fma, burn_load;     \
   }

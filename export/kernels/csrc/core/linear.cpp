@@ -1,10 +1,9 @@
 #include "core/linear.h"
 
 #include <algorithm>
-#include <atomic>
 #include <string>
-#include <thread>
 
+#include "core/call.h"
 #include "core/scratch.h"
 
 namespace platon {
@@ -13,72 +12,6 @@ namespace {
 // Up to so many values, the caller packs before other threads begin: a few microseconds, and nobody waits for a thread
 // that lost its core to another process.
 constexpr size_t kPackedAlone = 32768;
-
-// How far a panel is packed, and how many of its features have their sums. Whoever needs a panel first packs tiles;
-// whoever comes meanwhile packs others; whoever packs the last one makes the panel ready.
-struct PanelProgress {
-  std::atomic<int64_t> taken{0}, done{0}, features{0};
-  std::atomic<bool> ready{false};
-};
-
-// Everything that the work items of one call share.
-struct Call {
-  const Kernels& kernels;
-  const PackedWeights& weights;
-  const LinearSpec& spec;
-  const LinearData& data;
-  const Panels panels;
-  const bool in_panels;  // layouts say rows or panels; false: too few rows for panels
-  float* packed;         // x in padded panels, from the panel first_packed on; those before are read where they are
-  const int64_t first_packed;
-  float* normed;  // the same behind the norm in front of the product, or null
-  float* sums;    // accumulators of the whole output where more follows than an activation, else null
-  std::vector<PanelProgress> progress;
-
-  bool panel_layout(Layout layout) const { return in_panels && layout == Layout::kPanels; }
-};
-
-// `x` and `out` begin with the panel's first row and its first column.
-void pack_tile(const Call& call, const float* x, const Panel& panel, int64_t tile, float* out) {
-  const int64_t in = call.weights.in_features(), column = tile * kTileColumns;
-  const int64_t columns = std::min(kTileColumns, in - column);
-  if (call.panel_layout(call.spec.input))
-    call.kernels.pad(x + column * panel.rows, panel, columns, out + column * panel.stride());
-  else
-    call.kernels.pack(x + column, in, panel, columns, out + column * panel.stride());
-}
-
-// What a product multiplies: `packed`, or its copy behind the norm.
-void make_ready(const Call& call, int64_t index, const float* packed, float* normed) {
-  if (!normed) return;
-  const Panel panel = call.panels[index];
-  const NormSpec& norm = call.spec.prenorm;
-  const int64_t in = call.weights.in_features();
-  std::copy(packed, packed + in * panel.stride(), normed);
-  call.kernels.normalize(normed, in, panel, norm.epsilon, norm.scale.data(), norm.shift.data());
-}
-
-// The panel's data, packed by this thread and others. Waiting threads wait only for tiles that a running thread has
-// taken, so this cannot deadlock however few threads there are.
-const float* packed_panel(Call& call, int64_t index) {
-  const int64_t in = call.weights.in_features();
-  const float* x = call.data.x + call.panels.first_row(index) * in;
-  if (index < call.first_packed) return x;
-  const int64_t place = (call.panels.first_row(index) - call.panels.first_row(call.first_packed)) * in;
-  float* const packed = call.packed + place;
-  float* const normed = call.normed ? call.normed + place : nullptr;
-  PanelProgress& progress = call.progress[index];
-  const int64_t tiles = tile_count(in);
-  for (int64_t tile; (tile = progress.taken.fetch_add(1, std::memory_order_relaxed)) < tiles;) {
-    pack_tile(call, x, call.panels[index], tile, packed);
-    if (progress.done.fetch_add(1, std::memory_order_acq_rel) + 1 < tiles) continue;
-    make_ready(call, index, packed, normed);
-    progress.ready.store(true, std::memory_order_release);
-  }
-  for (int spins = 0; !progress.ready.load(std::memory_order_acquire); ++spins)
-    if (spins > 1000) std::this_thread::yield();
-  return normed ? normed : packed;
-}
 
 // One chunk of features times one panel.
 struct Item {
@@ -114,7 +47,7 @@ void add_residual(const Call& call, const Item& item, float* acc) {
   }
 }
 
-// `acc` holds the item's part of call.sums. Whoever brings a panel's last features normalises the panel.
+// `acc` holds the item's part of call.memory.sums.data(). Whoever brings a panel's last features normalises the panel.
 void finish_sums(Call& call, const Item& item, float* acc) {
   const LinearSpec& spec = call.spec;
   const NormSpec& norm = spec.norm;
@@ -124,32 +57,66 @@ void finish_sums(Call& call, const Item& item, float* acc) {
   if (norm.scale.empty()) return write(call, item, acc, spec.output, call.data.out);
   if (call.progress[item.index].features.fetch_add(item.features, std::memory_order_acq_rel) + item.features < features)
     return;
-  float* panel_sums = call.sums + call.panels.first_row(item.index) * features;
+  float* panel_sums = call.memory.sums.data() + call.panels.first_row(item.index) * features;
   call.kernels.normalize(panel_sums, features, item.panel, norm.epsilon, norm.scale.data(), norm.shift.data());
   const Item whole{item.panel, item.index, 0, features};
   write(call, whole, panel_sums, spec.output, call.data.out);
+}
+
+const float* bias_of(const Call& call, const Item& item) {
+  return call.spec.bias.empty() ? nullptr : call.spec.bias.data() + item.first_feature;
+}
+
+void multiply_floats(Call& call, const Item& item, int64_t chunk, const PackedWeights& weights, float* acc) {
+  const float *x = packed_panel(call, item.index), *bias = bias_of(call, item);
+  weights.each_block(chunk, [&](int64_t column, const Block& block) {
+    const auto multiply = block.run_features == 1 ? call.kernels.multiply : call.kernels.multiply4;
+    multiply(block, item.panel, bias, x + column * item.panel.stride(), acc);
+  });
+}
+
+void multiply_bytes(Call& call, const Item& item, int64_t chunk, const PackedBytes& weights, float* acc) {
+  const uint8_t* x = quantized_panel(call, item.index);
+  weights.each_block(chunk, [&](int64_t column, const ByteBlock& block) {
+    call.kernels.multiply_bytes(block, item.panel, x + column * kLineBytes, reinterpret_cast<int32_t*>(acc));
+  });
+  call.kernels.dequantize(acc, item.features, item.panel, call.memory.scales()[item.index],
+                          weights.scales() + item.first_feature, weights.sums() + item.first_feature,
+                          bias_of(call, item));
+}
+
+void make_ready(Call& call, int64_t index) {
+  if (call.weights.quantized())
+    quantized_panel(call, index);
+  else
+    packed_panel(call, index);
+}
+
+// Panels of the input that products read where they lie: the last one may need padding, but not to become bytes.
+int64_t panels_in_place(const SparseLinear& layer, const Panels& panels) {
+  const int64_t last = panels.count() - 1;
+  return layer.weights().quantized() || panels[last].whole() ? panels.count() : last;
 }
 
 // Work item: one chunk times one panel. Neighbours in the order share the panel: the weights, read in sequence, can
 // come from afar, but the panel is read at random and should stay near.
 void multiply_item(void* data, size_t number) {
   Call& call = *static_cast<Call*>(data);
-  const PackedWeights& weights = call.weights;
-  const int64_t chunk = static_cast<int64_t>(number) % weights.chunk_count();
-  const int64_t index = static_cast<int64_t>(number) / weights.chunk_count();
-  const Item item{call.panels[index], index, weights.first_feature(chunk), weights.features(chunk)};
+  const Chunks& chunks = call.weights.chunks();
+  const int64_t chunk = static_cast<int64_t>(number) % chunks.count();
+  const int64_t index = static_cast<int64_t>(number) / chunks.count();
+  const Item item{call.panels[index], index, chunks.first(chunk), chunks.features(chunk)};
   const size_t lanes = static_cast<size_t>(item.panel.stride());
-  const float* bias = call.spec.bias.empty() ? nullptr : call.spec.bias.data() + item.first_feature;
-  const float* x = packed_panel(call, index);
-  const Scratch own(call.sums ? 0 : item.features * lanes);
-  float* acc = call.sums ? call.sums + call.panels.first_row(index) * weights.out_features() +
-                               item.first_feature * static_cast<int64_t>(lanes)
-                         : own.data();
-  weights.each_block(chunk, [&](int64_t column, const Block& block) {
-    const auto multiply = block.run_features == 1 ? call.kernels.multiply : call.kernels.multiply4;
-    multiply(block, item.panel, bias, x + column * item.panel.stride(), acc);
-  });
-  if (call.sums)
+  float* const sums = call.memory.sums.data();
+  const Scratch own(sums ? 0 : item.features * lanes);
+  float* acc = sums ? sums + call.panels.first_row(index) * call.weights.out_features() +
+                          item.first_feature * static_cast<int64_t>(lanes)
+                    : own.data();
+  if (const PackedBytes* bytes = call.weights.quantized())
+    multiply_bytes(call, item, chunk, *bytes, acc);
+  else
+    multiply_floats(call, item, chunk, *call.weights.floats(), acc);
+  if (sums)
     finish_sums(call, item, acc);
   else
     write(call, item, acc, call.spec.output, call.data.out);
@@ -192,40 +159,26 @@ size_t SparseLinear::packed_floats(int64_t rows) const {
   return static_cast<size_t>(Panels(rows).groups()) * kLanes * weights_.in_features();
 }
 
-void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const {
-  const int64_t rows = data.rows;
-  if (rows <= 0) return;
-  const bool residual = data.residual || data.packed_residual;
-  if (residual && spec_.activation != Activation::kNone)
+void SparseLinear::check_call(const LinearData& data) const {
+  if ((data.residual || data.packed_residual) && spec_.activation != Activation::kNone)
     throw InputError("a residual cannot be added behind an activation");
-  const bool in_panels = rows >= kLanes;
   if ((data.packed || !spec_.prenorm.scale.empty()) && spec_.input == Layout::kPanels)
     throw InputError("what is packed or normed first must lie in rows");
-  const Panels panels(rows);
-  const size_t lanes = static_cast<size_t>(panels.groups()) * kLanes;
-  // Of panels only the last one may need padding; rows are packed, all of them.
-  const int64_t last = panels.count() - 1;
-  const int64_t ready = panels[last].whole() ? panels.count() : last;
-  const int64_t first_packed = in_panels && spec_.input == Layout::kPanels ? ready : 0;
-  const size_t packed_lanes = lanes - static_cast<size_t>(first_packed > last ? lanes : panels.first_row(first_packed));
-  const size_t packed_floats = packed_lanes * weights_.in_features();
-  const Scratch packed(data.packed ? 0 : packed_floats), normed(spec_.prenorm.scale.empty() ? 0 : packed_floats);
-  const bool more = residual || data.sum || !spec_.norm.scale.empty();
-  const Scratch sums(more ? lanes * weights_.out_features() : 0);
-  Call call{kernels,
-            weights_,
-            spec_,
-            data,
-            panels,
-            in_panels,
-            data.packed ? data.packed : packed.data(),
-            first_packed,
-            normed.data(),
-            sums.data(),
-            std::vector<PanelProgress>(panels.count())};
-  if (packed_floats <= kPackedAlone)
-    for (int64_t i = first_packed; i < panels.count(); ++i) packed_panel(call, i);
-  run_items(parallel_for, pool, static_cast<size_t>(panels.count() * weights_.chunk_count()), multiply_item, &call);
+}
+
+void SparseLinear::run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const {
+  if (data.rows <= 0) return;
+  check_call(data);
+  const Panels panels(data.rows);
+  const bool in_panels = data.rows >= kLanes;
+  const int64_t first_packed = in_panels && spec_.input == Layout::kPanels ? panels_in_place(*this, panels) : 0;
+  const Memory memory(*this, data, panels, first_packed);
+  Call call{kernels,      weights_, spec_,
+            data,         panels,   in_panels,
+            first_packed, memory,   std::vector<PanelProgress>(static_cast<size_t>(panels.count()))};
+  if (memory.packed_floats <= kPackedAlone)
+    for (int64_t i = first_packed; i < panels.count(); ++i) make_ready(call, i);
+  run_items(parallel_for, pool, static_cast<size_t>(panels.count() * weights_.chunks().count()), multiply_item, &call);
 }
 
 }  // namespace platon

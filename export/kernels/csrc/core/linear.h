@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "core/kernels.h"
-#include "core/pack.h"
 #include "core/panels.h"
+#include "core/weights.h"
 
 namespace platon {
 
@@ -49,11 +49,13 @@ class SparseLinear {
   // What x takes in padded panels.
   size_t packed_floats(int64_t rows) const;
 
-  const PackedWeights& weights() const { return weights_; }
+  const Weights& weights() const { return weights_; }
   const LinearSpec& spec() const { return spec_; }
 
  private:
-  PackedWeights weights_;
+  void check_call(const LinearData& data) const;
+
+  Weights weights_;
   LinearSpec spec_;
 };
 

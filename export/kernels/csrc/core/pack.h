@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/chunks.h"
 #include "core/csr.h"
 #include "core/kernels.h"
 #include "core/runs.h"
@@ -13,16 +14,9 @@ namespace platon {
 
 class PackedWeights {
  public:
-  explicit PackedWeights(const CsrView& csr);  // validates first
+  PackedWeights(const CsrView& csr, const Chunks& chunks);  // of a validated matrix
 
-  int64_t in_features() const { return in_features_; }
-  int64_t out_features() const { return out_features_; }
-  int64_t nnz() const { return blocks_.back().value; }
   int64_t bytes() const;
-
-  int64_t chunk_count() const { return static_cast<int64_t>(chunk_rows_.size()) - 1; }
-  int64_t first_feature(int64_t chunk) const { return chunk_rows_[chunk]; }
-  int64_t features(int64_t chunk) const { return chunk_rows_[chunk + 1] - chunk_rows_[chunk]; }
 
   // Calls visit(first_column, block) for each block of the chunk that holds anything, columns ascending. The blocks
   // that start sums come first and have one run for every feature.
@@ -42,13 +36,11 @@ class PackedWeights {
     int run_features;
     bool starts;
   };
-  void cut_chunks(const CsrView& csr);
   void append(const CsrView& csr, const ChunkRuns& chunk);
   void append_run(const CsrView& csr, const ChunkRuns& chunk, const Run& run);
   void start_block(int64_t first_column, int run_features, bool starts);
 
-  int64_t in_features_ = 0, out_features_ = 0;
-  std::vector<int64_t> chunk_rows_, chunk_blocks_;
+  std::vector<int64_t> chunk_blocks_;
   std::vector<BlockStart> blocks_;
   std::vector<RunGroup> groups_;
   std::vector<uint16_t> features_;

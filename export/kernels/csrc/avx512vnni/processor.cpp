@@ -1,0 +1,54 @@
+// Which processors have AVX-512 with VNNI. What has no better form here is AVX2's.
+#include "core/kernels.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+
+namespace platon::avx512vnni {
+
+bool supported() {
+  __builtin_cpu_init();
+  return avx2::supported() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+}
+
+void pack(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out) {
+  avx2::pack(x, x_stride, panel, columns, out);
+}
+
+void pad(const float* x, const Panel& panel, int64_t columns, float* out) { avx2::pad(x, panel, columns, out); }
+
+void multiply(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
+  avx2::multiply(block, panel, bias, x, acc);
+}
+
+void multiply4(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
+  avx2::multiply4(block, panel, bias, x, acc);
+}
+
+void finish(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out,
+            int64_t out_stride) {
+  avx2::finish(acc, features, panel, activation, out, out_stride);
+}
+
+void finish_panel(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
+  avx2::finish_panel(acc, features, panel, activation, out);
+}
+
+void add(const float* x, int64_t x_stride, int64_t features, const Panel& panel, float* acc) {
+  avx2::add(x, x_stride, features, panel, acc);
+}
+
+void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
+               const float* shift) {
+  avx2::normalize(acc, features, panel, epsilon, scale, shift);
+}
+
+void attend(const AttentionBlock& block) { avx2::attend(block); }
+
+int burn_fma(int64_t rounds) { return avx2::burn_fma(rounds); }
+
+int burn_load(int64_t rounds) { return avx2::burn_load(rounds); }
+
+}  // namespace platon::avx512vnni
+
+#endif
