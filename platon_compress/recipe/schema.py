@@ -332,8 +332,6 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":
-        if self.data is not None and (unused := unused_data_keys(self.data, self.model.task)):
-            raise ValueError(f"data.{unused[0]} is no key of the task {self.model.task}; leave it out")
         if self.kind == "compress":
             return self._complete_compress()
         data = self.data
@@ -346,6 +344,7 @@ class Recipe(Section):
             raise ValueError(
                 f"distill.labels false reads texts, but model.task is {self.model.task!r}; leave distill.labels out"
             )
+        self._refuse_unused_keys()
         return self
 
     def _complete_compress(self) -> "Recipe":
@@ -353,4 +352,9 @@ class Recipe(Section):
             raise ValueError("compress trains nothing, so it cannot distill; leave the section out")
         if self.data is not None and (self.data.validation is None) == (self.data.dataset is None):
             raise ValueError("the data is data.validation or data.dataset; give one of them")
+        self._refuse_unused_keys()
         return self
+
+    def _refuse_unused_keys(self) -> None:
+        if self.data is not None and (unused := unused_data_keys(self.data, self.model.task)):
+            raise ValueError(f"data.{unused[0]} is no key of the task {self.model.task}; leave it out")
