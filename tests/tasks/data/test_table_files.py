@@ -1,5 +1,7 @@
 """Damaged tables are named by line; tables of any common layout are read."""
 
+import json
+
 import pytest
 
 from platon_compress.errors import InputError
@@ -60,3 +62,31 @@ def test_layouts_of_json(tmp_path, name, text):
 def test_a_field_may_be_a_whole_document(tmp_path):
     long = "word " * 40_000
     assert _read(tmp_path, "t.csv", f"text,label\n{long},x\n").columns["text"] == [long]
+
+
+_CLASSES = {"names": ["no", "yes"], "_type": "ClassLabel"}
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        _CLASSES,
+        {"feature": _CLASSES, "_type": "Sequence"},
+        {"feature": _CLASSES, "length": -1, "_type": "List"},
+        {"feature": {"feature": _CLASSES, "_type": "List"}, "_type": "LargeList"},
+        [_CLASSES],
+    ],
+)
+def test_names_behind_numbers_however_datasets_wrote_them(tmp_path, feature):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    features = {
+        "label": feature,
+        "text": {"dtype": "string", "_type": "Value"},
+        "odd": {"feature": {"dtype": "x"}},
+    }
+    table = pyarrow.table({"text": ["a"], "label": [[1]], "odd": ["b"]})
+    notes = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(table.replace_schema_metadata(notes), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet", "train").class_names == {"label": ["no", "yes"]}
