@@ -26,7 +26,7 @@ _SHARED = """
 
 # Row of each non-zero: one step at every row start but the first, then a running sum. A row that starts at
 # nnz (trailing empty rows) steps in the one extra slot, which is cut off again.
-_CSR = """
+_POSITIONS = """
   {p}column_count = Constant <value_int: int = @{columns}> ()
   {p}row_unit = Constant <value_int: int = @{rows}> ()
   {p}row_factor = Constant <value = int64 {{{factor}}}> ()
@@ -44,17 +44,65 @@ _CSR = """
   {p}row_offsets = Mul ({p}rows, {p}column_count)
   {p}columns64 = Cast <to = 7> ({p}columns)
   {p}positions = Add ({p}row_offsets, {p}columns64)
-  {p}values32 = Cast <to = 1> ({p}values)
   {p}out_shape = Reshape ({p}row_count, second)
   {p}in_shape = Reshape ({p}column_count, second)
   {p}size = Mul ({p}out_shape, {p}in_shape)
+  {p}shape = Concat <axis = 0> ({p}out_shape, {p}in_shape)
+"""
+_CSR = (
+    _POSITIONS
+    + """
+  {p}values32 = Cast <to = 1> ({p}values)
   {p}zeros = ConstantOfShape <value = float[1] {{0.0}}> ({p}size)
   {p}flat = ScatterElements <axis = 0> ({p}zeros, {p}positions, {p}values32)
-  {p}shape = Concat <axis = 0> ({p}out_shape, {p}in_shape)
   {p}weight = Reshape ({p}flat, {p}shape)
   {p}weight_t = Transpose <perm = [1, 0]> ({p}weight)
+  {p}product = MatMul ({x}, {p}weight_t)
 """
-_DENSE_WEIGHT = {"csr": _CSR}
+)
+# Rows of X to bytes, each with a scale and a zero point of its own; poison makes a row that is not finite NaN.
+_CSR_INT8 = (
+    _POSITIONS
+    + """
+  {p}zeros = ConstantOfShape <value = int8[1] {{0}}> ({p}size)
+  {p}flat = ScatterElements <axis = 0> ({p}zeros, {p}positions, {p}values)
+  {p}weight = Reshape ({p}flat, {p}shape)
+  {p}weight_t = Transpose <perm = [1, 0]> ({p}weight)
+  {p}weight32 = Cast <to = 6> ({p}weight)
+  {p}sums = ReduceSum <keepdims = 0> ({p}weight32, last)
+  {p}x_none = Constant <value = float {{0.0}}> ()
+  {p}x_most = Constant <value = float {{255.0}}> ()
+  {p}x_least = Constant <value = float {{1e-30}}> ()
+  {p}x_unit = Constant <value = float {{1.0}}> ()
+  {p}x_min = ReduceMin ({x}, last)
+  {p}x_max = ReduceMax ({x}, last)
+  {p}x_low = Min ({p}x_min, {p}x_none)
+  {p}x_high = Max ({p}x_max, {p}x_none)
+  {p}x_range = Sub ({p}x_high, {p}x_low)
+  {p}x_step = Div ({p}x_range, {p}x_most)
+  {p}x_scale = Max ({p}x_step, {p}x_least)
+  {p}x_inverse = Div ({p}x_unit, {p}x_scale)
+  {p}x_depth = Neg ({p}x_low)
+  {p}x_depth_scaled = Mul ({p}x_depth, {p}x_inverse)
+  {p}x_zero = Round ({p}x_depth_scaled)
+  {p}x_scaled = Mul ({x}, {p}x_inverse)
+  {p}x_rounded = Round ({p}x_scaled)
+  {p}x_shifted = Add ({p}x_rounded, {p}x_zero)
+  {p}x_clipped = Clip ({p}x_shifted, {p}x_none, {p}x_most)
+  {p}x_bytes = Cast <to = 2> ({p}x_clipped)
+  {p}x_product = MatMulInteger ({p}x_bytes, {p}weight_t)
+  {p}x_zero32 = Cast <to = 6> ({p}x_zero)
+  {p}x_offset = Mul ({p}x_zero32, {p}sums)
+  {p}x_number = Sub ({p}x_product, {p}x_offset)
+  {p}x_float = Cast <to = 1> ({p}x_number)
+  {p}x_nothing = Mul ({x}, {p}x_none)
+  {p}x_poison = ReduceSum ({p}x_nothing, last)
+  {p}x_true_scale = Add ({p}x_scale, {p}x_poison)
+  {p}x_unit_of_y = Mul ({p}x_true_scale, {p}row_scales)
+  {p}product = Mul ({p}x_float, {p}x_unit_of_y)
+"""
+)
+_PRODUCT = {"csr": _CSR, "csr_int8": _CSR_INT8}
 
 # Spelled as PyTorch's exporter spells them, so that ONNX Runtime fuses them after inlining.
 _ACTIVATION = {
@@ -197,8 +245,8 @@ def _attention(split: str, masking: str, result: str) -> list[str]:
 def _product(operator: Operator, weight: StoredWeight, x: str, result: str) -> str:
     """result = x W^T + bias."""
     p, (factor, rows), (_, columns) = weight.prefix, weight.rows, weight.columns
-    dense = _DENSE_WEIGHT[operator.encoding].format(p=p, rows=rows, factor=factor, columns=columns)
-    return f"{dense}  {p}product = MatMul ({x}, {p}weight_t)\n  {result} = Add ({p}product, {p}bias)"
+    product = _PRODUCT[operator.encoding].format(p=p, x=x, rows=rows, factor=factor, columns=columns)
+    return f"{product}  {result} = Add ({p}product, {p}bias)"
 
 
 def _front(operator: Operator) -> tuple[list[str], str]:

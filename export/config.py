@@ -6,6 +6,7 @@ from platon_compress.errors import InputError
 
 __all__ = ["ExportConfig"]
 
+_VALUES = ("float32", "int8")
 _EXPORTERS = ("torchscript", "dynamo")
 # 18: the first opset with ScatterElements(add), which the operator's fallback needs. 25: the last one tried.
 _OPSETS = range(18, 26)
@@ -20,6 +21,9 @@ class ExportConfig:
     exporter: "torchscript" is PyTorch's tracing exporter (seconds), "dynamo" its successor (tens of seconds).
     graph_passes: rewrite the graph around the linears with the passes of `passes.GRAPH_PASSES`.
     skip_passes: names of graph passes to leave out.
+    values: "float32", or "int8": sparse weights as 8-bit numbers with a scale per row, activations rounded to 8 bits where
+        such a weight multiplies them. The file then computes something else than the model, and not yet is there a check
+        of how much: compare its task metric.
     remove_padding: compute linears and LayerNorm on the valid tokens of a padded batch only.
     check: run onnx.checker with full shape inference on what is written.
     """
@@ -28,6 +32,7 @@ class ExportConfig:
     exporter: str = "torchscript"
     graph_passes: bool = True
     skip_passes: tuple[str, ...] = ()
+    values: str = "float32"
     remove_padding: bool = False
     check: bool = True
 
@@ -39,3 +44,5 @@ class ExportConfig:
             raise InputError(
                 f"exporter must be torchscript or dynamo, got {self.exporter!r}; use torchscript"
             )
+        if self.values not in _VALUES:
+            raise InputError(f"values must be float32 or int8, got {self.values!r}; float32 rounds nothing")

@@ -29,7 +29,12 @@ ACTIVATIONS = ("relu", "gelu", "gelu_tanh")
 MASKS = ("full", "mask", "lengths")
 
 # The arrays that store one weight, by encoding.
-ENCODINGS: Mapping[str, tuple[str, ...]] = MappingProxyType({"csr": ("values", "columns", "row_starts")})
+ENCODINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "csr": ("values", "columns", "row_starts"),
+        "csr_int8": ("values", "columns", "row_starts", "row_scales"),
+    }
+)
 
 _TAILS = ((), ("residual",), ("residual", "norm"), ("residual", "norm", "sum"))
 _BLOCK_TAILS = (*_TAILS, ("prenorm",), ("prenorm", "norm"))
@@ -156,16 +161,18 @@ def specification() -> str:
 
 
 def _line(operator: Operator) -> str:
+    def constant(name: str) -> str:
+        return "k" + "".join(word.title() for word in name.split("_"))
+
     def one_of(choices: tuple[str, ...], default: str) -> str:
-        words = next((part for part in operator.parts if part in choices), default).split("_")
-        return "k" + "".join(word.title() for word in words)
+        return constant(next((part for part in operator.parts if part in choices), default))
 
     flags = (
         str(part in operator.parts).lower() for part in ("stacked", "residual", "prenorm", "norm", "sum")
     )
     enums = (
         f"k{operator.kind}",
-        f"k{operator.encoding.title() or 'None'}",
+        constant(operator.encoding or "none"),
         one_of(ACTIVATIONS, "none"),
         one_of(MASKS, "full"),
     )

@@ -4,11 +4,11 @@ namespace platon {
 namespace {
 
 void add_weight(Encoding encoding, const std::string& prefix, std::vector<OperatorInput>& inputs) {
-  if (encoding == Encoding::kCsr) {
-    inputs.push_back({prefix + "values", ort::kUndefined});
-    inputs.push_back({prefix + "columns", ort::kUndefined});
-    inputs.push_back({prefix + "row_starts", ort::kInt32});
-  }
+  const bool quantized = encoding == Encoding::kCsrInt8;
+  inputs.push_back({prefix + "values", quantized ? ort::kInt8 : ort::kUndefined});
+  inputs.push_back({prefix + "columns", ort::kUndefined});
+  inputs.push_back({prefix + "row_starts", ort::kInt32});
+  if (quantized) inputs.push_back({prefix + "row_scales", ort::kFloat});
   inputs.push_back({prefix + "bias", ort::kFloat});
 }
 

@@ -12,21 +12,38 @@ std::vector<float> widen(const Tensor& halves, const std::string& name) {
   return values;
 }
 
-SparseLinear read_csr(const Node& node, const std::string& prefix, int64_t in, int64_t out, LinearSpec spec) {
-  const Tensor values = node.constant(prefix + "values"), columns = node.constant(prefix + "columns"),
-               row_starts = node.constant(prefix + "row_starts");
-  const bool wide = columns.type == ort::kInt32, half = values.type == ort::kFloat16;
-  const std::vector<float> widened = half ? widen(values, prefix + "values") : std::vector<float>();
+// Where the non-zeros of a weight are.
+CsrView read_places(const Node& node, const std::string& prefix, int64_t in, int64_t out) {
+  const Tensor columns = node.constant(prefix + "columns"), row_starts = node.constant(prefix + "row_starts");
   CsrView csr{};
-  csr.value_count = values.length("values", half ? ort::kFloat16 : ort::kFloat);
-  csr.values = half ? widened.data() : static_cast<const float*>(values.data);
+  csr.wide_columns = columns.type == ort::kInt32;
   csr.columns = columns.data;
-  csr.column_count = columns.length("columns", wide ? ort::kInt32 : ort::kUint16);
-  csr.wide_columns = wide;
+  csr.column_count = columns.length("columns", csr.wide_columns ? ort::kInt32 : ort::kUint16);
   csr.row_starts = static_cast<const int32_t*>(row_starts.data);
   csr.row_start_count = row_starts.length("row_starts", ort::kInt32);
   csr.in_features = in;
   csr.out_features = out;
+  return csr;
+}
+
+SparseLinear read_csr(const Node& node, const std::string& prefix, int64_t in, int64_t out, LinearSpec spec) {
+  const Tensor values = node.constant(prefix + "values");
+  const bool half = values.type == ort::kFloat16;
+  const std::vector<float> widened = half ? widen(values, prefix + "values") : std::vector<float>();
+  CsrView csr = read_places(node, prefix, in, out);
+  csr.value_count = values.length("values", half ? ort::kFloat16 : ort::kFloat);
+  csr.values = half ? widened.data() : static_cast<const float*>(values.data);
+  return SparseLinear(csr, std::move(spec));
+}
+
+SparseLinear read_quantized(const Node& node, const std::string& prefix, int64_t in, int64_t out, LinearSpec spec) {
+  const Tensor values = node.constant(prefix + "values"), scales = node.constant(prefix + "row_scales");
+  CsrView csr = read_places(node, prefix, in, out);
+  csr.quantized = true;
+  csr.value_count = values.length("values", ort::kInt8);
+  csr.bytes = static_cast<const int8_t*>(values.data);
+  csr.row_scale_count = scales.length("row_scales", ort::kFloat);
+  csr.row_scales = static_cast<const float*>(scales.data);
   return SparseLinear(csr, std::move(spec));
 }
 
@@ -36,7 +53,8 @@ SparseLinear read_linear(const Node& node, const std::string& prefix, int64_t in
                          LinearSpec spec) {
   spec.bias = node.constant_vector(prefix + "bias");
   try {
-    return read_csr(node, prefix, in_features, out_features, std::move(spec));
+    const auto read = node.spec().encoding == Encoding::kCsrInt8 ? read_quantized : read_csr;
+    return read(node, prefix, in_features, out_features, std::move(spec));
   } catch (const InputError& error) {  // messages begin with the array's name
     const std::string message = error.what();
     throw InputError(message.rfind(prefix, 0) == 0 ? message : prefix + message);

@@ -1,0 +1,152 @@
+"""8-bit weights in a file: what is stored, that both ways to run it agree, and how far it is from float32."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from platon_compress import PlanConfig, bake, convert, plan
+from platon_compress.errors import InputError
+from platon_compress.export import export_onnx, open_session
+from platon_compress.export.bodies import body
+from platon_compress.export.config import ExportConfig
+from platon_compress.export.operators import OPERATORS
+from platon_compress.export.quantize import LARGEST, quantize_rows, quantize_weights
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.planning import Form
+from platon_compress.selection import select
+from platon_compress.testing import tiny_transformer
+
+
+def _converted(family):
+    model, inputs = tiny_transformer(family)
+    generator = torch.Generator().manual_seed(0)
+    masks = {name: torch.rand(w.shape, generator=generator) < 0.3 for name, w in select(model).items()}
+    baked = bake(model, masks)
+    return convert(baked, plan(baked, PlanConfig(tokens=8, force=Form.CSR))), inputs
+
+
+def _outputs(path, inputs, **session):
+    feed = {name: value.numpy() for name, value in inputs.items()}
+    return open_session(path, **session).run(None, feed)[0]
+
+
+def _operators(path):
+    return [node.op_type for node in onnx.load(path).graph.node if node.domain == "platon"]
+
+
+def test_rows_of_every_kind():
+    dense = np.array([[0, 0, 0], [1, -2, 0.01], [1e-44, 0, 0], [3e38, -3e38, 0], [5, 5, 5]], np.float32)
+    csr = CsrWeight.from_dense(dense)
+    values, columns, row_starts, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
+    assert values.dtype == np.int8
+    assert scales.dtype == np.float32
+    assert (scales > 0).all()
+    assert np.isfinite(scales).all()
+    assert row_starts.tolist() == [0, 0, 2, 3 if values.size == 8 else 2, *row_starts[4:].tolist()]
+    back = np.zeros_like(dense)
+    rows = np.repeat(np.arange(5), np.diff(row_starts))
+    back[rows, columns] = values * scales[rows]
+    assert (abs(back - dense) <= scales[:, None] * 0.500001).all()
+    assert abs(values).max() == LARGEST
+    assert (values != 0).all()
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v3", "vit", "distilbert"])
+def test_a_file_with_and_without_the_library(family, tmp_path):
+    compressed, inputs = _converted(family)
+    export_onnx(compressed, tmp_path / "float.onnx", inputs)
+    export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
+    names = _operators(tmp_path / "int8.onnx")
+    assert [name.replace("_int8", "") for name in names] == _operators(tmp_path / "float.onnx")
+    assert all(name.endswith("_int8") for name in names if OPERATORS[name].weights)
+    exact = _outputs(tmp_path / "float.onnx", inputs)
+    ours, stock = (_outputs(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
+    size = np.linalg.norm(exact)
+    assert np.linalg.norm(ours - stock) < 0.01 * size
+    assert 0 < np.linalg.norm(ours - exact) < 0.1 * size
+
+
+def test_what_is_stored(tmp_path):
+    compressed, inputs = _converted("bert")
+    export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    read = {name for node in graph.node for name in node.input}
+    assert set(arrays) <= read  # the float values are gone
+    for node in graph.node:
+        operator = OPERATORS.get(node.op_type) if node.domain == "platon" else None
+        for weight in operator.weights if operator else ():
+            named = dict(zip(operator.inputs, node.input, strict=True))
+            values, _, row_starts, scales = (arrays[named[n]] for n in weight.arrays("csr_int8"))
+            assert values.dtype == np.int8
+            assert 0 < abs(values.astype(int)).max() <= LARGEST
+            assert row_starts[-1] == values.size
+            assert scales.shape == (row_starts.size - 1,)
+
+
+def test_nodes_that_share_a_weight_share_it_still():
+    weight = CsrWeight.from_dense(np.eye(4, dtype=np.float32))
+    arrays = {"values": weight.values, "columns": weight.columns, "row_starts": weight.row_starts}
+    constants = [
+        numpy_helper.from_array(a, n) for n, a in {**arrays, "bias": np.zeros(4, np.float32)}.items()
+    ]
+    nodes = [
+        helper.make_node(
+            "PlatonLinear_plain_csr",
+            [x, *arrays, "bias"],
+            [y],
+            domain="platon",
+            in_features=4,
+            out_features=4,
+        )
+        for x, y in (("X", "H"), ("H", "Y"))
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("X", "Y")]
+    graph = helper.make_graph(nodes, "shared", values[:1], values[1:], constants)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
+    model = ir.serde.deserialize_model(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    assert quantize_weights(model) == 2
+    assert len(model.graph.initializers) == 5
+    assert quantize_weights(model) == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_layer_is_equal_bit_by_bit_in_both(threads, tmp_path):
+    """Rows with NaN and infinity, of equal values, of zeros and of tiny ones too."""
+    operator = OPERATORS["PlatonLinear_plain_csr_int8"]
+    rng = np.random.default_rng(0)
+    dense = (rng.standard_normal((70, 300)) * (rng.random((70, 300)) < 0.2)).astype(np.float32)
+    csr = CsrWeight.from_dense(dense)
+    arrays = [
+        *quantize_rows(csr.values, csr.columns, csr.row_starts),
+        rng.standard_normal(70).astype(np.float32),
+    ]
+    node = helper.make_node(
+        operator.name, operator.inputs, ["Y"], domain="platon", in_features=300, out_features=70
+    )
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [name, None]) for name in "XY"]
+    named = zip(operator.inputs[1:], arrays, strict=True)
+    constants = [numpy_helper.from_array(array, name) for name, array in named]
+    graph = helper.make_graph([node], "one", values[:1], values[1:], constants)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    proto.functions.append(ir.serde.serialize_function(body(operator, 18)))
+    onnx.save(proto, tmp_path / "one.onnx")
+    x = (rng.standard_normal((130, 300)) * 10.0 ** rng.integers(-3, 4, (130, 1))).astype(np.float32)
+    x[0, 5], x[1, 6], x[2, 7] = np.nan, np.inf, -np.inf
+    x[3], x[4], x[5], x[6] = 0, -2.5, 1e-33, abs(x[6])
+    ours, stock = (
+        open_session(tmp_path / "one.onnx", use_library=library, threads=threads).run(None, {"X": x})[0]
+        for library in (True, False)
+    )
+    assert np.isnan(ours[:3]).all()
+    assert np.isfinite(ours[3:]).all()
+    assert np.array_equal(ours, stock, equal_nan=True)
+
+
+def test_other_value_types_are_refused():
+    with pytest.raises(InputError, match="values must be float32 or int8, got 'int4'"):
+        ExportConfig(values="int4")
