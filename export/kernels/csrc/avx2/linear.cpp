@@ -3,7 +3,9 @@
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include "avx2/begin.h"
-#include "avx2/math.h"
+#include "avx2/vector.h"
+#include "x86/finish.h"
+#include "x86/math.h"
 
 namespace platon::avx2 {
 namespace {
@@ -75,17 +77,6 @@ void finish_as(const float* acc, int64_t features, const Panel& panel, float* ou
   for (int64_t first = 0; first < features; first += kTileFeatures) {
     const int64_t count = features - first < kTileFeatures ? features - first : kTileFeatures;
     finish_tile<kActivation>(acc + first * panel.stride(), count, panel, out + first, out_stride);
-  }
-}
-
-template <Activation kActivation>
-void finish_panel_as(const float* acc, int64_t features, const Panel& panel, float* out) {
-  const __m256i mask = last_lanes(panel);
-  const int last = (panel.width - 1) * kLanes;
-  for (int64_t feature = 0; feature < features; ++feature, acc += panel.stride(), out += panel.rows) {
-    for (int row = 0; row < last; row += kLanes)
-      _mm256_storeu_ps(out + row, activate<kActivation>(_mm256_loadu_ps(acc + row)));
-    _mm256_maskstore_ps(out + last, mask, activate<kActivation>(_mm256_loadu_ps(acc + last)));
   }
 }
 
@@ -194,16 +185,7 @@ void finish(const float* acc, int64_t features, const Panel& panel, Activation a
 }
 
 void finish_panel(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
-  switch (activation) {
-    case Activation::kNone:
-      return finish_panel_as<Activation::kNone>(acc, features, panel, out);
-    case Activation::kGelu:
-      return finish_panel_as<Activation::kGelu>(acc, features, panel, out);
-    case Activation::kGeluTanh:
-      return finish_panel_as<Activation::kGeluTanh>(acc, features, panel, out);
-    case Activation::kRelu:
-      return finish_panel_as<Activation::kRelu>(acc, features, panel, out);
-  }
+  finish_panel_in(acc, features, panel, activation, out);
 }
 
 void add(const float* x, int64_t x_stride, int64_t features, const Panel& panel, float* acc) {

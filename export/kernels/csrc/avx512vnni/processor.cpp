@@ -17,21 +17,9 @@ void pack(const float* x, int64_t x_stride, const Panel& panel, int64_t columns,
 
 void pad(const float* x, const Panel& panel, int64_t columns, float* out) { avx2::pad(x, panel, columns, out); }
 
-void multiply(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
-  avx2::multiply(block, panel, bias, x, acc);
-}
-
-void multiply4(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
-  avx2::multiply4(block, panel, bias, x, acc);
-}
-
 void finish(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out,
             int64_t out_stride) {
   avx2::finish(acc, features, panel, activation, out, out_stride);
-}
-
-void finish_panel(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
-  avx2::finish_panel(acc, features, panel, activation, out);
 }
 
 void add(const float* x, int64_t x_stride, int64_t features, const Panel& panel, float* acc) {
@@ -42,8 +30,6 @@ void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, 
                const float* shift) {
   avx2::normalize(acc, features, panel, epsilon, scale, shift);
 }
-
-void attend(const AttentionBlock& block) { avx2::attend(block); }
 
 int burn_fma(int64_t rounds) { return avx2::burn_fma(rounds); }
 

@@ -1,0 +1,18 @@
+// AVX-512 kernels around the products.
+#include "core/kernels.h"
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#include "avx512vnni/begin.h"
+#include "avx512vnni/vector.h"
+#include "x86/finish.h"
+
+namespace platon::avx512vnni {
+
+void finish_panel(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
+  finish_panel_in(acc, features, panel, activation, out);
+}
+
+}  // namespace platon::avx512vnni
+
+#include "avx512vnni/end.h"
+#endif
