@@ -7,6 +7,40 @@ from typing import Any
 __all__ = ["NaivePlaton", "naive_distillation_loss", "naive_int8_linear", "tiny_recipe", "tiny_transformer"]
 
 
+_SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+_TEXT = {**_SIZE, "vocab_size": 80, "max_position_embeddings": 40, "pad_token_id": 1}
+_IMAGE = {**_SIZE, "image_size": 32, "patch_size": 8}
+_DINO = {k: v for k, v in _IMAGE.items() if k != "intermediate_size"} | {"mlp_ratio": 2}
+_DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": 80, "pad_token_id": 1}
+_DEBERTA = {**_TEXT, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "type_vocab_size": 0}
+_V3 = {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
+_CLASSES, _PICTURES = "ForSequenceClassification", "ForImageClassification"
+# Family -> what its classes' names begin with, the usual rest of the name, and sizes for its config.
+_FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "bert": ("Bert", _CLASSES, _TEXT),
+    "camembert": ("Camembert", _CLASSES, _TEXT),
+    "clip-text": ("CLIPText", "ModelWithProjection", {**_TEXT, "projection_dim": 16, "eos_token_id": 3}),
+    "clip-vision": ("CLIPVision", "ModelWithProjection", {**_IMAGE, "projection_dim": 16}),
+    "deberta-v2": ("DebertaV2", _CLASSES, {**_DEBERTA, "share_att_key": False}),
+    "deberta-v3": ("DebertaV2", _CLASSES, {**_DEBERTA, **_V3}),
+    "mdeberta": ("DebertaV2", _CLASSES, {**_DEBERTA, **_V3, "position_biased_input": False}),
+    "deit": ("DeiT", _PICTURES, _IMAGE),
+    "dinov2": ("Dinov2", _PICTURES, _DINO),
+    "dinov2-swiglu": ("Dinov2", _PICTURES, {**_DINO, "use_swiglu_ffn": True}),
+    "dinov2-registers": ("Dinov2WithRegisters", _PICTURES, _DINO),
+    "distilbert": ("DistilBert", _CLASSES, _DISTIL),
+    "electra": ("Electra", _CLASSES, _TEXT),
+    "modernbert": ("ModernBert", _CLASSES, {**_TEXT, "cls_token_id": 1, "sep_token_id": 2}),
+    "mpnet": ("MPNet", _CLASSES, _TEXT),
+    "roberta": ("Roberta", _CLASSES, _TEXT),
+    "siglip-text": ("SiglipText", "Model", _TEXT),
+    "siglip-vision": ("SiglipVision", "Model", _IMAGE),
+    "vit": ("ViT", _PICTURES, _IMAGE),
+    "vit-msn": ("ViTMSN", _PICTURES, _IMAGE),
+    "xlm-roberta": ("XLMRoberta", _CLASSES, _TEXT),
+}
+
+
 def tiny_recipe(config: Mapping[str, int] | None = None, **sections: Mapping[str, Any]) -> dict[str, Any]:
     """A whole run of seconds: a ViT of two blocks on handwritten digits, every layer forced to CSR on one thread.
 
@@ -27,55 +61,32 @@ def tiny_recipe(config: Mapping[str, int] | None = None, **sections: Mapping[str
     return {**recipe, **{name: {**recipe.get(name, {}), **section} for name, section in sections.items()}}
 
 
-def tiny_transformer(family: str) -> tuple[Any, dict[str, Any]]:
+def tiny_transformer(family: str, head: str | None = None) -> tuple[Any, dict[str, Any]]:
     """A randomly initialised two-block transformers model in eval mode with eager attention, and inputs for it.
 
-    Hidden size 32, 4 heads of 8, 64 neurons; text inputs are two sequences of 12 and 7 tokens with padding.
-    Biases and norms are random too, so that no term of a layer is hidden by an initial zero.
+    head: what follows the family in the class's name, such as "Model" or "ForTokenClassification" (None: a
+    classification head, for a tower its projection). Hidden size 32, 4 heads of 8, 64 neurons; text inputs are two
+    sequences of 12 and 7 tokens with padding. Biases and norms are random too, so that no term of a layer is hidden by an
+    initial zero.
     """
     import torch
     import transformers
 
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-    text = {**size, "vocab_size": 80, "max_position_embeddings": 40, "pad_token_id": 1}
-    image = {**size, "image_size": 32, "patch_size": 8}
-    dino = {k: v for k, v in image.items() if k != "intermediate_size"} | {"mlp_ratio": 2}
-    distil = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "vocab_size": 80, "pad_token_id": 1}
-    deberta = {**text, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "type_vocab_size": 0}
-    v3 = {"share_att_key": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm"}
-    families: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "bert": ("Bert", "SequenceClassification", text),
-        "camembert": ("Camembert", "SequenceClassification", text),
-        "deberta-v2": ("DebertaV2", "SequenceClassification", {**deberta, "share_att_key": False}),
-        "deberta-v3": ("DebertaV2", "SequenceClassification", {**deberta, **v3}),
-        "deit": ("DeiT", "ImageClassification", image),
-        "dinov2": ("Dinov2", "ImageClassification", dino),
-        "dinov2-swiglu": ("Dinov2", "ImageClassification", {**dino, "use_swiglu_ffn": True}),
-        "dinov2-registers": ("Dinov2WithRegisters", "ImageClassification", dino),
-        "distilbert": ("DistilBert", "SequenceClassification", distil),
-        "electra": ("Electra", "SequenceClassification", text),
-        "modernbert": (
-            "ModernBert",
-            "SequenceClassification",
-            {**text, "cls_token_id": 1, "sep_token_id": 2},
-        ),
-        "mpnet": ("MPNet", "SequenceClassification", text),
-        "roberta": ("Roberta", "SequenceClassification", text),
-        "vit": ("ViT", "ImageClassification", image),
-        "vit-msn": ("ViTMSN", "ImageClassification", image),
-        "xlm-roberta": ("XLMRoberta", "SequenceClassification", text),
-    }
-    prefix, task, settings = families[family]
+    prefix, usual, settings = _FAMILIES[family]
+    name = prefix + (head or usual)
+    labels = 2 if name.endswith("QuestionAnswering") else 3
     torch.manual_seed(0)
-    config = getattr(transformers, f"{prefix}Config")(**settings, num_labels=3, attn_implementation="eager")
-    model = getattr(transformers, f"{prefix}For{task}")(config).eval()
+    config = getattr(transformers, f"{prefix}Config")(
+        **settings, num_labels=labels, attn_implementation="eager"
+    )
+    model = getattr(transformers, name)(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.1 * torch.randn_like(parameter))
             elif name.endswith("weight"):
                 parameter.copy_(torch.randn_like(parameter) * parameter[0].numel() ** -0.5)
-    if task == "ImageClassification":
+    if "image_size" in settings:
         return model, {"pixel_values": torch.randn(2, 3, 32, 32)}
     mask = torch.ones(2, 12, dtype=torch.long)
     mask[1, 7:] = 0

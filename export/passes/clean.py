@@ -36,9 +36,9 @@ def clean(model: ir.Model) -> ir.Model:
             model, input_size_limit=1024, output_size_limit=_FOLD_LIMIT_BYTES, onnx_shape_inference=False
         )
     ir_passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    _bypass_identities(model.graph)
-    tidy(model)
     infer_shapes(model)
+    _bypass_copies(model.graph)
+    tidy(model)
     return model
 
 
@@ -61,11 +61,18 @@ def drop_unused(model: ir.Model) -> None:
     ir_passes.RemoveUnusedOpsetsPass()(model)
 
 
-def _bypass_identities(graph: ir.Graph) -> None:
-    """Let readers of an Identity take its input. Outputs of the graph keep their own node."""
+def _bypass_copies(graph: ir.Graph) -> None:
+    """Let readers of an Identity, or of a Cast to the type that is there, take its input; not the graph's outputs."""
     for node in tuple(graph):
-        source = node.inputs[0] if node.op_type == "Identity" else None
+        source = node.inputs[0] if _is_copy(node) else None
         if source is None or node.outputs[0].is_graph_output():
             continue
         node.outputs[0].replace_all_uses_with(source)
         graph.remove(node, safe=True)
+
+
+def _is_copy(node: ir.Node) -> bool:
+    if node.op_type == "Cast":
+        source = node.inputs[0]
+        return source is not None and source.dtype == node.attributes["to"].as_int()
+    return node.op_type == "Identity"

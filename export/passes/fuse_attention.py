@@ -6,6 +6,7 @@ In a file of an earlier opset only where `swap_attention` will take it: a body o
 
 softmax(scale * Q K^T + mask) V. Rules: [scale] constant factors on Q, on K and on the product multiply;
 [mask] an added term, or a Where between scores and a very negative constant, which becomes an added term;
+[bias] two terms added one after the other (MPNet's relative positions, then the mask) are added to one another first;
 [heads] Q, K, V and the result lose their Reshape and Transpose when all four have them, else none does.
 """
 
@@ -44,10 +45,14 @@ class _Operand:
 
 @dataclass(frozen=True)
 class _Mask:
-    """An additive mask; or a condition and what it adds to a score where it holds and where it does not."""
+    """An additive mask; or a condition and what it adds to a score where it holds and where it does not.
+
+    bias: a second additive term.
+    """
 
     value: ir.Value
     choices: tuple[float, float] | None = None
+    bias: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class FuseAttention(Rule):
         if product is None:
             return Refusal("the probabilities are read by something other than one product with the values")
         scores, mask = _split_mask(node.inputs[0])
-        if mask is not None and g.rank(mask.value) not in (2, 3, 4):
+        if mask is not None and not _ranks_known(mask):
             return Refusal("the rank of the mask is unknown")
         scores, factor = _split_scale(scores)
         matmul = g.produced_by(scores, "MatMul")
@@ -140,18 +145,40 @@ def _split_mask(scores: ir.Value | None) -> tuple[ir.Value | None, _Mask | None]
     if node is None or scores is None or g.single_use(scores) is None:
         return scores, None
     if node.op_type == "Add":
-        products = [g.produced_by(_split_scale(value)[0], "MatMul") for value in node.inputs]
-        if (products[0] is None) == (products[1] is None):
-            return scores, None
-        own = 0 if products[0] is not None else 1
-        mask = node.inputs[1 - own]
-        return (scores, None) if mask is None else (node.inputs[own], _Mask(mask))
+        return _split_sum(node) or (scores, None)
     condition, kept, other = node.inputs
     if condition is not None and _is_never(other):
         return kept, _Mask(_unexpanded(condition, kept), (0.0, HIDDEN))
     if condition is not None and _is_never(kept):
         return other, _Mask(_unexpanded(condition, other), (HIDDEN, 0.0))
     return scores, None
+
+
+def _split_sum(node: ir.Node) -> tuple[ir.Value, _Mask] | None:
+    """(scores, what is added to them), where one side is the product, or itself the sum of the product and a bias."""
+    if (found := _product_and_term(node)) is not None:
+        return found[0], _Mask(found[1])
+    for own, mask in (node.inputs, reversed(node.inputs)):
+        inner = None if own is None or g.single_use(own) is None else g.produced_by(own, "Add")
+        found = None if inner is None else _product_and_term(inner)
+        if found is not None and mask is not None:
+            return found[0], _Mask(mask, bias=found[1])
+    return None
+
+
+def _product_and_term(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
+    """(the side of a sum that is a scaled product, the other one)."""
+    first, second = node.inputs
+    if first is None or second is None:
+        return None
+    products = [g.produced_by(_split_scale(value)[0], "MatMul") is not None for value in (first, second)]
+    if products[0] == products[1]:
+        return None
+    return (first, second) if products[0] else (second, first)
+
+
+def _ranks_known(mask: _Mask) -> bool:
+    return all(g.rank(value) in (2, 3, 4) for value in (mask.value, mask.bias) if value is not None)
 
 
 def _unexpanded(condition: ir.Value, scores: ir.Value | None) -> ir.Value:
@@ -263,13 +290,14 @@ def _mask_for(end: ir.Node, mask: _Mask, queries: ir.Value, axis: int) -> ir.Val
     graph = end.graph
     if not isinstance(graph, ir.Graph):
         raise TypeError("a mask can only be prepared in the main graph")
+    rows = _symbol(mask.value if mask.bias is None else mask.bias, -2)
     if mask.choices is None:
         floor = g.add_constant(graph, "hidden_score", np.array(HIDDEN, np.float32))
-        value = g.insert_before(end, "Max", [mask.value, floor])
+        added = mask.value if mask.bias is None else g.insert_before(end, "Add", [mask.value, mask.bias])
+        value = g.insert_before(end, "Max", [added, floor])
     else:
         numbers = [g.add_constant(graph, f"score_{n:g}", np.array(n, np.float32)) for n in mask.choices]
         value = g.insert_before(end, "Where", [mask.value, *numbers])
-    rows = _symbol(mask.value, -2)
     if rows is not None and rows == _symbol(queries, axis):
         return value
     one = g.add_constant(graph, "one_1d", np.array([1], np.int64))

@@ -3,6 +3,7 @@
 from torch import nn
 
 from platon_compress.errors import InputError
+from platon_compress.pruning.state.record import transformers_major
 
 __all__ = ["head_refusal", "set_heads"]
 
@@ -16,6 +17,8 @@ _KNOWN = frozenset(
     + ["MultiHeadSelfAttention", "DistilBertSdpaAttention", "DistilBertSelfAttention"]
     + ["DisentangledSelfAttention", "ModernBertAttention"]
 )
+# Before 5.0 their forward passes take the width of the result from that of the input.
+_KNOWN_FROM_5 = frozenset({"CLIPAttention", "SiglipAttention"})
 # Its forward pass in transformers 5.x keeps no head count: it divides the width by the size of a head.
 _COUNTLESS = ("ModernBertAttention",)
 _HEADS = ("num_attention_heads", "n_heads", "num_heads")
@@ -25,12 +28,16 @@ _WIDTHS = ("all_head_size", "dim")
 def head_refusal(attention: nn.Module, heads: int) -> str | None:
     """Why ``attention``, which has ``heads`` heads, cannot lose some of them; None when it can."""
     kind = type(attention)
-    if kind.__name__ not in _KNOWN or not kind.__module__.startswith("transformers."):
+    if not _is_known(kind.__name__) or not kind.__module__.startswith("transformers."):
         return f"the attention class {kind.__name__} is not among those known to work with fewer heads"
     counts = [getattr(attention, name) for name in _HEADS if hasattr(attention, name)]
     if heads not in counts and (counts or kind.__name__ not in _COUNTLESS):
         return f"{kind.__name__} has no attribute that says it has {heads} heads"
     return None
+
+
+def _is_known(name: str) -> bool:
+    return name in _KNOWN or (name in _KNOWN_FROM_5 and (transformers_major() or 0) >= 5)
 
 
 def set_heads(attention: nn.Module, *, before: int, after: int, head_size: int) -> None:

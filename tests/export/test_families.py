@@ -24,7 +24,7 @@ TABLE = {
     "distilbert": (2, 2, 5, 4, 0),
     "electra": (2, 3, 5, 4, 0),
     "modernbert": (2, 3, 5, 0, 0),  # its norms have no bias
-    "mpnet": (0, 2, 5, 4, 0),  # its scores take a position bias and a mask in two sums
+    "mpnet": (2, 2, 5, 4, 0),
     "roberta": (2, 2, 5, 4, 0),
     "vit": (2, 2, 5, 4, 0),
 }

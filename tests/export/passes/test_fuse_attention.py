@@ -27,6 +27,7 @@ _K_FOLDED = (
     "k7 = Transpose <perm = [0, 2, 1]> (k6)\n kt = Reshape (k7, unfold)\n"
 )
 _ADD = "s = MatMul (qt, kt)\n d = Div (s, root)\n a = Add (d, mask)\n p = Softmax <axis = -1> (a)\n"
+_TWO = _ADD.replace("a = Add (d, mask)", "b = Add (d, near)\n a = Add (b, mask)")
 _WHERE = "s = MatMul (qt, kt)\n d = Div (s, root)\n a = Where (keep, d, low)\n p = Softmax <axis = -1> (a)\n"
 _WHERE_NOT = _WHERE.replace("(keep, d, low)", "(hide, low, d)")
 _BOTH = "e = Mul (qt, half)\n f = Mul (half, kt)\n s = MatMul (e, f)\n p = Softmax <axis = 3> (s)\n"
@@ -35,6 +36,7 @@ _CONSTANTS = {
     "split": np.array([0, 0, 2, 4]), "join": np.array([0, 0, 8]), "fold": np.array([-1, 5, 4]),
     "unfold": np.array([3, 2, 4, 5]), "root": np.float32(2), "half": np.float32(0.5),
     "low": np.float32(-3e38), "one": np.float32(1),
+    "near": np.random.default_rng(1).standard_normal((1, 2, 5, 5)).astype(np.float32),
 }  # fmt: skip
 _INPUTS = {"q": "float[3, 5, 8]", "k": "float[3, 5, 8]", "v": "float[3, 5, 8]"}
 _MASKS = {"mask": "float[3, 1, 1, 5]", "keep": "bool[3, 1, 1, 5]", "hide": "bool[3, 1, 1, 5]"}
@@ -86,16 +88,46 @@ def _count(model, op_type):
         _Q + _K_FOLDED + _V + _SOFTMAX + _END,
         _Q + _K + _V + _ADD + _END,
         _Q + _K + _V + _ADD.replace("(d, mask)", "(mask, d)") + _END,
+        _Q + _K + _V + _TWO + _END,
+        _Q + _K + _V + _TWO.replace("(d, near)", "(near, d)").replace("(b, mask)", "(mask, b)") + _END,
+        _Q + _K + _V + _TWO.replace("near", "swap").replace("mask", "near").replace("swap", "mask") + _END,
         _Q + _K + _V + _WHERE + _END,
         _Q + _K + _V + _WHERE_NOT + _END,
         _Q + _K + _V + _BOTH + _END,
     ],
-    ids=["plain", "two transposes", "folded K", "mask", "mask first", "where", "where not", "scaled factors"],
+    ids=[
+        "plain",
+        "two transposes",
+        "folded K",
+        "mask",
+        "mask first",
+        "bias and mask",
+        "mask and bias first",
+        "mask, then bias",
+        "where",
+        "where not",
+        "scaled factors",
+    ],
 )
 def test_attention_with_merged_heads(body):
     model, reports = _fused(body)
     assert (reports[1].applied, reports[1].refusals) == (1, ())
     assert (_count(model, "Attention"), _count(model, "MatMul"), _count(model, "Transpose")) == (1, 0, 0)
+    np.testing.assert_allclose(_run(model), _run(_model(body)), atol=2e-6)
+
+
+def test_a_sum_that_is_read_elsewhere_stays():
+    body = _Q + _K + _V + _TWO + _END
+    model, reports = _fused(body, ", float[3, 2, 5, 5] b")
+    assert reports[1].applied == 0
+    assert "not one product of queries and keys" in reports[1].refusals[0][1]
+    assert _count(model, "Softmax") == 1
+
+
+def test_a_cast_to_its_own_type_is_in_nobodys_way():
+    body = _Q + _K + _V + _SOFTMAX.replace("p =", "r =") + "p = Cast <to = 1> (r)\n" + _END
+    model, reports = _fused(body)
+    assert (reports[1].applied, _count(model, "Cast"), _count(model, "Attention")) == (1, 0, 1)
     np.testing.assert_allclose(_run(model), _run(_model(body)), atol=2e-6)
 
 
