@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from exported_folders import write_exported
+
 pytestmark = pytest.mark.train
 ROOT = Path(__file__).parents[2]
 NAMES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -60,6 +63,7 @@ def sandbox(tmp_path_factory):
     for file, rows in (("train.tsv", 160), ("dev.tsv", 96)):
         _write_rows(folder / file, rows)
     _write_models(folder)
+    write_exported(folder / "runs")
     return folder
 
 
