@@ -71,9 +71,13 @@ def _keep(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _accuracy(parity: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """Variant to {"accuracy", "standard_error"}; empty where the run had no labelled examples."""
-    metrics = parity.get("metrics", {})
-    return {name: metrics[route] for name, route in _ROUTES.items() if route in metrics}
+    """Variant to {metric: value, "standard_error"}; empty where the run had no labelled examples."""
+    scores = parity.get("scores", {})
+    return {
+        name: {**scores[route]["values"], "standard_error": scores[route]["standard_error"]}
+        for name, route in _ROUTES.items()
+        if route in scores
+    }
 
 
 def _steps(stages: Mapping[str, Any]) -> int | None:

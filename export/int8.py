@@ -4,7 +4,7 @@ Rules:
 
 1. The usual settings are tried: scales per output channel or per tensor, signed or unsigned weights; 7-bit weights
    where the processor has no VNNI instructions (its predecessors saturate 16-bit sums; ONNX Runtime's own advice).
-2. With labels the score is the accuracy; every setting within one standard error of the best, paired on the same
+2. With labels the score is the task's metric; every setting within one standard error of the best, paired on the same
    examples, counts as equal to it. Without labels it is the mean difference from the dense outputs; up to 1.5 times
    the smallest counts as equal.
 3. Among equals signed weights come first, because ONNX Runtime's kernels for them are faster: a rival that is slower
@@ -17,7 +17,6 @@ import contextlib
 import io
 import json
 import logging
-import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,13 +27,14 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
-from platon_compress.export.outputs import Batch, Outputs, differences, onnx_outputs, right_answers
+from platon_compress.export.outputs import differences, onnx_outputs
 from platon_compress.files import new_file
+from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation
 
 __all__ = ["Int8Choice", "Int8Setting", "quantize_int8", "read_int8_choice"]
 
 _METADATA = "platon_compress.int8"
-_LABELLED_EXAMPLES, _UNLABELLED_EXAMPLES = 256, 16
+_EXAMPLES = 16
 _EQUAL_DIFFERENCE = 1.5
 
 
@@ -78,36 +78,36 @@ class Int8Choice:
 
 
 def quantize_int8(
-    dense_onnx: str | Path,
-    path: str | Path,
-    batches: Sequence[Batch],
-    labels: Sequence[np.ndarray] | None = None,
+    dense_onnx: str | Path, path: str | Path, examples: Sequence[Batch] | Evaluation
 ) -> Int8Choice:
     """Write the best dynamically quantised copy of `dense_onnx` to `path`, see the rules above.
 
-    batches: inputs to choose by, each [batch, ...]; at most 256 examples with `labels` (class numbers per batch),
-    at most 16 without are used.
+    examples: inputs to choose by, each [batch, ...]; with an `Evaluation` that scores all of them count, else at most
+    16 from all over are used.
     Raises InputError when the file is missing, nothing is given to choose by, or no setting gives a file that ONNX
     Runtime loads; MissingExtraError without onnxruntime.
     """
     source, target = Path(dense_onnx), Path(path)
     if not source.is_file():
         raise InputError(f"there is no model file at {source}; export the dense model first")
-    batches, labels = _subset(batches, labels)
+    evaluation = as_evaluation(examples)
+    batches = evaluation.batches if evaluation.score is not None else _subset(evaluation.batches)
     with tempfile.TemporaryDirectory(prefix="platon-int8-") as name, _quiet():
         files = {setting: Path(name) / f"{place}.onnx" for place, setting in enumerate(_settings())}
         answers, failed = _try_all(source, files, batches)
         if not answers:
             reason = next(iter(failed.values()))
             raise InputError(f"{source.name} could not be quantised: {reason}; leave dense int8 out")
-        if labels is None:
+        if evaluation.score is None:
             chosen, scores = _closest(onnx_outputs(source, batches, use_library=False), answers, batches)
+            by, count = "difference from dense", sum(len(next(iter(batch.values()))) for batch in batches)
         else:
-            chosen, scores = _most_accurate(answers, labels)
-        count = sum(len(next(iter(batch.values()))) for batch in batches)
+            scored = {setting: evaluation.score(outputs) for setting, outputs in answers.items()}
+            chosen, scores = _most_accurate(scored)
+            by, count = scored[chosen].metric, evaluation.examples
         choice = Int8Choice(
             setting=chosen.label,
-            chosen_by=f"{'difference from dense' if labels is None else 'accuracy'} on {count} examples",
+            chosen_by=f"{by} on {count} examples",
             scores={setting.label: score for setting, score in scores.items()},
             failed=failed,
         )
@@ -135,25 +135,19 @@ def _settings() -> list[Int8Setting]:
     ]
 
 
-def _subset(
-    batches: Sequence[Batch], labels: Sequence[np.ndarray] | None
-) -> tuple[list[Batch], list[np.ndarray] | None]:
-    """Batches from all over, the last one cut where it holds too many: data may be sorted by class or by length."""
-    limit = _UNLABELLED_EXAMPLES if labels is None else _LABELLED_EXAMPLES
+def _subset(batches: Sequence[Batch]) -> list[Batch]:
+    """A few examples from all over, the last batch cut where it holds too many: data may be sorted by length."""
     sizes = [len(next(iter(batch.values()))) for batch in batches]
     if not sum(sizes):
         raise InputError("there are no examples to choose int8 settings by; give at least one batch")
-    count = min(len(batches), -(-limit // max(sizes)))
+    count = min(len(batches), -(-_EXAMPLES // max(sizes)))
     places = [place * len(batches) // count for place in range(count)]
-    left = [max(0, limit - sum(sizes[p] for p in places[:n])) for n in range(count)]
-    kept: list[Batch] = [
+    left = [max(0, _EXAMPLES - sum(sizes[p] for p in places[:n])) for n in range(count)]
+    return [
         {name: v[:most] for name, v in batches[p].items()}
         for p, most in zip(places, left, strict=True)
         if most
     ]
-    if labels is None:
-        return kept, None
-    return kept, [np.asarray(labels[p])[:most] for p, most in zip(places, left, strict=True) if most]
 
 
 def _try_all(
@@ -221,21 +215,18 @@ def _closest(
     return min(equal, key=lambda setting: (not setting.signed, scores[setting])), scores
 
 
-def _most_accurate(
-    answers: Mapping[Int8Setting, Sequence[Outputs]], labels: Sequence[np.ndarray]
-) -> tuple[Int8Setting, dict[Int8Setting, float]]:
-    """The chosen setting, and the accuracy of every one."""
-    right = {setting: right_answers(outputs, labels) for setting, outputs in answers.items()}
-    scores = {setting: float(hits.mean()) for setting, hits in right.items()}
-    best = max(right.values(), key=lambda hits: hits.mean())
-    equal = [setting for setting, hits in right.items() if _is_equal(best, hits)]
-    return max(equal, key=lambda setting: (setting.signed, scores[setting])), scores
+def _most_accurate(scored: Mapping[Int8Setting, Scores]) -> tuple[Int8Setting, dict[Int8Setting, float]]:
+    """The chosen setting, and the metric of every one."""
+    best = max(scored.values(), key=lambda scores: scores.value)
+    equal = [setting for setting, scores in scored.items() if _is_equal(scores, best)]
+    values = {setting: scores.value for setting, scores in scored.items()}
+    return max(equal, key=lambda setting: (setting.signed, values[setting])), values
 
 
-def _is_equal(best: np.ndarray, hits: np.ndarray) -> bool:
-    """Whether one standard error, paired on the same examples, does not tell `hits` from `best`."""
-    missed = best.astype(int) - hits.astype(int)
-    return bool(missed.mean() <= missed.std() / math.sqrt(missed.size))
+def _is_equal(scores: Scores, best: Scores) -> bool:
+    """Whether one standard error, a quarter of the interval, does not tell the two apart."""
+    missed = best.minus(scores)
+    return missed.value <= (missed.high - missed.low) / 4
 
 
 def _store(file: Path, target: Path, choice: Int8Choice) -> None:

@@ -5,18 +5,16 @@ that `attention_mask` hides are not compared: nobody may read them.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
+from platon_compress.scoring import Batch, Outputs
 
-__all__ = ["Batch", "Outputs", "differences", "onnx_outputs", "right_answers"]
-
-Batch = Mapping[str, np.ndarray]
-Outputs = dict[str, np.ndarray]
+__all__ = ["differences", "onnx_outputs"]
 
 
 def onnx_outputs(path: str | Path, batches: Sequence[Batch], *, use_library: bool) -> list[Outputs]:
@@ -51,15 +49,6 @@ def differences(
         "mean_abs": total / max(count, 1),
         "argmax_agreement": agree / max(decisions, 1),
     }
-
-
-def right_answers(outputs: Sequence[Outputs], labels: Sequence[np.ndarray]) -> np.ndarray:
-    """bool [examples]: where the first output's argmax is the label; `labels` is split as the batches are."""
-    hits = [
-        next(iter(out.values())).argmax(axis=-1) == np.asarray(part)
-        for out, part in zip(outputs, labels, strict=True)
-    ]
-    return np.concatenate(hits).ravel()
 
 
 def _pairs(

@@ -20,7 +20,7 @@ SCHEMAS = {
     "machine": 1,
     "memory": 1,
     "padding": 1,
-    "parity": 1,
+    "parity": 2,
     "peers": 1,
     "plan": 1,
     "pruner-memory": 1,

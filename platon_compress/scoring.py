@@ -13,19 +13,32 @@ Rules:
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from platon_compress.errors import InputError
 
-__all__ = ["RESAMPLES", "Difference", "Evaluation", "Scores", "resampled"]
+__all__ = [
+    "RESAMPLES",
+    "Batch",
+    "Difference",
+    "Evaluation",
+    "Outputs",
+    "Scores",
+    "accuracy_evaluation",
+    "as_evaluation",
+    "resampled",
+]
 
 RESAMPLES = 1000
 
 Batch = Mapping[str, np.ndarray]
+"""Model inputs by name, each [batch, ...]."""
+
 Outputs = Mapping[str, np.ndarray]
+"""A model's answers to one batch, by name; a classifier's first one are its logits [batch, ..., classes]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,19 +124,57 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Inputs with everything that turns a model's answers to them into metrics.
+    """Inputs with what turns a model's answers to them into metrics.
 
-    batches: model inputs by name, each [batch, ...]. score: takes the outputs of every batch, in order.
-    metric: the primary one's name. trivial: what it is without looking at the inputs (the largest class, no
-    correlation), None where that says nothing. examples: how many there are, as a person counts them.
+    score: takes the outputs of every batch, in order; None where nothing can be scored (no labels).
+    trivial: the primary metric of an answer that does not look at its input (the largest class, no correlation).
+    examples: how many there are as a person counts them; default: the rows of all batches.
     """
 
     batches: Sequence[Batch]
-    score: Callable[[Sequence[Outputs]], Scores]
-    metric: str
-    examples: int
+    score: Callable[[Sequence[Outputs]], Scores] | None = None
     trivial: float | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    examples: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.examples:
+            object.__setattr__(self, "examples", sum(map(_rows, self.batches)))
+
+
+def as_evaluation(examples: Sequence[Batch] | Evaluation) -> Evaluation:
+    """Bare batches as examples that nothing can be scored on."""
+    return examples if isinstance(examples, Evaluation) else Evaluation(batches=examples)
+
+
+def accuracy_evaluation(batches: Sequence[Batch], labels: Sequence[np.ndarray]) -> Evaluation:
+    """Examples with class numbers [batch] for every batch, scored by the argmax of the first output.
+
+    Raises InputError for labels that are not split as the batches are.
+    """
+    if [len(part) for part in labels] != list(map(_rows, batches)):
+        raise InputError(
+            f"labels must match the batches one by one, got {sum(map(len, labels))} labels for "
+            f"{sum(map(_rows, batches))} examples; split them as the batches are split"
+        )
+    wanted = np.concatenate([np.ravel(part) for part in labels])
+
+    def score(outputs: Sequence[Outputs]) -> Scores:
+        right = np.concatenate([next(iter(out.values())).argmax(axis=-1) for out in outputs]) == wanted
+        return Scores(
+            metric="accuracy",
+            values={"accuracy": float(right.mean())},
+            unit="row",
+            units=right.size,
+            replicates=resampled(right.size, lambda chosen: float(right[chosen].mean())),
+            right=right,
+        )
+
+    _, counts = np.unique(wanted, return_counts=True)
+    return Evaluation(batches=batches, score=score, trivial=float(counts.max() / counts.sum()))
+
+
+def _rows(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
 
 
 def resampled(units: int, statistic: Callable[[np.ndarray], float]) -> np.ndarray:

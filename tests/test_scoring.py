@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.scoring import RESAMPLES, Scores, resampled
+from platon_compress.scoring import (
+    RESAMPLES,
+    Evaluation,
+    Scores,
+    accuracy_evaluation,
+    as_evaluation,
+    resampled,
+)
 
 
 def _scores(right: np.ndarray, keep_right: bool = True) -> Scores:
@@ -70,3 +77,26 @@ def test_scores_survive_their_json_form(answers):
 def test_other_content_is_refused(content):
     with pytest.raises(InputError, match="no scores"):
         Scores.from_dict(content)
+
+
+def test_labels_make_an_evaluation():
+    batches = [{"x": np.zeros((3, 2))}, {"x": np.zeros((1, 2))}]
+    evaluation = accuracy_evaluation(batches, [np.array([0, 1, 1]), np.array([1])])
+    scores = evaluation.score(
+        [{"logits": np.array([[1, 0], [0, 1], [1, 0]])}, {"logits": np.array([[0, 1]])}]
+    )
+    assert scores.value == 0.75
+    assert scores.right.tolist() == [True, True, False, True]
+    assert (evaluation.trivial, evaluation.examples) == (0.75, 4)
+
+
+def test_bare_batches_are_not_scored():
+    evaluation = as_evaluation([{"x": np.zeros((3, 2))}])
+    assert (evaluation.score, evaluation.examples) == (None, 3)
+    assert as_evaluation(evaluation) is evaluation
+    assert isinstance(evaluation, Evaluation)
+
+
+def test_labels_that_are_split_otherwise_are_refused():
+    with pytest.raises(InputError, match="got 2 labels for 3 examples"):
+        accuracy_evaluation([{"x": np.zeros((3, 2))}], [np.zeros(2)])

@@ -1,6 +1,6 @@
 """What a run would do, without doing it: steps, selected weights, schedule, memory, teacher."""
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from platon_compress.errors import InputError
@@ -8,10 +8,10 @@ from platon_compress.pipeline.heartbeat import spoken_time
 from platon_compress.pipeline.preflight import check_run, spoken_head
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation
-from platon_compress.pipeline.workspace import fresh_checkpoint, labels_of, rows_of
+from platon_compress.pipeline.words import spoken_classes
+from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import encode
+from platon_compress.report.words import metric_name
 from platon_compress.tasks.preflight import seconds_per_step
 from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps
 
@@ -32,20 +32,26 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         raise InputError(
             "a dry run shows a training, which needs the sections data and prune; add them to the recipe"
         )
-    training, validation = rows_of(recipe, "train"), rows_of(recipe, "validation")
-    labels = labels_of(recipe, training, validation)
-    steps = total_steps(len(training), recipe.train)
-    student = fresh_checkpoint(recipe, labels)
+    task = recipe_task(recipe)
+    training = task.read("train", recipe.train.seed, labelled=recipe.has_labels)
+    judged = [task.read(split, recipe.train.seed) for split in recipe.data.judged_splits]
+    names = names_of(recipe, task, training, judged[0])
+    student = fresh_checkpoint(recipe, task, names)
+    examples = [task.encode(rows, student, names) for rows in (training, *judged)]
+    steps = total_steps(len(examples[0]), recipe.train)
     freeze_parameters(student, recipe.model.freeze)
     shown = preview(student.model, prune_config(recipe.prune, steps))
-    teacher_bytes = check_teacher(recipe, labels, student)
-    examples = [encode(rows, student, labels, recipe.data.max_length) for rows in (training, validation)]
-    check_run(recipe, student, validation, examples)
-    one = seconds_per_step(student, examples[0], recipe.train.batch_size)
+    teacher_bytes = check_teacher(recipe, task, names, student)
+    check_run(recipe, task, student, judged, examples)
+    one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
     seconds = 2 * steps * recipe.train.gradient_accumulation_steps * one
     reporter.say(shown.to_text())
-    reporter.say(f"{len(training)} training and {len(validation)} validation examples, {len(labels)} classes")
-    _say_classes(labels, training, validation, reporter)
+    counts = [task.counted(rows, names) for rows in (training, judged[0])]
+    reporter.say(
+        f"{len(examples[0])} training and {len(examples[1])} validation examples, {spoken_classes(names)}"
+        f"judged by {metric_name(task.metric)}"
+    )
+    _say_classes(names, counts, reporter)
     reporter.say(
         f"{steps} steps dense, then {steps} steps with pruning: about {spoken_time(seconds)} on this machine "
         "(estimated from one batch; evaluations, export and measurement come on top)"
@@ -58,13 +64,11 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     if recipe.prune.per_millisecond:
         reporter.say("weights are ranked by score per measured millisecond of their layer")
     return {
-        "train": len(training),
-        "validation": len(validation),
-        "classes": labels,
-        "rows_per_class": {
-            "train": _rows_per_class(training, labels),
-            "validation": _rows_per_class(validation, labels),
-        },
+        "train": len(examples[0]),
+        "validation": len(examples[1]),
+        "metric": task.metric,
+        "classes": names,
+        "rows_per_class": dict(zip(("train", "validation"), counts, strict=True)),
         "steps": steps,
         "training_seconds_estimate": round(seconds, 3),
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
@@ -73,16 +77,10 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     }
 
 
-def _rows_per_class(rows: Rows, labels: list[str]) -> dict[str, int]:
-    counted = Counter(rows.labels)
-    return {label: counted[label] for label in labels} if rows.labels else {}
-
-
-def _say_classes(labels: list[str], training: Rows, validation: Rows, reporter: Reporter) -> None:
+def _say_classes(names: Sequence[str], counts: Sequence[Mapping[str, int]], reporter: Reporter) -> None:
     """Every class with its rows, so that a wrong column or a rare class is seen; a long list is cut."""
-    counted = [_rows_per_class(rows, labels) for rows in (training, validation)]
-    for label in labels[:_MOST_CLASSES]:
-        rows = " and ".join(f"{c[label]} {kind}" for c, kind in zip(counted, _SPLITS, strict=True) if c)
-        reporter.say(f"  class {label!r}: {rows} rows")
-    if len(labels) > _MOST_CLASSES:
-        reporter.say(f"  and {len(labels) - _MOST_CLASSES} more classes")
+    for name in names[:_MOST_CLASSES]:
+        rows = " and ".join(f"{c[name]} {kind}" for c, kind in zip(counts, _SPLITS, strict=True) if c)
+        reporter.say(f"  class {name!r}: {rows} rows")
+    if len(names) > _MOST_CLASSES:
+        reporter.say(f"  and {len(names) - _MOST_CLASSES} more classes")

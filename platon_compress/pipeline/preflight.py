@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.export.config import ExportConfig
 from platon_compress.pipeline.baseline import baseline_of
-from platon_compress.pipeline.workspace import rows_of
+from platon_compress.pipeline.workspace import recipe_task
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import Examples, encode, known_class_names
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.preflight import (
     check_batch,
@@ -19,20 +19,24 @@ from platon_compress.tasks.preflight import (
     check_tokenizer,
     check_validation,
 )
+from platon_compress.tasks.task import Task
 from platon_compress.tasks.trial import check_export
 
 __all__ = ["check_compress", "check_rival", "check_run", "spoken_head"]
 
 
-def check_run(recipe: Recipe, student: Checkpoint, validation: Rows, encoded: Sequence[Examples]) -> None:
-    """Raise InputError for what would stop a training run later; `encoded` are training and validation examples."""
+def check_run(
+    recipe: Recipe, task: Task, student: Checkpoint, judged: Sequence[Any], encoded: Sequence[Examples]
+) -> None:
+    """Raise InputError for what would stop a training run later; `judged` are the rows that metrics are taken on."""
     _check_settings(recipe)
     if recipe.dense is not None:
         baseline_of(Path(recipe.dense), recipe)
-    check_validation(validation, recipe.verify.examples)
+    for rows in judged:
+        check_validation(task, rows, recipe.verify.examples)
     _check_model(recipe, student)
     for examples in encoded:
-        check_batch(student, examples)
+        check_batch(student, task, examples)
     check_export(student, _export_config(recipe))
 
 
@@ -40,15 +44,16 @@ def check_compress(recipe: Recipe, checkpoint: Checkpoint) -> None:
     """Raise InputError for what would stop `compress` later, before anything is baked or written."""
     _check_settings(recipe)
     check_blocks(checkpoint)
-    examples = None
+    task, examples = None, None
     if recipe.data is not None:
-        rows = rows_of(recipe, "validation")
-        names = known_class_names(rows, checkpoint)
-        check_validation(rows, recipe.verify.examples)
+        task = recipe_task(recipe)
+        rows = task.read("validation", recipe.train.seed)
+        names = task.known_names(rows, checkpoint)
+        check_validation(task, rows, recipe.verify.examples)
         check_tokenizer(checkpoint)
-        examples = encode(rows, checkpoint, names, recipe.data.max_length)
+        examples = task.encode(rows, checkpoint, names)
     _check_model(recipe, checkpoint)
-    check_batch(checkpoint, examples)
+    check_batch(checkpoint, task, examples)
     check_export(checkpoint, _export_config(recipe))
 
 

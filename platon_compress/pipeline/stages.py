@@ -12,21 +12,20 @@ from platon_compress.pipeline.costing import measured_plan_config
 from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.preflight import check_compress, check_rival
 from platon_compress.pipeline.stage import Stage
+from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.examples import numpy_batches
+from platon_compress.scoring import Evaluation
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
-from platon_compress.tasks.training import (
-    evaluate,
-    standard_error,
-)
 
 __all__ = ["STAGES"]
 
 # Verifying and metrics use small batches, so that most batches hold padding.
 _BATCH = 8
+# Settings of the int8 rival are chosen by so many examples, which the published metric need not share.
+_CHOOSING_EXAMPLES = 256
 
 
 def _bake(work: Workspace) -> dict[str, Any]:
@@ -105,9 +104,9 @@ def _export(work: Workspace) -> dict[str, Any]:
             )
             results[name] = export_onnx(model, folder / f"{name}.onnx", inputs, chosen).to_dict()
             steps.advance(f"{name}.onnx is written")
-        batches, labels = _verification(work)
+        examples = _verification(work, "validation", _CHOOSING_EXAMPLES)
         try:
-            int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", batches, labels).to_dict()
+            int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", examples).to_dict()
         except InputError as error:
             int8 = {"unavailable": str(error)}
             work.reporter.warn(str(error))
@@ -135,7 +134,6 @@ def _verify(work: Workspace) -> dict[str, Any]:
     section = work.recipe.verify
     onnx = work.folder.onnx
     real = work.recipe.data is not None
-    batches, labels = _verification(work)
     rivals = {"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"}
     with work.reporter.progress("  parity and metric") as progress:
         report = verify(
@@ -143,8 +141,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
             converted=work.compressed.model,
             onnx_pruned=onnx / "pruned.onnx",
             onnx_compressed=onnx / "compressed.onnx",
-            batches=batches,
-            labels=labels,
+            batches=_verification(work, "test"),
             atol=section.atol,
             min_examples=section.examples,
             extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
@@ -164,12 +161,14 @@ def _verify(work: Workspace) -> dict[str, Any]:
     return {"passed": True, "max_abs": worst, "examples": report.examples}
 
 
-def _verification(work: Workspace) -> tuple[list[Any], list[Any] | None]:
-    """Batches and labels of the validation data; without data random inputs, and no labels."""
+def _verification(work: Workspace, split: str, limit: int | None = None) -> Evaluation:
+    """Examples of the "validation" or "test" data, at most `limit`; without data random inputs, not scored."""
     if work.recipe.data is None:
-        return _synthetic(work), None
-    pairs = list(numpy_batches(work.validation, work.checkpoint.processor, _BATCH))
-    return [batch for batch, _ in pairs], [labels for _, labels in pairs]
+        return Evaluation(batches=_synthetic(work))
+    examples = work.validation if split == "validation" else work.test
+    if limit is not None:
+        examples = work.task.part(examples, limit)
+    return work.task.evaluation(examples, work.checkpoint, _BATCH)
 
 
 def _synthetic(work: Workspace) -> list[Any]:
@@ -213,11 +212,19 @@ def _given(work: Workspace) -> dict[str, Any]:
     if work.recipe.data is None:
         work.reporter.say("  no data given: parity on random inputs, no task metric")
         return {}
+    from platon_compress.tasks.trainer import evaluate
+
     with work.reporter.progress("  baseline metric") as progress:
-        value = evaluate(work.dense, work.validation, progress=progress)
-    error = standard_error(value, len(work.validation))
-    work.reporter.say(f"  {len(work.validation)} examples, baseline accuracy {value:.2%} +- {error:.2%}")
-    return {"metric": "accuracy", "value": value, "standard_error": error, "examples": len(work.validation)}
+        evaluation = work.task.evaluation(work.test, work.checkpoint, _BATCH)
+        scores = evaluate(work.dense.model, evaluation, progress)
+    entry = {
+        "metric": scores.metric,
+        "value": scores.value,
+        "standard_error": scores.standard_error,
+        "examples": evaluation.examples,
+    }
+    work.reporter.say(f"  {evaluation.examples} examples, baseline {spoken_result(entry)}")
+    return entry
 
 
 _LENGTH = ("plan.tokens", "data.max_length")
@@ -239,7 +246,7 @@ def _of_prune(recipe: Recipe) -> tuple[str, ...]:
 
 def _of_parity(recipe: Recipe) -> tuple[str, ...]:
     # Without data the examples are random, as many and as long as the recipe says.
-    return ("data", *(("verify.examples", *_LENGTH) if recipe.data is None else ()))
+    return ("data", "metric", *(("verify.examples", *_LENGTH) if recipe.data is None else ()))
 
 
 def _of_export(recipe: Recipe) -> tuple[str, ...]:

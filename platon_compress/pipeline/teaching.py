@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from platon_compress.errors import InputError
 from platon_compress.recipe import DistillSection, Recipe
 from platon_compress.tasks.models import Checkpoint, load_checkpoint
+from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     from platon_compress.tasks.distillation import Teacher
@@ -32,7 +33,7 @@ def given_teacher(recipe: Recipe) -> Checkpoint | None:
         raise InputError(f"distill.teacher: {error}") from error
 
 
-def check_teacher(recipe: Recipe, labels: Sequence[str], student: Checkpoint) -> int:
+def check_teacher(recipe: Recipe, task: Task, names: Sequence[str], student: Checkpoint) -> int:
     """Bytes of the teacher's weights, 0 without distillation; the own baseline is as large as the student.
 
     Raises InputError, before any training, where the recipe's teacher does not fit the student.
@@ -43,15 +44,16 @@ def check_teacher(recipe: Recipe, labels: Sequence[str], student: Checkpoint) ->
 
     given = given_teacher(recipe)
     if given is not None:
-        make_teacher(given, str(recipe.distill.teacher), recipe.distill, labels, student)
+        make_teacher(given, str(recipe.distill.teacher), recipe.distill, task, names, student)
     return sum(p.numel() * p.element_size() for p in (given or student).model.parameters())
 
 
 def teacher_of(
     recipe: Recipe,
     stage: str,
+    task: Task,
     student: Checkpoint,
-    labels: Sequence[str],
+    names: Sequence[str],
     baseline: Callable[[], Checkpoint],
 ) -> "Teacher | None":
     """The teacher of a training stage ("dense" or "prune"), or None; `baseline` opens the run's own.
@@ -65,7 +67,7 @@ def teacher_of(
 
     given = given_teacher(recipe)
     checkpoint, name = (baseline(), "the dense baseline") if given is None else (given, str(section.teacher))
-    return make_teacher(checkpoint, name, section, labels, student)
+    return make_teacher(checkpoint, name, section, task, names, student)
 
 
 def spoken_distillation(section: DistillSection) -> str:

@@ -8,8 +8,9 @@ from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, ranking_costs
 from platon_compress.pipeline.preflight import check_run, spoken_head
 from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
+from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.tasks.training import freeze_parameters, prune_config, standard_error, total_steps, train
+from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps, train
 
 __all__ = ["data", "dense", "prune"]
 
@@ -17,24 +18,25 @@ __all__ = ["data", "dense", "prune"]
 def data(work: Workspace) -> dict[str, Any]:
     from platon_compress.pruning.preview import preview
 
-    classes = work.labels
+    names = work.names
     steps = total_steps(len(work.training), work.recipe.train)
     # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
     # dense training.
     student = work.fresh_checkpoint()
     freeze_parameters(student, work.recipe.model.freeze)
     shown = preview(student.model, prune_config(work.prune, steps))
-    check_teacher(work.recipe, classes, student)
-    check_run(work.recipe, student, work.validation_rows, (work.training, work.validation))
+    check_teacher(work.recipe, work.task, names, student)
+    judged, encoded = (work.validation_rows, work.test_rows), (work.training, work.validation, work.test)
+    check_run(work.recipe, work.task, student, judged, encoded)
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
-        f"{len(classes)} classes, {steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
+        f"{spoken_classes(names)}{steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
     if student.drawn:
         work.reporter.say(f"  {spoken_head(student)}")
     if work.recipe.distill is not None:
         work.reporter.say(f"  {spoken_distillation(work.recipe.distill)}")
-    return {"train": len(work.training), "validation": len(work.validation), "classes": classes}
+    return {"train": len(work.training), "validation": len(work.validation), "classes": names}
 
 
 def dense(work: Workspace) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def dense(work: Workspace) -> dict[str, Any]:
     result = baseline_of(source, work.recipe)
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
-    work.reporter.say(f"  taken from {source}: accuracy {result['value']:.2%} after {result['steps']} steps")
+    work.reporter.say(f"  taken from {source}: {spoken_result(result)} after {result['steps']} steps")
     return result
 
 
@@ -66,12 +68,13 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
     _say_resumption(work, checkpoints, steps, stage == "prune")
-    teacher = teacher_of(work.recipe, stage, checkpoint, work.labels, lambda: work.dense)
+    teacher = teacher_of(work.recipe, stage, work.task, checkpoint, work.names, lambda: work.dense)
     pruning = None
     if stage == "prune":
         pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint, checkpoints))
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
+            work.task,
             checkpoint,
             work.training,
             work.validation,
@@ -91,11 +94,9 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             shutil.copyfile(costs, folder / COSTS)
     for warning in result.warnings:
         work.reporter.warn(warning)
-    error = standard_error(result.value, result.examples)
-    work.reporter.say(
-        f"  accuracy {result.value:.2%} +- {error:.2%} (standard error) after {result.steps} steps"
-    )
-    return {**result.to_dict(), **({} if teacher is None else {"distillation": teacher.to_dict()})}
+    entry = result.to_dict()
+    work.reporter.say(f"  {spoken_result(entry)} after {result.steps} steps")
+    return {**entry, **({} if teacher is None else {"distillation": teacher.to_dict()})}
 
 
 def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:

@@ -1,30 +1,32 @@
 """What the stages share: data, checkpoints and intermediate models, read from the run folder once."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
 from platon_compress.recipe import DataSection, PruneSection, Recipe
-from platon_compress.tasks.data.tables import Rows, read_split
 from platon_compress.tasks.dimensions import default_tokens
-from platon_compress.tasks.examples import Examples, class_names, encode, in_model_order, known_class_names
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import (
     Checkpoint,
     build_model,
     load_checkpoint,
     read_config,
 )
+from platon_compress.tasks.rooms import task_of
+from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     from platon_compress.baking import BakedModel
     from platon_compress.conversion import CompressedModel
     from platon_compress.planning import Plan
 
-__all__ = ["Workspace", "fresh_checkpoint", "labels_of", "rows_of"]
+__all__ = ["Workspace", "fresh_checkpoint", "names_of", "recipe_task"]
 
 # What was read of a stage's result, and is old when the stage has run again.
 _READ = {
@@ -64,35 +66,52 @@ class Workspace:
         return self.recipe.prune
 
     @cached_property
-    def training_rows(self) -> Rows:
+    def task(self) -> Task:
+        """The task that the recipe's data is for."""
+        return recipe_task(self.recipe)
+
+    @cached_property
+    def training_rows(self) -> Any:
         """Raw training rows."""
-        return self._rows("train")
+        return self.task.read("train", self.recipe.train.seed, labelled=self.recipe.has_labels)
 
     @cached_property
-    def validation_rows(self) -> Rows:
-        """Raw validation rows."""
-        return self._rows("validation")
+    def validation_rows(self) -> Any:
+        """Raw validation rows: what curves and choices are made by."""
+        return self.task.read("validation", self.recipe.train.seed)
 
     @cached_property
-    def labels(self) -> list[str]:
-        """Class names; their order is the model's output order."""
+    def test_rows(self) -> Any:
+        """Raw rows that choose nothing; the validation rows where the recipe names none."""
+        return self.task.read("test", self.recipe.train.seed) if self.data.has_test else self.validation_rows
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the model's outputs in their order; a task without classes has none."""
         if self.trains:
-            return labels_of(self.recipe, self.training_rows, self.validation_rows)
-        return known_class_names(self.validation_rows, self.checkpoint)
+            return names_of(self.recipe, self.task, self.training_rows, self.validation_rows)
+        return self.task.known_names(self.validation_rows, self.checkpoint)
 
     @cached_property
     def training(self) -> Examples:
         """Encoded training examples."""
-        return encode(self.training_rows, self._processor_source, self.labels, self.data.max_length)
+        return self.task.encode(self.training_rows, self._processor_source, self.names)
 
     @cached_property
     def validation(self) -> Examples:
         """Encoded validation examples."""
-        return encode(self.validation_rows, self._processor_source, self.labels, self.data.max_length)
+        return self.task.encode(self.validation_rows, self._processor_source, self.names)
+
+    @cached_property
+    def test(self) -> Examples:
+        """Encoded examples that the published metric is taken on."""
+        if not self.data.has_test:
+            return self.validation
+        return self.task.encode(self.test_rows, self._processor_source, self.names)
 
     def fresh_checkpoint(self) -> Checkpoint:
         """The model as it is before any training; every call gives the same weights."""
-        return fresh_checkpoint(self.recipe, self.labels)
+        return fresh_checkpoint(self.recipe, self.task, self.names)
 
     @cached_property
     def dense(self) -> Checkpoint:
@@ -169,33 +188,30 @@ class Workspace:
     def _processor_source(self) -> Checkpoint:
         return self.checkpoint if self.folder.record("bake") else self.fresh_checkpoint()
 
-    def _rows(self, split: str) -> Rows:
-        return rows_of(self.recipe, split)
-
     def _open(self, folder: Path) -> Checkpoint:
         """A model that a stage wrote: every weight must be there."""
         return _load(self.recipe, str(folder))
 
 
-def rows_of(recipe: Recipe, split: str) -> Rows:
-    """The raw rows of "train" or "validation"; only training rows may lack labels."""
-    labelled = recipe.has_labels or split != "train"
-    rows = read_split(_data_of(recipe), split, recipe.model.task, recipe.train.seed, labelled=labelled)
-    return cast(Rows, rows)
+def recipe_task(recipe: Recipe) -> Task:
+    """The task of a recipe with data. Raises InputError without, or for a metric that the task does not have."""
+    return task_of(recipe.model.task, _data_of(recipe), recipe.metric)
 
 
-def labels_of(recipe: Recipe, training: Rows, validation: Rows) -> list[str]:
-    """Class names in the order of the model's outputs: the training labels', or the given teacher's."""
+def names_of(recipe: Recipe, task: Task, training: Any, validation: Any) -> list[str]:
+    """Names of the model's outputs: from the training labels, or the given teacher's where there are none."""
     section = recipe.model
     if recipe.has_labels:
-        names = class_names(training)
-        if section.name is None:
-            return names
         trust, cache = section.trust_remote_code, section.cache_dir
-        return in_model_order(names, read_config(section.name, trust_remote_code=trust, cache_dir=cache))
+        config = (
+            None
+            if section.name is None
+            else read_config(section.name, trust_remote_code=trust, cache_dir=cache)
+        )
+        return task.names(training, config)
     teacher = given_teacher(recipe)
     assert teacher is not None  # noqa: S101 - a recipe without labels names its teacher
-    return known_class_names(validation, teacher)
+    return task.known_names(validation, teacher)
 
 
 def _data_of(recipe: Recipe) -> DataSection:
@@ -204,24 +220,24 @@ def _data_of(recipe: Recipe) -> DataSection:
     return recipe.data
 
 
-def fresh_checkpoint(recipe: Recipe, labels: list[str]) -> Checkpoint:
+def fresh_checkpoint(recipe: Recipe, task: Task, names: list[str]) -> Checkpoint:
     """The recipe's model before any training; every call gives the same weights."""
     import torch
 
     section = recipe.model
     if section.config is not None:
-        return build_model(section.config, section.task, labels, recipe.train.seed)
+        return build_model(section.config, section.task, task.head(names) or {}, recipe.train.seed)
     # A new classification head draws from torch's generator.
     torch.manual_seed(recipe.train.seed)
-    return _load(recipe, str(section.name), labels)
+    return _load(recipe, str(section.name), task.head(names))
 
 
-def _load(recipe: Recipe, name: str, labels: list[str] | None = None) -> Checkpoint:
+def _load(recipe: Recipe, name: str, head: Mapping[str, Any] | None = None) -> Checkpoint:
     section = recipe.model
     return load_checkpoint(
         name,
         section.task,
-        labels=labels,
+        head=head,
         trust_remote_code=section.trust_remote_code,
         cache_dir=section.cache_dir,
     )

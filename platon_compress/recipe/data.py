@@ -144,6 +144,16 @@ class DataSection(Section):
         return self
 
     @property
+    def has_test(self) -> bool:
+        """Whether there are rows that choose nothing."""
+        return self.test is not None or self.test_split is not None
+
+    @property
+    def judged_splits(self) -> tuple[str, ...]:
+        """The splits that metrics are taken on."""
+        return ("validation", "test") if self.has_test else ("validation",)
+
+    @property
     def stride(self) -> int:
         """`document_stride` with its default filled in."""
         return min(128, self.max_length // 3) if self.document_stride is None else self.document_stride

@@ -26,7 +26,12 @@ __all__ = [
     "VerifySection",
 ]
 
-TRAINABLE_TASKS = ("text-classification", "image-classification")
+TRAINABLE_TASKS = (
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "image-classification",
+)
 
 
 def _check_rows(section: str, batch: tuple[int, ...], tokens: tuple[int, ...]) -> None:
@@ -45,7 +50,7 @@ class ModelSection(Section):
     config: dict[str, Any] | None = about(
         "Builds an untrained model instead: a mapping with `model_type` and that type's own fields.", None
     )
-    task: Text = about(f"What the model is for. Training takes {' and '.join(TRAINABLE_TASKS)}.")
+    task: Text = about(f"What the model is for. Training takes {', '.join(TRAINABLE_TASKS)}.")
     freeze: Texts = about("Parts of parameter names that are not trained, such as `word_embeddings`.", ())
     # Only a call may trust: the flag sets it on a parsed recipe, and it is never written down.
     trust_remote_code: SkipJsonSchema[bool] = Field(default=False, exclude=True)
@@ -316,6 +321,7 @@ class Recipe(Section):
         None,
     )
     data: DataSection | None = about("Where the examples come from.", None)
+    metric: Text | None = about("What the models are judged by; default: the first metric of the task.", None)
     train: TrainSection = about("The training.", TrainSection())
     prune: PruneSection | None = about("The pruning.", None)
     distill: DistillSection | None = about("Learning from a teacher.", None)
@@ -340,7 +346,7 @@ class Recipe(Section):
         if self.model.task not in TRAINABLE_TASKS:
             raise ValueError(f"model.task is {self.model.task!r}; use one of {', '.join(TRAINABLE_TASKS)}")
         data.check_sources()
-        if not self.has_labels and self.model.task != "text-classification":
+        if not self.has_labels and self.model.task == "image-classification":
             raise ValueError(
                 f"distill.labels false reads texts, but model.task is {self.model.task!r}; leave distill.labels out"
             )

@@ -23,6 +23,19 @@ _GIVEN: dict[str, dict[str, Any]] = {
         "data.validation": "validation.csv",
         "prune.sparsity": 0.9,
     },
+    "token-classification": {
+        "model.name": "microsoft/MiniLM-L12-H384-uncased",
+        "data.train": "train.conll",
+        "data.validation": "validation.conll",
+        "prune.sparsity": 0.8,
+    },
+    "question-answering": {
+        "model.name": "microsoft/MiniLM-L12-H384-uncased",
+        "data.train": "train.json",
+        "data.validation": "validation.json",
+        "data.max_length": 384,
+        "prune.sparsity": 0.8,
+    },
     "image-classification": {
         "model.name": "WinKawaks/vit-small-patch16-224",
         "data.train": "photos/train",

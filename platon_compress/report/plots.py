@@ -257,7 +257,7 @@ def _paint_history(axes: Axes, history: Sequence[Mapping[str, Any]], key: str, n
     steps, values = _series(history, key)
     if not steps:
         return
-    if key == "accuracy":
+    if key not in ("loss", "achieved_sparsity"):
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if key == "achieved_sparsity":
         axes.plot(*_series(history, "sparsity"), color=MUTED, linewidth=6, alpha=0.3, solid_capstyle="butt")

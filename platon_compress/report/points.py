@@ -2,8 +2,9 @@
 
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.measure.timing import PairedRatio
-from platon_compress.report.run_data import Difference, Metric, RunData
-from platon_compress.report.words import STATEMENTS, metric_name
+from platon_compress.report.run_data import Metric, RunData
+from platon_compress.report.words import STATEMENTS, UNITS, metric_name
+from platon_compress.scoring import Difference
 
 __all__ = ["points_apart", "speed_range", "spoken_ratio", "verdict_points"]
 
@@ -31,8 +32,9 @@ def speed_range(ratios: list[PairedRatio]) -> str:
 
 
 def points_apart(change: Difference) -> str:
-    """`-0.9 ± 1.2 points`: the difference with its two standard errors."""
-    margin = "" if change.error is None else f" ± {100 * change.margin:.1f}"
+    """`-0.9 ± 1.2 points`: the difference with half the width of its interval."""
+    half = 50 * (change.high - change.low)
+    margin = f" ± {half:.1f}" if half else ""
     return f"{100 * change.value:+.1f}{margin} points"
 
 
@@ -102,8 +104,15 @@ def _quality_point(run: RunData) -> str:
     if dense is None:
         return f"{name}, no dense model to compare with{beside}{taught}"
     change = ours.minus(dense)
-    how = f", paired on {ours.examples} examples" if change.paired and ours.examples else ""
+    how = f", paired on {_counted(ours)}" if change.paired else ""
     return f"{name} against {_percent(dense)} dense ({points_apart(change)}{how}){beside}{taught}"
+
+
+def _counted(metric: Metric) -> str:
+    """`872 examples`, `800 queries`: what was resampled."""
+    if metric.scores is None:
+        return f"{metric.examples} examples"
+    return f"{metric.scores.units} {UNITS.get(metric.scores.unit, 'units')}"
 
 
 def _percent(metric: Metric) -> str:

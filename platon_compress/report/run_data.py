@@ -10,10 +10,12 @@ from platon_compress.errors import InputError
 from platon_compress.files import read_json
 from platon_compress.measure.bench_report import BenchReport, read_report
 from platon_compress.measure.size import model_files
+from platon_compress.report.words import metric_name
 from platon_compress.schemas import require_kind
+from platon_compress.scoring import Difference, Scores
 from platon_compress.yaml_file import read_yaml
 
-__all__ = ["Difference", "Metric", "RunData", "read_run"]
+__all__ = ["Metric", "RunData", "read_run"]
 
 _COMPRESSED_ROUTES = ("onnx_compressed", "compressed")
 _INT8_ROUTES = ("dense_int8", "onnx_dense_int8")
@@ -22,32 +24,10 @@ _CURE = "run that stage again"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Of two metrics, as a fraction, with its standard error; `paired`: taken example by example."""
-
-    value: float
-    error: float | None
-    paired: bool = False
-
-    @property
-    def margin(self) -> float:
-        """Two standard errors: about 95 % confidence. 0 where the error is not known."""
-        return 2 * (self.error or 0.0)
-
-    @property
-    def low(self) -> float:
-        return self.value - self.margin
-
-    @property
-    def high(self) -> float:
-        return self.value + self.margin
-
-
-@dataclass(frozen=True, kw_only=True)
 class Metric:
     """A task metric with its standard error, both as fractions (0.85 is 85 %); `steps` of its training.
 
-    right: one "1" or "0" per example, in the order of the run's validation data, where they were kept.
+    scores: with its resamples, where parity kept them.
     """
 
     name: str
@@ -55,16 +35,15 @@ class Metric:
     standard_error: float | None = None
     examples: int | None = None
     steps: int | None = None
-    right: str | None = None
+    scores: Scores | None = None
 
     def minus(self, other: "Metric") -> Difference:
         """Paired where both answered the same examples; else from both standard errors, an upper bound."""
-        if self.right and other.right and len(self.right) == len(other.right):
-            return _paired_difference(self.right, other.right)
-        if self.standard_error is None or other.standard_error is None:
-            return Difference(value=self.value - other.value, error=None)
-        error = math.hypot(self.standard_error, other.standard_error)
-        return Difference(value=self.value - other.value, error=error)
+        if self.scores is not None and other.scores is not None:
+            return self.scores.minus(other.scores)
+        value = self.value - other.value
+        margin = 2 * math.hypot(self.standard_error or 0.0, other.standard_error or 0.0)
+        return Difference(value=value, low=value - margin, high=value + margin)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +99,10 @@ class RunData:
 
     @property
     def guessing(self) -> float | None:
-        """What answering the most frequent class always would reach; without labels kept, one class in all."""
-        largest = _number(self.parity.get("largest_class"))
-        if largest is not None:
-            return largest
+        """The metric of the best answer that does not look at its input; without labels kept, one class in all."""
+        trivial = _number(self.parity.get("trivial"))
+        if trivial is not None:
+            return trivial
         classes = self.stage("data").get("classes")
         return 1 / len(classes) if isinstance(classes, list) and classes else None
 
@@ -131,15 +110,13 @@ class RunData:
     def not_learnt(self) -> str | None:
         """Why the metric says nothing: a baseline that does no better than always giving the same answer is none."""
         metric, guessing = self.dense_metric or self.compressed_metric, self.guessing
-        if metric is None or guessing is None or metric.name != "accuracy":
+        if metric is None or guessing is None:
             return None
         if metric.value - 2 * (metric.standard_error or 0.0) > guessing:
             return None
         whose = "the baseline has" if self.dense_metric is not None else "the model has"
-        return (
-            f"{whose} not learnt the task: accuracy {metric.value:.1%}, where the most frequent class alone gives "
-            f"{guessing:.1%}"
-        )
+        reached, answer = f"{metric_name(metric.name)} {metric.value:.1%}", _trivial_answer(metric.name)
+        return f"{whose} not learnt the task: {reached}, where {answer} gives {guessing:.1%}"
 
     @property
     def int8_metric(self) -> Metric | None:
@@ -147,18 +124,28 @@ class RunData:
 
     def _metric(self, routes: Sequence[str], stage: str | None) -> Metric | None:
         trained = self.stage(stage) if stage else {}
-        metrics = _mapping(self.parity.get("metrics"))
         for route in routes:
-            name = next(
-                (k for k in _mapping(metrics.get(route)) if k not in {"standard_error", "examples"}), None
-            )
-            if name is not None:
-                right = _mapping(self.parity.get("right")).get(route)
-                return _metric_of(name, metrics[route], self.parity, trained, right)
-        if isinstance(trained.get("value"), int | float):
-            entry = {**trained, str(trained.get("metric", "metric")): trained["value"]}
-            return _metric_of(str(trained.get("metric", "metric")), entry, trained, trained)
-        return None
+            kept = _mapping(self.parity.get("scores")).get(route)
+            if kept is not None:
+                scores = Scores.from_dict(kept)
+                return Metric(
+                    name=scores.metric,
+                    value=scores.value,
+                    standard_error=scores.standard_error,
+                    examples=self.parity.get("examples"),
+                    steps=trained.get("steps"),
+                    scores=scores,
+                )
+        value = _number(trained.get("value"))
+        if value is None:
+            return None
+        return Metric(
+            name=str(trained.get("metric", "metric")),
+            value=value,
+            standard_error=_number(trained.get("standard_error")),
+            examples=trained.get("examples"),
+            steps=trained.get("steps"),
+        )
 
 
 def read_run(folder: str | Path) -> RunData:
@@ -215,33 +202,9 @@ def _stored_bytes(path: Path) -> int | None:
         return None
 
 
-def _paired_difference(ours: str, other: str) -> Difference:
-    """McNemar's: only examples that exactly one of the two gets right say something about the difference.
-
-    Half an example is added to each cell of the table for the standard error (Agresti and Min, 2005): without it two
-    models that agree on few examples would look equal for certain.
-    """
-    pairs = list(zip(ours, other, strict=True))
-    won, lost = pairs.count(("1", "0")), pairs.count(("0", "1"))
-    count = len(pairs) + 2
-    error = math.sqrt((won + lost + 1) - (won - lost) ** 2 / count) / count
-    return Difference(value=(won - lost) / len(pairs), error=error, paired=True)
-
-
-def _metric_of(
-    name: str,
-    entry: Mapping[str, Any],
-    source: Mapping[str, Any],
-    trained: Mapping[str, Any],
-    right: Any = None,
-) -> Metric:
-    return Metric(
-        name=name,
-        value=float(entry[name]),
-        standard_error=_number(entry.get("standard_error")),
-        examples=entry.get("examples") or source.get("examples"),
-        steps=trained.get("steps"),
-        right=right if isinstance(right, str) else None,
+def _trivial_answer(metric: str) -> str:
+    return (
+        "the most frequent class alone" if metric == "accuracy" else "an answer without a look at the input"
     )
 
 

@@ -168,11 +168,11 @@ def int8_table(bench: BenchReport) -> Table | None:
     tried = variant.quantisation if variant is not None else None
     if not tried:
         return None
-    by_accuracy = str(tried["chosen_by"]).startswith("accuracy")
+    by_difference = str(tried["chosen_by"]).startswith("difference")
     rows = []
     for setting, score in tried["scores"].items():
         taken = "taken" if setting == tried["setting"] else ""
-        rows.append((str(setting), f"{score:.2%}" if by_accuracy else f"{score:.2e}", taken))
+        rows.append((str(setting), f"{score:.2e}" if by_difference else f"{score:.2%}", taken))
     rows += [(str(setting), NONE, str(reason)) for setting, reason in tried["failed"].items()]
     return _table(
         "Dense int8: the settings tried",

@@ -14,6 +14,7 @@ __all__ = [
     "SHORT_FORMS",
     "SHORT_VARIANTS",
     "STATEMENTS",
+    "UNITS",
     "VARIANTS",
     "metric_name",
     "metric_title",
@@ -87,6 +88,15 @@ SECTIONS: Mapping[str, str] = {
     "method": "How it was measured",
 }
 """Headings, in both pages."""
+
+UNITS: Mapping[str, str] = {
+    "row": "examples",
+    "text": "texts",
+    "question": "questions",
+    "article": "articles",
+    "query": "queries",
+}
+"""What is resampled, more than one of them."""
 
 METRIC_NAMES: Mapping[str, str] = {
     "accuracy": "accuracy",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,10 @@ from platon_compress.runtime.tokens import check_texts
 if TYPE_CHECKING:
     from tokenizers import Encoding
 
-__all__ = ["Answer", "answer"]
+__all__ = ["Answer", "Window", "answer", "best_answer"]
+
+Window: TypeAlias = "tuple[Encoding, Floats]"
+"""One reading of a question with a part of its context: its tokens, and their start and end scores [2, tokens]."""
 
 _COUNT = LIMITS["plan.tokens"]
 _CONTEXT = 1  # the second text of the pair
@@ -89,6 +92,22 @@ def answer(
     )
 
 
+def best_answer(
+    windows: "Sequence[Window]", context: str, *, no_answer: float | None = None, max_answer_tokens: int = 15
+) -> str:
+    """The text of the best answer, "" where there is none; `windows` are those of one question, see :func:`answer`."""
+    settings = _Settings(
+        top_k=1,
+        stride=0,
+        max_tokens=0,
+        max_answer_tokens=max_answer_tokens,
+        no_answer=no_answer,
+        whole_words=True,
+    )
+    found = _best(windows, context, settings)
+    return found[0].text if found else ""
+
+
 def _pairs(questions: Sequence[str], contexts: Sequence[str]) -> list[tuple[str, str]]:
     asked, read = check_texts(questions, "questions"), check_texts(contexts, "contexts")
     if len(asked) != len(read):
@@ -137,7 +156,7 @@ def _starts_and_ends(batch: Batch) -> Floats:
     return stacked.astype(np.float32)
 
 
-def _best(windows: "Sequence[tuple[Encoding, Floats]]", context: str, settings: _Settings) -> list[Answer]:
+def _best(windows: "Sequence[Window]", context: str, settings: _Settings) -> list[Answer]:
     """Candidates of all windows; those of equal text count as one."""
     found: dict[str, Answer] = {}
     nothing = 1.0

@@ -1,14 +1,14 @@
 """Distillation: the student learns a teacher's answers beside the labels, or in their place.
 
-    loss = (1 - weight) * hard + weight * T^2 * KL(softmax(teacher / T) || softmax(student / T))
+    loss = (1 - weight) * hard + weight * taught
            + hidden * mean over layers, valid positions and channels of (student - teacher)^2
 
-`hard` is the model's own loss on the labels, T the temperature, both means taken over the batch (Hinton et al.
-2015; the last term after Sun et al. 2019, without their normalisation). The teacher runs in eval mode beside
-every step: nothing of it is stored, and it draws no random numbers.
+`hard` is the task's loss on the labels; `taught` is the task's own, for classes with the temperature T
+T^2 * KL(softmax(teacher / T) || softmax(student / T)); both are means over the batch (Hinton et al. 2015; the last
+term after Sun et al. 2019, without their normalisation). The teacher runs in eval mode beside every step: nothing of
+it is stored, and it draws no random numbers.
 """
 
-import contextlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Trainer
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import known_class_names
 from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     from platon_compress.recipe import DistillSection
 
-__all__ = ["DistillingTrainer", "Teacher", "answer_loss", "hidden_loss", "make_teacher"]
+__all__ = ["Teacher", "answer_loss", "hidden_loss", "make_teacher"]
 
 # What two image processors must share for one picture to mean the same to both models.
 _PIXEL_SETTINGS = ("size", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
@@ -35,12 +33,16 @@ _PIXEL_SETTINGS = ("size", "do_rescale", "rescale_factor", "do_normalize", "imag
 
 @dataclass(frozen=True)
 class Teacher:
-    """A finished classifier to learn from; column i of the student's answers is its column `columns[i]`."""
+    """A finished model of the same task to learn from.
+
+    columns: which of its outputs is each of the student's; None where both have the same order.
+    """
 
     model: torch.nn.Module
     name: str
-    columns: tuple[int, ...]
+    columns: tuple[int, ...] | None
     settings: "DistillSection"
+    task: Task
 
     def to_dict(self) -> dict[str, Any]:
         """What the stage that used it records."""
@@ -53,33 +55,46 @@ class Teacher:
         }
 
     @torch.no_grad()
-    def answer(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits [batch, classes] in the student's order, and hidden states if the settings want them."""
+    def answer(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Its outputs for a batch, the logits in the student's order, with hidden states if the settings want them."""
         known = inspect.signature(self.model.forward).parameters
         given = {name: value for name, value in inputs.items() if name in known and name != "labels"}
-        wanted = self.settings.hidden > 0
-        outputs = self.model(**given, **({"output_hidden_states": True} if wanted else {}))
-        return outputs.logits[:, list(self.columns)], outputs.hidden_states[1:] if wanted else ()
+        outputs = self.task.forward(self.model, given, hidden=self.settings.hidden > 0)
+        if self.columns is not None:
+            outputs.logits = outputs.logits[..., list(self.columns)]
+        return outputs
+
+    def loss(self, ours: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(taught, hidden) of the student's outputs for a batch; both means, `hidden` 0 where it does not count."""
+        theirs = self.answer(inputs)
+        taught = self.task.taught(ours, theirs, inputs, self.settings.temperature)
+        if not self.settings.hidden:
+            return taught, taught.new_zeros(())
+        mask = inputs.get("attention_mask")
+        return taught, hidden_loss(ours.hidden_states[1:], theirs.hidden_states[1:], mask)
 
 
 def make_teacher(
-    checkpoint: Checkpoint, name: str, settings: "DistillSection", labels: Sequence[str], student: Checkpoint
+    checkpoint: Checkpoint,
+    name: str,
+    settings: "DistillSection",
+    task: Task,
+    names: Sequence[str],
+    student: Checkpoint,
 ) -> Teacher:
-    """A teacher for `student`, whose classes are `labels`.
+    """A teacher for `student`, whose outputs are called `names`.
 
     Raises InputError when the two have other classes, read their inputs differently, or when the hidden states
     are asked for and their sizes do not agree.
     """
-    theirs = known_class_names(Rows(labels, labels), checkpoint)
-    if len(theirs) != len(labels):
-        raise InputError(
-            f"the teacher {name!r} knows {len(theirs)} classes, the data has {len(labels)}; "
-            "give a teacher fine-tuned for this task"
-        )
+    try:
+        columns = task.teacher_columns(checkpoint, names)
+    except InputError as error:
+        raise InputError(f"the teacher {name!r} does not fit: {error}") from error
     _check_same_inputs(checkpoint, student, name)
     if settings.hidden:
         _check_same_sizes(checkpoint, student, name)
-    return Teacher(checkpoint.model.eval(), name, tuple(theirs.index(label) for label in labels), settings)
+    return Teacher(checkpoint.model.eval(), name, columns, settings, task)
 
 
 def answer_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -100,40 +115,6 @@ def hidden_loss(
         errors = (ours.float() - theirs.float()).square().mean(-1)
         layers.append(errors.mean() if attention_mask is None else errors[attention_mask.bool()].mean())
     return torch.stack(layers).mean()
-
-
-class DistillingTrainer(Trainer):
-    """A Trainer whose training loss is the one above; the loss of an evaluation stays the plain one."""
-
-    def __init__(self, *, teacher: Teacher, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._teacher = teacher
-        teacher.model.to(self.args.device)  # type: ignore[arg-type]
-        # Ours is a mean over the batch, so the Trainer divides it by the accumulated batches.
-        self.model_accepts_loss_kwargs = False
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """The Trainer's hook."""
-        if not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        settings = self._teacher.settings
-        outputs = model(**inputs, **({"output_hidden_states": True} if settings.hidden else {}))
-        half = self.args.bf16 or self.args.fp16
-        with self.accelerator.autocast() if half else contextlib.nullcontext():
-            logits, states = self._teacher.answer(inputs)
-        loss = settings.share * answer_loss(outputs.logits, logits, settings.temperature)
-        if settings.share < 1:
-            loss = loss + (1 - settings.share) * outputs.loss
-        if states:
-            mask = inputs.get("attention_mask")
-            loss = loss + settings.hidden * hidden_loss(outputs.hidden_states[1:], states, mask)
-        return (loss, outputs) if return_outputs else loss
 
 
 def _check_same_inputs(teacher: Checkpoint, student: Checkpoint, name: str) -> None:

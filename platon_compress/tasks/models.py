@@ -21,7 +21,9 @@ __all__ = [
     "Checkpoint",
     "TaskSpec",
     "build_model",
+    "classifier_head",
     "infer_task",
+    "label_fields",
     "load_checkpoint",
     "read_config",
 ]
@@ -86,18 +88,33 @@ class Checkpoint:
             self.processor.save_pretrained(folder)
 
 
+def classifier_head(labels: Sequence[str]) -> dict[str, Any]:
+    """The config's fields of a classifier of one class a row."""
+    # The checkpoint may come from another problem: labels are class numbers, whatever it was trained on.
+    return {"problem_type": "single_label_classification", **label_fields(labels)}
+
+
+def label_fields(labels: Sequence[str]) -> dict[str, Any]:
+    """The config's fields that name a model's outputs."""
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+
+
 def load_checkpoint(
     name: str,
     task: str,
     *,
-    labels: Sequence[str] | None = None,
+    head: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     cache_dir: str | None = None,
 ) -> Checkpoint:
     """Load `name` (folder, hub id or `package:NAME`) for `task`, with eager attention, float32, eval mode.
 
-    Masks that a pruning tool left beside its weights are applied. `labels` sizes and names the classification head,
-    which may be new; without them the checkpoint must hold every weight of the task's model.
+    Masks that a pruning tool left beside its weights are applied. `head` holds the config's fields of a head that may
+    be new; without it the checkpoint must hold every weight of the task's model.
     Raises InputError for an unknown task or model, and for weights that are missing or not finite.
     """
     from platon_compress.incoming import check_finite
@@ -106,15 +123,15 @@ def load_checkpoint(
     spec = _spec(task)
     source = resolve_name(name)
     options = _options(source, trust_remote_code, cache_dir)
-    config = read_config(name, labels=labels, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
+    config = read_config(name, head=head, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     refuse_config(config, name)
     try:
-        model, info = _load_model(source, spec.auto_class, config, bool(labels), options)
+        model, info = _load_model(source, spec.auto_class, config, head is not None, options)
     except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
         if isinstance(error, InputError) or is_fault_of_this_machine(error):
             raise
         raise _unreadable(name, source, f" for {task}", error) from error
-    drawn = drawn_weights(model, info, name, task, new_head=bool(labels))
+    drawn = drawn_weights(model, info, name, task, new_head=head is not None)
     check_finite(model)
     return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task, drawn)
 
@@ -122,18 +139,16 @@ def load_checkpoint(
 def read_config(
     name: str,
     *,
-    labels: Sequence[str] | None = None,
+    head: Mapping[str, Any] | None = None,
     trust_remote_code: bool = False,
     cache_dir: str | None = None,
 ) -> Any:
-    """The model's config, made one of a classifier of `labels` where they are given. Raises InputError."""
+    """The model's config, with the fields of `head` in place of its own. Raises InputError."""
     source = resolve_name(name)
     refuse_adapter(Path(source))
     options = _options(source, trust_remote_code, cache_dir)
     try:
-        return _transformers().AutoConfig.from_pretrained(
-            source, **(_head(labels) if labels else {}), **options
-        )
+        return _transformers().AutoConfig.from_pretrained(source, **(head or {}), **options)
     except Exception as error:  # a damaged config fails in many ways inside transformers
         if is_fault_of_this_machine(error):
             raise
@@ -209,7 +224,7 @@ def _unreadable(name: str, source: str, purpose: str, error: Exception) -> Input
     )
 
 
-def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], seed: int) -> Checkpoint:
+def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], seed: int) -> Checkpoint:
     """Build an untrained model from config fields (`model_type` plus its own), weights drawn from `seed`."""
     import torch
 
@@ -223,7 +238,7 @@ def build_model(config: Mapping[str, Any], task: str, labels: Sequence[str], see
     _refuse_unknown_fields(transformers.CONFIG_MAPPING[model_type], fields)
     auto = getattr(transformers, _spec(task).auto_class)
     try:
-        hf_config = transformers.AutoConfig.for_model(model_type, **fields, **_head(labels))
+        hf_config = transformers.AutoConfig.for_model(model_type, **fields, **head)
         hf_config._attn_implementation = "eager"
         with torch.device("meta"):
             outline = auto.from_config(hf_config, attn_implementation="eager")
@@ -297,16 +312,6 @@ def _spec(task: str) -> TaskSpec:
     if task not in TASKS:
         raise InputError(f"task {task!r} is unknown; use one of: {', '.join(TASKS)}")
     return TASKS[task]
-
-
-def _head(labels: Sequence[str]) -> dict[str, Any]:
-    return {
-        # The checkpoint may come from another problem: labels are class numbers, whatever it was trained on.
-        "problem_type": "single_label_classification",
-        "num_labels": len(labels),
-        "id2label": dict(enumerate(labels)),
-        "label2id": {label: i for i, label in enumerate(labels)},
-    }
 
 
 def _load_processor(source: str, modality: str, options: Mapping[str, Any]) -> Any:

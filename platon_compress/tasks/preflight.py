@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
-from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.dimensions import default_tokens, positions, taken_inputs, vocabulary
-from platon_compress.tasks.examples import Examples, collate
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import synthetic_batches
+from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -79,36 +79,26 @@ def check_tokenizer(checkpoint: Checkpoint) -> None:
         )
 
 
-def check_validation(rows: Rows, examples: int) -> None:
-    """There are rows enough to verify, of more than one class."""
+def check_validation(task: Task, rows: Any, examples: int) -> None:
+    """There are rows enough to verify, on which the metric says something."""
     if len(rows) < examples:
         raise InputError(
             f"the {rows.origin.name} gives {len(rows)} validation rows, and verifying needs {examples}; "
             "give more rows (data.validation_rows must not cut them)"
         )
-    if len(set(rows.labels)) < 2:
-        raise InputError(
-            f"all {len(rows)} validation rows have the label {rows.labels[0]!r}, so accuracy would say nothing; "
-            "give rows of all classes"
-        )
+    task.check_rows(rows)
 
 
-def check_batch(checkpoint: Checkpoint, examples: Examples | None) -> None:
-    """The model runs on rows as they are encoded (or random ones), and answers with a score a class."""
-    if examples is None:
+def check_batch(checkpoint: Checkpoint, task: Task | None = None, examples: Examples | None = None) -> None:
+    """The model runs on rows as they are encoded (or random ones), and answers as its task wants it."""
+    if task is None or examples is None:
         run_once(
             checkpoint, _tensors(synthetic_batches(checkpoint, examples=2, tokens=_short(checkpoint))[0])
         )
         return
-    batch = collate([examples[i] for i in range(min(_BATCH, len(examples)))], checkpoint.processor)
-    outputs = run_once(checkpoint, batch)
-    classes = checkpoint.model.config.num_labels  # type: ignore[union-attr]
-    shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
-    if shape != (len(batch["labels"]) if "labels" in batch else shape[0], classes):
-        raise InputError(
-            f"{type(checkpoint.model).__name__} answers with {list(shape)} for {classes} classes; give a classifier whose "
-            "config.json fits its head"
-        )
+    batch = task.collate([examples[i] for i in range(min(_BATCH, len(examples)))], checkpoint.processor)
+    outputs = run_once(checkpoint, batch, task)
+    task.check_answers(outputs, batch, checkpoint)
 
 
 def check_lengths(checkpoint: Checkpoint, lengths: Mapping[str, Sequence[int] | None]) -> None:
@@ -131,24 +121,25 @@ def _check_picture_tokens(checkpoint: Checkpoint, lengths: Mapping[str, Sequence
         default_tokens(checkpoint)
 
 
-def seconds_per_step(checkpoint: Checkpoint, examples: Examples, batch_size: int) -> float:
+def seconds_per_step(task: Task, checkpoint: Checkpoint, examples: Examples, batch_size: int) -> float:
     """One forward and backward pass of one batch, after a smaller one; gradients are dropped. An estimate."""
     model = checkpoint.model.train()
     seconds = 0.0
     most = min(batch_size, len(examples))
     for size in (min(2, most), most):
-        items = [examples[i] for i in range(size)]
-        batch = collate(items, checkpoint.processor)
+        batch = task.collate([examples[i] for i in range(size)], checkpoint.processor)
         start = time.perf_counter()
-        outputs = model(**batch)
-        (outputs.loss if "labels" in batch else outputs.logits.sum()).backward()
+        outputs = task.forward(model, batch)
+        # A teacher's loss costs about as much as that on labels; against itself it needs no teacher here.
+        loss = task.loss(outputs, batch) if "labels" in batch else task.taught(outputs, outputs, batch, 1.0)
+        loss.backward()
         seconds = time.perf_counter() - start
         model.zero_grad(set_to_none=True)
     model.eval()
     return seconds
 
 
-def run_once(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]") -> Any:
+def run_once(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]", task: Task | None = None) -> Any:
     """The outputs for one batch. Whatever the model says against it is the reason of the refusal."""
     import torch
 
@@ -157,7 +148,7 @@ def run_once(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]") -> An
     shown = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
     with torch.inference_mode(), steady(checkpoint.model):
         try:
-            return checkpoint.model(**inputs)
+            return checkpoint.model(**inputs) if task is None else task.forward(checkpoint.model, inputs)
         except Exception as error:  # a model's own code raises anything
             raise InputError(
                 f"{type(checkpoint.model).__name__} does not run on {shown}: {first_line(error)}; "

@@ -4,18 +4,18 @@ import contextlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from platon_compress.errors import InputError, first_line
-from platon_compress.progress import Progress, Steps
-from platon_compress.tasks.examples import Examples, collate, numpy_batches
+from platon_compress.progress import Progress
+from platon_compress.report.words import metric_name
+from platon_compress.scoring import Scores
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     import torch
@@ -26,26 +26,28 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TrainResult",
-    "accuracy",
-    "evaluate",
     "freeze_parameters",
     "prune_config",
     "room_to_save",
-    "standard_error",
     "total_steps",
     "train",
 ]
 
-_LOGGED = {"loss": "loss", "eval_accuracy": "accuracy"}
+# The metric during a training is a curve: it need not be exact.
+_WATCHED_EXAMPLES = 1000
+_BATCH = 32
 _PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training stage did. `history` rows hold `step` and whatever was logged there."""
+    """What a training stage did; `scores` on all validation examples.
+
+    history: rows hold `step` and whatever was logged there.
+    """
 
     steps: int
-    value: float
+    scores: Scores
     examples: int
     history: tuple[Mapping[str, float], ...]
     masks: Mapping[str, "torch.Tensor"] | None
@@ -54,19 +56,15 @@ class TrainResult:
     def to_dict(self) -> dict[str, Any]:
         """The stage's entry in state.json; the masks are files of their own."""
         return {
-            "metric": "accuracy",
-            "value": self.value,
-            "standard_error": standard_error(self.value, self.examples),
+            "metric": self.scores.metric,
+            "value": self.scores.value,
+            "values": dict(self.scores.values),
+            "standard_error": self.scores.standard_error,
             "examples": self.examples,
             "steps": self.steps,
             "history": list(self.history),
             "warnings": list(self.warnings),
         }
-
-
-def standard_error(share: float, examples: int) -> float:
-    """The binomial standard error of an accuracy in 0..1 measured on `examples` examples."""
-    return math.sqrt(max(share * (1 - share), 0.0) / max(examples, 1))
 
 
 def total_steps(examples: int, settings: "TrainSection") -> int:
@@ -118,6 +116,7 @@ def prune_config(
 
 
 def train(
+    task: Task,
     checkpoint: Checkpoint,
     training: Examples,
     validation: Examples,
@@ -139,20 +138,23 @@ def train(
 
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
     from platon_compress.pruning.state.completeness import SealCallback
+    from platon_compress.tasks.trainer import TaskTrainer, evaluate
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
     freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
-    trainer = _trainer_class(teacher)(
+    trainer = TaskTrainer(
+        task=task,
+        teacher=teacher,
+        evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, _BATCH),
         model=checkpoint.model,
         args=_arguments(settings, steps, work_folder),
         train_dataset=training,
         eval_dataset=validation,
-        data_collator=lambda examples: collate(examples, checkpoint.processor),
-        compute_metrics=lambda output: {"accuracy": accuracy(output.predictions, output.label_ids)},
-        callbacks=[SealCallback(), *([_progress_callback(progress)] if progress else [])],
+        data_collator=lambda items: task.collate(items, checkpoint.processor),
+        callbacks=[SealCallback(), *([_progress_callback(progress, task.metric)] if progress else [])],
     )
     _silence(trainer)
     if callback is not None:
@@ -160,10 +162,15 @@ def train(
     with _Warnings() as warnings, room_to_save(work_folder):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     checkpoint.model.eval()
-    value = evaluate(checkpoint, validation)
-    masks = callback.pruner.masks() if callback is not None else None
+    evaluation = task.evaluation(validation, checkpoint, _BATCH)
+    history = _history(trainer.state.log_history, task.metric)
     return TrainResult(
-        steps, value, len(validation), _history(trainer.state.log_history), masks, tuple(warnings.lines)
+        steps=steps,
+        scores=evaluate(checkpoint.model, evaluation),
+        examples=evaluation.examples,
+        history=history,
+        masks=callback.pruner.masks() if callback is not None else None,
+        warnings=tuple(warnings.lines),
     )
 
 
@@ -180,30 +187,6 @@ def room_to_save(folder: Path) -> Iterator[None]:
         raise
 
 
-def evaluate(
-    checkpoint: Checkpoint, examples: Examples, batch_size: int = 32, progress: Progress | None = None
-) -> float:
-    """Accuracy of the torch model over all examples."""
-    import torch
-
-    hits = 0
-    steps = Steps(math.ceil(len(examples) / batch_size), progress)
-    device = next(checkpoint.model.parameters()).device
-    with torch.inference_mode():
-        for batch, labels in numpy_batches(examples, checkpoint.processor, batch_size):
-            tensors = {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
-            logits = checkpoint.model(**tensors).logits.cpu().numpy()
-            hits += int((logits.argmax(-1) == labels).sum())
-            steps.advance()
-    return hits / len(examples)
-
-
-def accuracy(logits: Any, labels: np.ndarray) -> float:
-    """Share of rows whose largest logit is the label's."""
-    scores = logits[0] if isinstance(logits, tuple) else logits
-    return float((np.asarray(scores).argmax(-1) == labels).mean())
-
-
 def freeze_parameters(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
     """Leave every parameter whose name contains one of `names` as it is.
 
@@ -217,17 +200,6 @@ def freeze_parameters(checkpoint: Checkpoint, names: tuple[str, ...]) -> None:
             )
         for parameter in found:
             parameter.requires_grad_(False)
-
-
-def _trainer_class(teacher: "Teacher | None") -> Callable[..., Any]:
-    """The Trainer, or one that also listens to the teacher."""
-    from transformers import Trainer
-
-    if teacher is None:
-        return Trainer
-    from platon_compress.tasks.distillation import DistillingTrainer
-
-    return partial(DistillingTrainer, teacher=teacher)
 
 
 def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
@@ -250,6 +222,7 @@ def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
         # The Trainer takes bf16 without a GPU only when told that there is none.
         use_cpu=settings.bf16 and not torch.cuda.is_available(),
         seed=settings.seed,
+        remove_unused_columns=False,
         eval_strategy="steps",
         eval_steps=interval,
         logging_steps=max(1, steps // 60),
@@ -269,33 +242,34 @@ def _silence(trainer: Any) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
-def _progress_callback(progress: Progress) -> Any:
+def _progress_callback(progress: Progress, metric: str) -> Any:
     from transformers import TrainerCallback
 
     class ProgressCallback(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             del args, control, kwargs
-            progress(state.global_step, state.max_steps, _status(state.log_history))
+            progress(state.global_step, state.max_steps, _status(state.log_history, metric))
 
     return ProgressCallback()
 
 
-def _status(log_history: list[dict[str, float]]) -> str:
+def _status(log_history: list[dict[str, float]], metric: str) -> str:
     latest: dict[str, float] = {}
     for row in log_history[-8:]:
         latest.update(row)
     parts = [
         ("loss", "loss {:.3f}"),
-        ("eval_accuracy", "accuracy {:.1%}"),
+        (f"eval_{metric}", f"{metric_name(metric)} {{:.1%}}"),
         ("achieved_sparsity", "sparsity {:.1%}"),
     ]
     return ", ".join(text.format(latest[key]) for key, text in parts if key in latest)
 
 
-def _history(log_history: list[dict[str, float]]) -> tuple[dict[str, float], ...]:
+def _history(log_history: list[dict[str, float]], metric: str) -> tuple[dict[str, float], ...]:
+    logged = {"loss": "loss", f"eval_{metric}": metric}
     rows = []
     for entry in log_history:
-        row = {name: float(entry[key]) for key, name in _LOGGED.items() if key in entry}
+        row = {name: float(entry[key]) for key, name in logged.items() if key in entry}
         row |= {key: float(entry[key]) for key in _PRUNER_LOGGED if entry.get(key) is not None}
         if row:
             rows.append({"step": int(entry["step"]), **row})

@@ -19,9 +19,9 @@ def _run(folder, *, dirty=False, stages=None):
         "benchmark.json": stamped("benchmark", {"environment": {"git": {"dirty": dirty}}, "variants": {}}),
         "state.json": {"stages": done if stages is None else stages},
         "parity.json": {
-            "metrics": {
-                "onnx_compressed": {"accuracy": 0.9, "standard_error": 0.01},
-                "dense": {"accuracy": 1},
+            "scores": {
+                "onnx_compressed": {"values": {"accuracy": 0.9, "f1": 0.8}, "standard_error": 0.01},
+                "dense": {"values": {"accuracy": 1}, "standard_error": 0},
             }
         },
     }
@@ -32,7 +32,7 @@ def _run(folder, *, dirty=False, stages=None):
 
 def test_a_result_holds_accuracy_steps_and_verdict(tmp_path):
     kept = json.loads(keep_run(_run(tmp_path), "demo", "Demo", tmp_path / "results").read_text())
-    assert kept["accuracy"]["compressed"] == {"accuracy": 0.9, "standard_error": 0.01}
+    assert kept["accuracy"]["compressed"] == {"accuracy": 0.9, "f1": 0.8, "standard_error": 0.01}
     assert (kept["steps"], kept["sparsity"], kept["masks"]) == (540, 0.9, "trained")
     assert kept["verdict"] == "Verdict: yes: faster."
 

@@ -11,6 +11,7 @@ import torch
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, parity, verify
 from platon_compress.formats.csr import CsrWeight
+from platon_compress.scoring import accuracy_evaluation
 from platon_compress.testing import tiny_transformer
 
 
@@ -48,18 +49,16 @@ def test_equal_routes_pass(routes):
     seen = []
     report = verify(
         **routes,
-        batches=batches,
-        labels=labels,
+        batches=accuracy_evaluation(batches, labels),
         extra_onnx={"dense": routes["onnx_pruned"]},
         progress=lambda done, total, status: seen.append((done, total)),
     )
     assert seen == [(done, seen[0][1]) for done in range(1, seen[0][1] + 1)]  # every batch of every route
     assert report.passed
     assert report.examples == 64
-    assert report.largest_class == 1.0
-    assert set(report.right) == set(report.metrics)
-    assert report.right["dense"].count("1") / 64 == report.metrics["dense"]["accuracy"]
-    assert report.right["dense"] == report.right["onnx_compressed"]
+    assert report.trivial == 1.0
+    assert report.scores["dense"].right.mean() == report.scores["dense"].value
+    assert report.scores["onnx_compressed"].minus(report.scores["dense"]).value == 0
     assert [row["pair"] for row in report.rows] == [
         "torch_pruned vs torch_converted",
         "torch_pruned vs onnx_pruned",
@@ -67,11 +66,9 @@ def test_equal_routes_pass(routes):
         "torch_pruned vs onnx_compressed_stock",
     ]
     assert all(row["max_abs"] <= 1e-5 and row["argmax_agreement"] == 1.0 for row in report.rows)
-    assert set(report.metrics) == {
+    assert set(report.scores) == {
         "torch_pruned", "torch_converted", "onnx_pruned", "onnx_compressed", "onnx_compressed_stock", "dense",
     }  # fmt: skip
-    accuracy = report.metrics["dense"]["accuracy"]
-    assert report.metrics["dense"]["standard_error"] == pytest.approx((accuracy * (1 - accuracy) / 64) ** 0.5)
     json.dumps(report.to_dict())
 
 
@@ -79,7 +76,7 @@ def test_a_different_model_fails(routes):
     other, _ = tiny_transformer("bert")
     report = verify(**routes | {"converted": other}, batches=_batches())
     assert not report.passed
-    assert report.metrics == {}
+    assert report.scores == {}
     assert report.rows[0]["max_abs"] > 1e-3
     assert report.rows[1]["max_abs"] < 1e-5
 
@@ -88,8 +85,8 @@ def test_a_different_model_fails(routes):
 def test_models_are_run_one_by_one_unless_they_are_the_same(routes, monkeypatch, change):
     """A copy is not run again; one that differs in a plain attribute or in one bit of one weight is."""
     seen = []
-    run = parity._torch_outputs
-    monkeypatch.setattr(parity, "_torch_outputs", lambda model, _: seen.append(model) or run(model, _))
+    run = parity.torch_outputs
+    monkeypatch.setattr(parity, "torch_outputs", lambda model, _: seen.append(model) or run(model, _))
     same, other = copy.deepcopy(routes["pruned"]), copy.deepcopy(routes["pruned"])
     if change == "setting":
         other.bert.encoder.layer[0].attention.self.scaling = 0.5
@@ -134,8 +131,6 @@ def test_hidden_positions_are_not_compared(routes, tmp_path):
     ("change", "message"),
     [
         ({"min_examples": 65}, "parity needs 65 examples, got 64"),
-        ({"labels": [np.zeros(16)] * 3}, "labels must match the batches one by one, got 48 labels for 64"),
-        ({"metric": "beauty"}, "metric must be one of accuracy, got 'beauty'"),
         ({"onnx_pruned": "nowhere.onnx"}, "there is no model file"),
     ],
 )

@@ -50,8 +50,12 @@ def test_a_new_recipe_is_valid_and_holds_the_defaults(task, tmp_path):
     recipe = load_recipe(path)
     given = {
         "model": {"name": recipe.model.name, "task": task},
-        "data": {"train": recipe.data.train, "validation": recipe.data.validation},
-        "prune": {"sparsity": 0.9},
+        "data": {
+            "train": recipe.data.train,
+            "validation": recipe.data.validation,
+            "max_length": recipe.data.max_length,
+        },
+        "prune": {"sparsity": recipe.prune.sparsity},
     }
     assert recipe == parse_recipe(given)
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
+from sample_runs import scores
 
 from platon_compress.errors import InputError
 from platon_compress.measure.bench_report import BenchReport, SettingReport, VariantReport, VariantSamples
@@ -111,8 +112,8 @@ def write_run(folder, *, name=NASTY, everything=True):
     }
     (folder / "state.json").write_text(json.dumps({"version": 1, "kind": "run", "stages": stages}))
     rows = [{"pair": NASTY, "max_abs": 1e-6, "mean_abs": 1e-7, "argmax_agreement": 1.0}]
-    metrics = {"onnx_compressed": {"accuracy": 0.84, "standard_error": 0.012}}
-    checked = {"rows": rows, "metrics": metrics, "examples": 872, "atol": 1e-4, "passed": True}
+    scored = {"onnx_compressed": scores(0.84, 0.012)}
+    checked = {"rows": rows, "scores": scored, "examples": 872, "atol": 1e-4, "passed": True}
     (folder / "parity.json").write_text(json.dumps(stamped("parity", checked)))
     recipe = {"model": {"name": name, "task": "text-classification"}, "data": {"validation": "dev.tsv"}}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))

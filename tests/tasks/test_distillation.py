@@ -15,16 +15,20 @@ from transformers import ViTForImageClassification as ViT
 
 from platon_compress.errors import InputError
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
-from platon_compress.recipe import DistillSection, TrainSection
+from platon_compress.recipe import DataSection, DistillSection, TrainSection
 from platon_compress.tasks.data.tables import Rows
-from platon_compress.tasks.distillation import DistillingTrainer, answer_loss, hidden_loss, make_teacher
-from platon_compress.tasks.examples import Examples, collate, encode
+from platon_compress.tasks.distillation import answer_loss, hidden_loss, make_teacher
+from platon_compress.tasks.examples import Examples
+from platon_compress.tasks.image_classification import ImageClassification
 from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.text_classification import TextClassification
+from platon_compress.tasks.trainer import TaskTrainer
 from platon_compress.tasks.training import _arguments, train
 from platon_compress.testing import naive_distillation_loss
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 LABELS = ["bad", "good", "odd"]
+TASK = TextClassification(DataSection(max_length=32))
 
 
 def _tokenizer(folder, words=WORDS):
@@ -61,19 +65,21 @@ def tokenizer(tmp_path):
 def examples(tokenizer):
     texts = _texts(48)
     rows = Rows(texts, [LABELS[len(text) % 3] for text in texts])
-    return encode(rows, _bert(tokenizer, seed=0), LABELS, 32)
+    return TASK.encode(rows, _bert(tokenizer, seed=0), LABELS)
 
 
 def _trainer(student, teacher, training, folder, **settings):
     values = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "evaluations": 2, **settings}
     section = TrainSection(**values)
-    return DistillingTrainer(
+    return TaskTrainer(
+        task=TASK,
         teacher=teacher,
+        evaluation=TASK.evaluation(training, student, 8),
         model=student.model,
         args=_arguments(section, 12 // section.gradient_accumulation_steps, folder),
         train_dataset=training,
         eval_dataset=training,
-        data_collator=lambda items: collate(items, student.processor),
+        data_collator=lambda items: TASK.collate(items, student.processor),
     )
 
 
@@ -82,8 +88,10 @@ def test_the_loss_is_the_naive_one(tokenizer, examples, tmp_path, weight, temper
     """Rule: the training loss of a batch against float64 loops, at most 1e-5 relative."""
     student, teacher = _bert(tokenizer, seed=1, dropout=0.0), _bert(tokenizer, seed=2)
     settings = DistillSection(weight=weight, temperature=temperature)
-    trainer = _trainer(student, make_teacher(teacher, "t", settings, LABELS, student), examples, tmp_path)
-    batch = collate([examples[i] for i in range(8)], tokenizer)
+    trainer = _trainer(
+        student, make_teacher(teacher, "t", settings, TASK, LABELS, student), examples, tmp_path
+    )
+    batch = TASK.collate([examples[i] for i in range(8)], tokenizer)
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     ours, theirs = (c.model.double()(**inputs).logits.detach() for c in (student, teacher))
     student.model.float().train(), teacher.model.float()
@@ -94,13 +102,14 @@ def test_the_loss_is_the_naive_one(tokenizer, examples, tmp_path, weight, temper
     assert all(p.grad is None for p in teacher.model.parameters())
 
 
-def test_evaluation_keeps_the_plain_loss(tokenizer, examples, tmp_path):
+def test_a_validation_is_the_tasks_metric(tokenizer, examples, tmp_path):
     student = _bert(tokenizer, seed=1)
-    teacher = make_teacher(_bert(tokenizer, seed=2), "t", DistillSection(), LABELS, student)
+    teacher = make_teacher(_bert(tokenizer, seed=2), "t", DistillSection(), TASK, LABELS, student)
     trainer = _trainer(student, teacher, examples, tmp_path)
-    batch = collate([examples[i] for i in range(48)], tokenizer)
-    plain = float(student.model.eval()(**batch).loss)
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(plain, rel=1e-4)
+    batch = TASK.collate([examples[i] for i in range(48)], tokenizer)
+    labels = batch.pop("labels")
+    right = student.model.eval()(**batch).logits.argmax(-1) == labels
+    assert trainer.evaluate()["eval_accuracy"] == pytest.approx(float(right.float().mean()))
 
 
 def test_padding_has_no_part_in_the_hidden_states(tokenizer):
@@ -133,10 +142,10 @@ def test_half_precision_answers_are_compared_in_single():
 def test_classes_are_matched_by_name(tokenizer, examples, tmp_path):
     student = _bert(tokenizer, seed=1)
     shuffled = _bert(tokenizer, seed=2, labels=["odd", "bad", "good"])
-    teacher = make_teacher(shuffled, "t", DistillSection(), LABELS, student)
+    teacher = make_teacher(shuffled, "t", DistillSection(), TASK, LABELS, student)
     assert teacher.columns == (1, 2, 0)
-    batch = collate([examples[i] for i in range(4)], tokenizer)
-    answers, _ = teacher.answer(batch)
+    batch = TASK.collate([examples[i] for i in range(4)], tokenizer)
+    answers = teacher.answer(batch).logits
     inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
     assert torch.equal(answers, shuffled.model(**inputs).logits[:, [1, 2, 0]])
     assert not answers.requires_grad
@@ -145,18 +154,18 @@ def test_classes_are_matched_by_name(tokenizer, examples, tmp_path):
 def test_teachers_that_do_not_fit_are_refused(tokenizer, tmp_path):
     student = _bert(tokenizer, seed=1)
     settings = DistillSection(hidden=1.0)
-    with pytest.raises(InputError, match=r"label 'bad' of the data is none of the model's: x, y, z"):
-        make_teacher(_bert(tokenizer, seed=2, labels=["x", "y", "z"]), "t", settings, LABELS, student)
-    with pytest.raises(InputError, match=r"the teacher 't' knows 4 classes, the data has 3; give a teacher"):
-        make_teacher(_bert(tokenizer, seed=2, labels=[*LABELS, "new"]), "t", settings, LABELS, student)
+    with pytest.raises(InputError, match=r"'t' does not fit: .*label 'bad' .* none of the model's: x, y, z"):
+        make_teacher(_bert(tokenizer, seed=2, labels=["x", "y", "z"]), "t", settings, TASK, LABELS, student)
+    with pytest.raises(InputError, match=r"'t' does not fit: it knows 4 classes, the data has 3; give"):
+        make_teacher(_bert(tokenizer, seed=2, labels=[*LABELS, "new"]), "t", settings, TASK, LABELS, student)
     (tmp_path / "other").mkdir()
     other = _bert(_tokenizer(tmp_path / "other", [*WORDS, "q"]), seed=2)
     with pytest.raises(InputError, match=r"has another tokenizer than the student, so one batch cannot"):
-        make_teacher(other, "t", settings, LABELS, student)
+        make_teacher(other, "t", settings, TASK, LABELS, student)
     wide = _bert(tokenizer, seed=2, hidden_size=32)
     with pytest.raises(InputError, match=r"'t' has hidden_size 32, the student 16; set distill\.hidden=0"):
-        make_teacher(wide, "t", settings, LABELS, student)
-    assert make_teacher(wide, "t", DistillSection(), LABELS, student).columns == (0, 1, 2)
+        make_teacher(wide, "t", settings, TASK, LABELS, student)
+    assert make_teacher(wide, "t", DistillSection(), TASK, LABELS, student).columns == (0, 1, 2)
 
 
 @pytest.mark.parametrize("hidden", [0.0, 0.5])
@@ -169,7 +178,7 @@ def test_accumulated_batches_give_the_gradient_of_one(tokenizer, examples, tmp_p
     weights = []
     for size, accumulated in ((8, 1), (4, 2)):
         student = _bert(tokenizer, seed=1, dropout=0.0)
-        teacher = make_teacher(_bert(tokenizer, seed=2), "t", settings, LABELS, student)
+        teacher = make_teacher(_bert(tokenizer, seed=2), "t", settings, TASK, LABELS, student)
         trainer = _trainer(
             student, teacher, same, tmp_path, batch_size=size, gradient_accumulation_steps=accumulated
         )  # fmt: skip
@@ -205,7 +214,9 @@ def test_resuming_is_bit_identical(tokenizer, examples, tmp_path, settings):
 
     def prepared(folder, resume=None, seed=1):
         student = _bert(tokenizer, seed=1)
-        teacher = make_teacher(_bert(tokenizer, seed=2), "t", DistillSection(hidden=0.1), LABELS, student)
+        teacher = make_teacher(
+            _bert(tokenizer, seed=2), "t", DistillSection(hidden=0.1), TASK, LABELS, student
+        )
         teacher.model.train(), teacher.model.eval()
         torch.manual_seed(seed)
         trainer = _trainer(student, teacher, examples, folder, **settings)
@@ -231,7 +242,9 @@ def test_resuming_is_bit_identical(tokenizer, examples, tmp_path, settings):
 
 
 def _agreement(one, other, tokenizer, examples):
-    batch = collate([{k: v for k, v in examples[i].items() if k != "labels"} for i in range(48)], tokenizer)
+    batch = TASK.collate(
+        [{k: v for k, v in examples[i].items() if k != "labels"} for i in range(48)], tokenizer
+    )
     with torch.no_grad():
         return float(
             (one.model(**batch).logits.argmax(-1) == other.model(**batch).logits.argmax(-1)).float().mean()
@@ -242,16 +255,18 @@ def test_a_student_without_labels_learns_the_teachers_answers(tokenizer, example
     """Real training: the teacher is trained on labels first, the student sees texts alone."""
     teacher = _bert(tokenizer, seed=2, dropout=0.0)
     settings = TrainSection(epochs=30, batch_size=8, learning_rate=3e-3, evaluations=1)
-    taught = train(teacher, examples, examples, settings, work_folder=tmp_path / "teacher")
-    assert taught.value > 0.8
+    taught = train(TASK, teacher, examples, examples, settings, work_folder=tmp_path / "teacher")
+    assert taught.scores.value > 0.8
     student = _bert(tokenizer, seed=7)
     before = _agreement(student, teacher, tokenizer, examples)
-    unlabelled = encode(Rows(_texts(48, seed=5)), student, LABELS, 32)
+    unlabelled = TASK.encode(Rows(_texts(48, seed=5)), student, LABELS)
     assert "labels" not in unlabelled[0]
     section = DistillSection(teacher="t", labels=False)
-    made = make_teacher(teacher, "t", section, LABELS, student)
+    made = make_teacher(teacher, "t", section, TASK, LABELS, student)
     frozen = {name: p.clone() for name, p in teacher.model.named_parameters()}
-    result = train(student, unlabelled, examples, settings, teacher=made, work_folder=tmp_path / "student")
+    result = train(
+        TASK, student, unlabelled, examples, settings, teacher=made, work_folder=tmp_path / "student"
+    )
     after = _agreement(student, teacher, tokenizer, examples)
     assert after > max(before, 0.6)
     assert result.examples == 48
@@ -266,10 +281,11 @@ def test_images_are_taught_too(tmp_path):
         num_attention_heads=2, intermediate_size=32, num_labels=3, id2label=dict(enumerate(LABELS)),
     )  # fmt: skip
     student, teacher = (Checkpoint(ViT(config).eval(), None, "image-classification") for _ in range(2))
+    images = ImageClassification(DataSection())
     pixels = torch.randn(24, 1, 8, 8).numpy()
     rows = Examples([{"pixel_values": image} for image in pixels], np.arange(24) % 3)
-    made = make_teacher(teacher, "t", DistillSection(hidden=1.0), LABELS, student)
+    made = make_teacher(teacher, "t", DistillSection(hidden=1.0), images, LABELS, student)
     settings = TrainSection(epochs=20, batch_size=8, learning_rate=3e-3, evaluations=1)
-    result = train(student, rows, rows, settings, teacher=made, work_folder=tmp_path)
+    result = train(images, student, rows, rows, settings, teacher=made, work_folder=tmp_path)
     losses = [row["loss"] for row in result.history if "loss" in row]
     assert losses[-1] < 0.8 * losses[0]

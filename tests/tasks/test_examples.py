@@ -6,17 +6,16 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from platon_compress.errors import InputError
+from platon_compress.recipe import DataSection
+from platon_compress.tasks.classes import class_names, in_model_order, known_class_names
 from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import (
-    class_names,
-    encode,
-    in_model_order,
-    known_class_names,
-    numpy_batches,
-)
-from platon_compress.tasks.models import Checkpoint, build_model
+from platon_compress.tasks.image_classification import ImageClassification
+from platon_compress.tasks.models import Checkpoint, build_model, classifier_head
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
+from platon_compress.tasks.text_classification import TextClassification
 
+HEAD = classifier_head(["a", "b"])
+PICTURES = ImageClassification(DataSection())
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 TINY_VIT = {
     "model_type": "vit",
@@ -28,6 +27,10 @@ TINY_VIT = {
     "num_attention_heads": 2,
     "intermediate_size": 32,
 }
+
+
+def _task(max_length):
+    return TextClassification(DataSection(max_length=max_length))
 
 
 @pytest.fixture
@@ -99,11 +102,15 @@ def test_negative_class_numbers_are_in_order():
 
 def test_batches_are_padded_to_their_longest(text_checkpoint):
     rows = Rows(["a b c d", "a", "b c"], ["good", "bad", "good"])
-    examples = encode(rows, text_checkpoint, ["bad", "good"], 16)
-    batches = list(numpy_batches(examples, text_checkpoint.processor, 2))
-    assert [b["input_ids"].shape for b, _ in batches] == [(2, 6), (1, 4)]
-    assert batches[0][0]["attention_mask"].sum(1).tolist() == [6, 3]
-    assert [labels.tolist() for _, labels in batches] == [[1, 0], [1]]
+    task = _task(16)
+    examples = task.encode(rows, text_checkpoint, ["bad", "good"])
+    evaluation = task.evaluation(examples, text_checkpoint, 2)
+    assert [batch["input_ids"].shape for batch in evaluation.batches] == [(2, 6), (1, 4)]
+    assert evaluation.batches[0]["attention_mask"].sum(1).tolist() == [6, 3]
+    assert not any("labels" in batch for batch in evaluation.batches)
+    good = [{"logits": np.array([[0, 1], [0, 1]])}, {"logits": np.array([[0, 1]])}]
+    assert evaluation.score(good).value == pytest.approx(2 / 3)
+    assert evaluation.trivial == pytest.approx(2 / 3)
 
 
 def test_encode_refuses_what_does_not_fit(text_checkpoint):
@@ -111,12 +118,12 @@ def test_encode_refuses_what_does_not_fit(text_checkpoint):
     with pytest.raises(
         InputError, match=r"row 1 of the data: label 'ugly' is not among the classes bad, good"
     ):
-        encode(rows, text_checkpoint, ["bad", "good"], 16)
+        _task(16).encode(rows, text_checkpoint, ["bad", "good"])
     with pytest.raises(InputError, match=r"data\.max_length is 64, but the model has 32 positions"):
-        encode(Rows(["a"], ["bad"]), text_checkpoint, ["bad", "good"], 64)
+        _task(64).encode(Rows(["a"], ["bad"]), text_checkpoint, ["bad", "good"])
     bare = Checkpoint(text_checkpoint.model, None, "text-classification")
     with pytest.raises(InputError, match=r"has no tokenizer to prepare the data with"):
-        encode(Rows(["a"], ["bad"]), bare, ["bad", "good"], 16)
+        _task(16).encode(Rows(["a"], ["bad"]), bare, ["bad", "good"])
 
 
 def test_synthetic_texts_have_mixed_lengths_and_run(text_checkpoint):
@@ -130,34 +137,34 @@ def test_synthetic_texts_have_mixed_lengths_and_run(text_checkpoint):
 
 
 def test_images_are_scaled_to_the_models_range():
-    checkpoint = build_model(TINY_VIT, "image-classification", ["a", "b"], seed=1)
+    checkpoint = build_model(TINY_VIT, "image-classification", HEAD, seed=1)
     images = np.stack([np.zeros((8, 8, 1), np.uint8), np.full((8, 8, 1), 255, np.uint8)])
-    examples = encode(Rows(images, ["a", "b"]), checkpoint, ["a", "b"], 8)
+    examples = PICTURES.encode(Rows(images, ["a", "b"]), checkpoint, ["a", "b"])
     assert [float(examples[i]["pixel_values"].mean()) for i in (0, 1)] == pytest.approx([-1, 1])
     assert checkpoint.model.config.id2label == {0: "a", 1: "b"}
     assert example_inputs(checkpoint)["pixel_values"].shape == (2, 1, 8, 8)
 
 
 def test_the_same_seed_builds_the_same_model():
-    one, two = (build_model(TINY_VIT, "image-classification", ["a", "b"], seed=5).model for _ in range(2))
+    one, two = (build_model(TINY_VIT, "image-classification", HEAD, seed=5).model for _ in range(2))
     assert all(
         torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
     )
     with pytest.raises(InputError, match=r"model_type is 'nope', which transformers does not know"):
-        build_model({"model_type": "nope"}, "image-classification", ["a", "b"], seed=5)
+        build_model({"model_type": "nope"}, "image-classification", HEAD, seed=5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_get_the_channels_of_the_model(channels):
-    checkpoint = build_model({**TINY_VIT, "num_channels": channels}, "image-classification", ["a", "b"], 1)
+    checkpoint = build_model({**TINY_VIT, "num_channels": channels}, "image-classification", HEAD, 1)
     grey, colour = np.full((8, 8, 1), 90, np.uint8), np.full((8, 8, 4), 90, np.uint8)
-    examples = encode(Rows([grey, colour], ["a", "b"]), checkpoint, ["a", "b"], 8)
+    examples = PICTURES.encode(Rows([grey, colour], ["a", "b"]), checkpoint, ["a", "b"])
     assert examples[0]["pixel_values"].shape == (channels, 8, 8)
     assert np.array_equal(examples[0]["pixel_values"], examples[1]["pixel_values"])
 
 
 def test_pictures_of_two_sizes_without_a_resize_are_refused():
-    checkpoint = build_model(TINY_VIT, "image-classification", ["a", "b"], seed=1)
+    checkpoint = build_model(TINY_VIT, "image-classification", HEAD, seed=1)
     small, large = np.zeros((8, 8, 1), np.uint8), np.zeros((9, 8, 1), np.uint8)
     with pytest.raises(InputError, match=r"scale .* to one size"):
-        encode(Rows([small, large], ["a", "b"]), checkpoint, ["a", "b"], 8)
+        PICTURES.encode(Rows([small, large], ["a", "b"]), checkpoint, ["a", "b"])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.models import infer_task, load_checkpoint
+from platon_compress.tasks.models import classifier_head, infer_task, load_checkpoint
 
 TASK = "text-classification"
 CONFIG = {
@@ -66,7 +66,7 @@ def test_masks_and_prefixes_in_any_file(tmp_path, form, prefix, labels):
     for linear in _linears(model):
         prune.random_unstructured(linear, "weight", 0.6)
     source = _lay(tmp_path, {prefix + k: v for k, v in model.state_dict().items()}, form)
-    loaded = load_checkpoint(source, TASK, labels=labels).model
+    loaded = load_checkpoint(source, TASK, head=labels and classifier_head(labels)).model
     assert torch.allclose(loaded(IDS).logits, model(IDS).logits, atol=1e-6)
     assert float((_linears(loaded)[0].weight == 0).float().mean()) == pytest.approx(0.6, abs=0.01)
 
@@ -92,12 +92,12 @@ def test_a_missing_encoder_weight_is_never_drawn(tmp_path, labels):
     with pytest.raises(
         InputError, match=r"lacks 2 weights .*first: roberta\.encoder\.layer\.1\.attention.* random"
     ):
-        load_checkpoint(source, TASK, labels=labels)
+        load_checkpoint(source, TASK, head=labels and classifier_head(labels))
 
 
 def test_a_new_head_is_new_only_where_it_is_trained(tmp_path):
     source = _lay(tmp_path, _without("classifier"))
-    started = load_checkpoint(source, TASK, labels=["a", "b", "c"])
+    started = load_checkpoint(source, TASK, head=classifier_head(["a", "b", "c"]))
     assert started.model.config.num_labels == 3
     assert {name.partition(".")[0] for name in started.drawn} == {"classifier"}
     with pytest.raises(InputError, match=r"lacks 4 weights .*first: classifier\."):
@@ -107,7 +107,7 @@ def test_a_new_head_is_new_only_where_it_is_trained(tmp_path):
 def test_a_language_model_is_a_start_and_an_encoder_but_no_classifier(tmp_path):
     model = _model("BertForMaskedLM")
     model.save_pretrained(tmp_path)
-    started = load_checkpoint(str(tmp_path), TASK, labels=["a", "b"]).model
+    started = load_checkpoint(str(tmp_path), TASK, head=classifier_head(["a", "b"])).model
     weight = "bert.encoder.layer.1.output.dense.weight"
     assert torch.equal(started.state_dict()[weight], model.state_dict()[weight])
     encoder = load_checkpoint(str(tmp_path), "feature-extraction").model
@@ -123,12 +123,12 @@ def test_a_config_of_another_model_does_not_redraw_the_embeddings(tmp_path):
     with pytest.raises(
         InputError, match=r"1 weights of other shapes than its config\.json says .*word_embeddings"
     ):
-        load_checkpoint(source, TASK, labels=["a", "b"])
+        load_checkpoint(source, TASK, head=classifier_head(["a", "b"]))
 
 
 def test_a_regression_model_becomes_a_classifier(tmp_path):
     _model(num_labels=1, problem_type="regression").save_pretrained(tmp_path)
-    model = load_checkpoint(str(tmp_path), TASK, labels=["a", "b", "c"]).model
+    model = load_checkpoint(str(tmp_path), TASK, head=classifier_head(["a", "b", "c"])).model
     assert model(IDS, labels=torch.tensor([2])).loss > 0
     assert model.config.problem_type == "single_label_classification"
 

@@ -7,13 +7,16 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from platon_compress.errors import InputError
+from platon_compress.recipe import DataSection
 from platon_compress.tasks import preflight
 from platon_compress.tasks.data.rows import Origin, Rows
 from platon_compress.tasks.dimensions import default_tokens, picture_size, positions
-from platon_compress.tasks.examples import encode
-from platon_compress.tasks.models import Checkpoint, build_model
+from platon_compress.tasks.image_classification import ImageClassification
+from platon_compress.tasks.models import Checkpoint, build_model, classifier_head
 from platon_compress.tasks.synthetic import synthetic_batches
+from platon_compress.tasks.text_classification import TextClassification
 
+PICTURES = ImageClassification(DataSection())
 SIZES = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
 }  # fmt: skip
@@ -40,9 +43,13 @@ def _text(kind="Electra", words=40, tokenizer=None, **fields):
     return Checkpoint(model, tokenizer or _tokenizer(words), "text-classification")
 
 
+def _task(length=16):
+    return TextClassification(DataSection(max_length=length))
+
+
 def _encoded(checkpoint, texts=TEXTS, length=16):
     rows = Rows(texts, ["a", "b"] * (len(texts) // 2), Origin("train file t.csv"))
-    return encode(rows, checkpoint, ["a", "b"], length)
+    return _task(length).encode(rows, checkpoint, ["a", "b"])
 
 
 def test_a_good_pair_of_model_and_rows_passes():
@@ -50,8 +57,8 @@ def test_a_good_pair_of_model_and_rows_passes():
     preflight.check_blocks(checkpoint)
     preflight.check_inputs(checkpoint)
     preflight.check_tokenizer(checkpoint)
-    preflight.check_batch(checkpoint, _encoded(checkpoint))
-    preflight.check_batch(checkpoint, None)
+    preflight.check_batch(checkpoint, _task(), _encoded(checkpoint))
+    preflight.check_batch(checkpoint)
     preflight.check_lengths(checkpoint, {"plan.tokens": (24,), "bench.tokens": None})
 
 
@@ -108,7 +115,7 @@ def test_inputs_that_the_model_does_not_take_are_left_out():
 def test_validation_rows_that_say_nothing(labels, least, message):
     rows = Rows(["x"] * len(labels), labels, Origin("train file t.csv"))
     with pytest.raises(InputError, match=message):
-        preflight.check_validation(rows, least)
+        preflight.check_validation(_task(), rows, least)
 
 
 def test_a_model_without_blocks():
@@ -129,14 +136,14 @@ def test_a_head_that_does_not_fit_its_config():
     checkpoint = _text()
     checkpoint.model.classifier.out_proj = torch.nn.Linear(16, 5)
     with pytest.raises(InputError, match=r"does not run on .*|answers with \[8, 5\] for 2 classes"):
-        preflight.check_batch(checkpoint, _encoded(checkpoint))
+        preflight.check_batch(checkpoint, _task(), _encoded(checkpoint))
 
 
 def test_a_model_that_needs_more_than_its_inputs():
     with pytest.raises(
         InputError, match=r"XmodForSequenceClassification does not run on input_ids \[2, 8\].*language"
     ):
-        preflight.check_batch(_text("Xmod", languages=["en_XX", "de_DE"], pad_token_id=1), None)
+        preflight.check_batch(_text("Xmod", languages=["en_XX", "de_DE"], pad_token_id=1))
 
 
 VIT = {"model_type": "vit", "image_size": 16, "patch_size": 8, "num_channels": 3, **SIZES}
@@ -147,14 +154,14 @@ def _pictures(side):
 
 
 def test_pictures_of_a_size_that_the_model_does_not_take():
-    checkpoint = build_model(VIT, "image-classification", ["a", "b"], 1)
-    preflight.check_batch(checkpoint, encode(_pictures(16), checkpoint, ["a", "b"], 8))
+    checkpoint = build_model(VIT, "image-classification", classifier_head(["a", "b"]), 1)
+    preflight.check_batch(checkpoint, PICTURES, PICTURES.encode(_pictures(16), checkpoint, ["a", "b"]))
     with pytest.raises(InputError, match=r"does not run on pixel_values \[8, 3, 20, 20\].*: .*20"):
-        preflight.check_batch(checkpoint, encode(_pictures(20), checkpoint, ["a", "b"], 8))
+        preflight.check_batch(checkpoint, PICTURES, PICTURES.encode(_pictures(20), checkpoint, ["a", "b"]))
 
 
 def test_tokens_of_a_picture_are_known_or_asked_for():
-    vit = build_model(VIT, "image-classification", ["a", "b"], 1)
+    vit = build_model(VIT, "image-classification", classifier_head(["a", "b"]), 1)
     assert (default_tokens(vit), picture_size(vit)) == (5, (16, 16))
     config = transformers.PvtV2Config(
         hidden_sizes=[16, 32], depths=[1, 1], num_attention_heads=[1, 2], mlp_ratios=[2, 2], sr_ratios=[2, 1],
@@ -164,7 +171,7 @@ def test_tokens_of_a_picture_are_known_or_asked_for():
     pvt = Checkpoint(
         model, transformers.ViTImageProcessor(size={"height": 32, "width": 32}), "image-classification"
     )
-    preflight.check_batch(pvt, None)
+    preflight.check_batch(pvt)
     preflight.check_lengths(pvt, {"plan.tokens": (16,)})
     del config.image_size
     with pytest.raises(
@@ -176,7 +183,7 @@ def test_tokens_of_a_picture_are_known_or_asked_for():
 def test_a_step_is_timed_and_leaves_the_model_as_it_was():
     checkpoint = _text()
     before = {name: tensor.clone() for name, tensor in checkpoint.model.state_dict().items()}
-    assert preflight.seconds_per_step(checkpoint, _encoded(checkpoint), 4) > 0
+    assert preflight.seconds_per_step(_task(), checkpoint, _encoded(checkpoint), 4) > 0
     assert not checkpoint.model.training
     assert all(p.grad is None for p in checkpoint.model.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in checkpoint.model.state_dict().items())

@@ -1,0 +1,103 @@
+"""What a task is: how its rows are read, what its model answers, what it learns from, how it is judged."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from platon_compress.scoring import Evaluation
+from platon_compress.tasks.data.tables import read_split
+from platon_compress.tasks.examples import Examples, spread
+from platon_compress.tasks.metrics import check_metric
+from platon_compress.tasks.models import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from platon_compress.recipe import DataSection
+
+__all__ = ["Task"]
+
+
+class Task(ABC):
+    """One task of a recipe, made of its data section; `metric` is what it is judged by.
+
+    name: as in `model.task`. problem: where a task has several, which one this is. teachable: whether a teacher alone
+    can train it, without labels. A name of the model's outputs is a class; a task without classes has none.
+    """
+
+    name: ClassVar[str]
+    problem: ClassVar[str | None] = None
+    teachable: ClassVar[bool] = False
+
+    def __init__(self, data: "DataSection", metric: str | None = None) -> None:
+        self.data = data
+        self.metric = check_metric(self.name, metric, self.problem)
+
+    def read(self, split: str, seed: int, *, labelled: bool = True) -> Any:
+        """The raw rows of "train", "validation" or "test". Raises InputError."""
+        return read_split(self.data, split, self.name, seed, labelled=labelled)
+
+    @abstractmethod
+    def names(self, training: Any, config: Any) -> list[str]:
+        """Names of the model's outputs, in their order, from labelled training rows.
+
+        config: of the checkpoint that training starts from, None where it starts from nothing.
+        """
+
+    @abstractmethod
+    def known_names(self, rows: Any, checkpoint: Checkpoint) -> list[str]:
+        """The same of a finished model, in the spelling of `rows`. Raises InputError where the two do not fit."""
+
+    @abstractmethod
+    def head(self, names: Sequence[str]) -> Mapping[str, Any] | None:
+        """Fields of the config that size and name a new head; None for a model without one."""
+
+    @abstractmethod
+    def encode(self, rows: Any, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
+        """Rows as features of the model. Raises InputError, naming the row, for what does not fit."""
+
+    @abstractmethod
+    def evaluation(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> Evaluation:
+        """`examples` as padded batches in order, with how answers to them are scored."""
+
+    @abstractmethod
+    def taught(self, ours: Any, theirs: Any, inputs: "Mapping[str, Tensor]", temperature: float) -> "Tensor":
+        """The loss of the student's outputs against the teacher's, a mean over the batch."""
+
+    @abstractmethod
+    def collate(self, items: Sequence[Mapping[str, Any]], processor: Any) -> "dict[str, Tensor]":
+        """One padded batch of torch tensors from indexed examples, with or without `labels`."""
+
+    def forward(self, model: "nn.Module", inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
+        """The model's outputs for a batch; with `hidden` its hidden states too."""
+        return model(**inputs, **({"output_hidden_states": True} if hidden else {}))
+
+    def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
+        """The loss on the labels in `inputs`; default: the model's own."""
+        del inputs
+        return outputs.loss
+
+    def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...] | None:
+        """Which of the teacher's outputs is each of `names`; None where their order is the task's own.
+
+        Raises InputError for a teacher of other classes.
+        """
+        del teacher, names
+        return None
+
+    def part(self, examples: Examples, limit: int) -> Examples:
+        """The examples of at most `limit` rows from all over."""
+        return examples.of_rows(spread(len(examples if examples.rows is None else examples.rows), limit))
+
+    def check_rows(self, rows: Any) -> None:
+        """Raise InputError for validation rows on which the metric would say nothing."""
+        del rows
+
+    def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:
+        """Raise InputError where the model's outputs for a batch are not those of the task."""
+        del outputs, inputs, checkpoint
+
+    def counted(self, rows: Any, names: Sequence[str]) -> dict[str, int]:
+        """Rows (or words) of each class, for a person to see that a column is the right one; {} without classes."""
+        del rows, names
+        return {}

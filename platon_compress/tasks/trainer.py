@@ -1,0 +1,73 @@
+"""The Trainer of a task: its loss, its teacher, its metrics."""
+
+import contextlib
+from typing import Any
+
+import torch
+from transformers import Trainer
+
+from platon_compress.export.parity import torch_outputs
+from platon_compress.progress import Progress, Steps
+from platon_compress.scoring import Evaluation, Scores
+from platon_compress.tasks.distillation import Teacher
+from platon_compress.tasks.task import Task
+
+__all__ = ["TaskTrainer", "evaluate"]
+
+
+def evaluate(model: torch.nn.Module, evaluation: Evaluation, progress: Progress | None = None) -> Scores:
+    """What `model` reaches on examples that can be scored."""
+    assert evaluation.score is not None  # noqa: S101 - a task has labels to validate on
+    steps = Steps(len(evaluation.batches), progress)
+    return evaluation.score(torch_outputs(model, steps.over(evaluation.batches, "")))
+
+
+class TaskTrainer(Trainer):
+    """Trains on the task's loss, or on what the module distillation says; validates by the task's metric."""
+
+    def __init__(
+        self, *, task: Task, teacher: Teacher | None, evaluation: Evaluation, **arguments: Any
+    ) -> None:
+        super().__init__(**arguments)
+        self._task, self._teacher, self._evaluation = task, teacher, evaluation
+        if teacher is not None:
+            teacher.model.to(self.args.device)  # type: ignore[arg-type]
+        # A task's loss is a mean over the batch, so the Trainer divides it by the accumulated batches.
+        self.model_accepts_loss_kwargs = False
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The Trainer's hook."""
+        del num_items_in_batch
+        teacher = self._teacher
+        outputs = self._task.forward(
+            model, inputs, hidden=teacher is not None and teacher.settings.hidden > 0
+        )
+        if teacher is None:
+            loss = self._task.loss(outputs, inputs)
+        else:
+            with (
+                self.accelerator.autocast() if self.args.bf16 or self.args.fp16 else contextlib.nullcontext()
+            ):
+                taught, hidden = teacher.loss(outputs, inputs)
+            share = teacher.settings.share
+            loss = share * taught + teacher.settings.hidden * hidden
+            if share < 1:
+                loss = loss + (1 - share) * self._task.loss(outputs, inputs)
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """The Trainer's hook; the examples are those of the evaluation, whatever it is given."""
+        del eval_dataset, ignore_keys
+        scores = evaluate(self.model, self._evaluation)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.values.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
