@@ -60,9 +60,12 @@ def open_session(
         return ort.InferenceSession(os.fspath(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's own classes share no base but Exception
         reason = " ".join(str(error).split())
-        raise InputError(
-            f"ONNX Runtime refused {os.fspath(path)}: {reason}; export it again with this version"
-        ) from error
+        cure = "export it again with this version"
+        if "bad_alloc" in reason:
+            cure = (
+                "it needs more memory than there is: the operator library needs the least (use_library=True)"
+            )
+        raise InputError(f"ONNX Runtime refused {os.fspath(path)}: {reason}; {cure}") from error
 
 
 def _register(options: "onnxruntime.SessionOptions") -> None:

@@ -37,6 +37,10 @@ class Source:
         path = Path(str(given))
         if not path.exists():
             raise InputError(f"data.{self.split} {given!r} does not exist; give the path of a file or folder")
+        if not path.is_file() and not path.is_dir():  # it would be waited for, or never end
+            raise InputError(
+                f"data.{self.split} {given!r} is a pipe or a device; write the rows to a file and give its path"
+            )
         return path
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.errors import InputError, MissingExtraError, first_line, shown
 from platon_compress.tasks.data.rows import Origin
 from platon_compress.tasks.data.separated import comma_separated, tab_separated
 from platon_compress.tasks.hub import is_fault_of_this_machine
@@ -84,7 +84,7 @@ def _text_of(path: Path) -> str:
 def _read_json(path: Path, name: str) -> Table:
     text = path.read_text(encoding="utf-8-sig")
     try:
-        content = json.loads(text)
+        content = _parsed(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return _json_lines(text, name)
@@ -104,13 +104,33 @@ def _json_lines(text: str, name: str) -> Table:
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
+            rows.append(_parsed(line))
         except ValueError as error:
             raise InputError(
                 f"line {number} of the {name} is no JSON: {first_line(error)}; mend that line"
             ) from error
         lines.append(number)
     return table_of(rows, Origin(name, lines=lines))
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value, or ValueError also where Python's reader would take what is no text or drop a value."""
+    value = json.loads(text, object_pairs_hook=_without_doubles)
+    if "\\ud" in text.lower():  # halves of pairs, which no encoder and no file takes
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ValueError(f"\\u{ord(half):04x} is half of a character") from None
+    return value
+
+
+def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"the key {shown(twice)} stands twice in one object")
+    return value
 
 
 def _json_columns(content: Mapping[str, Any], name: str) -> Table:

@@ -33,6 +33,16 @@ def test_lines_count_those_inside_quotes(tmp_path):
         ("t.csv", "", r"is empty; its first line names the columns"),
         ("t.tsv", b"text\tlabel\n\xff\xfe\tx\n", r"'t\.tsv' is no UTF-8 text"),
         ("t.jsonl", '{"text": "a"}\n{"text": \n', r"line 2 of the train file t\.jsonl is no JSON"),
+        (
+            "t.jsonl",
+            '{"text": "a \\ud83d\\ude00"}\n{"text": "b \\uDE00"}\n',
+            r"line 2 of the train file t\.jsonl is no JSON: \\ude00 is half of a character; mend that line",
+        ),
+        (
+            "t.json",
+            '[{"text": "a", "label": 1, "text": "b"}]',
+            r"the key 'text' stands twice in one object; mend",
+        ),
         ("t.jsonl", '{"text": "a"}\n[1]\n', r"row 2 \(line 2\) .* is a list, not an object"),
         ("t.json", '{"text": ["a"], "label": [1, 2]}', r"columns of the train file t\.json differ in length"),
         ("t.json", "[" * 100_000, r"cannot read data\.train 't\.json'"),

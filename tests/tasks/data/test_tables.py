@@ -1,5 +1,7 @@
 """Reading labelled rows: the formats, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,6 +96,14 @@ def test_wrong_files_get_one_line(tmp_path, name, message):
     (tmp_path / "rows.xlsx").write_text("x")
     with pytest.raises(InputError, match=message):
         read_split(_section(tmp_path / name), "train", "text-classification", 1)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(
+        InputError, match=r"data\.train '.*rows\.jsonl' is a pipe or a device; write the rows to a file"
+    ):
+        read_split(_section(tmp_path / "rows.jsonl"), "train", "text-classification", 1)
 
 
 def test_image_folder(tmp_path):
