@@ -6,15 +6,19 @@ Activations need no calibration: each row of them gets its scale when it is mult
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from platon_compress.errors import InputError
+from platon_compress.export.functions import attach_functions
+from platon_compress.export.model_file import write_model
 from platon_compress.export.operators import DOMAIN, ENCODINGS, OPERATORS
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes.clean import drop_unused
 
-__all__ = ["LARGEST", "quantize_rows", "quantize_weights"]
+__all__ = ["LARGEST", "quantize_file", "quantize_rows", "quantize_weights"]
 
 LARGEST = 63  # 2 * 63 * 255 fits in 16 bits, signed
 _FROM, _TO = "csr", "csr_int8"
@@ -49,6 +53,25 @@ def quantize_weights(model: ir.Model) -> int:
         _quantize(node, made)
     drop_unused(model)
     return len(found)
+
+
+def quantize_file(source: str | Path, target: str | Path) -> int:
+    """Write the compressed file `source` with 8-bit weights to `target`; returns the number of its operators.
+
+    InputError where `source` holds no sparse weights in floats.
+    """
+    model = ir.load(source)
+    count = quantize_weights(model)
+    if not count:
+        raise InputError(
+            f"{source} holds no sparse float weights to quantize; export a compressed model first"
+        )
+    names = {node.op_type for node in model.graph if node.domain == DOMAIN}
+    for identifier in [key for key in model.functions if key[0] == DOMAIN and key[1] not in names]:
+        del model.functions[identifier]
+    attach_functions(model)
+    write_model(model, Path(target))
+    return count
 
 
 def _quantize(node: ir.Node, made: dict[tuple[ir.Value | None, ...], list[ir.Value]]) -> None:

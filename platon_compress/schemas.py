@@ -16,6 +16,7 @@ SCHEMAS = {
     "checkpoint": 1,
     "cost-table": 2,
     "estimate": 1,
+    "int8": 1,
     "kernels": 3,
     "machine": 1,
     "memory": 1,

@@ -13,7 +13,7 @@ from platon_compress.export import export_onnx, open_session
 from platon_compress.export.bodies import body
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.operators import OPERATORS
-from platon_compress.export.quantize import LARGEST, quantize_rows, quantize_weights
+from platon_compress.export.quantize import LARGEST, quantize_file, quantize_rows, quantize_weights
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.planning import Form
 from platon_compress.selection import select
@@ -145,6 +145,24 @@ def test_one_layer_is_equal_bit_by_bit_in_both(threads, tmp_path):
     assert np.isnan(ours[:3]).all()
     assert np.isfinite(ours[3:]).all()
     assert np.array_equal(ours, stock, equal_nan=True)
+
+
+def test_a_file_that_exists_is_quantized_to_the_same(tmp_path):
+    compressed, inputs = _converted("bert")
+    export_onnx(compressed, tmp_path / "float.onnx", inputs)
+    export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
+    count = quantize_file(tmp_path / "float.onnx", tmp_path / "made.onnx")
+    assert count == sum(name.endswith("_csr_int8") for name in _operators(tmp_path / "made.onnx"))
+    for library in (True, False):
+        answers = [
+            _outputs(tmp_path / name, inputs, use_library=library) for name in ("int8.onnx", "made.onnx")
+        ]
+        assert np.array_equal(*answers)
+    functions = {function.name for function in onnx.load(tmp_path / "made.onnx").functions}
+    assert functions == set(_operators(tmp_path / "made.onnx"))
+    with pytest.raises(InputError, match=r"made\.onnx holds no sparse float weights to quantize"):
+        quantize_file(tmp_path / "made.onnx", tmp_path / "again.onnx")
+    assert not (tmp_path / "again.onnx").exists()
 
 
 def test_other_value_types_are_refused():

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "avx2/begin.h"
+#include "avx2/vector.h"
+#include "x86/bytes.h"
 
 namespace platon::avx2 {
 namespace {
@@ -16,18 +18,15 @@ namespace {
 constexpr int64_t kTileFeatures = 64;  // x 256 bytes = 16 KiB: accumulators are read from the first-level cache
 constexpr int kHalfBytes = kLineBytes / 2, kHalfGroups = kMaxWidth / 2;
 
-inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-inline void store(void* p, __m256i value) { _mm256_storeu_si256(static_cast<__m256i*>(p), value); }
+inline __m256i load_numbers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline void store_numbers(void* p, __m256i value) { _mm256_storeu_si256(static_cast<__m256i*>(p), value); }
 
 // The lanes of a group that hold rows.
-inline __m256i lanes_of(const Panel& panel, int group) {
-  const __m256i valid = _mm256_set1_epi32(panel.rows - group * kLanes);
-  return _mm256_cmpgt_epi32(valid, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
+inline Lanes lanes_of(const Panel& panel, int group) { return first_lanes(panel.rows - group * kLanes); }
 
 inline __m256i to_numbers(const float* x, __m256i lanes, const float* inverse, const int32_t* zero) {
   const __m256 scaled = _mm256_mul_ps(_mm256_maskload_ps(x, lanes), _mm256_loadu_ps(inverse));
-  return _mm256_add_epi32(_mm256_cvtps_epi32(scaled), load(zero));
+  return _mm256_add_epi32(_mm256_cvtps_epi32(scaled), load_numbers(zero));
 }
 
 // Sums of kDot products each, of 8 rows: `x` holds the kDot bytes of a row side by side. Weights are too small for
@@ -38,9 +37,9 @@ inline __m256i dot(__m256i x, __m256i weights) {
 
 // One step for kGroups groups of one half.
 template <int kGroups>
-inline void add_step(const uint8_t* const (&columns)[kDot], int half, __m256i weights, __m256i* sum) {
-  const __m256i r0 = load(columns[0] + half), r1 = load(columns[1] + half), r2 = load(columns[2] + half),
-                r3 = load(columns[3] + half);
+inline void add_step(const Lines& lines, int half, __m256i weights, __m256i* sum) {
+  const __m256i r0 = load_numbers(lines.get<0>() + half), r1 = load_numbers(lines.get<1>() + half),
+                r2 = load_numbers(lines.get<2>() + half), r3 = load_numbers(lines.get<3>() + half);
   const __m256i low01 = _mm256_unpacklo_epi8(r0, r1), low23 = _mm256_unpacklo_epi8(r2, r3);
   sum[0] = _mm256_add_epi32(sum[0], dot(_mm256_unpacklo_epi16(low01, low23), weights));
   if constexpr (kGroups > 1) sum[1] = _mm256_add_epi32(sum[1], dot(_mm256_unpackhi_epi16(low01, low23), weights));
@@ -55,13 +54,10 @@ template <int kWidth>
 inline void add_run(int length, const uint8_t* step, const uint8_t* x, __m256i (&sum)[kWidth]) {
   constexpr int kFirst = kWidth < kHalfGroups ? kWidth : kHalfGroups;
   for (int j = 0; j < length; ++j, step += 2 * kDot) {
-    int32_t four;
-    std::memcpy(&four, step + kDot, sizeof four);
-    const __m256i weights = _mm256_set1_epi32(four);
-    const uint8_t* const columns[kDot] = {x + step[0] * kLineBytes, x + step[1] * kLineBytes, x + step[2] * kLineBytes,
-                                          x + step[3] * kLineBytes};
-    add_step<kFirst>(columns, 0, weights, sum);
-    if constexpr (kWidth > kHalfGroups) add_step<kWidth - kHalfGroups>(columns, kHalfBytes, weights, sum + kHalfGroups);
+    const __m256i weights = _mm256_set1_epi32(weights_of(step));
+    const Lines lines(step, x);
+    add_step<kFirst>(lines, 0, weights, sum);
+    if constexpr (kWidth > kHalfGroups) add_step<kWidth - kHalfGroups>(lines, kHalfBytes, weights, sum + kHalfGroups);
   }
 }
 
@@ -75,10 +71,10 @@ void multiply_width(const ByteBlock& block, const uint8_t* x, int32_t* acc) {
       int32_t* out = acc + static_cast<uintptr_t>(*feature) * (kWidth * kLanes);
       __m256i sum[kWidth];
 #pragma GCC unroll 8
-      for (int w = 0; w < kWidth; ++w) sum[w] = block.starts ? _mm256_setzero_si256() : load(out + w * kLanes);
+      for (int w = 0; w < kWidth; ++w) sum[w] = block.starts ? _mm256_setzero_si256() : load_numbers(out + w * kLanes);
       add_run<kWidth>(length, steps, x, sum);
 #pragma GCC unroll 8
-      for (int w = 0; w < kWidth; ++w) store(out + w * kLanes, sum[w]);
+      for (int w = 0; w < kWidth; ++w) store_numbers(out + w * kLanes, sum[w]);
     }
   }
 }
@@ -145,7 +141,8 @@ void quantize(const float* x, int64_t x_stride, int64_t columns, const Panel& pa
         const int row = (half + i) * kLanes;
         v[i] = to_numbers(x + row, lanes[half + i], scales.inverse + row, scales.zero + row);
       }
-      store(out + half * kLanes, _mm256_packus_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3])));
+      store_numbers(out + half * kLanes,
+                    _mm256_packus_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3])));
     }
 }
 
@@ -158,12 +155,12 @@ void dequantize(void* acc, int64_t features, const Panel& panel, const RowScales
   for (int64_t first = 0; first < features; first += kTileFeatures) {
     const int64_t end = first + kTileFeatures < features ? first + kTileFeatures : features;
     for (int row = 0; row < panel.stride(); row += kLanes) {
-      const __m256i zero = load(rows.zero + row);
+      const __m256i zero = load_numbers(rows.zero + row);
       const __m256 row_scale = _mm256_loadu_ps(rows.scale + row);
       float* place = static_cast<float*>(acc) + first * panel.stride() + row;
       for (int64_t feature = first; feature < end; ++feature, place += panel.stride()) {
         const __m256i offset = _mm256_mullo_epi32(zero, _mm256_set1_epi32(sums[feature]));
-        const __m256 number = _mm256_cvtepi32_ps(_mm256_sub_epi32(load(place), offset));
+        const __m256 number = _mm256_cvtepi32_ps(_mm256_sub_epi32(load_numbers(place), offset));
         __m256 value = _mm256_mul_ps(number, _mm256_mul_ps(row_scale, _mm256_broadcast_ss(scales + feature)));
         asm("" : "+x"(value));  // rounded before the bias comes: no FMA
         _mm256_storeu_ps(place, bias ? _mm256_add_ps(value, _mm256_broadcast_ss(bias + feature)) : value);

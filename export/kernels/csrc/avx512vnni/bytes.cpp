@@ -9,28 +9,26 @@
 #include <utility>
 
 #include "avx512vnni/begin.h"
+#include "avx512vnni/vector.h"
+#include "x86/bytes.h"
 
 namespace platon::avx512vnni {
 namespace {
 
-constexpr int kVectorRows = 2 * kLanes;  // rows in one vector of numbers
 constexpr int kMaxVectors = kMaxWidth / 2;
 constexpr int64_t kTileFeatures = 64;  // x 256 bytes = 16 KiB: accumulators are read from the first-level cache
 constexpr int vectors(int width) { return (width + 1) / 2; }
 
 // The lanes of a vector that hold some of `rows` rows.
-inline __mmask16 lanes_of(int rows, int vector) {
-  const int valid = rows - vector * kVectorRows;
-  return static_cast<__mmask16>(valid >= kVectorRows ? 0xffff : valid > 0 ? (1 << valid) - 1 : 0);
-}
+inline Lanes lanes_of(int rows, int vector) { return first_lanes(rows - vector * kVectorLanes); }
 
 // Those of the accumulators of a panel: the last of an odd number of groups lies in half a vector.
 template <int kWidth>
-constexpr __mmask16 kept(int vector) {
+constexpr Lanes kept(int vector) {
   return 2 * vector + 1 == kWidth ? 0x00ff : 0xffff;
 }
 
-inline __m512i to_numbers(const float* x, __mmask16 lanes, __m512 inverse, __m512i zero) {
+inline __m512i to_numbers(const float* x, Lanes lanes, __m512 inverse, __m512i zero) {
   return _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, x), inverse)), zero);
 }
 
@@ -43,10 +41,10 @@ inline void add_dot(__m512i& sum, __m512i x, __m512i weights) {
 // One step: four lines are interleaved as far as rows exist, so that each row's four bytes lie side by side.
 template <int kVectors>
 inline void add_step(const uint8_t* step, const uint8_t* x, __m512i (&sum)[kVectors]) {
-  const auto line = [step, x](int j) { return _mm512_loadu_si512(x + uintptr_t{step[j]} * kLineBytes); };
-  int32_t four;
-  std::memcpy(&four, step + kDot, sizeof four);
-  const __m512i weights = _mm512_set1_epi32(four), r0 = line(0), r1 = line(1), r2 = line(2), r3 = line(3);
+  const Lines lines(step, x);
+  const __m512i weights = _mm512_set1_epi32(weights_of(step));
+  const __m512i r0 = _mm512_loadu_si512(lines.get<0>()), r1 = _mm512_loadu_si512(lines.get<1>()),
+                r2 = _mm512_loadu_si512(lines.get<2>()), r3 = _mm512_loadu_si512(lines.get<3>());
   const __m512i low01 = _mm512_unpacklo_epi8(r0, r1), low23 = _mm512_unpacklo_epi8(r2, r3);
   add_dot(sum[0], _mm512_unpacklo_epi16(low01, low23), weights);
   if constexpr (kVectors > 1) add_dot(sum[1], _mm512_unpackhi_epi16(low01, low23), weights);
@@ -90,10 +88,10 @@ void multiply_width(const ByteBlock& block, const uint8_t* x, int32_t* acc) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v)
         sum[v] =
-            block.starts ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi32(kept<kWidth>(v), out + v * kVectorRows);
+            block.starts ? _mm512_setzero_si512() : _mm512_maskz_loadu_epi32(kept<kWidth>(v), out + v * kVectorLanes);
       add_run<kVectors>(length, steps, x, sum);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) _mm512_mask_storeu_epi32(out + v * kVectorRows, kept<kWidth>(v), sum[v]);
+      for (int v = 0; v < kVectors; ++v) _mm512_mask_storeu_epi32(out + v * kVectorLanes, kept<kWidth>(v), sum[v]);
     }
   }
 }
@@ -101,27 +99,27 @@ void multiply_width(const ByteBlock& block, const uint8_t* x, int32_t* acc) {
 // All vectors side by side: each minimum, maximum and sum waits for the one before it.
 template <int kVectors>
 void measure_vectors(const float* x, int64_t x_stride, int64_t columns, const Panel& panel, RowRanges& ranges) {
-  __mmask16 lanes[kVectors];
+  Lanes lanes[kVectors];
   __m512 low[kVectors], high[kVectors], poison[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     lanes[v] = lanes_of(panel.rows, v);
-    low[v] = _mm512_loadu_ps(ranges.low + v * kVectorRows);
-    high[v] = _mm512_loadu_ps(ranges.high + v * kVectorRows);
-    poison[v] = _mm512_loadu_ps(ranges.poison + v * kVectorRows);
+    low[v] = _mm512_loadu_ps(ranges.low + v * kVectorLanes);
+    high[v] = _mm512_loadu_ps(ranges.high + v * kVectorLanes);
+    poison[v] = _mm512_loadu_ps(ranges.poison + v * kVectorLanes);
   }
   for (int64_t column = 0; column < columns; ++column, x += x_stride) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const __m512 value = _mm512_maskz_loadu_ps(lanes[v], x + v * kVectorRows);
+      const __m512 value = _mm512_maskz_loadu_ps(lanes[v], x + v * kVectorLanes);
       low[v] = _mm512_min_ps(value, low[v]);
       high[v] = _mm512_max_ps(value, high[v]);
       poison[v] = _mm512_fmadd_ps(value, _mm512_setzero_ps(), poison[v]);
     }
   }
   for (int v = 0; v < kVectors; ++v) {
-    _mm512_storeu_ps(ranges.low + v * kVectorRows, low[v]);
-    _mm512_storeu_ps(ranges.high + v * kVectorRows, high[v]);
-    _mm512_storeu_ps(ranges.poison + v * kVectorRows, poison[v]);
+    _mm512_storeu_ps(ranges.low + v * kVectorLanes, low[v]);
+    _mm512_storeu_ps(ranges.high + v * kVectorLanes, high[v]);
+    _mm512_storeu_ps(ranges.poison + v * kVectorLanes, poison[v]);
   }
 }
 
@@ -146,17 +144,17 @@ void measure_rows(const float* x, int64_t x_stride, int64_t columns, const Panel
 
 void quantize(const float* x, int64_t x_stride, int64_t columns, const Panel& panel, const RowScales& scales,
               uint8_t* out) {
-  __mmask16 lanes[kMaxVectors];
+  Lanes lanes[kMaxVectors];
   __m512 inverse[kMaxVectors];
   __m512i zero[kMaxVectors];
   for (int v = 0; v < kMaxVectors; ++v) {
     lanes[v] = lanes_of(panel.rows, v);
-    inverse[v] = _mm512_loadu_ps(scales.inverse + v * kVectorRows);
-    zero[v] = _mm512_loadu_si512(scales.zero + v * kVectorRows);
+    inverse[v] = _mm512_loadu_ps(scales.inverse + v * kVectorLanes);
+    zero[v] = _mm512_loadu_si512(scales.zero + v * kVectorLanes);
   }
   for (int64_t column = 0; column < columns; ++column, x += x_stride, out += kLineBytes) {
     __m512i number[kMaxVectors];
-    for (int v = 0; v < kMaxVectors; ++v) number[v] = to_numbers(x + v * kVectorRows, lanes[v], inverse[v], zero[v]);
+    for (int v = 0; v < kMaxVectors; ++v) number[v] = to_numbers(x + v * kVectorLanes, lanes[v], inverse[v], zero[v]);
     const __m512i low = _mm512_packs_epi32(number[0], number[1]), high = _mm512_packs_epi32(number[2], number[3]);
     _mm512_storeu_si512(out, _mm512_packus_epi16(low, high));
   }
@@ -171,8 +169,8 @@ void dequantize(void* acc, int64_t features, const Panel& panel, const RowScales
   for (int64_t first = 0; first < features; first += kTileFeatures) {
     const int64_t end = first + kTileFeatures < features ? first + kTileFeatures : features;
     for (int v = 0; v < vectors(panel.width); ++v) {
-      const int row = v * kVectorRows;
-      const __mmask16 lanes = lanes_of(panel.stride(), v);
+      const int row = v * kVectorLanes;
+      const Lanes lanes = lanes_of(panel.stride(), v);
       const __m512i zero = _mm512_loadu_si512(rows.zero + row);
       const __m512 row_scale = _mm512_loadu_ps(rows.scale + row);
       float* place = static_cast<float*>(acc) + first * panel.stride() + row;

@@ -1,0 +1,177 @@
+"""8-bit weights beside float32 ones: the same random masks, every kernel set in turn, layers and a whole BERT-base.
+
+    python benchmarks/int8.py
+    python benchmarks/int8.py --models none --rows 128 --threads 1
+
+Layers: the whole operator with bias, rounding of the activations included. The model: dense, dense int8 (the best of
+ONNX Runtime's usual settings), compressed in float32 and in 8 bits, back to back. Ratios are medians of pairs. On
+processors with VNNI instructions dense int8 is the rival.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from study import MODELS, add_output, floats, keep, names, run_study, study_parser, watched
+from targets import export_random, random_stem, rounds, target_named
+
+from platon_compress.errors import InputError
+from platon_compress.export.kernels.native import NativeLinear, NativePool
+from platon_compress.export.quantize import quantize_file, quantize_rows
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.library import kernel_names, kernel_supported
+from platon_compress.measure.environment import describe_environment
+from platon_compress.measure.random_masks import random_mask
+from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
+from platon_compress.measure.timing import compare, measure_interleaved
+from platon_compress.schemas import stamped
+
+__all__ = ["main"]
+
+SHAPES = ((768, 768), (3072, 768), (768, 3072))
+"""(out_features, in_features) of BERT-base."""
+
+Sides = Mapping[str, Callable[[], object]]
+Cell = tuple[dict[str, Any], Callable[[], Sides], str, float]
+"""Setting, what makes its sides, the baseline, the pause between calls in seconds."""
+
+_INT8_FILE = "compressed-int8.onnx"
+_PAUSE_SECONDS = 0.005  # between sessions; layers of one model follow at once
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line above."""
+    parser = study_parser(__doc__)
+    add_output(parser, "int8")
+    parser.add_argument("--models", type=names, default=("bert-base",), help="of targets.py, or none")
+    parser.add_argument(
+        "--sparsity", type=floats, default=(0.5, 0.8, 0.9, 0.95), help="default 0.5,0.8,0.9,0.95"
+    )
+    parser.add_argument("--rows", type=_counts, default=(16, 128, 384), help="of the activations")
+    parser.add_argument("--runs", type=int, default=30, help="rounds per cell")
+    parser.add_argument("--onnx", type=Path, default=MODELS, help=f"keeps the models, default {MODELS}")
+    return run_study(_study, parser, arguments)
+
+
+def _study(options: argparse.Namespace) -> Iterator[str]:
+    if any(not 0 < sparsity < 1 for sparsity in options.sparsity):
+        raise InputError(
+            f"--sparsity must lie between 0 and 1, got {options.sparsity}; write for example 0.8"
+        )
+    threads = (options.threads,) if options.threads else (1, 2)
+    layers, models = [], []
+    with watched("int8") as progress:
+        for used in threads:
+            with NativePool(used) as pool:
+                for cell in _layer_cells(options, pool):
+                    progress(0, 1, f"layers, {used} threads")
+                    layers.append(_measured(cell, options.runs))
+                    yield _line(layers[-1])
+        for cell in _model_cells(options, threads):
+            progress(0, 1, "models")
+            models.append(_measured(cell, options.runs))
+            yield _line(models[-1])
+    content = {"environment": describe_environment(threads=max(threads)), "layers": layers, "models": models}
+    yield keep(options, stamped("int8", content), title="8-bit weights")
+
+
+def _measured(cell: Cell, runs: int) -> dict[str, Any]:
+    """The setting with every side's samples, and each side's speed over the baseline."""
+    setting, make, baseline, pause = cell
+    runs = rounds(runs, setting.get("batch", 1), setting.get("tokens", 1))
+    samples = measure_interleaved(make(), runs=runs, warmup=3, pause_seconds=pause)
+    ratios = [compare(samples, baseline=baseline, candidate=side) for side in samples if side != baseline]
+    return setting | {
+        "baseline": baseline,
+        "seconds": {side: list(seconds) for side, seconds in samples.items()},
+        "ratios": [ratio.to_dict() for ratio in ratios],
+    }
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    setting = ", ".join(
+        f"{key} {value}" for key, value in row.items() if isinstance(value, int | float | str)
+    )
+    speeds = "; ".join(f"{ratio['candidate']} {ratio['median']:.2f}x" for ratio in row["ratios"])
+    return f"{setting}: {speeds}"
+
+
+def _layer_cells(options: argparse.Namespace, pool: NativePool) -> Iterator[Cell]:
+    for shape in SHAPES:
+        for sparsity in options.sparsity:
+            layers = _layers(shape, 1 - sparsity)
+            for rows in options.rows:
+                setting = {
+                    "out_features": shape[0], "in_features": shape[1], "sparsity": sparsity, "rows": rows,
+                    "threads": pool.threads, "nnz": layers["nnz"],
+                }  # fmt: skip
+                yield setting, partial(_layer_sides, layers, shape, rows, pool), f"float32 {_sets()[0]}", 0.0
+
+
+def _sets() -> list[str]:
+    """The vector sets of this processor, or what there is."""
+    found = [name for name in kernel_names() if kernel_supported(name)]
+    return found[1:] or found
+
+
+def _layers(shape: tuple[int, int], density: float) -> dict[str, Any]:
+    """The same random weights in both forms."""
+    rng = np.random.default_rng([0, *shape])
+    csr = CsrWeight.from_dense(
+        rng.standard_normal(shape).astype(np.float32) * random_mask(rng, shape, density)
+    )
+    sizes = {"out_features": shape[0], "in_features": shape[1]}
+    bias = rng.standard_normal(shape[0]).astype(np.float32)
+    values, columns, row_starts, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
+    return {
+        "nnz": int(csr.values.size),
+        "float32": NativeLinear(csr.values, csr.columns, csr.row_starts, bias=bias, **sizes),
+        "int8": NativeLinear(values, columns, row_starts, row_scales=scales, bias=bias, **sizes),
+    }
+
+
+def _layer_sides(layers: Mapping[str, Any], shape: tuple[int, int], rows: int, pool: NativePool) -> Sides:
+    x = np.random.default_rng(1).standard_normal((rows, shape[1])).astype(np.float32)
+    out = np.empty((rows, shape[0]), np.float32)
+    return {
+        f"{values} {kernel}": partial(layers[values].run, x, pool, kernel=kernel, out=out)
+        for kernel in _sets()
+        for values in ("float32", "int8")
+    }
+
+
+def _model_cells(options: argparse.Namespace, threads: Sequence[int]) -> Iterator[Cell]:
+    for name in (name for name in options.models if name != "none"):
+        target = target_named(name)
+        for sparsity in options.sparsity:
+            folder = export_random(target, sparsity, options.onnx / random_stem(name, sparsity))
+            quantize_file(folder / "compressed.onnx", folder / _INT8_FILE)
+            for batch, tokens in target.cells:
+                for used in threads:
+                    setting = {
+                        "model": name, "sparsity": sparsity, "batch": batch, "tokens": tokens or 0,
+                        "threads": used, "bytes": (folder / _INT8_FILE).stat().st_size,
+                    }  # fmt: skip
+                    yield setting, partial(_model_sides, folder, batch, tokens, used), "dense", _PAUSE_SECONDS
+
+
+def _model_sides(folder: Path, batch: int, tokens: int | None, threads: int) -> Sides:
+    files = {"dense": "dense", "dense int8": "dense-int8", "float32": "compressed", "int8": "compressed-int8"}
+    sides: dict[str, Callable[[], object]] = {}
+    for side, stem in files.items():
+        session = open_on(folder / f"{stem}.onnx", threads=threads)
+        feed = make_inputs(describe_inputs(session), batch=batch, tokens=tokens)
+        sides[side] = partial(session.run, None, feed)
+    return sides
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The study of 8-bit weights on one tiny layer and model; its numbers are only checked against each other."""
+
+import json
+
+import int8
+import pytest
+import targets
+
+TINY = targets.TargetModel(
+    title="Tiny",
+    config_class="BertConfig",
+    architecture="BertForSequenceClassification",
+    config={
+        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+        "vocab_size": 200,
+    },
+    cells={(1, 8): {}},
+)  # fmt: skip
+
+
+def test_layers_and_a_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(int8, "SHAPES", ((24, 40),))
+    monkeypatch.setitem(targets.TARGETS, "tiny", TINY)
+    flags = ["--models", "tiny", "--sparsity", "0.5", "--rows", "9", "--threads", "1", "--runs", "3"]
+    assert int8.main([*flags, "-o", str(tmp_path), "--onnx", str(tmp_path / "models")]) == 0
+    result = json.loads((tmp_path / "int8.json").read_text())
+    (layer,), (model,) = result["layers"], result["models"]
+    sides = set(layer["seconds"])
+    assert {side.split()[0] for side in sides} == {"float32", "int8"}
+    assert {ratio["candidate"] for ratio in layer["ratios"]} == sides - {layer["baseline"]}
+    assert all(len(samples) >= 3 for samples in layer["seconds"].values())
+    assert set(model["seconds"]) == {"dense", "dense int8", "float32", "int8"}
+    assert model["bytes"] < (tmp_path / "models" / "tiny-random-50" / "compressed.onnx").stat().st_size * 2
+    printed = capsys.readouterr().out
+    assert "out_features 24, in_features 40, sparsity 0.5, rows 9" in printed
+    assert "model tiny" in printed
+
+
+@pytest.mark.parametrize("sparsity", ["0", "1", "nan"])
+def test_shares_out_of_range_are_refused(sparsity, tmp_path, capsys):
+    assert int8.main(["--sparsity", sparsity, "-o", str(tmp_path)]) == 2
+    assert "--sparsity must lie between 0 and 1" in capsys.readouterr().err
