@@ -32,6 +32,7 @@ __all__ = ["QuestionAnswering"]
 _CONTEXT = 1  # the second text of the pair
 _LONGEST_ANSWER = 30  # tokens, as in the baselines published for SQuAD
 _PARTS = ("start_logits", "end_logits")
+_HIDDEN = -1e4  # a score that padding cannot win with, within the range of half precision
 
 
 class QuestionAnswering(Task):
@@ -99,20 +100,17 @@ class QuestionAnswering(Task):
         from torch.nn.functional import cross_entropy
 
         starts, ends = inputs["labels"].unbind(-1)
-        both = zip((outputs.start_logits, outputs.end_logits), (starts, ends), strict=True)
-        return sum(cross_entropy(logits.float(), place) for logits, place in both) / 2  # type: ignore[return-value]
+        first = cross_entropy(outputs.start_logits.float(), starts)
+        return (first + cross_entropy(outputs.end_logits.float(), ends)) / 2
 
     def taught(self, ours: Any, theirs: Any, inputs: "Mapping[str, Tensor]", temperature: float) -> "Tensor":
         """Of the softened scores over the tokens of each window, starts and ends."""
         from platon_compress.tasks.distillation import answer_loss
 
         hidden = ~inputs["attention_mask"].bool()
-        both = zip(_PARTS, _PARTS, strict=True)
-        losses = [
-            answer_loss(*(getattr(o, name).masked_fill(hidden, -1e4) for o in (ours, theirs)), temperature)
-            for name, _ in both
-        ]
-        return sum(losses) / 2  # type: ignore[return-value]
+        pairs = [[getattr(o, name).masked_fill(hidden, _HIDDEN) for o in (ours, theirs)] for name in _PARTS]
+        starts, ends = (answer_loss(*pair, temperature) for pair in pairs)
+        return (starts + ends) / 2
 
     def evaluation(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> Evaluation:
         """Scored by the words of the best span against every right answer."""
