@@ -9,13 +9,14 @@ from platon_compress.errors import InputError, first_line
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
-from platon_compress.recipe import DataSection, PruneSection, Recipe
+from platon_compress.recipe import DataSection, ModelSection, PruneSection, Recipe
 from platon_compress.tasks.dimensions import default_tokens
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import (
     Checkpoint,
     build_model,
     load_checkpoint,
+    problem_of,
     read_config,
 )
 from platon_compress.tasks.rooms import task_of
@@ -195,7 +196,24 @@ class Workspace:
 
 def recipe_task(recipe: Recipe) -> Task:
     """The task of a recipe with data. Raises InputError without, or for a metric that the task does not have."""
-    return task_of(recipe.model.task, _data_of(recipe), recipe.metric)
+    data = _data_of(recipe)
+    if recipe.kind == "compress" and recipe.model.task == "text-classification":
+        data = _with_problem(data, recipe.model)
+    return task_of(recipe.model.task, data, recipe.metric)
+
+
+def _with_problem(data: DataSection, section: ModelSection) -> DataSection:
+    """A finished model says itself what it learnt. Raises InputError where the recipe says something else."""
+    config = read_config(
+        str(section.name), trust_remote_code=section.trust_remote_code, cache_dir=section.cache_dir
+    )
+    problem = problem_of(config)
+    if "problem" in data.model_fields_set and data.problem != problem:
+        raise InputError(
+            f"data.problem is {data.problem}, but the model {str(section.name)!r} was trained for {problem} (problem_type "
+            f"{config.problem_type}, {config.num_labels} outputs in its config.json); leave data.problem out"
+        )
+    return data.model_copy(update={"problem": problem})
 
 
 def names_of(recipe: Recipe, task: Task, training: Any, validation: Any) -> list[str]:

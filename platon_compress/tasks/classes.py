@@ -9,7 +9,15 @@ from platon_compress.errors import InputError
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.models import Checkpoint
 
-__all__ = ["class_names", "class_numbers", "in_model_order", "known_class_names", "names_of_model"]
+__all__ = [
+    "class_names",
+    "class_numbers",
+    "in_model_order",
+    "in_order",
+    "known_class_names",
+    "model_spelling",
+    "names_of_model",
+]
 
 
 def class_names(rows: Rows) -> list[str]:
@@ -26,10 +34,11 @@ def class_names(rows: Rows) -> list[str]:
         raise InputError(
             f"the label column holds {len(names)} values in {len(rows)} rows; name the class column with data.label"
         )
-    return sorted(names, key=_in_order)
+    return sorted(names, key=in_order)
 
 
-def _in_order(name: str) -> tuple[int, int, str]:
+def in_order(name: str) -> tuple[int, int, str]:
+    """A sorting key: whole numbers by their value, in front of words."""
     try:
         return (0, int(name), name)
     except ValueError:
@@ -53,10 +62,9 @@ def names_of_model(checkpoint: Checkpoint) -> list[str]:
 
 
 def known_class_names(rows: Rows, checkpoint: Checkpoint) -> list[str]:
-    """The classes of a finished classifier, in the spelling of `rows`: its label names, or class numbers from 0.
+    """The classes of a finished classifier of one class a row, in the spelling of `rows`: see `model_spelling`.
 
-    Numbers count as class numbers only where a 0 is among them: 1 to 5 on a model with five names could be
-    shifted by one. Raises InputError when the rows' labels are neither, or the model is no classifier.
+    Raises InputError when the rows' labels are none of them, or the model is no such classifier.
     """
     config: Any = checkpoint.model.config
     if config.problem_type not in (None, "single_label_classification") or config.num_labels < 2:
@@ -65,8 +73,17 @@ def known_class_names(rows: Rows, checkpoint: Checkpoint) -> list[str]:
             f"the model is no classifier of one class a row ({kind}), so its answers cannot be compared with "
             "labels; leave the data away"
         )
+    return model_spelling(rows, checkpoint)
+
+
+def model_spelling(rows: Rows, checkpoint: Checkpoint) -> list[str]:
+    """The classes of a model in the spelling of the labels of `rows`: its label names, or class numbers from 0.
+
+    Numbers count as class numbers only where a 0 is among them: 1 to 5 on a model with five names could be
+    shifted by one. Raises InputError when the rows' labels are neither.
+    """
     names = names_of_model(checkpoint)
-    numbers = [str(i) for i in range(config.num_labels)]
+    numbers = [str(i) for i in range(len(names))]
     found = set(rows.labels)
     if found <= set(names):
         return names
@@ -76,7 +93,7 @@ def known_class_names(rows: Rows, checkpoint: Checkpoint) -> list[str]:
     known = f"{', '.join(names[:20])}{', ...' if len(names) > 20 else ''}"
     raise InputError(
         f"{rows.origin.place(strange)}: label {rows.labels[strange]!r} of the data is none of the model's: {known}; "
-        f"write these, or the numbers 0 to {config.num_labels - 1} in their order"
+        f"write these, or the numbers 0 to {len(names) - 1} in their order"
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "infer_task",
     "label_fields",
     "load_checkpoint",
+    "problem_of",
     "read_config",
 ]
 
@@ -48,6 +49,12 @@ TASKS: Mapping[str, TaskSpec] = {
     "fill-mask": TaskSpec("AutoModelForMaskedLM", "text", "ForMaskedLM"),
     "feature-extraction": TaskSpec("AutoModel", "text", "Model"),
     "image-feature-extraction": TaskSpec("AutoModel", "image", "Model"),
+}
+
+_PROBLEMS = {
+    "single_label_classification": "single-label",
+    "multi_label_classification": "multi-label",
+    "regression": "regression",
 }
 
 _PROCESSOR_FILES = {
@@ -101,6 +108,13 @@ def label_fields(labels: Sequence[str]) -> dict[str, Any]:
         "id2label": dict(enumerate(labels)),
         "label2id": {label: i for i, label in enumerate(labels)},
     }
+
+
+def problem_of(config: Any) -> str:
+    """What a text classifier learnt, by the rule of transformers: its `problem_type`, else the number of its outputs."""
+    if config.problem_type is None:
+        return "regression" if config.num_labels == 1 else "single-label"
+    return _PROBLEMS.get(config.problem_type, "single-label")
 
 
 def load_checkpoint(

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from platon_compress.scoring import Evaluation
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from platon_compress.recipe import DataSection
+    from platon_compress.tasks.distillation import Teacher
 
 __all__ = ["Task"]
 
@@ -76,6 +78,13 @@ class Task(ABC):
         """The loss on the labels in `inputs`; default: the model's own."""
         del inputs
         return outputs.loss
+
+    def training(
+        self, checkpoint: Checkpoint, examples: Examples, teacher: "Teacher | None"
+    ) -> AbstractContextManager[None]:
+        """What a training on `examples` runs in, for tasks whose model is another while it trains."""
+        del checkpoint, examples, teacher
+        return nullcontext()
 
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...] | None:
         """Which of the teacher's outputs is each of `names`; None where their order is the task's own.

@@ -1,7 +1,7 @@
 """text-classification: single texts or pairs, one class each."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from platon_compress.tasks.classes import class_numbers
 from platon_compress.tasks.classification import SingleLabel
@@ -9,7 +9,7 @@ from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, tokenise
 from platon_compress.tasks.models import Checkpoint
 
-__all__ = ["TextClassification"]
+__all__ = ["TextClassification", "text_features"]
 
 
 class TextClassification(SingleLabel):
@@ -20,8 +20,12 @@ class TextClassification(SingleLabel):
 
     def encode(self, rows: Rows, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
         """Tokens of each text or pair, and the number of its class."""
-        pairs = len(rows) > 0 and isinstance(rows.inputs[0], tuple)
-        columns = list(zip(*rows.inputs, strict=True)) if pairs else [rows.inputs]
         numbers = class_numbers(rows, names)
-        features, _ = tokenise(columns, checkpoint, self.data.max_length, rows.origin)
-        return Examples(features, numbers)
+        return Examples(text_features(rows, checkpoint, self.data.max_length), numbers)
+
+
+def text_features(rows: Rows, checkpoint: Checkpoint, max_length: int) -> list[dict[str, Any]]:
+    """Tokens of each text or pair, cut to `max_length`."""
+    pairs = len(rows) > 0 and isinstance(rows.inputs[0], tuple)
+    columns = list(zip(*rows.inputs, strict=True)) if pairs else [rows.inputs]
+    return tokenise(columns, checkpoint, max_length, rows.origin)[0]

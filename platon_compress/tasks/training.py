@@ -159,7 +159,8 @@ def train(
     _silence(trainer)
     if callback is not None:
         callback.attach(trainer)
-    with _Warnings() as warnings, room_to_save(work_folder):
+    adapted = task.training(checkpoint, training, teacher)
+    with _Warnings() as warnings, room_to_save(work_folder), adapted:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     checkpoint.model.eval()
     evaluation = task.evaluation(validation, checkpoint, _BATCH)
