@@ -26,6 +26,9 @@ def packages(tmp_path_factory):
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(map(int, version.lstrip("v").split(".")[:2])) < (20, 9):
+        pytest.skip(f"node {version} is too old for transformers.js, which needs 20.9")
     folder = tmp_path_factory.mktemp("node")
     for name in ("package.json", "answers.mjs"):
         shutil.copy(HERE / name, folder / name)

@@ -84,7 +84,7 @@ def _rows():
     return datasets.Dataset.from_dict({"first": texts[:32], "second": texts[32:], "score": scores})
 
 
-def _trainer(kind, folder, **settings):
+def _trainer(kind, folder, loss_name=None, **settings):
     folder.mkdir(exist_ok=True)
     model = _model(kind, folder / "start")
     if kind == "cross-encoder":
@@ -97,7 +97,7 @@ def _trainer(kind, folder, **settings):
             library.SentenceTransformerTrainingArguments,
         )
         losses = _room("sentence_transformer.losses", "losses")
-        loss = losses.CosineSimilarityLoss(model)
+        loss = getattr(losses, loss_name or "CosineSimilarityLoss")(model)
     usual = {
         "max_steps": _STEPS, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1,
         "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True, "seed": 3,
@@ -105,7 +105,7 @@ def _trainer(kind, folder, **settings):
     return trainer(
         model=model,
         args=arguments(output_dir=str(folder), **{**usual, **settings}),
-        train_dataset=_rows(),
+        train_dataset=_rows() if loss_name is None else _rows().remove_columns("score"),
         eval_dataset=_rows(),
         loss=loss,
     )
@@ -143,6 +143,33 @@ def test_trains_to_the_exact_sparsity(kind, tmp_path):
     rows = [row for row in trainer.state.log_history if "loss" in row]
     assert [row["sparsity"] for row in rows][-1] == 0.8
     assert rows[-1]["achieved_sparsity"] == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "settings"),
+    [
+        ("cross-encoder", None, {"gradient_accumulation_steps": 2}),
+        ("cross-encoder", None, {"bf16": True}),
+        ("bi-encoder", None, {"bf16": True}),
+        # Its backward pass goes through the encoder once for every piece of a batch.
+        ("bi-encoder", "CachedMultipleNegativesRankingLoss", {}),
+    ],
+    ids=["accumulation", "bf16", "bf16 pooled", "cached gradients"],
+)
+def test_what_their_trainings_use(kind, loss, settings, tmp_path):
+    trainer = _trainer(kind, tmp_path, loss, **settings)
+    callback = PlatonCallback(_config()).attach(trainer)
+    trainer.train()
+    assert callback.pruner.steps == _STEPS
+    assert callback.pruner.count_zeros() == int(0.8 * callback.pruner.size)
+    baked = bake(trainer.model, callback.pruner.masks(), target_sparsity=0.8)
+    batch = dict(_tokenizer()(["red car", "slow train fast bike"], padding=True, return_tensors="pt"))
+    result = export_onnx(baked.model, tmp_path / "m.onnx", batch)
+    feed = {name: batch[name].numpy() for name in result.inputs}
+    with torch.no_grad():
+        wanted = baked.model(**batch)[0]
+    assert wanted.dtype == torch.float32
+    np.testing.assert_allclose(open_session(result.path).run(None, feed)[0], wanted.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -230,6 +257,14 @@ def test_names_are_those_of_the_model_inside(tmp_path):
     assert list(select(model, targets=name)) == [f"{name}.weight"]
     with pytest.raises(InputError, match=r"targets entry '2\.linear' matches nothing in BertModel"):
         select(model, targets="2.linear")
+
+
+def test_wrappers_around_theirs_come_off_too(tmp_path):
+    model = _model("bi-encoder", tmp_path)
+    assert unwrap_model(torch.compile(model)) is unwrap_model(model)
+    wrapper = torch.nn.Module()
+    wrapper.module = model
+    assert list(select(wrapper)) == list(select(model))
 
 
 def test_a_model_with_two_encoders_stays_whole(tmp_path):
