@@ -23,7 +23,7 @@ from platon_compress.errors import InputError, MissingExtraError, first_line
 from platon_compress.formats.compression_config import DTYPES, CompressionConfig, GroupRecord
 from platon_compress.formats.sparse_file import SparseFile, not_finite, read_sparse_file, write_sparse_file
 from platon_compress.formats.structured import unit_features
-from platon_compress.structure import Coupling, find_couplings, lacks_only_a_pooler
+from platon_compress.structure import Coupling, check_depth, find_couplings, lacks_only_a_pooler
 
 __all__ = ["FILE", "load_compressed", "save_compressed", "write_compressed"]
 
@@ -219,10 +219,13 @@ def _build(folder: Path, kind: Any, tensors: dict[str, Tensor], options: Mapping
         with _quiet():
             config = kind.config_class.from_pretrained(folder)
             vars(config).pop(_KEY, None)
+            check_depth(config, str(folder))
             common = {"config": config, "state_dict": tensors, "output_loading_info": True, **options}
             model, info = kind.from_pretrained(None, **common)
             if lacks_only_a_pooler(kind, info["missing_keys"]):
                 model, info = kind.from_pretrained(None, add_pooling_layer=False, **common)
+    except InputError:
+        raise
     except Exception as error:  # a config that makes no sense fails in many ways inside transformers
         raise InputError(
             f"cannot build {kind.__name__} from {folder}: {first_line(error)}; fetch the whole folder"

@@ -7,12 +7,15 @@ families, and between transformers 4.57 and 5.x for the same family.
 import inspect
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
+from platon_compress.errors import InputError, shown
+
 __all__ = [
     "Coupling",
+    "check_depth",
     "clean_name",
     "common_prefix",
     "find_blocks",
@@ -21,6 +24,7 @@ __all__ = [
     "unwrap_model",
 ]
 
+_MOST_LAYERS = 1_000
 _QUERY = ("query", "q_lin", "q_proj", "query_proj", "q")
 _KEY = ("key", "k_lin", "k_proj", "key_proj", "k")
 _VALUE = ("value", "v_lin", "v_proj", "value_proj", "v")
@@ -101,6 +105,15 @@ def find_blocks(model: nn.Module) -> tuple[str, ...]:
     lists = list(_block_lists(unwrap_model(model), ""))
     repeated = [blocks for blocks in lists if len(blocks) > 1]
     return tuple(clean_name(path) for blocks in repeated or _outermost(lists) for path in blocks)
+
+
+def check_depth(config: Any, name: str) -> None:
+    """Raise InputError for more layers than any encoder has: building them one by one would take hours."""
+    layers = getattr(config, "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise InputError(
+            f"the config of {name} names {shown(layers)} layers, and no encoder has more than {_MOST_LAYERS:,}; mend it"
+        )
 
 
 def lacks_only_a_pooler(kind: type, missing: Collection[str]) -> bool:

@@ -255,6 +255,14 @@ def test_damaged_folders_get_one_line(folder, damage):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_that_asks_for_endless_layers(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "deep")
+    path = tmp_path / "deep" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 10**7}))
+    with pytest.raises(InputError, match=r"names 10000000 layers, and no encoder has more"):
+        load_compressed(tmp_path / "deep")
+
+
 def test_code_of_a_folder_is_not_run(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("it asks"))
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass E: pass\nclass C: pass\n")

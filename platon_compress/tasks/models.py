@@ -132,6 +132,7 @@ def load_checkpoint(
     Raises InputError for an unknown task or model, and for weights that are missing or not finite.
     """
     from platon_compress.incoming import check_finite
+    from platon_compress.structure import check_depth
     from platon_compress.tasks.weights import drawn_weights
 
     spec = _spec(task)
@@ -139,6 +140,7 @@ def load_checkpoint(
     options = _options(source, trust_remote_code, cache_dir)
     config = read_config(name, head=head, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     refuse_config(config, name)
+    check_depth(config, name)
     try:
         model, info = _load_model(source, spec.auto_class, config, head is not None, options)
     except Exception as error:  # a damaged checkpoint fails in many ways inside transformers
@@ -242,6 +244,8 @@ def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], s
     """Build an untrained model from config fields (`model_type` plus its own), weights drawn from `seed`."""
     import torch
 
+    from platon_compress.structure import check_depth
+
     transformers = _transformers()
     fields = dict(config)
     model_type = fields.pop("model_type", None)
@@ -254,6 +258,7 @@ def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], s
     try:
         hf_config = transformers.AutoConfig.for_model(model_type, **fields, **head)
         hf_config._attn_implementation = "eager"
+        check_depth(hf_config, "model.config")
         with torch.device("meta"):
             outline = auto.from_config(hf_config, attn_implementation="eager")
         _refuse_more_than_memory(sum(p.numel() * p.element_size() for p in outline.parameters()))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.models import classifier_head, infer_task, load_checkpoint
+from platon_compress.tasks.models import build_model, infer_task, load_checkpoint
 
 TASK = "text-classification"
 CONFIG = {
@@ -251,6 +251,18 @@ def test_a_model_of_another_transformers_has_a_cure(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip3_text_model"}))
     with pytest.raises(InputError, match=f"give a model that transformers {transformers.__version__} loads"):
         infer_task(str(tmp_path))
+
+
+def test_more_layers_than_any_encoder_has_are_not_built(tmp_path):
+    source = _lay(tmp_path, _model().state_dict())
+    fields = json.loads((tmp_path / "config.json").read_text()) | {"num_hidden_layers": 10**9}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(
+        InputError, match=r"names 1000000000 layers, and no encoder has more than 1,000; mend it"
+    ):
+        load_checkpoint(source, TASK)
+    with pytest.raises(InputError, match=r"model\.config names 5000 layers"):
+        build_model({"model_type": "roberta", "num_hidden_layers": 5000}, TASK, ["a", "b"], 0)
 
 
 def test_an_adapter_folder_is_no_model(tmp_path):
