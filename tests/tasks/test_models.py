@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.models import build_model, infer_task, load_checkpoint
+from platon_compress.tasks.models import build_model, classifier_head, infer_task, load_checkpoint
 
 TASK = "text-classification"
 CONFIG = {
@@ -262,7 +262,9 @@ def test_more_layers_than_any_encoder_has_are_not_built(tmp_path):
     ):
         load_checkpoint(source, TASK)
     with pytest.raises(InputError, match=r"model\.config names 5000 layers"):
-        build_model({"model_type": "roberta", "num_hidden_layers": 5000}, TASK, ["a", "b"], 0)
+        build_model(
+            {"model_type": "roberta", "num_hidden_layers": 5000}, TASK, classifier_head(["a", "b"]), 0
+        )
 
 
 def test_an_adapter_folder_is_no_model(tmp_path):
