@@ -5,6 +5,7 @@ The packages of package.json are installed into a temporary folder; without node
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -94,12 +95,12 @@ def test_a_file_that_needs_the_library_is_refused(packages, exported, door):
     assert "Platon" in found["error"]
 
 
-def _in_their_layout(folder, source):
-    """FOLDER/model with our file below onnx/."""
-    shutil.copytree(source, folder / "model", ignore=shutil.ignore_patterns("*.onnx"))
-    (folder / "model" / "onnx").mkdir()
-    shutil.copy(source / "compressed.onnx", folder / "model" / "onnx" / "compressed.onnx")
-    return {"folder": f"{folder}/", "model": "model"}
+def _in_their_layout(folder, source, name="model"):
+    """FOLDER/NAME with our file below onnx/."""
+    shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.onnx"))
+    (folder / name / "onnx").mkdir()
+    shutil.copy(source / "compressed.onnx", folder / name / "onnx" / "compressed.onnx")
+    return {"folder": f"{folder}/", "model": name}
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
@@ -159,6 +160,24 @@ def test_answers_of_transformers_js(packages, exported, tmp_path):
     start, end = divmod(int(pairs.argmax()), len(ends))
     expected = tokenizer.decode(batch["input_ids"][0, first + start : first + end + 1])
     assert found["answer"] == expected
+
+
+def test_the_blocks_of_the_page_run_as_printed(packages, exported):
+    """In a folder with compressed.onnx (a model without token types) and models/mine."""
+    page = (HERE.parents[1] / "docs" / "deploying.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```js\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    shutil.copy(exported("roberta", "text")[2] / "compressed.onnx", packages / "compressed.onnx")
+    _in_their_layout(packages / "models", exported("roberta", "plain")[2], "mine")
+    for number, (block, shown) in enumerate(
+        zip(blocks, ("outputs.logits.dims", "vectors.dims"), strict=True)
+    ):
+        (packages / f"block{number}.mjs").write_text(f"{block}console.log(JSON.stringify({shown}));\n")
+        done = subprocess.run(
+            ["node", f"block{number}.mjs"], cwd=packages, capture_output=True, text=True, check=False, timeout=240
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert json.loads(done.stdout.splitlines()[-1]) == [[1, 2], [1, 32]][number]
 
 
 def test_a_picture_in_transformers_js(packages, pictures, tmp_path):

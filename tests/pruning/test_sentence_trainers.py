@@ -172,17 +172,18 @@ def test_what_their_trainings_use(kind, loss, settings, tmp_path):
     np.testing.assert_allclose(open_session(result.path).run(None, feed)[0], wanted.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("stop", [9, _STEPS], ids=["in the middle", "when all is done"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_resume_is_bit_identical(kind, tmp_path):
+def test_resume_is_bit_identical(kind, stop, tmp_path):
     whole = _trainer(kind, tmp_path / "whole")
     first = PlatonCallback(_config()).attach(whole)
     whole.train()
-    part = _trainer(kind, tmp_path / "part", save_strategy="steps", save_steps=9)
-    part.add_callback(_Stop(9))
+    part = _trainer(kind, tmp_path / "part", save_strategy="steps", save_steps=stop)
+    part.add_callback(_Stop(stop))
     PlatonCallback(_config()).attach(part)
     part.train()
     folder = latest_complete_checkpoint(tmp_path / "part")
-    assert folder == tmp_path / "part" / "checkpoint-9"
+    assert folder == tmp_path / "part" / f"checkpoint-{stop}"
     resumed = _trainer(kind, tmp_path / "part")
     second = PlatonCallback(_config(), resume_from=folder).attach(resumed)
     resumed.train(resume_from_checkpoint=str(folder))
