@@ -84,7 +84,7 @@ def verify(
     steps = Steps(len(evaluation.batches) * (4 + len(extra) + (not same)), progress)
     reference = torch_outputs(pruned, steps.over(evaluation.batches, REFERENCE))
     scored = {REFERENCE: evaluation.score(reference)} if evaluation.score is not None else {}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, outputs in _routes(
         converted, reference if same else None, onnx_pruned, onnx_compressed, steps, evaluation
     ):

@@ -9,7 +9,7 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
-from platon_compress.tasks.classes import class_names, in_model_order, known_class_names
+from platon_compress.tasks.classes import class_names, in_model_order, known_class_names, names_of_model
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, padded, to_arrays
 from platon_compress.tasks.metrics.classification import classification_scores, trivial_classification
@@ -50,7 +50,7 @@ class SingleLabel(Task):
     def evaluation(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> Evaluation:
         """Scored by the largest logit."""
         labels = np.asarray(examples.labels)
-        names = list(checkpoint.model.config.id2label.values())  # type: ignore[union-attr]
+        names = names_of_model(checkpoint)
         collate = partial(self.collate, processor=checkpoint.processor)
 
         def score(outputs: Sequence[Outputs]) -> Scores:

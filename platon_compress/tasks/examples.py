@@ -69,11 +69,11 @@ def padded(items: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, Any]
 
 
 def to_arrays(
-    items: Sequence[Mapping[str, Any]],
+    items: Examples,
     collate: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]],
     batch_size: int,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of `items` as the model's inputs, in order and without their targets: numpy arrays [batch, ...]."""
+    """Batches of examples as the model's inputs, in order and without their targets: numpy arrays [batch, ...]."""
     for start in range(0, len(items), batch_size):
         batch = collate([items[i] for i in range(start, min(start + batch_size, len(items)))])
         yield {name: tensor.numpy() for name, tensor in batch.items() if name != "labels"}

@@ -108,8 +108,11 @@ class QuestionAnswering(Task):
         from platon_compress.tasks.distillation import answer_loss
 
         hidden = ~inputs["attention_mask"].bool()
-        pairs = [[getattr(o, name).masked_fill(hidden, _HIDDEN) for o in (ours, theirs)] for name in _PARTS]
-        starts, ends = (answer_loss(*pair, temperature) for pair in pairs)
+        pairs = [
+            (ours[name].masked_fill(hidden, _HIDDEN), theirs[name].masked_fill(hidden, _HIDDEN))
+            for name in _PARTS
+        ]
+        starts, ends = (answer_loss(ours, theirs, temperature) for ours, theirs in pairs)
         return (starts + ends) / 2
 
     def evaluation(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> Evaluation:

@@ -66,6 +66,7 @@ class TaskTrainer(Trainer):
     ) -> dict[str, float]:
         """The Trainer's hook; the examples are those of the evaluation, whatever it is given."""
         del eval_dataset, ignore_keys
+        assert self.model is not None  # noqa: S101 - it was given one
         scores = evaluate(self.model, self._evaluation)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.values.items()}
         self.log(metrics)

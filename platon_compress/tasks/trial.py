@@ -59,7 +59,7 @@ def _batches(checkpoint: Checkpoint) -> list[Batch]:
     """Batches that differ in size, and texts in length too, from the one that is traced."""
     limit = positions(checkpoint.model) if checkpoint.modality == "text" else None
     lengths = sorted({min(tokens, limit or tokens) for tokens in _LENGTHS})
-    made = [
+    made: list[Batch] = [
         synthetic_batches(checkpoint, examples=_EXAMPLES, tokens=tokens, seed=tokens)[0] for tokens in lengths
     ]
     return made if checkpoint.modality == "text" else made[:1]
