@@ -5,11 +5,13 @@
 
 Layers: the whole operator with bias, rounding of the activations included. The model: dense, dense int8 (the best of
 ONNX Runtime's usual settings), compressed in float32 and in 8 bits, back to back. Ratios are medians of pairs. On
-processors with VNNI instructions dense int8 is the rival.
+processors with VNNI instructions dense int8 is the rival. One thread is measured in seconds of the processor, which
+other processes do not lengthen but through the caches; more threads by the clock on the wall.
 """
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -83,9 +85,11 @@ def _measured(cell: Cell, runs: int) -> dict[str, Any]:
     """The setting with every side's samples, and each side's speed over the baseline."""
     setting, make, baseline, pause = cell
     runs = rounds(runs, setting.get("batch", 1), setting.get("tokens", 1))
-    samples = measure_interleaved(make(), runs=runs, warmup=3, pause_seconds=pause)
+    clock = time.process_time if setting["threads"] == 1 else time.perf_counter
+    samples = measure_interleaved(make(), runs=runs, warmup=3, pause_seconds=pause, clock=clock)
     ratios = [compare(samples, baseline=baseline, candidate=side) for side in samples if side != baseline]
     return setting | {
+        "clock": clock.__name__,
         "baseline": baseline,
         "seconds": {side: list(seconds) for side, seconds in samples.items()},
         "ratios": [ratio.to_dict() for ratio in ratios],

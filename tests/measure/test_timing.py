@@ -24,6 +24,18 @@ def test_sides_are_interleaved_and_warmup_is_dropped():
     assert {name: len(values) for name, values in samples.items()} == {"a": 3, "b": 3}
 
 
+def test_another_clock():
+    ticks = iter(range(100))
+    samples = measure_interleaved(
+        {"a": lambda: None, "b": lambda: next(ticks)},
+        runs=3,
+        warmup=0,
+        pause_seconds=0,
+        clock=lambda: next(ticks),
+    )
+    assert samples == {"a": (1, 1, 1), "b": (2, 2, 2)}
+
+
 def test_pause_is_not_timed():
     samples = measure_interleaved({"a": lambda: None}, runs=3, warmup=0, pause_seconds=0.02)
     assert max(samples["a"]) < 0.015
