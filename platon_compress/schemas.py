@@ -25,6 +25,8 @@ SCHEMAS = {
     "peers": 1,
     "plan": 1,
     "pruner-memory": 1,
+    "quality": 1,
+    "quality-cell": 1,
     "rounding": 1,
     "training": 1,
 }

@@ -1,0 +1,98 @@
+"""One cell of a grid: the product's own run, its controls, and cell.json when both are there.
+
+A cell that was stopped anywhere goes on from there: the run from its last stage or checkpoint, the controls from theirs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from trials.controls import check_controls, measure_controls
+from trials.grid import Cell, Grid, Setup
+
+from platon_compress.errors import InputError
+from platon_compress.files import read_json, write_json
+from platon_compress.measure.bench_report import BenchReport
+from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.runner import run_recipe, stage_names
+from platon_compress.pipeline.workspace import Workspace
+from platon_compress.report.run_data import RunData, read_run
+from platon_compress.schemas import require_kind, stamped
+from platon_compress.scoring import Scores
+
+__all__ = ["finished", "run_cell"]
+
+FILE = "cell.json"
+ROUTES = {"dense": "dense", "dense_int8": "dense_int8", "compressed": "onnx_compressed"}
+"""Variant to the route of the parity check that its metric was taken by."""
+_BEFORE_CONTROLS = ("data", "dense")
+
+
+def finished(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
+    """The content of a cell that is done with the recipe and the controls that the grid has now, else None."""
+    path = setup.folder(grid, cell) / FILE
+    if not path.exists():
+        return None
+    content = require_kind(read_json(path, "delete it"), "quality-cell", str(path), "delete it")
+    same = content["recipe"] == cell.described() and set(cell.row.controls) <= content["controls"].keys()
+    return dict(content) if same else None
+
+
+def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: str | None = None) -> bool:
+    """Run what is left of a cell, up to and with the stage `until`. Whether cell.json is there now.
+
+    Raises what the run raises; InputError for a stage that there is not.
+    """
+    recipe, folder = setup.recipe(grid, cell), setup.folder(grid, cell)
+    if until is not None and until not in stage_names(recipe):
+        raise InputError(f"--until {until!r} is no stage; the stages: {', '.join(stage_names(recipe))}")
+    first = setup.recipe(grid, cell.first)
+    work = Workspace(RunFolder.open(setup.folder(grid, cell.first), first.kind), first, reporter)
+    check_controls(work, cell.row.controls)
+    if cell != cell.first:
+        run_recipe(first, setup.folder(grid, cell.first), reporter, until="dense")
+    run_recipe(recipe, folder, reporter, until=until)
+    if until in _BEFORE_CONTROLS:
+        return False
+    controls = measure_controls(work, cell.row.controls, setup.controls(grid, cell))
+    if until not in (None, stage_names(recipe)[-1]):
+        return False
+    write_json(folder / FILE, stamped("quality-cell", _described(cell, read_run(folder), controls)))
+    return True
+
+
+def _described(cell: Cell, run: RunData, controls: Mapping[str, Any]) -> dict[str, Any]:
+    scores = {name: run.parity["scores"][route] for name, route in ROUTES.items() if route in run.parity["scores"]}
+    ours = Scores.from_dict(scores["compressed"])
+    others = {name: content for name, content in scores.items() if name != "compressed"}
+    others |= {name: control["scores"] for name, control in controls.items()}
+    return {
+        "row": cell.row_name,
+        "sparsity": cell.sparsity,
+        "seed": cell.seed,
+        "task": run.recipe["model"]["task"],
+        "recipe": cell.described(),
+        "environment": run.bench.environment,
+        "scores": scores,
+        "trivial": run.parity["trivial"],
+        "controls": dict(controls),
+        "differences": {name: asdict(ours.minus(Scores.from_dict(other))) for name, other in others.items()},
+        "reached_sparsity": run.sparsity,
+        "max_abs": max(row["max_abs"] for row in run.parity["rows"]),
+        "plan": run.stage("plan")["counts"],
+        "settings": [setting.to_dict() for setting in run.bench.settings],
+        "sizes": _sizes(run.bench),
+        "steps": {name: run.stage(name)["steps"] for name in ("dense", "prune")},
+        "seconds": {name: stage["seconds"] for name, stage in run.state["stages"].items()},
+        "verdict": run.stage("report")["verdict"],
+    }
+
+
+def _sizes(bench: BenchReport) -> dict[str, Any]:
+    """Variant to its bytes on disk, and those of its encoder."""
+    return {
+        name: {"disk_bytes": variant.size.disk_bytes, "encoder_bytes": variant.size.encoder_bytes}
+        for name, variant in bench.variants.items()
+        if variant.size is not None
+    }

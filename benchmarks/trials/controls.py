@@ -1,0 +1,126 @@
+"""What a row of the table is held against, beside the dense model: what costs nothing, and what has the same teacher.
+
+One file each in the folder of a row and seed; all sparsities share them.
+"""
+
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from trials.grid import Control
+
+from platon_compress.errors import InputError
+from platon_compress.files import read_json, remove_folder, write_json
+from platon_compress.pipeline.teaching import teacher_of
+from platon_compress.pipeline.workspace import Workspace
+from platon_compress.scoring import Scores
+from platon_compress.tasks.data.rows import RankingRows
+from platon_compress.tasks.metrics.ranking import ranking_scores
+
+__all__ = ["bm25", "check_controls", "measure_controls"]
+
+_BATCH = 8  # as the pipeline verifies
+_K1, _B = 1.2, 0.75  # Lucene's
+_WORD = re.compile(r"\w+")
+
+
+def measure_controls(work: Workspace, controls: Sequence[Control], folder: Path) -> dict[str, Any]:
+    """Name to {"scores", "steps", "seconds"} of each of `controls`; what lies in `folder` already is read."""
+    found = {}
+    for name in controls:
+        path = folder / f"{name}.json"
+        if not path.exists():
+            work.reporter.say(f"control: {name}")
+            started = time.perf_counter()
+            content = _CONTROLS[name](work, folder)
+            write_json(path, {**content, "seconds": round(time.perf_counter() - started, 3)})
+        found[name] = read_json(path, "delete it, it is measured again")
+    return found
+
+
+def check_controls(work: Workspace, controls: Sequence[Control]) -> None:
+    """Raise InputError for a control that says nothing of this recipe."""
+    distill = work.recipe.distill
+    if "taught" in controls and (distill is None or not distill.labels):
+        raise InputError(
+            "the control taught is the dense baseline itself where nobody teaches, or both are taught; leave it out"
+        )
+    if "bm25" in controls and work.recipe.model.task != "text-ranking":
+        raise InputError(f"the control bm25 ranks passages, the task is {work.task.name}; leave it out")
+
+
+def bm25(queries: Sequence[str], passages: Sequence[str]) -> np.ndarray:
+    """Okapi BM25 of each passage for its query, float64 [n], with word statistics over all distinct passages.
+
+    Robertson and Zaragoza 2009, equation 3.15, with Lucene's inverse document frequency, which is never below 0.
+    """
+    distinct = {text: _words(text) for text in dict.fromkeys(passages)}
+    holding = Counter(word for words in distinct.values() for word in set(words))
+    mean_length = sum(map(len, distinct.values())) / len(distinct)
+    rarity = {word: math.log1p((len(distinct) - n + 0.5) / (n + 0.5)) for word, n in holding.items()}
+    counts = {text: Counter(words) for text, words in distinct.items()}
+
+    def score(query: str, text: str) -> float:
+        penalty = _K1 * (1 - _B + _B * len(distinct[text]) / mean_length)
+        held = ((rarity[word], counts[text][word]) for word in _words(query) if word in counts[text])
+        return sum(weight * n * (_K1 + 1) / (n + penalty) for weight, n in held)
+
+    return np.array([score(query, text) for query, text in zip(queries, passages, strict=True)])
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _bm25(work: Workspace, folder: Path) -> dict[str, Any]:
+    del folder
+    rows: RankingRows = work.test_rows
+    scores = bm25(rows.queries, rows.passages)
+    return {"scores": ranking_scores(scores, rows.labels, rows.groups, work.task.metric).to_dict(), "steps": 0}
+
+
+def _untrained(work: Workspace, folder: Path) -> dict[str, Any]:
+    del folder
+    return {"scores": _judged(work, work.fresh_checkpoint()).to_dict(), "steps": 0}
+
+
+def _taught(work: Workspace, folder: Path) -> dict[str, Any]:
+    """The pruned model's training, seed for seed, without the pruning."""
+    from platon_compress.tasks.training import train
+
+    checkpoint, checkpoints = work.fresh_checkpoint(), folder / "taught-checkpoints"
+    teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
+    with work.reporter.progress("  taught") as progress:
+        result = train(
+            work.task,
+            checkpoint,
+            work.training,
+            work.validation,
+            work.recipe.train,
+            teacher=teacher,
+            freeze=work.recipe.model.freeze,
+            work_folder=checkpoints,
+            progress=progress,
+        )
+    content = {"scores": _judged(work, checkpoint).to_dict(), "steps": result.steps}
+    remove_folder(checkpoints)
+    return content
+
+
+def _judged(work: Workspace, checkpoint: Any) -> Scores:
+    from platon_compress.tasks.trainer import evaluate
+
+    with work.reporter.progress("  metric") as progress:
+        return evaluate(checkpoint.model, work.task.evaluation(work.test, checkpoint, _BATCH), progress)
+
+
+_CONTROLS: Mapping[Control, Callable[[Workspace, Path], dict[str, Any]]] = {
+    "untrained": _untrained,
+    "taught": _taught,
+    "bm25": _bm25,
+}
