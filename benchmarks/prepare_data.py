@@ -14,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def decoded(archive: Mapping[str, np.ndarray], split: str) -> np.ndarray:
     from PIL import Image
 
     content, starts = archive[f"{split}_bytes"], archive[f"{split}_off"]
-    files = (content[first:last].tobytes() for first, last in zip(starts[:-1], starts[1:], strict=True))
+    files = (content[first:last].tobytes() for first, last in pairwise(starts))
     return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])
 
 
@@ -113,7 +114,7 @@ def ranked(articles: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 def sentences_of(text: str) -> list[tuple[int, str]]:
     """(first character, sentence) of each."""
     starts = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
-    parts = [(first, text[first:last].rstrip()) for first, last in zip(starts[:-1], starts[1:], strict=True)]
+    parts = [(first, text[first:last].rstrip()) for first, last in pairwise(starts)]
     return [(first, part) for first, part in parts if part]
 
 
@@ -136,7 +137,8 @@ def _stsb(data: Path, to: Path) -> Iterator[Path]:
 def _pairs(path: Path) -> list[dict[str, Any]]:
     rows = _table(path)
     return [
-        {"text": row["sentence1"], "text_pair": row["sentence2"], "label": float(row["score"])} for row in rows
+        {"text": row["sentence1"], "text_pair": row["sentence2"], "label": float(row["score"])}
+        for row in rows
     ]
 
 

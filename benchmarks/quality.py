@@ -50,11 +50,15 @@ def main(arguments: Sequence[str]) -> int:
     )  # fmt: skip
     parser.add_argument("--runs", type=Path, default=_RUNS, help=f"folder of the runs, default {_RUNS}")
     parser.add_argument("--cells", help="names or patterns with commas, such as 'regression-*'; default: all")
-    parser.add_argument("--minutes", type=float, help="stop after so long, in the middle of a cell if need be")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after so long, in the middle of a cell if need be"
+    )
     parser.add_argument("--until", metavar="STAGE", help="run no stage of a cell after this one")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="say which cells there are, and which are done")
-    action.add_argument("--dry-run", action="store_true", help="say what each would train, and how long it takes")
+    action.add_argument(
+        "--dry-run", action="store_true", help="say what each would train, and how long it takes"
+    )
     action.add_argument("--collect", action="store_true", help="write the finished cells as one result")
     action.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     return run_study(_study, parser, arguments)
@@ -127,7 +131,9 @@ def _run(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Name
         else:
             yield f"{cell.name}: {_state(grid, cell, setup)} after {minutes:.1f} minutes"
     if failed:
-        raise CheckFailedError(f"{len(failed)} cells failed ({', '.join(failed)}); what they said stands above")
+        raise CheckFailedError(
+            f"{len(failed)} cells failed ({', '.join(failed)}); what they said stands above"
+        )
 
 
 def _child(cell: Cell, options: argparse.Namespace, setup: Setup, end: float | None) -> int | None:
@@ -192,21 +198,26 @@ def _prepare(setup: Setup) -> None:
     logging.disable_progress_bar()
 
 
-def _collect(
-    grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Namespace
-) -> Iterator[str]:
+def _collect(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Namespace) -> Iterator[str]:
     done = {cell.name: content for cell in cells if (content := finished(grid, cell, setup))}
     if not done:
         raise InputError(f"no cell of {grid.name} is finished below {setup.runs}; run the grid first")
     yield from (f"{cell.name}: left out, it is not finished" for cell in cells if cell.name not in done)
     rows = [{**row, **_shown(grid, row["row"])} for row in rows_of(list(done.values()))]
-    report = stamped("quality", {"environment": _environment(done), "rows": rows, "cells": done})
+    report = stamped("quality", {"environment": _environment(done), "rows": rows, "cells": _smaller(done)})
     yield keep(options, report, title=grid.title, masks="trained", name=f"quality-{grid.name}")
 
 
 def _shown(grid: Grid, name: str) -> dict[str, Any]:
     row = grid.rows[name]
     return {"model": row.model, "data": row.data, "also": list(row.also), "controls": list(row.controls)}
+
+
+def _smaller(value: Any) -> Any:
+    """Without the resamples: the intervals are made, and cell.json keeps them."""
+    if isinstance(value, Mapping):
+        return {key: _smaller(inner) for key, inner in value.items() if key != "replicates"}
+    return value
 
 
 def _environment(done: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

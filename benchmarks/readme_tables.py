@@ -19,6 +19,7 @@ from tables.machines import machine_tables, processor
 from tables.markdown import machine
 from tables.models import model_table, summary_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
+from tables.quality import QUALITY_NOTE, quality_machines, quality_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 
 from platon_compress.errors import CheckFailedError, InputError
@@ -103,11 +104,21 @@ def _machines(results: Results) -> Iterator[str]:
         yield f"Measured on {escape_markdown(processor(entry))}.\n"
 
 
+def _quality(results: Results) -> Iterator[str]:
+    tables = list(quality_tables(results))
+    yield from map(str, tables)
+    yield f"{QUALITY_NOTE}\n" if tables else "Not measured yet.\n"
+    if tables:
+        where = dict.fromkeys(machine(entry) for entry in quality_machines(results))
+        yield f"Measured on {escape_markdown('; '.join(where))}.\n"
+
+
 PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "summary": _summary,
     "models": _models,
     "speed": _speed,
     "machines": _machines,
+    "quality": _quality,
     "padding": _padding,
     "sentences": _sentences,
 }

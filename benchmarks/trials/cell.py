@@ -63,7 +63,9 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
 
 
 def _described(cell: Cell, run: RunData, controls: Mapping[str, Any]) -> dict[str, Any]:
-    scores = {name: run.parity["scores"][route] for name, route in ROUTES.items() if route in run.parity["scores"]}
+    scores = {
+        name: run.parity["scores"][route] for name, route in ROUTES.items() if route in run.parity["scores"]
+    }
     ours = Scores.from_dict(scores["compressed"])
     others = {name: content for name, content in scores.items() if name != "compressed"}
     others |= {name: control["scores"] for name, control in controls.items()}

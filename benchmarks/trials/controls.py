@@ -81,7 +81,10 @@ def _bm25(work: Workspace, folder: Path) -> dict[str, Any]:
     del folder
     rows: RankingRows = work.test_rows
     scores = bm25(rows.queries, rows.passages)
-    return {"scores": ranking_scores(scores, rows.labels, rows.groups, work.task.metric).to_dict(), "steps": 0}
+    return {
+        "scores": ranking_scores(scores, rows.labels, rows.groups, work.task.metric).to_dict(),
+        "steps": 0,
+    }
 
 
 def _untrained(work: Workspace, folder: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Row(Section):
     """
 
     recipe: str | dict[str, Any]
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = Field(default_factory=dict)
     model: str
     data: str
     sparsity: Annotated[tuple[float, ...], Field(min_length=1), LISTED]

@@ -34,7 +34,9 @@ def difference_over_seeds(ours: Sequence[Scores], other: Sequence[Scores]) -> di
     Raises InputError for seeds that answered different units, and for none.
     """
     if not ours or len({(s.metric, s.unit, s.units) for s in (*ours, *other)}) != 1:
-        raise InputError("the seeds of a row answered different examples; give all of them the same test rows")
+        raise InputError(
+            "the seeds of a row answered different examples; give all of them the same test rows"
+        )
     pairs = list(zip(ours, other, strict=True))
     values = np.array([one.value - two.value for one, two in pairs])
     units = _units_variance(pairs)

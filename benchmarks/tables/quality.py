@@ -1,0 +1,112 @@
+"""Tasks on real data: what compressed models reach beside dense, dense int8 and the controls."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tables.markdown import Table, setting_label
+
+from platon_compress.measure.bench_report import SettingReport
+from platon_compress.report.tables import format_ratio
+from platon_compress.report.words import NONE, metric_name
+
+__all__ = ["QUALITY_NOTE", "quality_machines", "quality_tables"]
+
+_HEAD = (
+    "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "less dense", "less dense int8",
+    "less dense, same teacher", "speed vs dense", "speed vs dense int8", "file vs dense", "controls",
+)  # fmt: skip
+_CONTROLS = {"trivial": "no look at the input", "untrained": "before training", "bm25": "BM25"}
+QUALITY_NOTE = (
+    "Metrics are per cent, means over the seeds, on rows that chose nothing. Differences are points with an interval of "
+    '95 % over examples (in the unit named) and, where there are several, seeds; "undecided": it holds 0. '
+    '"Same teacher" is the dense model trained as long and by the same teacher as the pruned one. Speed is that of one '
+    "text or picture, of the first seed. How the intervals are made is said in "
+    "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py)."
+)
+
+
+def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
+    """A table for each grid."""
+    for entry in results.values():
+        if entry["kind"] == "quality":
+            yield Table(_HEAD, 4, [_row(row, _cells(entry, row)) for row in entry["rows"]])
+
+
+def quality_machines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The grids, for where they were measured."""
+    yield from (entry for entry in results.values() if entry["kind"] == "quality")
+
+
+def _cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of a row, in the order of its seeds."""
+    key = (row["row"], row["sparsity"])
+    return [cell for cell in entry["cells"].values() if (cell["row"], cell["sparsity"]) == key]
+
+
+def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    first, changes = cells[0], row["differences"]
+    # Where nobody teaches with labels, the baseline itself is the dense model with the same teacher.
+    taught = changes.get("taught", changes["dense"])
+    return (
+        str(row["row"]),
+        str(row["model"]),
+        str(row["data"]),
+        f"{row['sparsity']:.0%}",
+        f"{metric_name(row['metric'])} ({row['units']:,} {_units(row['unit'])}, {_seeds(row['seeds'])})",
+        *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
+        *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught)),
+        *(_speed(first, rival) for rival in ("dense", "dense_int8")),
+        _file_share(first),
+        "; ".join(_controls(row)),
+    )
+
+
+def _units(unit: str) -> str:
+    return "queries" if unit == "query" else f"{unit}s"
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} seed" + ("s" if len(seeds) > 1 else "")
+
+
+def _metric(row: Mapping[str, Any], name: str) -> str:
+    values = row["values"].get(name)
+    if values is None:
+        return NONE
+    others = [f"{metric_name(other)} {values[other]:.1%}" for other in row["also"] if other in values]
+    return f"{values[row['metric']]:.1%}" + (f" ({', '.join(others)})" if others else "")
+
+
+def _difference(change: Mapping[str, Any] | None) -> str:
+    """`-0.8 (-1.9 to +0.3, undecided)`, in points."""
+    if change is None:
+        return NONE
+    word = ", undecided" if change["statement"] == "undecided" else ""
+    return f"{100 * change['value']:+.1f} ({100 * change['low']:+.1f} to {100 * change['high']:+.1f}{word})"
+
+
+def _speed(cell: Mapping[str, Any], rival: str) -> str:
+    """At the smallest batch, with the most tokens that were measured."""
+    settings = [SettingReport.from_dict(setting) for setting in cell["settings"]]
+    if not settings:
+        return NONE
+    shown = min(settings, key=lambda setting: (setting.batch, -(setting.tokens or 0)))
+    ratio = shown.ratio("compressed", rival)
+    return NONE if ratio is None else f"{format_ratio(ratio)}, {setting_label(shown.batch, shown.tokens)}"
+
+
+def _file_share(cell: Mapping[str, Any]) -> str:
+    sizes = cell["sizes"]
+    if not {"compressed", "dense"} <= sizes.keys():
+        return NONE
+    return f"{sizes['compressed']['disk_bytes'] / sizes['dense']['disk_bytes']:.2f}x"
+
+
+def _controls(row: Mapping[str, Any]) -> Iterator[str]:
+    if row["trivial"] is not None:
+        yield f"{_CONTROLS['trivial']} {row['trivial']:.1%}"
+    for name in ("untrained", "bm25"):
+        if name in row["values"]:
+            yield f"{_CONTROLS[name]} {row['values'][name][row['metric']]:.1%}"
+    if "taught" in row["values"]:
+        yield f"dense, same teacher {row['values']['taught'][row['metric']]:.1%}"
