@@ -82,14 +82,14 @@ def measure_interleaved(
     pause_seconds: float = 0.005,
     limit_seconds: float | None = None,
     on_round: Callable[[int, int], None] | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Call every side once per round; the raw times in seconds, `runs` of them per side, in round order.
 
     The first `warmup` rounds are not kept. After `limit_seconds` no further round starts once LEAST_RUNS are kept, and
     warming up ends after a tenth of it; the limit looks at the clock alone, never at who is ahead.
-    `clock` says the time in seconds: `time.process_time`, of a side that runs on one thread, leaves out what other processes
-    take of the core.
+    `clock` says the time in seconds, without one `time.perf_counter`: `time.process_time`, of sides that run on one thread,
+    leaves out what other processes take of the core.
     `on_round(done, total)` is called after each round, outside of the timed part. Sample i of every side belongs to
     the same round, which is what :func:`compare` pairs.
     Raises InputError when there is nothing to time.
@@ -107,7 +107,12 @@ def measure_interleaved(
             passed = time.perf_counter() - start
             if passed > limit and len(rounds) - warm >= min(runs, LEAST_RUNS):
                 break
-            rounds.append({name: _timed(call, pause_seconds, clock) for name, call in sides.items()})
+            rounds.append(
+                {
+                    name: _timed(call, pause_seconds, clock or time.perf_counter)
+                    for name, call in sides.items()
+                }
+            )
             if len(rounds) <= warmup and passed <= _WARMUP_SHARE * limit:
                 warm = len(rounds)
             if on_round is not None:
