@@ -72,7 +72,8 @@ def _convert(work: Workspace) -> dict[str, Any]:
 
     compressed = convert(work.baked, work.plan)
     with work.folder.new_folder(work.folder.compressed) as folder:
-        write_compressed(compressed, folder, work.checkpoint.processor)
+        write_compressed(compressed, folder)
+        work.checkpoint.save_companions(folder)
     for units in compressed.removed:
         work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
     work.reporter.say(f"  {len(compressed.csr)} weights as CSR, {len(compressed.removed)} groups shrunk")
@@ -121,11 +122,10 @@ def _export(work: Workspace) -> dict[str, Any]:
 
 
 def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
-    """What optimum's ORTModel classes and a tokenizer need beside the ONNX files."""
+    """What optimum's ORTModel classes, sentence-transformers and a tokenizer need beside the ONNX files."""
     config: Any = checkpoint.model.config
     config.save_pretrained(folder)
-    if checkpoint.processor is not None:
-        checkpoint.processor.save_pretrained(folder)
+    checkpoint.save_companions(folder)
 
 
 def _verify(work: Workspace) -> dict[str, Any]:

@@ -3,20 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from platon_compress.errors import InputError, first_line
-from platon_compress.files import read_json
+from platon_compress.errors import InputError
 from platon_compress.progress import Progress
 from platon_compress.runtime.batches import Batch
 from platon_compress.runtime.folder import ModelFolder
+from platon_compress.runtime.modules import SentenceModules, read_modules
 from platon_compress.runtime.numbers import Floats
 from platon_compress.runtime.texts import TextEngine
 from platon_compress.runtime.tokens import check_texts
 
-__all__ = ["POOLINGS", "Embedder", "open_embedder"]
+__all__ = ["POOLINGS", "Embedder", "open_embedder", "pooled"]
 
 _TINY = 1e-9  # torch's lower bound of the number of tokens; 1e-12 of the length that is divided by
 
@@ -62,15 +61,6 @@ POOLINGS: Mapping[str, Callable[[Floats, np.ndarray], Floats]] = {
     "lasttoken": _last,
 }
 """Name to vectors [batch, tokens, size] and mask [batch, tokens] -> [batch, size], as in sentence-transformers."""
-
-_OLD_KEYS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +137,13 @@ class Embedder:
         mask = batch.mask
         starts = mask.argmax(axis=1)[:, None] + skipped
         mask = mask & (np.arange(mask.shape[1]) >= starts) if skipped else mask
-        return np.concatenate([POOLINGS[name](vectors, mask) for name in self.pooling], axis=-1)
+        return _side_by_side(vectors, mask, self.pooling)
 
 
 def open_embedder(folder: ModelFolder, texts: TextEngine, pooling: str | None) -> Embedder:
     """`pooling` instead of the folder's own. Raises InputError when there is none, or for modules we cannot run."""
-    found, normalize = _modules(folder)
-    names = (pooling,) if pooling is not None else _pooling_names(found)
+    modules = read_modules(folder.path)
+    names = (pooling,) if pooling is not None else modules.pooling
     embeds_itself = "sentence_embedding" in {value.name for value in texts.engine.session.get_outputs()}
     if not names and not embeds_itself:
         raise InputError(
@@ -165,49 +155,22 @@ def open_embedder(folder: ModelFolder, texts: TextEngine, pooling: str | None) -
     return Embedder(
         texts=texts,
         pooling=names,
-        normalize=normalize,
-        include_prompt=bool(found.get("include_prompt", True)),
+        normalize=modules.normalize,
+        include_prompt=modules.include_prompt,
         lower=bool(folder.settings("sentence_bert_config.json").get("do_lower_case")),
         prompts=settings.get("prompts") or {},
         default_prompt=settings.get("default_prompt_name"),
     )
 
 
-def _modules(folder: ModelFolder) -> tuple[dict[str, Any], bool]:
-    """The pooling's settings, and whether the vectors are brought to length 1."""
-    path = folder.path / "modules.json"
-    pooling: dict[str, Any] = {}
-    normalize = False
-    for module in _entries(path) if path.is_file() else ():
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind == "Pooling":
-            pooling = read_json(folder.path / module["path"] / "config.json", "save the model again")
-        elif kind == "Normalize":
-            normalize = True
-        elif kind != "Transformer":
-            raise InputError(
-                f"modules.json holds a {kind}, which runs in sentence-transformers only; use that"
-            )
-    return pooling, normalize
+def pooled(vectors: Floats, mask: np.ndarray, modules: SentenceModules) -> Floats:
+    """One vector a text, [batch, poolings * size], of length 1 where the modules say so."""
+    found = _side_by_side(vectors, mask, modules.pooling)
+    return _unit(found) if modules.normalize else found
 
 
-def _entries(path: Any) -> list[dict[str, Any]]:
-    import json
-
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return [{**entry, "path": entry["path"]} for entry in entries]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{path} is no list of modules: {first_line(error)}; save the model again"
-        ) from error
-
-
-def _pooling_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    given = settings.get("pooling_mode")
-    if given is not None:
-        return (given,) if isinstance(given, str) else tuple(given)
-    return tuple(name for key, name in _OLD_KEYS.items() if settings.get(key)) or ("mean",) * bool(settings)
+def _side_by_side(vectors: Floats, mask: np.ndarray, names: Sequence[str]) -> Floats:
+    return np.concatenate([POOLINGS[name](vectors, mask) for name in names], axis=-1)
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -89,6 +89,7 @@ def make_teacher(
     """
     try:
         columns = task.teacher_columns(checkpoint, names)
+        task.check_teacher(checkpoint, student)
     except InputError as error:
         raise InputError(f"the teacher {name!r} does not fit: {error}") from error
     _check_same_inputs(checkpoint, student, name)

@@ -4,14 +4,23 @@ import difflib
 import importlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.runtime.modules import MODULES_FILE
 from platon_compress.tasks.families import refuse_adapter, refuse_config, saved_as
 from platon_compress.tasks.hub import hub_is_offline, is_fault_of_this_machine, offline_hint, resolve_name
+from platon_compress.tasks.sentence_files import (
+    SentenceFiles,
+    bi_encoder_files,
+    cross_encoder_files,
+    local_folder,
+    mean_pooling,
+    says_cross_encoder,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +55,8 @@ TASKS: Mapping[str, TaskSpec] = {
     "image-classification": TaskSpec("AutoModelForImageClassification", "image", "ForImageClassification"),
     "token-classification": TaskSpec("AutoModelForTokenClassification", "text", "ForTokenClassification"),
     "question-answering": TaskSpec("AutoModelForQuestionAnswering", "text", "ForQuestionAnswering"),
+    "sentence-similarity": TaskSpec("AutoModel", "text", "Model"),
+    "text-ranking": TaskSpec("AutoModelForSequenceClassification", "text", "ForSequenceClassification"),
     "fill-mask": TaskSpec("AutoModelForMaskedLM", "text", "ForMaskedLM"),
     "feature-extraction": TaskSpec("AutoModel", "text", "Model"),
     "image-feature-extraction": TaskSpec("AutoModel", "image", "Model"),
@@ -75,13 +86,15 @@ _PROCESSOR_FILES = {
 class Checkpoint:
     """A model with the processor that belongs to it (`None` where the folder has none).
 
-    `drawn` names the weights of a new head, which the checkpoint did not hold.
+    `drawn` names the weights of a new head, which the checkpoint did not hold. `sentence` are the files of
+    sentence-transformers that go with it, for the tasks that have any.
     """
 
     model: "nn.Module"
     processor: Any
     task: str
     drawn: tuple[str, ...] = ()
+    sentence: SentenceFiles | None = None
 
     @property
     def modality(self) -> str:
@@ -91,8 +104,14 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Write Hugging Face layout: config.json, model.safetensors and the processor's files."""
         self.model.save_pretrained(folder)  # type: ignore[operator]
+        self.save_companions(folder)
+
+    def save_companions(self, folder: Path) -> None:
+        """Write what belongs beside a model of any format: the processor's files, sentence-transformers' files."""
         if self.processor is not None:
             self.processor.save_pretrained(folder)
+        if self.sentence is not None:
+            self.sentence.save(folder)
 
 
 def classifier_head(labels: Sequence[str]) -> dict[str, Any]:
@@ -138,6 +157,9 @@ def load_checkpoint(
     spec = _spec(task)
     source = resolve_name(name)
     options = _options(source, trust_remote_code, cache_dir)
+    sentence = _sentence_files(source, task, options)
+    if sentence is not None and sentence.modules is not None and sentence.modules.encoder:
+        name = source = _encoder_folder(source, sentence.modules.encoder)
     config = read_config(name, head=head, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     refuse_config(config, name)
     check_depth(config, name)
@@ -149,7 +171,35 @@ def load_checkpoint(
         raise _unreadable(name, source, f" for {task}", error) from error
     drawn = drawn_weights(model, info, name, task, new_head=head is not None)
     check_finite(model)
-    return Checkpoint(model.eval(), _load_processor(source, spec.modality, options), task, drawn)
+    checkpoint = Checkpoint(
+        model.eval(), _load_processor(source, spec.modality, options), task, drawn, sentence
+    )
+    return _embedding(checkpoint) if task == "sentence-similarity" else checkpoint
+
+
+def _sentence_files(source: str, task: str, options: Mapping[str, Any]) -> SentenceFiles | None:
+    if task not in ("sentence-similarity", "text-ranking"):
+        return None
+    folder = local_folder(source, options["cache_dir"], options.get("local_files_only", False))
+    return bi_encoder_files(folder) if task == "sentence-similarity" else cross_encoder_files(folder)
+
+
+def _encoder_folder(source: str, encoder: str) -> str:
+    if not (Path(source) / encoder).is_dir():
+        raise InputError(
+            f"the model {source!r} keeps its encoder in {encoder}; download the model, and give its folder"
+        )
+    return str(Path(source) / encoder)
+
+
+def _embedding(checkpoint: Checkpoint) -> Checkpoint:
+    """A bi-encoder, whose model knows how its vectors are pooled; a plain encoder becomes one with mean pooling."""
+    from platon_compress.tasks.dimensions import positions
+
+    model: Any = checkpoint.model
+    sentence = checkpoint.sentence or mean_pooling(model.config.hidden_size, positions(model))
+    model.sentence_modules = sentence.modules
+    return replace(checkpoint, sentence=sentence)
 
 
 def read_config(
@@ -271,7 +321,8 @@ def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], s
             f"model.config builds no {model_type} model: {first_line(error)}; mend its fields"
         ) from error
     processor = _small_image_processor(hf_config) if _spec(task).modality == "image" else None
-    return Checkpoint(model.eval(), processor, task)
+    checkpoint = Checkpoint(model.eval(), processor, task)
+    return _embedding(checkpoint) if task == "sentence-similarity" else checkpoint
 
 
 def _refuse_more_than_memory(size_bytes: int) -> None:
@@ -301,13 +352,21 @@ def _refuse_unknown_fields(kind: Any, fields: Mapping[str, Any]) -> None:
 
 
 def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | None = None) -> str:
-    """The task that a checkpoint's `architectures` names.
+    """The task that a checkpoint's files of sentence-transformers say, or else its `architectures`.
 
     Raises InputError when it names none we know, or a model that cannot go through.
     """
+    source = resolve_name(name)
+    folder = local_folder(source, cache_dir, hub_is_offline(source))
+    if folder is not None and says_cross_encoder(folder):
+        return "text-ranking"
+    if folder is not None and (folder / MODULES_FILE).is_file():
+        return "sentence-similarity"
     config = read_config(name, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
     refuse_config(config, name)
     architecture = saved_as(config)
+    if getattr(config, "sentence_transformers", None) and config.num_labels == 1:
+        return "text-ranking"
     for task, spec in TASKS.items():
         if spec.auto_class != "AutoModel" and architecture.endswith(spec.suffix):
             return task

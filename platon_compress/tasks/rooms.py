@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from platon_compress.tasks.image_classification import ImageClassification
 from platon_compress.tasks.question_answering import QuestionAnswering
+from platon_compress.tasks.sentence_similarity import SentenceSimilarity
 from platon_compress.tasks.task import Task
 from platon_compress.tasks.text_classification import TextClassification
 from platon_compress.tasks.text_multi_label import TextMultiLabel
+from platon_compress.tasks.text_ranking import TextRanking
 from platon_compress.tasks.text_regression import TextRegression
 from platon_compress.tasks.token_classification import TokenClassification
 
@@ -22,6 +24,8 @@ _ROOMS = (
     TextRegression,
     TokenClassification,
     QuestionAnswering,
+    SentenceSimilarity,
+    TextRanking,
     ImageClassification,
 )
 ROOMS: Mapping[str, type[Task]] = {

@@ -1,8 +1,12 @@
 """What a task is: how its rows are read, what its model answers, what it learns from, how it is judged."""
 
 from abc import ABC, abstractmethod
+<<<<<<< HEAD
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+=======
+from collections.abc import Callable, Mapping, Sequence
+>>>>>>> f3fffe3 (Bi-encoders and cross-encoders as rooms: pooling, losses, metrics)
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from platon_compress.scoring import Evaluation
@@ -24,12 +28,15 @@ class Task(ABC):
     """One task of a recipe, made of its data section; `metric` is what it is judged by.
 
     name: as in `model.task`. problem: where a task has several, which one this is. teachable: whether a teacher alone
-    can train it, without labels. A name of the model's outputs is a class; a task without classes has none.
+    can train it, without labels; softened: whether the temperature has a part in that. reference: gives the dense model,
+    for metrics that compare with it. A name of the model's outputs is a class; a task without classes has none.
     """
 
     name: ClassVar[str]
     problem: ClassVar[str | None] = None
     teachable: ClassVar[bool] = False
+    softened: ClassVar[bool] = True
+    reference: Callable[[], Checkpoint | None] | None = None
 
     def __init__(self, data: "DataSection", metric: str | None = None) -> None:
         self.data = data
@@ -93,6 +100,10 @@ class Task(ABC):
         """
         del teacher, names
         return None
+
+    def check_teacher(self, teacher: Checkpoint, student: Checkpoint) -> None:
+        """Raise InputError for a teacher whose answers cannot be the student's."""
+        del teacher, student
 
     def part(self, examples: Examples, limit: int) -> Examples:
         """The examples of at most `limit` rows from all over."""
