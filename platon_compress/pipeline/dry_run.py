@@ -5,9 +5,9 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pipeline.heartbeat import spoken_time
-from platon_compress.pipeline.preflight import check_run, spoken_head
+from platon_compress.pipeline.preflight import check_run, spoken_model
 from platon_compress.pipeline.reporter import Reporter
-from platon_compress.pipeline.teaching import check_teacher, spoken_distillation
+from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
 from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
 from platon_compress.recipe import Recipe
@@ -44,7 +44,9 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     teacher_bytes = check_teacher(recipe, task, names, student)
     check_run(recipe, task, student, judged, examples)
     one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
-    seconds = 2 * steps * recipe.train.gradient_accumulation_steps * one
+    untrained = learns_from_itself(recipe)
+    first = "" if untrained else f"{steps} steps dense, then "
+    seconds = (2 - untrained) * steps * recipe.train.gradient_accumulation_steps * one
     reporter.say(shown.to_text())
     counts = [task.counted(rows, names) for rows in (training, judged[0])]
     reporter.say(
@@ -53,13 +55,13 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     )
     _say_classes(names, counts, reporter)
     reporter.say(
-        f"{steps} steps dense, then {steps} steps with pruning: about {spoken_time(seconds)} on this machine "
+        f"{first}{steps} steps with pruning: about {spoken_time(seconds)} on this machine "
         "(estimated from one batch; evaluations, export and measurement come on top)"
     )
-    if student.drawn:
-        reporter.say(spoken_head(student))
+    for line in spoken_model(student):
+        reporter.say(line)
     if recipe.distill is not None:
-        reporter.say(spoken_distillation(recipe.distill))
+        reporter.say(spoken_distillation(recipe, task))
         reporter.say(f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more")
     if recipe.prune.per_millisecond:
         reporter.say("weights are ranked by score per measured millisecond of their layer")

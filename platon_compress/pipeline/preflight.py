@@ -1,13 +1,12 @@
 """The checks of a whole run before its first step, for `run`, `compress` and the dry run alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.export.config import ExportConfig
 from platon_compress.pipeline.baseline import baseline_of
-from platon_compress.pipeline.workspace import recipe_task
 from platon_compress.recipe import Recipe
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
@@ -22,7 +21,7 @@ from platon_compress.tasks.preflight import (
 from platon_compress.tasks.task import Task
 from platon_compress.tasks.trial import check_export
 
-__all__ = ["check_compress", "check_rival", "check_run", "spoken_head"]
+__all__ = ["check_compress", "check_rival", "check_run", "spoken_model"]
 
 
 def check_run(
@@ -40,13 +39,12 @@ def check_run(
     check_export(student, _export_config(recipe))
 
 
-def check_compress(recipe: Recipe, checkpoint: Checkpoint) -> None:
-    """Raise InputError for what would stop `compress` later, before anything is baked or written."""
+def check_compress(recipe: Recipe, checkpoint: Checkpoint, task: Task | None = None) -> None:
+    """Raise InputError for what would stop `compress` later, before anything is baked or written; `task`: with data."""
     _check_settings(recipe)
     check_blocks(checkpoint)
-    task, examples = None, None
-    if recipe.data is not None:
-        task = recipe_task(recipe)
+    examples = None
+    if task is not None:
         rows = task.read("validation", recipe.train.seed)
         names = task.known_names(rows, checkpoint)
         check_validation(task, rows, recipe.verify.examples)
@@ -66,10 +64,13 @@ def check_rival(dense: Checkpoint, checkpoint: Checkpoint) -> None:
         )
 
 
-def spoken_head(checkpoint: Checkpoint) -> str:
-    """One line for a person: what the checkpoint did not hold, and is drawn at random and trained."""
-    parts = sorted({name.rpartition(".")[0] for name in checkpoint.drawn})
-    return f"the checkpoint has no {', '.join(parts)}: drawn at random, and trained"
+def spoken_model(checkpoint: Checkpoint) -> Iterator[str]:
+    """Lines for a person: what the checkpoint did not hold, and what stands in its place."""
+    if checkpoint.drawn:
+        parts = sorted({name.rpartition(".")[0] for name in checkpoint.drawn})
+        yield f"the checkpoint has no {', '.join(parts)}: drawn at random, and trained"
+    if checkpoint.sentence is not None and checkpoint.sentence.assumed:
+        yield "the model has no modules.json: a text is the mean of its tokens, and a modules.json will say so"
 
 
 def _check_model(recipe: Recipe, checkpoint: Checkpoint) -> None:

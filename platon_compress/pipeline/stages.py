@@ -10,7 +10,7 @@ from platon_compress.files import write_json
 from platon_compress.pipeline import training
 from platon_compress.pipeline.costing import measured_plan_config
 from platon_compress.pipeline.plan_view import show_plan
-from platon_compress.pipeline.preflight import check_compress, check_rival
+from platon_compress.pipeline.preflight import check_compress, check_rival, spoken_model
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
@@ -33,7 +33,9 @@ def _bake(work: Workspace) -> dict[str, Any]:
 
     checkpoint = work.pruned()
     if not work.trains:
-        check_compress(work.recipe, checkpoint)
+        check_compress(work.recipe, checkpoint, None if work.recipe.data is None else work.task)
+        for line in spoken_model(checkpoint):
+            work.reporter.say(f"  {line}")
         if work.recipe.dense is not None:
             check_rival(work.dense, checkpoint)
     target = work.prune.sparsity if work.trains else None

@@ -4,27 +4,28 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from platon_compress.errors import InputError
-from platon_compress.recipe import DistillSection, Recipe
+from platon_compress.recipe import Recipe
+from platon_compress.tasks.hub import resolve_name
 from platon_compress.tasks.models import Checkpoint, load_checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     from platon_compress.tasks.distillation import Teacher
 
-__all__ = ["check_teacher", "given_teacher", "spoken_distillation", "teacher_of"]
+__all__ = ["check_teacher", "given_teacher", "learns_from_itself", "spoken_distillation", "teacher_of"]
 
 
 def given_teacher(recipe: Recipe) -> Checkpoint | None:
-    """The teacher that the recipe names; None where it names none.
+    """The teacher that is not the run's own baseline; None without one.
 
     Raises InputError when it cannot be loaded, or lacks weights of a classifier (it was never fine-tuned).
     """
-    if recipe.distill is None or recipe.distill.teacher is None:
+    if recipe.teacher is None:
         return None
     section = recipe.model
     try:
         return load_checkpoint(
-            recipe.distill.teacher,
+            recipe.teacher,
             section.task,
             trust_remote_code=section.trust_remote_code,
             cache_dir=section.cache_dir,
@@ -44,7 +45,7 @@ def check_teacher(recipe: Recipe, task: Task, names: Sequence[str], student: Che
 
     given = given_teacher(recipe)
     if given is not None:
-        make_teacher(given, str(recipe.distill.teacher), recipe.distill, task, names, student)
+        make_teacher(given, str(recipe.teacher), recipe.distill, task, names, student)
     return sum(p.numel() * p.element_size() for p in (given or student).model.parameters())
 
 
@@ -66,17 +67,31 @@ def teacher_of(
     from platon_compress.tasks.distillation import make_teacher
 
     given = given_teacher(recipe)
-    checkpoint, name = (baseline(), "the dense baseline") if given is None else (given, str(section.teacher))
+    checkpoint, name = (baseline(), "the dense baseline") if given is None else (given, str(recipe.teacher))
     return make_teacher(checkpoint, name, section, task, names, student)
 
 
-def spoken_distillation(section: DistillSection) -> str:
-    """One line for a person."""
-    teacher = section.teacher or "the dense baseline of this run"
+def learns_from_itself(recipe: Recipe) -> bool:
+    """Whether the dense baseline's only teacher is the model that it starts from, so that no step would change it."""
+    if recipe.has_labels or recipe.model.name is None:
+        return False
+    return resolve_name(str(recipe.teacher)) == resolve_name(recipe.model.name)
+
+
+def spoken_distillation(recipe: Recipe, task: Task) -> str:
+    """One line for a person. Raises InputError without distillation."""
+    section = recipe.distill
+    if section is None:
+        raise InputError("the recipe has no distill section; add one")
+    teacher = recipe.teacher or "the dense baseline of this run"
     hidden = f", hidden states with factor {section.hidden:g}" if section.hidden else ""
-    source = (
-        f"{section.share:.0%} of the loss"
-        if section.labels
-        else "no labels: all of the loss, the baseline's too"
-    )
-    return f"distillation from {teacher}: {source}, temperature {section.temperature:g}{hidden}"
+    softened = f", temperature {section.temperature:g}" if task.softened else ""
+    if section.labels:
+        source = f"{section.share:.0%} of the loss"
+    elif learns_from_itself(recipe):
+        source = (
+            "no labels: all of the loss; the baseline has nothing to learn from itself, and is taken as it is"
+        )
+    else:
+        source = "no labels: all of the loss, the baseline's too"
+    return f"distillation from {teacher}: {source}{softened}{hidden}"

@@ -6,11 +6,23 @@ from typing import Any
 
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, ranking_costs
-from platon_compress.pipeline.preflight import check_run, spoken_head
-from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, teacher_of
+from platon_compress.pipeline.preflight import check_run, spoken_model
+from platon_compress.pipeline.teaching import (
+    check_teacher,
+    learns_from_itself,
+    spoken_distillation,
+    teacher_of,
+)
 from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps, train
+from platon_compress.tasks.training import (
+    BATCH,
+    TrainResult,
+    freeze_parameters,
+    prune_config,
+    total_steps,
+    train,
+)
 
 __all__ = ["data", "dense", "prune"]
 
@@ -32,22 +44,37 @@ def data(work: Workspace) -> dict[str, Any]:
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{spoken_classes(names)}{steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
-    if student.drawn:
-        work.reporter.say(f"  {spoken_head(student)}")
+    for line in spoken_model(student):
+        work.reporter.say(f"  {line}")
     if work.recipe.distill is not None:
-        work.reporter.say(f"  {spoken_distillation(work.recipe.distill)}")
+        work.reporter.say(f"  {spoken_distillation(work.recipe, work.task)}")
     return {"train": len(work.training), "validation": len(work.validation), "classes": names}
 
 
 def dense(work: Workspace) -> dict[str, Any]:
     if work.recipe.dense is None:
-        return _train(work, "dense")
+        return _as_it_is(work) if learns_from_itself(work.recipe) else _train(work, "dense")
     source = Path(work.recipe.dense)
     result = baseline_of(source, work.recipe)
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
     work.reporter.say(f"  taken from {source}: {spoken_result(result)} after {result['steps']} steps")
     return result
+
+
+def _as_it_is(work: Workspace) -> dict[str, Any]:
+    """The model that is its own teacher: a baseline without a step."""
+    from platon_compress.tasks.trainer import evaluate
+
+    checkpoint = work.fresh_checkpoint()
+    evaluation = work.task.evaluation(work.validation, checkpoint, BATCH)
+    with work.reporter.progress("  dense") as progress:
+        scores = evaluate(checkpoint.model, evaluation, progress)
+    with work.folder.new_folder(work.folder.work("dense")) as folder:
+        checkpoint.save(folder)
+    entry = TrainResult(0, scores, evaluation.examples, (), None).to_dict()
+    work.reporter.say(f"  nothing to learn from itself: {spoken_result(entry)} as it is")
+    return entry
 
 
 def prune(work: Workspace) -> dict[str, Any]:

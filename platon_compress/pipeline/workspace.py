@@ -68,8 +68,17 @@ class Workspace:
 
     @cached_property
     def task(self) -> Task:
-        """The task that the recipe's data is for."""
-        return recipe_task(self.recipe)
+        """The task that the recipe's data is for, with the model that its metrics may compare with."""
+        task = recipe_task(self.recipe)
+        if self.trains or self.recipe.dense is not None:
+            task.reference = self._reference
+        return task
+
+    def _reference(self) -> Checkpoint:
+        """The dense baseline; before there is one, what teaches it, or what it starts from."""
+        if not self.trains or self.folder.record("dense"):
+            return self.dense
+        return given_teacher(self.recipe) or self.fresh_checkpoint()
 
     @cached_property
     def training_rows(self) -> Any:

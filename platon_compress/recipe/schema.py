@@ -30,8 +30,12 @@ TRAINABLE_TASKS = (
     "text-classification",
     "token-classification",
     "question-answering",
+    "sentence-similarity",
+    "text-ranking",
     "image-classification",
 )
+# Their models are finished before any training, so that they can teach their pruned selves.
+_TEACH_THEMSELVES = ("sentence-similarity",)
 
 
 def _check_rows(section: str, batch: tuple[int, ...], tokens: tuple[int, ...]) -> None:
@@ -112,28 +116,28 @@ class DistillSection(Section):
     """Learning from a teacher while pruning. Leave the section out to learn from the labels alone."""
 
     teacher: Text | None = about(
-        "A fine-tuned model (folder, hub id or `package:NAME`); default: the run's own dense baseline.", None
+        "A fine-tuned model (folder, hub id or `package:NAME`); default: the run's own dense baseline, and for "
+        "sentence-similarity without labels the model itself.",
+        None,
     )
     weight: Annotated[float, limited("distill.weight"), NUMBER] | None = about(
         "Share of the teacher's answers in the loss, the labels have the rest; default: 0.5, or 1 without labels.",
         None,
     )
     temperature: Annotated[float, limited("distill.temperature"), NUMBER] = about(
-        "Softens both sides' answers.", 2.0
+        "Softens both sides' answers; embeddings and scores of rankings are compared as they are.", 2.0
     )
     hidden: Annotated[float, limited("distill.hidden"), NUMBER] = about(
         "Factor of the layer-wise error of the hidden states; 0 leaves them out.", 0.0
     )
     labels: bool = about(
-        "False reads the training texts without a label column; then `teacher` must be given, and the baseline "
-        "learns from it too.",
+        "False reads the training texts without a label column; then `teacher` must be given (sentence-similarity has "
+        "one), and the baseline learns from it too. A baseline that would learn from itself is taken as it is.",
         True,
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> "DistillSection":
-        if not self.labels and self.teacher is None:
-            raise ValueError("without labels there is no baseline to learn from; name a fine-tuned teacher")
         if not self.labels and self.weight not in (None, 1):
             raise ValueError(f"weight is {self.weight}, but without labels it is 1; leave it out")
         if self.weight == 0 and self.hidden == 0:
@@ -336,6 +340,15 @@ class Recipe(Section):
         """Whether the training rows carry labels."""
         return self.distill is None or self.distill.labels
 
+    @property
+    def teacher(self) -> str | None:
+        """The model that teaches; None: the run's own dense baseline, or nobody."""
+        if self.distill is None:
+            return None
+        if self.distill.teacher is None and not self.distill.labels:
+            return self.model.name if self.model.task in _TEACH_THEMSELVES else None
+        return self.distill.teacher
+
     @model_validator(mode="after")
     def _complete(self) -> "Recipe":
         if self.kind == "compress":
@@ -349,6 +362,10 @@ class Recipe(Section):
         if not self.has_labels and self.model.task == "image-classification":
             raise ValueError(
                 f"distill.labels false reads texts, but model.task is {self.model.task!r}; leave distill.labels out"
+            )
+        if not self.has_labels and self.teacher is None:
+            raise ValueError(
+                "distill: without labels there is no baseline to learn from; name a fine-tuned teacher"
             )
         self._refuse_unused_keys()
         return self

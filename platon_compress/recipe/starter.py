@@ -36,6 +36,19 @@ _GIVEN: dict[str, dict[str, Any]] = {
         "data.max_length": 384,
         "prune.sparsity": 0.8,
     },
+    "sentence-similarity": {
+        "model.name": "sentence-transformers/all-MiniLM-L6-v2",
+        "data.train": "texts.csv",
+        "data.validation": "scored-pairs.csv",
+        "prune.sparsity": 0.8,
+        "distill.labels": False,
+    },
+    "text-ranking": {
+        "model.name": "cross-encoder/ms-marco-MiniLM-L6-v2",
+        "data.train": "train.csv",
+        "data.validation": "validation.csv",
+        "prune.sparsity": 0.8,
+    },
     "image-classification": {
         "model.name": "WinKawaks/vit-small-patch16-224",
         "data.train": "photos/train",

@@ -43,7 +43,7 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     if load and cores and load[0] > cores:
         yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios, not single times."
     steps = {run.stage(stage)["steps"] for stage in ("dense", "prune") if "steps" in run.stage(stage)}
-    if len(steps) > 1:
+    if len(steps) > 1 and 0 not in steps:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
     yield from _distillation_note(run)
     if run.stage("prune").get("per_millisecond"):
@@ -52,19 +52,24 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
 
 def _distillation_note(run: RunData) -> Iterator[str]:
     """The pruned model may have had a help that the dense one had not: a reader must know."""
-    pruned, dense = (run.stage(stage).get("distillation") for stage in ("prune", "dense"))
+    pruned = run.stage("prune").get("distillation")
     if pruned is None:
         return
     hidden = f", hidden states with factor {pruned['hidden']:g}" if pruned["hidden"] else ""
-    baseline = (
-        "the dense model was trained on the labels alone, without distillation"
-        if dense is None
-        else "there were no labels, so the dense model learnt from the same teacher for the same steps"
-    )
+    softened = f", temperature {pruned['temperature']:g}" if pruned["temperature"] is not None else ""
     yield (
         f"The pruned model was trained with distillation from {pruned['teacher']} ({pruned['weight']:.0%} of the "
-        f"loss, temperature {pruned['temperature']:g}{hidden}); {baseline}."
+        f"loss{softened}{hidden}); {_baseline_training(run)}."
     )
+
+
+def _baseline_training(run: RunData) -> str:
+    dense = run.stage("dense")
+    if dense.get("steps") == 0:
+        return "that teacher itself is the dense model, as it was given"
+    if dense.get("distillation") is None:
+        return "the dense model was trained on the labels alone, without distillation"
+    return "there were no labels, so the dense model learnt from the same teacher for the same steps"
 
 
 def spoken_counts(counts: Mapping[str, int]) -> str:

@@ -70,6 +70,8 @@ def _baseline_name(run: RunData) -> str:
     dense, ours = run.stage("dense").get("steps"), run.stage("prune").get("steps")
     if dense is None or ours is None:
         return "dense"
+    if not dense:
+        return "the dense model as it was given"
     if dense == ours:
         return f"dense trained with the same {dense} steps"
     return f"dense (trained with {dense} steps, pruned with {ours})"

@@ -49,7 +49,7 @@ class Teacher:
         return {
             "teacher": self.name,
             "weight": self.settings.share,
-            "temperature": self.settings.temperature,
+            "temperature": self.settings.temperature if self.task.softened else None,
             "hidden": self.settings.hidden,
             "labels": self.settings.labels,
         }

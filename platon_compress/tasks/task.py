@@ -1,12 +1,8 @@
 """What a task is: how its rows are read, what its model answers, what it learns from, how it is judged."""
 
 from abc import ABC, abstractmethod
-<<<<<<< HEAD
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-=======
 from collections.abc import Callable, Mapping, Sequence
->>>>>>> f3fffe3 (Bi-encoders and cross-encoders as rooms: pooling, losses, metrics)
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from platon_compress.scoring import Evaluation

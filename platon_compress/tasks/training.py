@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from platon_compress.tasks.distillation import Teacher
 
 __all__ = [
+    "BATCH",
     "TrainResult",
     "freeze_parameters",
     "prune_config",
@@ -35,7 +36,8 @@ __all__ = [
 
 # The metric during a training is a curve: it need not be exact.
 _WATCHED_EXAMPLES = 1000
-_BATCH = 32
+BATCH = 32
+"""Examples at a time where a metric is taken."""
 _PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
 
 
@@ -148,7 +150,7 @@ def train(
     trainer = TaskTrainer(
         task=task,
         teacher=teacher,
-        evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, _BATCH),
+        evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, BATCH),
         model=checkpoint.model,
         args=_arguments(settings, steps, work_folder),
         train_dataset=training,
@@ -163,7 +165,7 @@ def train(
     with _Warnings() as warnings, room_to_save(work_folder), adapted:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     checkpoint.model.eval()
-    evaluation = task.evaluation(validation, checkpoint, _BATCH)
+    evaluation = task.evaluation(validation, checkpoint, BATCH)
     history = _history(trainer.state.log_history, task.metric)
     return TrainResult(
         steps=steps,
