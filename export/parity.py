@@ -35,7 +35,7 @@ class ParityReport:
 
     scores: route -> its metrics over all examples; empty where nothing was scored.
     trivial: the primary metric of an answer that does not look at its input; None where nobody said.
-    passed: every max_abs is finite and at most atol.
+    atol: the largest difference allowed. passed: every max_abs is finite and at most atol.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -75,9 +75,11 @@ def verify(
     batches: model inputs by name, each [batch, ...]; real examples of mixed lengths with padding. An `Evaluation`
     (see `scoring.accuracy_evaluation`) also says how answers are scored. extra_onnx: name -> file of which only
     the metric is taken (the dense baseline, its int8 version).
+    atol: largest difference allowed, times the scale of the outputs where it is above 1.
     Raises InputError for too few examples or a missing file.
     """
     evaluation = as_evaluation(batches)
+    allowed = atol * max(1.0, evaluation.scale)
     _check_count(evaluation, min_examples)
     same = _same_computation(pruned, converted)
     extra = (extra_onnx or {}) if evaluation.score is not None else {}
@@ -100,8 +102,8 @@ def verify(
         scores=scored,
         trivial=evaluation.trivial,
         examples=evaluation.examples,
-        atol=atol,
-        passed=all(math.isfinite(row["max_abs"]) and row["max_abs"] <= atol for row in rows),
+        atol=allowed,
+        passed=all(math.isfinite(row["max_abs"]) and row["max_abs"] <= allowed for row in rows),
     )
 
 

@@ -129,12 +129,14 @@ class Evaluation:
     score: takes the outputs of every batch, in order; None where nothing can be scored (no labels).
     trivial: the primary metric of an answer that does not look at its input (the largest class, no correlation).
     examples: how many there are as a person counts them; default: the rows of all batches.
+    scale: the size of the outputs, where it is the data's (prices in thousands): differences are small or large by it.
     """
 
     batches: Sequence[Batch]
     score: Callable[[Sequence[Outputs]], Scores] | None = None
     trivial: float | None = None
     examples: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.examples:

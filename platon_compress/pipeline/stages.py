@@ -157,7 +157,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
     )
     if not report.passed:
         raise CheckFailedError(
-            f"parity failed: largest difference {worst:.2e} is beyond atol {section.atol:g}; see "
+            f"parity failed: largest difference {worst:.2e} is beyond atol {report.atol:g}; see "
             f"{work.folder.path / 'parity.json'}, or raise verify.atol (--atol of compress) if that is acceptable"
         )
     return {"passed": True, "max_abs": worst, "examples": report.examples}

@@ -112,9 +112,10 @@ class DataSection(Section):
         "What text-classification learns: one class a row, any number of classes, or a number.",
         "single-label",
     )
-    max_length: Annotated[int, limited("data.max_length"), NUMBER] = about(
-        "Texts are cut to this many tokens; question-answering and token-classification read longer ones in windows.",
-        128,
+    max_length: Annotated[int, limited("data.max_length"), NUMBER] | None = about(
+        "Texts are cut to this many tokens; question-answering and token-classification read longer ones in windows. "
+        "Default: 128, for question-answering 384, and no more than the model has positions.",
+        None,
     )
     document_stride: Annotated[int, limited("data.document_stride"), NUMBER] | None = about(
         "Tokens that two windows of a long text share; default: 128, at most a third of `max_length`.", None
@@ -130,7 +131,8 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "DataSection":
-        if self.document_stride is not None and self.document_stride >= self.max_length:
+        lengths = (self.document_stride, self.max_length)
+        if None not in lengths and lengths[0] >= lengths[1]:
             raise ValueError(
                 f"document_stride {self.document_stride} is not below max_length {self.max_length}, so the windows of "
                 "a long text would not move on; lower it"
@@ -152,11 +154,6 @@ class DataSection(Section):
     def judged_splits(self) -> tuple[str, ...]:
         """The splits that metrics are taken on."""
         return ("validation", "test") if self.has_test else ("validation",)
-
-    @property
-    def stride(self) -> int:
-        """`document_stride` with its default filled in."""
-        return min(128, self.max_length // 3) if self.document_stride is None else self.document_stride
 
     def column(self, key: str, task: str) -> str | None:
         """The column that `key` names, or the one that the task takes for granted."""

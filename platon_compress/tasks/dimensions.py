@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from platon_compress.tasks.models import Checkpoint
 
 __all__ = [
+    "DEFAULT_TOKENS",
     "default_tokens",
     "input_names",
     "picture_channels",
@@ -20,7 +21,7 @@ __all__ = [
     "vocabulary",
 ]
 
-_DEFAULT_TOKENS = 128
+DEFAULT_TOKENS = 128
 _SIZE_CURE = "write do_resize and size (height, width) into preprocessor_config.json"
 _TOKENS_CURE = "say how many tokens a picture makes: plan.tokens, or --tokens of compress"
 
@@ -101,7 +102,7 @@ def default_tokens(checkpoint: "Checkpoint", max_length: int | None = None) -> i
         sides = _pair(_of_pictures(config, "image_size", _TOKENS_CURE))
         patches = _pair(_of_pictures(config, "patch_size", _TOKENS_CURE))
         return (max(sides) // max(patches)) ** 2 + 1
-    return min(max_length or _DEFAULT_TOKENS, _DEFAULT_TOKENS, positions(checkpoint.model) or _DEFAULT_TOKENS)
+    return min(max_length or DEFAULT_TOKENS, DEFAULT_TOKENS, positions(checkpoint.model) or DEFAULT_TOKENS)
 
 
 def _vision(config: Any) -> Any:

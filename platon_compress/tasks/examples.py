@@ -2,17 +2,35 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.tasks.data.pictures import with_channels
 from platon_compress.tasks.data.rows import Origin
-from platon_compress.tasks.dimensions import picture_channels, positions, taken_inputs, vocabulary
+from platon_compress.tasks.dimensions import (
+    DEFAULT_TOKENS,
+    picture_channels,
+    positions,
+    taken_inputs,
+    vocabulary,
+)
 from platon_compress.tasks.models import Checkpoint
 
-__all__ = ["Examples", "padded", "pixels", "spread", "to_arrays", "tokenise", "words_that_fit"]
+if TYPE_CHECKING:
+    from platon_compress.recipe import DataSection
+
+__all__ = [
+    "Examples",
+    "padded",
+    "pixels",
+    "spread",
+    "to_arrays",
+    "tokenise",
+    "window_sizes",
+    "words_that_fit",
+]
 
 
 @dataclass(frozen=True)
@@ -79,16 +97,37 @@ def to_arrays(
         yield {name: tensor.numpy() for name, tensor in batch.items() if name != "labels"}
 
 
+def window_sizes(data: "DataSection", checkpoint: Checkpoint, usual: int = DEFAULT_TOKENS) -> tuple[int, int]:
+    """Tokens of a text or window, and how many of them two windows share.
+
+    Where the recipe leaves them open: `usual`, but no more than the model has positions; 128, at most a third of that.
+    """
+    length = data.max_length or min(usual, positions(checkpoint.model) or usual)
+    stride = min(128, length // 3) if data.document_stride is None else data.document_stride
+    if stride >= length:
+        raise InputError(
+            f"data.document_stride is {stride}, but a window of this model has {length} tokens and would not move on; "
+            "lower it"
+        )
+    return length, stride
+
+
 def tokenise(
-    columns: Sequence[Sequence[Any]], checkpoint: Checkpoint, max_length: int, origin: Origin, **options: Any
+    columns: Sequence[Sequence[Any]],
+    checkpoint: Checkpoint,
+    max_length: int | None,
+    origin: Origin,
+    **options: Any,
 ) -> tuple[list[dict[str, Any]], Any]:
-    """One feature mapping a text (or pair: two columns), cut to `max_length` tokens; and all the tokenizer said.
+    """One feature mapping a text (or pair: two columns), cut to `max_length` tokens (None: what a text usually has); and
+    all the tokenizer said.
 
     options: further keywords of the tokenizer, such as a stride: then there may be more features than texts.
     Raises InputError without a tokenizer, or where it does not fit the model.
     """
     _require_processor(checkpoint)
     limit = positions(checkpoint.model)
+    max_length = max_length or min(DEFAULT_TOKENS, limit or DEFAULT_TOKENS)
     if limit is not None and max_length > limit:
         raise InputError(f"data.max_length is {max_length}, but the model has {limit} positions; lower it")
     encoded = checkpoint.processor(

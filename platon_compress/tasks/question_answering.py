@@ -18,7 +18,7 @@ from platon_compress.errors import InputError
 from platon_compress.runtime.answers import Window, best_answer
 from platon_compress.scoring import Evaluation, Outputs, Scores
 from platon_compress.tasks.data.rows import QuestionRows
-from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise
+from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise, window_sizes
 from platon_compress.tasks.metrics.answers import answer_scores, trivial_answers
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
@@ -31,6 +31,7 @@ __all__ = ["QuestionAnswering"]
 
 _CONTEXT = 1  # the second text of the pair
 _LONGEST_ANSWER = 30  # tokens, as in the baselines published for SQuAD
+_USUAL_WINDOW = 384  # tokens, as there
 _PARTS = ("start_logits", "end_logits")
 _HIDDEN = -1e4  # a score that padding cannot win with, within the range of half precision
 
@@ -59,14 +60,15 @@ class QuestionAnswering(Task):
     def encode(self, rows: QuestionRows, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
         """Windows of each pair, with the tokens (start, end) of the first answer that each holds."""
         del names
-        self._check_questions(rows, checkpoint)
+        length, stride = window_sizes(self.data, checkpoint, _USUAL_WINDOW)
+        _check_questions(rows, checkpoint, length, stride)
         features, encoded = tokenise(
             [rows.questions, rows.contexts],
             checkpoint,
-            self.data.max_length,
+            length,
             rows.origin,
             truncation="only_second",
-            stride=self.data.stride,
+            stride=stride,
             return_overflowing_tokens=True,
         )
         owners, windows = list(encoded["overflow_to_sample_mapping"]), encoded.encodings
@@ -151,20 +153,20 @@ class QuestionAnswering(Task):
                 f"{list(inputs['input_ids'].shape)}; give a model with a question-answering head"
             )
 
-    def _check_questions(self, rows: QuestionRows, checkpoint: Checkpoint) -> None:
-        """Every question leaves room for more of its context than two windows share."""
-        processor: Any = checkpoint.processor
-        if processor is None:
-            return  # refused by tokenise
-        special = processor.num_special_tokens_to_add(pair=True)
-        room = self.data.max_length - self.data.stride - special
-        for row, ids in enumerate(processor(list(rows.questions), add_special_tokens=False)["input_ids"]):
-            if len(ids) >= room:
-                raise InputError(
-                    f"{rows.origin.place(row)}: the question has {len(ids)} tokens, which leaves no room for its context: "
-                    f"data.max_length is {self.data.max_length}, and windows share {self.data.stride}; raise max_length, "
-                    "lower document_stride, or remove the row"
-                )
+
+def _check_questions(rows: QuestionRows, checkpoint: Checkpoint, length: int, stride: int) -> None:
+    """Every question leaves room for more of its context than two windows share."""
+    processor: Any = checkpoint.processor
+    if processor is None:
+        return  # refused by tokenise
+    room = length - stride - processor.num_special_tokens_to_add(pair=True)
+    for row, ids in enumerate(processor(list(rows.questions), add_special_tokens=False)["input_ids"]):
+        if len(ids) >= room:
+            raise InputError(
+                f"{rows.origin.place(row)}: the question has {len(ids)} tokens, which leaves no room for its context: "
+                f"data.max_length is {length}, and windows share {stride}; raise max_length, lower document_stride, or "
+                "remove the row"
+            )
 
 
 def _span(window: "Encoding", answers: Sequence[tuple[str, int]]) -> tuple[int, int]:

@@ -85,7 +85,7 @@ class TextMultiLabel(Task):
                         "mend it, or add such rows to the training data"
                     )
                 marks[row, numbers[label]] = 1
-        return Examples(text_features(rows, checkpoint, self.data.max_length), marks)
+        return Examples(text_features(rows, checkpoint, self.data), marks)
 
     def collate(self, items: Sequence[Mapping[str, Any]], processor: Any) -> "dict[str, Tensor]":
         """Padded inputs, and 0 or 1 float32 [batch, classes] under `labels`."""

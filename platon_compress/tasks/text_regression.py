@@ -35,6 +35,7 @@ __all__ = ["TextRegression"]
 _NAME = "LABEL_0"  # what transformers calls the output of a model with one
 _TAUGHT_EXAMPLES = 256  # enough to know the mean and the deviation of a teacher's answers
 _BATCH = 32
+_OFFSET_COSTS = 1e-3  # float32 has seven digits, and an offset far beyond the deviation takes some of them
 
 
 class TextRegression(Task):
@@ -77,7 +78,7 @@ class TextRegression(Task):
     def encode(self, rows: Rows, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
         """Tokens of each text or pair, and its number."""
         del names
-        features = text_features(rows, checkpoint, self.data.max_length)
+        features = text_features(rows, checkpoint, self.data)
         return Examples(features, np.asarray(rows.labels, dtype=np.float64))
 
     def collate(self, items: Sequence[Mapping[str, Any]], processor: Any) -> "dict[str, Tensor]":
@@ -131,7 +132,12 @@ class TextRegression(Task):
             return regression_scores(answers.reshape(-1), targets, self.metric)
 
         collate = partial(self.collate, processor=checkpoint.processor)
-        return Evaluation(batches=list(to_arrays(examples, collate, batch_size)), score=score, trivial=0.0)
+        return Evaluation(
+            batches=list(to_arrays(examples, collate, batch_size)),
+            score=score,
+            trivial=0.0,
+            scale=max(float(targets.std()), abs(float(targets.mean())) * _OFFSET_COSTS),
+        )
 
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> None:
         """None, for a teacher with one output."""

@@ -20,7 +20,7 @@ from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
 from platon_compress.tasks.classes import in_model_order, names_of_model
 from platon_compress.tasks.data.rows import TaggedRows
-from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise
+from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise, window_sizes
 from platon_compress.tasks.metrics.entities import entity_scores
 from platon_compress.tasks.models import Checkpoint, label_fields
 from platon_compress.tasks.task import Task
@@ -63,13 +63,14 @@ class TokenClassification(Task):
     def encode(self, rows: TaggedRows, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
         """Windows of each text, with the number of each word's tag at its first piece."""
         _check_known(rows, names, "the tags of the training data")
+        length, stride = window_sizes(self.data, checkpoint)
         features, encoded = tokenise(
             [rows.words],
             checkpoint,
-            self.data.max_length,
+            length,
             rows.origin,
             is_split_into_words=True,
-            stride=self.data.stride,
+            stride=stride,
             return_overflowing_tokens=True,
         )
         if not encoded.encodings:

@@ -9,6 +9,7 @@ from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
 from platon_compress.tasks.classes import class_names, in_model_order, known_class_names
 from platon_compress.tasks.data.rows import Rows
+from platon_compress.tasks.examples import window_sizes
 from platon_compress.tasks.image_classification import ImageClassification
 from platon_compress.tasks.models import Checkpoint, build_model, classifier_head
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
@@ -111,6 +112,19 @@ def test_batches_are_padded_to_their_longest(text_checkpoint):
     good = [{"logits": np.array([[0, 1], [0, 1]])}, {"logits": np.array([[0, 1]])}]
     assert evaluation.score(good).value == pytest.approx(2 / 3)
     assert evaluation.trivial == pytest.approx(2 / 3)
+
+
+def test_windows_are_as_long_as_the_recipe_says_or_the_model_can_read(text_checkpoint):
+    assert window_sizes(DataSection(max_length=24), text_checkpoint) == (24, 8)
+    assert window_sizes(DataSection(max_length=24, document_stride=5), text_checkpoint) == (24, 5)
+    assert window_sizes(DataSection(), text_checkpoint, 384) == (32, 10)
+    text_checkpoint.model.config.max_position_embeddings = None  # no limit, as with relative positions
+    assert window_sizes(DataSection(), text_checkpoint, 384) == (384, 128)
+    assert window_sizes(DataSection(document_stride=0), text_checkpoint) == (128, 0)
+    with pytest.raises(
+        InputError, match=r"document_stride is 200, but a window of this model has 128 tokens"
+    ):
+        window_sizes(DataSection(document_stride=200), text_checkpoint)
 
 
 def test_encode_refuses_what_does_not_fit(text_checkpoint):
