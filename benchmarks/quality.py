@@ -116,7 +116,7 @@ def _run(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Name
         if finished(grid, cell, setup):
             yield f"{cell.name}: done before"
             continue
-        if end is not None and end - time.monotonic() < min(_LEAST_SECONDS, 30 * options.minutes):
+        if end is not None and end - time.monotonic() < _LEAST_SECONDS:
             yield f"{cell.name}: waits, the time is up"
             continue
         yield f"{cell.name}: starts"
