@@ -6,9 +6,9 @@
     python benchmarks/quality.py benchmarks/grids/tasks.yaml --collect -o benchmarks/results
 
 A cell is one run of the product, in runs/quality/GRID/CELL, in a process of its own. Finished cells are skipped; one that
-was killed, or stopped because the minutes were up, goes on from its last checkpoint. Where several processes train at
-once, stop them all before the measuring (`--until prune`), and measure in one call alone. `--collect` writes what is
-finished as quality-GRID.json. Needs no network; trains on a CUDA device in bfloat16 where there is one.
+was killed, or stopped because the minutes (at least one) were up, goes on from its last checkpoint. Where several
+processes train at once, stop them all before the measuring (`--until prune`), and measure in one call alone. `--collect`
+writes what is finished as quality-GRID.json. Needs no network; trains on a CUDA device in bfloat16 where there is one.
 """
 
 import argparse
@@ -54,6 +54,10 @@ def main(arguments: Sequence[str]) -> int:
         "--minutes", type=float, help="stop after so long, in the middle of a cell if need be"
     )
     parser.add_argument("--until", metavar="STAGE", help="run no stage of a cell after this one")
+    parser.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction,
+        help="train in bfloat16; default: where there is a CUDA device. A run goes on only as it began",
+    )  # fmt: skip
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="say which cells there are, and which are done")
     action.add_argument(
@@ -81,8 +85,10 @@ def _study(options: argparse.Namespace) -> Iterator[str]:
 
 def _setup(options: argparse.Namespace) -> Setup:
     threads = options.threads or usable_cores()
-    # torch takes seconds to import, and the process that starts the others never needs it.
-    bf16 = _has_cuda() if options.here or options.dry_run else False
+    bf16 = options.bf16
+    if bf16 is None:
+        # torch takes seconds to import, and the process that starts the others never needs it.
+        bf16 = (options.here or options.dry_run) and _has_cuda()
     return Setup(data=tuple(options.data), runs=options.runs, threads=threads, bf16=bf16)
 
 
@@ -139,10 +145,12 @@ def _run(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Name
 def _child(cell: Cell, options: argparse.Namespace, setup: Setup, end: float | None) -> int | None:
     """Run one cell in a process group of its own; its exit code, None where the time was up."""
     data = [part for folder in setup.data for part in ("--data", str(folder))]
-    until = ["--until", options.until] if options.until else []
+    more = ["--until", options.until] if options.until else []
+    if options.bf16 is not None:
+        more.append("--bf16" if options.bf16 else "--no-bf16")
     command = [
         sys.executable, str(Path(__file__).resolve()), str(options.grid), "--here", "--cells", cell.name,
-        "--runs", str(setup.runs), "--threads", str(setup.threads), *data, *until,
+        "--runs", str(setup.runs), "--threads", str(setup.threads), *data, *more,
     ]  # fmt: skip
     environment = {**os.environ, **_QUIET, "OMP_NUM_THREADS": str(setup.threads)}
     with _stoppable():

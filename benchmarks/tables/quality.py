@@ -12,8 +12,9 @@ from platon_compress.report.words import NONE, metric_name
 __all__ = ["QUALITY_NOTE", "quality_machines", "quality_tables"]
 
 _HEAD = (
-    "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense", "change from dense int8",
-    "change from dense, same teacher", "speed vs dense", "speed vs dense int8", "file vs dense", "controls",
+    "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
+    "change from dense int8", "change from dense, same teacher", "speed vs dense", "speed vs dense int8", "file vs dense",
+    "controls",
 )  # fmt: skip
 _CONTROLS = {"trivial": "no look at the input", "untrained": "before training", "bm25": "BM25"}
 QUALITY_NOTE = (
