@@ -1,4 +1,4 @@
-// Which processors have AVX-512 with VNNI. What has no better form here is AVX2's.
+// Which processors have AVX-512 with VNNI, and how fast they are at most. What has no better form here is AVX2's.
 #include "core/kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
@@ -31,10 +31,19 @@ void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, 
   avx2::normalize(acc, features, panel, epsilon, scale, shift);
 }
 
-int burn_fma(int64_t rounds) { return avx2::burn_fma(rounds); }
+}  // namespace platon::avx512vnni
 
-int burn_load(int64_t rounds) { return avx2::burn_load(rounds); }
+#include "avx512vnni/begin.h"
+#include "avx512vnni/vector.h"
+#include "x86/burn.h"
+
+namespace platon::avx512vnni {
+
+int burn_fma(int64_t rounds) { return burn_fma_in(rounds); }
+
+int burn_load(int64_t rounds) { return burn_load_in(rounds); }
 
 }  // namespace platon::avx512vnni
 
+#include "avx512vnni/end.h"
 #endif
