@@ -36,11 +36,12 @@ from platon_compress.cli.options import numbers, reporter
 from platon_compress.cli.require import Requirement, check_requirements, parse_requirements
 from platon_compress.cli.start import add_starting_commands
 from platon_compress.cli.strict import StrictCommand
-from platon_compress.errors import InputError
+from platon_compress.errors import InputError, shown
 from platon_compress.limits import LIMITS
 from platon_compress.pipeline.output import say
 from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe, trusting
 from platon_compress.recipe.paths import check_paths
+from platon_compress.recipe.schema import TRAINABLE_TASKS
 
 __all__ = ["app"]
 
@@ -142,7 +143,7 @@ def compress(
     task: Task = None,
     dense: Annotated[str | None, typer.Option("--dense", help="The unpruned model to compare with.")] = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Labelled validation file or image folder.")
+        str | None, typer.Option("--data", help="Labelled validation rows: a file, or a folder of images.")
     ] = None,
     text: TextColumn = None,
     text_pair: PairColumn = None,
@@ -195,6 +196,8 @@ def compress(
     }
     check_paths(parse_recipe(recipe, source="compress"))
     recipe["model"]["task"] = _task(model, task, trust_remote_code, cache_dir)
+    if data is not None:
+        _check_measured(recipe["model"]["task"])
     parsed = trusting(parse_recipe(recipe, source="compress"), trust_remote_code)
     _finish(_run(parsed, output, as_json), output, as_json, wanted)
 
@@ -304,9 +307,18 @@ def _labelled(data: str | None, given: dict[str, str], task: str | None) -> dict
             flag = next(iter(given)).replace("_", "-")
             raise InputError(f"--{flag} names a column of --data, which is not given; give --data FILE too")
         return None
-    if task not in (None, "text-classification", "image-classification"):
-        raise InputError(f"--data is for classification, but --task is {task!r}; leave --data away")
+    if task is not None:
+        _check_measured(task)
     return {"validation": data, **given}
+
+
+def _check_measured(task: str) -> None:
+    """Raises InputError for a task that has no metric of its own."""
+    if task not in TRAINABLE_TASKS:
+        raise InputError(
+            f"--data is for {', '.join(TRAINABLE_TASKS)}, but the model's task is {shown(task)}, which has no metric; "
+            "leave --data away"
+        )
 
 
 def _task(model: str, task: str | None, trust_remote_code: bool, cache_dir: str | None) -> str:

@@ -171,10 +171,11 @@ def _check_questions(rows: QuestionRows, checkpoint: Checkpoint, length: int, st
 
 def _span(window: "Encoding", answers: Sequence[tuple[str, int]]) -> tuple[int, int]:
     """First and last token of the first answer that the window holds, (0, 0) where it holds none."""
-    for text, start in answers:
+    for answer, place in answers:
+        text, start = answer.strip(), place + len(answer) - len(answer.lstrip())  # no token holds the blanks
         inside = [
-            place
-            for place, (sequence, (first, last)) in enumerate(
+            number
+            for number, (sequence, (first, last)) in enumerate(
                 zip(window.sequence_ids, window.offsets, strict=True)
             )
             if sequence == _CONTEXT and first < start + len(text) and last > start
