@@ -9,6 +9,9 @@ Rules:
 3. Where a unit is one example that is right or wrong, the standard error of the difference is McNemar's, with half an
    example added to each cell of its table (Agresti and Min 2005): the bootstrap of two models that agree on few
    examples would call them equal for certain.
+4. No interval is certain because nothing was seen: where two models agree on every resample, or there are fewer than 10
+   units to resample, it reaches at least 3 / units to both sides (the rule of three: of n units that show no difference
+   up to 3 / n may still do, with 95 % confidence).
 """
 
 import math
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 RESAMPLES = 1000
+_FEW_UNITS = 10
 
 Batch = Mapping[str, np.ndarray]
 """Model inputs by name, each [batch, ...]."""
@@ -90,8 +94,11 @@ class Scores:
         if self.right is not None and other.right is not None:
             margin = 2 * _mcnemar_error(self.right, other.right)
             return Difference(value=value, low=value - margin, high=value + margin, paired=True)
-        low, high = np.percentile(self.replicates - other.replicates, (2.5, 97.5))
-        return Difference(value=value, low=float(low), high=float(high), paired=True)
+        low, high = map(float, np.percentile(self.replicates - other.replicates, (2.5, 97.5)))
+        if self.units < _FEW_UNITS or low == high:
+            margin = 3 / self.units
+            low, high = min(low, value - margin), max(high, value + margin)
+        return Difference(value=value, low=low, high=high, paired=True)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; `right` as one "1" or "0" a unit."""

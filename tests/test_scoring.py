@@ -65,6 +65,32 @@ def test_equal_answers_on_few_rows_are_not_certainly_equal():
     assert difference.high > 0.1
 
 
+@pytest.mark.parametrize(("units", "reach"), [(3, 1.0), (9, 3 / 9), (200, 3 / 200)])
+def test_what_was_never_seen_to_differ_may_still(units, reach):
+    """Rule 4: two models that answer alike, judged by a metric without right and wrong."""
+    values = np.random.default_rng(0).random(units)
+    scores = Scores(
+        metric="f1", values={"f1": float(values.mean())}, unit="query", units=units,
+        replicates=resampled(units, lambda chosen: float(values[chosen].mean())),
+    )  # fmt: skip
+    difference = scores.minus(scores)
+    assert (difference.low, difference.value, difference.high) == pytest.approx((-reach, 0, reach))
+
+
+def test_few_units_never_make_a_difference_certain():
+    """Six articles, each a little worse: the bootstrap alone would be sure of it."""
+    values = np.linspace(0.5, 0.9, 6)
+    ours, other = (
+        Scores(
+            metric="f1", values={"f1": float(each.mean())}, unit="article", units=6,
+            replicates=resampled(6, lambda chosen, each=each: float(each[chosen].mean())),
+        )
+        for each in (values - 0.05, values)
+    )  # fmt: skip
+    difference = ours.minus(other)
+    assert difference.low < difference.value < 0 < difference.high
+
+
 def test_scores_survive_their_json_form(answers):
     scores = _scores(answers[0])
     again = Scores.from_dict(scores.to_dict())

@@ -73,7 +73,7 @@ Trust = Annotated[
 ]
 Require = Annotated[
     str | None,
-    typer.Option("--require", help='Exit 1 unless the figures hold: "accuracy_drop<=1, speedup>=2".'),
+    typer.Option("--require", help='Exit 1 unless the figures hold: "metric_drop<=1, speedup>=2".'),
 ]
 Task = Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")]
 CacheFolder = Annotated[str | None, typer.Option("--cache_dir", help="Where downloads are kept.")]

@@ -51,7 +51,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     counts = [task.counted(rows, names) for rows in (training, judged[0])]
     reporter.say(
         f"{len(examples[0])} training and {len(examples[1])} validation examples, {spoken_classes(names)}"
-        f"judged by {metric_name(task.metric)}"
+        f"judged by {metric_name(task.metric, task.name)}"
     )
     _say_classes(names, counts, reporter)
     reporter.say(

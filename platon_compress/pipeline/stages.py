@@ -135,7 +135,8 @@ def _verify(work: Workspace) -> dict[str, Any]:
 
     section = work.recipe.verify
     onnx = work.folder.onnx
-    real = work.recipe.data is not None
+    data = work.recipe.data
+    split = "" if data is None else "test" if data.has_test else "validation"
     rivals = {"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"}
     with work.reporter.progress("  parity and metric") as progress:
         report = verify(
@@ -149,7 +150,7 @@ def _verify(work: Workspace) -> dict[str, Any]:
             extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
             progress=progress,
         )
-    result = {**report.to_dict(), "inputs": "validation data" if real else "random inputs"}
+    result = {**report.to_dict(), "inputs": f"{split} data" if split else "random inputs"}
     work.folder.write_json("parity.json", result)
     worst = max(row["max_abs"] for row in result["rows"])
     work.reporter.say(
@@ -225,7 +226,7 @@ def _given(work: Workspace) -> dict[str, Any]:
         "standard_error": scores.standard_error,
         "examples": evaluation.examples,
     }
-    work.reporter.say(f"  {evaluation.examples} examples, baseline {spoken_result(entry)}")
+    work.reporter.say(f"  {evaluation.examples} examples, baseline {spoken_result(entry, work.task.name)}")
     return entry
 
 

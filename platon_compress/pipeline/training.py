@@ -58,7 +58,9 @@ def dense(work: Workspace) -> dict[str, Any]:
     result = baseline_of(source, work.recipe)
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
-    work.reporter.say(f"  taken from {source}: {spoken_result(result)} after {result['steps']} steps")
+    work.reporter.say(
+        f"  taken from {source}: {spoken_result(result, work.task.name)} after {result['steps']} steps"
+    )
     return result
 
 
@@ -73,7 +75,7 @@ def _as_it_is(work: Workspace) -> dict[str, Any]:
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         checkpoint.save(folder)
     entry = TrainResult(0, scores, evaluation.examples, (), None).to_dict()
-    work.reporter.say(f"  nothing to learn from itself: {spoken_result(entry)} as it is")
+    work.reporter.say(f"  nothing to learn from itself: {spoken_result(entry, work.task.name)} as it is")
     return entry
 
 
@@ -122,7 +124,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     for warning in result.warnings:
         work.reporter.warn(warning)
     entry = result.to_dict()
-    work.reporter.say(f"  {spoken_result(entry)} after {result.steps} steps")
+    work.reporter.say(f"  {spoken_result(entry, work.task.name)} after {result.steps} steps")
     return {**entry, **({} if teacher is None else {"distillation": teacher.to_dict()})}
 
 

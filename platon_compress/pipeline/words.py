@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from platon_compress.report.words import metric_name
+from platon_compress.report.words import metric_figure, metric_name
 
 __all__ = ["spoken_classes", "spoken_result"]
 
 
-def spoken_result(entry: Mapping[str, Any]) -> str:
-    """`accuracy 86.02% +- 1.17% (standard error)` of a stage's entry."""
-    name = metric_name(entry["metric"])
-    return f"{name} {entry['value']:.2%} +- {entry['standard_error']:.2%} (standard error)"
+def spoken_result(entry: Mapping[str, Any], task: str) -> str:
+    """`accuracy 86.02% +- 1.17% (standard error)`, `entity F1 55.10 +- 1.20 (standard error)` of a stage's entry."""
+    name = entry["metric"]
+    value, error = (metric_figure(name, entry[key], 2) for key in ("value", "standard_error"))
+    return f"{metric_name(name, task)} {value} +- {error} (standard error)"
 
 
 def spoken_classes(names: Sequence[str]) -> str:

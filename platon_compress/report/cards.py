@@ -9,7 +9,7 @@ from platon_compress.report.notes import spoken_counts
 from platon_compress.report.points import points_apart, speed_range
 from platon_compress.report.run_data import RunData
 from platon_compress.report.tables import format_bytes
-from platon_compress.report.words import CARDS, STATEMENTS, metric_title
+from platon_compress.report.words import CARDS, STATEMENTS, metric_figure, metric_title
 
 __all__ = ["Card", "key_cards"]
 
@@ -77,7 +77,9 @@ def _metric_card(run: RunData) -> Iterator[Card]:
     detail = f"of {ours.examples} examples" if ours.examples else ""
     if dense is not None:
         detail = f"{points_apart(ours.minus(dense))} against dense"
-    yield Card(label=metric_title(ours.name), value=f"{ours.value:.1%}", detail=detail)
+    yield Card(
+        label=metric_title(ours.name, run.task), value=metric_figure(ours.name, ours.value), detail=detail
+    )
 
 
 def _parity_card(run: RunData) -> Iterator[Card]:

@@ -54,9 +54,7 @@ def run_origin(run: RunData) -> dict[str, str]:
 
 def run_task(run: RunData) -> str | None:
     """`text-classification`; None where the recipe names none."""
-    model = run.recipe.get("model")
-    task = model.get("task") if isinstance(model, dict) else run.recipe.get("task")
-    return str(task) if task else None
+    return run.task
 
 
 def model_name(run: RunData) -> str:

@@ -37,6 +37,8 @@ def _weight_notes(run: RunData) -> Iterator[str]:
 def _comparison_notes(run: RunData) -> Iterator[str]:
     if not run.has_dense_model:
         yield "No dense model was given: dense stands for the same sparse weights in dense kernels."
+    if run.split == "test":
+        yield "Parity and the metric were taken on the test rows; curves and int8's settings saw the validation rows alone."
     if run.parity.get("inputs") == "random inputs":
         yield "Parity was checked on random inputs: the run had no data."
     load, cores = run.bench.environment.get("load_average"), run.bench.environment.get("cores_logical")

@@ -13,7 +13,14 @@ from matplotlib.patches import Patch, Rectangle
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.timing import percentiles
 from platon_compress.report.plot_style import COLOURS, FORM_COLOURS, MUTED, TEXT, Plot, draw
-from platon_compress.report.words import FORMS, SHORT_FORMS, SHORT_VARIANTS, VARIANTS, metric_name
+from platon_compress.report.words import (
+    FORMS,
+    SHORT_FORMS,
+    SHORT_VARIANTS,
+    VARIANTS,
+    metric_figure,
+    metric_name,
+)
 
 __all__ = ["latency_plot", "layer_plot", "size_plot", "split_layer_name", "training_plot"]
 
@@ -110,11 +117,13 @@ def size_plot(bench: BenchReport) -> Plot | None:
     )
 
 
-def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot | None:
+def training_plot(
+    dense: Mapping[str, Any], pruned: Mapping[str, Any], task: str | None = None
+) -> Plot | None:
     """Loss, task metric and sparsity over the steps of the two trainings; None without a history."""
     runs = {"dense": dense.get("history") or [], "compressed": pruned.get("history") or []}
     metric = str(pruned.get("metric") or dense.get("metric") or "accuracy")
-    rows = [("loss", "training loss"), (metric, metric_name(metric)), ("achieved_sparsity", "sparsity")]
+    rows = [("loss", "training loss"), (metric, metric_name(metric, task)), ("achieved_sparsity", "sparsity")]
     rows = [row for row in rows if any(_series(history, row[0])[0] for history in runs.values())]
     if not rows:
         return None
@@ -130,7 +139,7 @@ def training_plot(dense: Mapping[str, Any], pruned: Mapping[str, Any]) -> Plot |
         panels[-1].set_xlabel("optimiser step")
 
     final = _series(runs["compressed"], metric)[1] or _series(runs["dense"], metric)[1]
-    said = f" Last {metric_name(metric)} {final[-1]:.1%}." if final else ""
+    said = f" Last {metric_name(metric, task)} {metric_figure(metric, final[-1])}." if final else ""
     return draw(
         "training",
         paint,

@@ -3,7 +3,7 @@
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.run_data import Metric, RunData
-from platon_compress.report.words import STATEMENTS, UNITS, metric_name
+from platon_compress.report.words import STATEMENTS, UNITS, metric_figure, metric_name
 from platon_compress.scoring import Difference
 
 __all__ = ["points_apart", "speed_range", "spoken_ratio", "verdict_points"]
@@ -101,21 +101,22 @@ def _quality_point(run: RunData) -> str:
     taught = ", trained with distillation" if run.stage("prune").get("distillation") else ""
     if ours is None:
         return f"the task metric was not measured{taught}"
-    name = f"{metric_name(ours.name)} {_percent(ours)}"
+    name = f"{metric_name(ours.name, run.task)} {_percent(ours)}"
     beside = f"; dense int8 {_percent(int8)}" if int8 is not None else ""
     if dense is None:
         return f"{name}, no dense model to compare with{beside}{taught}"
     change = ours.minus(dense)
-    how = f", paired on {_counted(ours)}" if change.paired else ""
+    split = "test " if run.split == "test" else ""
+    how = f", paired on {_counted(ours, split)}" if change.paired else ""
     return f"{name} against {_percent(dense)} dense ({points_apart(change)}{how}){beside}{taught}"
 
 
-def _counted(metric: Metric) -> str:
-    """`872 examples`, `800 queries`: what was resampled."""
+def _counted(metric: Metric, split: str) -> str:
+    """`872 examples`, `800 test queries`: what was resampled."""
     if metric.scores is None:
-        return f"{metric.examples} examples"
-    return f"{metric.scores.units} {UNITS.get(metric.scores.unit, 'units')}"
+        return f"{metric.examples} {split}examples"
+    return f"{metric.scores.units} {split}{UNITS.get(metric.scores.unit, 'units')}"
 
 
 def _percent(metric: Metric) -> str:
-    return f"{metric.value:.1%}"
+    return metric_figure(metric.name, metric.value)

@@ -10,7 +10,7 @@ from platon_compress.errors import InputError
 from platon_compress.files import read_json
 from platon_compress.measure.bench_report import BenchReport, read_report
 from platon_compress.measure.size import model_files
-from platon_compress.report.words import metric_name
+from platon_compress.report.words import metric_figure, metric_name
 from platon_compress.schemas import require_kind
 from platon_compress.scoring import Difference, Scores
 from platon_compress.yaml_file import read_yaml
@@ -67,6 +67,18 @@ class RunData:
         return _mapping(stage.get("result"))
 
     @property
+    def task(self) -> str | None:
+        """`text-classification`; None where the recipe names none."""
+        model = self.recipe.get("model")
+        task = model.get("task") if isinstance(model, dict) else self.recipe.get("task")
+        return str(task) if task else None
+
+    @property
+    def split(self) -> str:
+        """`test` or `validation`: the rows that the metric and parity were taken on."""
+        return "test" if self.parity.get("inputs") == "test data" else "validation"
+
+    @property
     def layers(self) -> Sequence[Mapping[str, Any]]:
         return self.plan["layers"]
 
@@ -115,8 +127,11 @@ class RunData:
         if metric.value - 2 * (metric.standard_error or 0.0) > guessing:
             return None
         whose = "the baseline has" if self.dense_metric is not None else "the model has"
-        reached, answer = f"{metric_name(metric.name)} {metric.value:.1%}", _trivial_answer(metric.name)
-        return f"{whose} not learnt the task: {reached}, where {answer} gives {guessing:.1%}"
+        name, (value, floor) = metric.name, (metric_figure(metric.name, v) for v in (metric.value, guessing))
+        reached = f"{metric_name(name, self.task)} {value}"
+        return (
+            f"{whose} not learnt the task: {reached}, where {_trivial_answer(name, self.task)} gives {floor}"
+        )
 
     @property
     def int8_metric(self) -> Metric | None:
@@ -202,9 +217,18 @@ def _stored_bytes(path: Path) -> int | None:
         return None
 
 
-def _trivial_answer(metric: str) -> str:
+def _trivial_answer(metric: str, task: str | None) -> str:
+    """What reaches the figure without a look at the input."""
+    if metric in ("spearman", "pearson", "similarity_spearman", "matthews"):
+        return "any answer that does not look at its input"
+    if task == "token-classification":
+        return "a model that finds no entity"
+    if task == "question-answering":
+        return 'always answering "no answer"'
     return (
-        "the most frequent class alone" if metric == "accuracy" else "an answer without a look at the input"
+        "the most frequent class alone"
+        if metric == "accuracy"
+        else "the best answer without a look at the input"
     )
 
 

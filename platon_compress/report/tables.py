@@ -10,7 +10,7 @@ from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.timing import PairedRatio, percentiles
 from platon_compress.report.points import points_apart
 from platon_compress.report.run_data import Metric, RunData
-from platon_compress.report.words import NONE, ROUTES, STATEMENTS, VARIANTS, metric_name
+from platon_compress.report.words import NONE, ROUTES, STATEMENTS, VARIANTS, metric_figure, metric_name
 
 __all__ = [
     "Table",
@@ -140,9 +140,9 @@ def accuracy_table(run: RunData) -> Table | None:
         "dense_int8": run.int8_metric,
         "compressed": run.compressed_metric,
     }
-    rows = [_metric_row(VARIANTS[name], m, run.dense_metric) for name, m in metrics.items() if m is not None]
+    rows = [_metric_row(VARIANTS[name], m, run) for name, m in metrics.items() if m is not None]
     return _table(
-        "On the same validation examples",
+        f"On the same {run.split} examples",
         ("variant", "metric", "value", "standard error", "examples", "against dense, points"),
         rows,
         text_columns=(0, 1),
@@ -307,10 +307,12 @@ def _known(values: Sequence[int | None]) -> float | None:
     return median(known) if known else None
 
 
-def _metric_row(label: str, metric: Metric, dense: Metric | None) -> tuple[str, ...]:
-    error = NONE if metric.standard_error is None else f"{100 * metric.standard_error:.2f}%"
-    difference = NONE
+def _metric_row(label: str, metric: Metric, run: RunData) -> tuple[str, ...]:
+    name, error = metric.name, metric.standard_error
+    dense, difference = run.dense_metric, NONE
     if dense is not None and label != VARIANTS["dense"]:
         difference = points_apart(metric.minus(dense)).removesuffix(" points")
     examples = NONE if metric.examples is None else str(metric.examples)
-    return (label, metric_name(metric.name), f"{100 * metric.value:.2f}%", error, examples, difference)
+    spoken_error = NONE if error is None else metric_figure(name, error, 2)
+    value = metric_figure(name, metric.value, 2)
+    return (label, metric_name(name, run.task), value, spoken_error, examples, difference)

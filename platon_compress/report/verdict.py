@@ -154,7 +154,7 @@ def _metric_findings(run: RunData) -> Iterator[_Finding]:
     if ours is None:
         yield _Finding(answer="undecided", text="the task metric was not measured")
         return
-    name = metric_name(ours.name)
+    name = metric_name(ours.name, run.task)
     if dense is None:
         yield _Finding(answer="undecided", text=f"there is no dense model to compare the {name} with")
         return

@@ -68,7 +68,7 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         layer_plot(run.layers),
         latency_plot(bench),
         size_plot(bench),
-        training_plot(run.stage("dense"), run.stage("prune")),
+        training_plot(run.stage("dense"), run.stage("prune"), run.task),
     )
     return View(
         title=run_title(run),
@@ -130,11 +130,15 @@ def _front_matter(run: RunData) -> str:
     card["tags"] = ["platon-compress", "pruning", "sparse", "onnx", "onnxruntime"]
     if metric is not None:
         data = run.recipe.get("data")
-        dataset = (data.get("dataset") or data.get("validation")) if isinstance(data, dict) else None
+        dataset = (
+            (data.get("dataset") or data.get("test") or data.get("validation"))
+            if isinstance(data, dict)
+            else None
+        )
         result = {
             "task": {"type": run_task(run) or "other"},
             "dataset": {
-                "name": str(dataset or "validation data of the run"),
+                "name": str(dataset or f"{run.split} data of the run"),
                 "type": str(dataset or "custom"),
             },
             "metrics": [{"type": metric.name, "value": round(metric.value, 4)}],

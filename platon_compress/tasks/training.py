@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress
-from platon_compress.report.words import metric_name
+from platon_compress.report.words import metric_figure, metric_name
 from platon_compress.scoring import Scores
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
@@ -156,7 +156,7 @@ def train(
         train_dataset=training,
         eval_dataset=validation,
         data_collator=lambda items: task.collate(items, checkpoint.processor),
-        callbacks=[SealCallback(), *([_progress_callback(progress, task.metric)] if progress else [])],
+        callbacks=[SealCallback(), *([_progress_callback(progress, task)] if progress else [])],
     )
     _silence(trainer)
     if callback is not None:
@@ -245,27 +245,29 @@ def _silence(trainer: Any) -> None:
     trainer.remove_callback(PrinterCallback)
 
 
-def _progress_callback(progress: Progress, metric: str) -> Any:
+def _progress_callback(progress: Progress, task: Task) -> Any:
     from transformers import TrainerCallback
 
     class ProgressCallback(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             del args, control, kwargs
-            progress(state.global_step, state.max_steps, _status(state.log_history, metric))
+            progress(state.global_step, state.max_steps, _status(state.log_history, task))
 
     return ProgressCallback()
 
 
-def _status(log_history: list[dict[str, float]], metric: str) -> str:
+def _status(log_history: list[dict[str, float]], task: Task) -> str:
     latest: dict[str, float] = {}
     for row in log_history[-8:]:
         latest.update(row)
-    parts = [
-        ("loss", "loss {:.3f}"),
-        (f"eval_{metric}", f"{metric_name(metric)} {{:.1%}}"),
-        ("achieved_sparsity", "sparsity {:.1%}"),
-    ]
-    return ", ".join(text.format(latest[key]) for key, text in parts if key in latest)
+    said = {
+        "loss": lambda value: f"loss {value:.3f}",
+        f"eval_{task.metric}": lambda value: (
+            f"{metric_name(task.metric, task.name)} {metric_figure(task.metric, value)}"
+        ),
+        "achieved_sparsity": lambda value: f"sparsity {value:.1%}",
+    }
+    return ", ".join(say(latest[key]) for key, say in said.items() if key in latest)
 
 
 def _history(log_history: list[dict[str, float]], metric: str) -> tuple[dict[str, float], ...]:

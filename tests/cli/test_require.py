@@ -28,7 +28,7 @@ def test_what_is_read(text, wanted):
         ("2<=speedup", "names '2'"),
         ("speedup>=2,", "holds ''; write a figure"),
         ("", "holds ''"),
-        ("luck>=2", "names 'luck'; the figures are accuracy, accuracy_drop"),
+        ("luck>=2", "names 'luck'; the figures are metric, metric_drop"),
         ("speedup>=nan", "'nan' is no number"),
         ("speedup>=inf", "'inf' is no number"),
         ("speedup>=two", "'two' is no number; write for example 2.5"),

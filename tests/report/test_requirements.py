@@ -22,6 +22,12 @@ def test_figures_take_the_worst_setting():
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+def test_every_metric_has_a_drop_by_a_name_that_fits():
+    found = figures(run(bench([2.0]), ours=0.84, dense=0.85, int8=0.83))
+    for short, rest in (("metric", ""), ("metric_drop", "_drop"), ("metric_drop_int8", "_drop_int8")):
+        assert found[short] == found[f"accuracy{rest}"]
+
+
 def test_what_was_not_measured_is_left_out():
     data = bench([2.0])
     data["settings"][0]["ratios"][0].update(low=None, high=None, statement="undecided")

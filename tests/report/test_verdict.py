@@ -234,3 +234,48 @@ def test_sparse_checkpoint_that_came_alone_has_no_dense_rival():
     assert "worse in the task" not in verdict.line
     given = judge(run(bench([2.0], [1.5]), kind="compress", recipe={"dense": "some/model"})).line
     assert "accuracy 84.0% against 85.0% dense" in given
+
+
+def _judged(metric, task, value, trivial, **files):
+    entry = {**scores(value, 0.01), "metric": metric, "values": {metric: value}}
+    routes = {"onnx_compressed": entry, "dense": entry}
+    parity = {"scores": routes, "trivial": trivial, "examples": 800, **files}
+    return judge(run(bench([2.4]), parity=parity, recipe={"model": {"task": task}}))
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "said"),
+    [
+        ("f1", "token-classification", "entity F1 80.6 against 80.6 dense"),
+        ("f1", "question-answering", "answer F1 80.6 against 80.6 dense"),
+        ("spearman", "text-classification", "Spearman correlation 80.6 against 80.6 dense"),
+        ("exact_match", "question-answering", "exact match 80.6% against 80.6% dense"),
+        ("accuracy", "text-classification", "accuracy 80.6% against 80.6% dense"),
+    ],
+)
+def test_figures_are_said_in_the_tasks_own_words(metric, task, said):
+    """Shares of examples are percent; correlations and F1 are points of a hundred."""
+    assert said in _judged(metric, task, 0.806, 0.0).line
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "said"),
+    [
+        (
+            "spearman",
+            "text-classification",
+            "Spearman correlation 1.0, where any answer that does not look at its input gives 0.0",
+        ),
+        ("f1", "token-classification", "entity F1 1.0, where a model that finds no entity gives 0.0"),
+        ("f1", "question-answering", 'answer F1 1.0, where always answering "no answer" gives 0.0'),
+        ("f1_micro", "text-classification", "micro F1 1.0, where the best answer without a look at the input gives 0.0"),
+    ],
+)  # fmt: skip
+def test_a_baseline_that_has_not_learnt_is_said_in_the_tasks_words(metric, task, said):
+    assert _judged(metric, task, 0.01, 0.0).sentence == f"the baseline has not learnt the task: {said}"
+
+
+def test_the_verdict_names_the_test_rows():
+    verdict = _judged("accuracy", "text-classification", 0.8, 0.5, inputs="test data")
+    assert "paired on 872 test examples" in verdict.line
+    assert "paired on 872 examples" in _judged("accuracy", "text-classification", 0.8, 0.5).line

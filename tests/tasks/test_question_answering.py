@@ -209,7 +209,7 @@ def test_a_whole_run_and_compress(tmp_path, capsys):
     assert main(["run", str(path), "-o", str(run)]) == 0
     parity = read_json(run / "parity.json", "")
     scores = parity["scores"]["onnx_compressed"]
-    assert (scores["metric"], scores["unit"], parity["examples"]) == ("f1", "article", 64)
+    assert (scores["metric"], scores["unit"], parity["examples"]) == ("f1", "question", 64)
     paragraphs = [
         article["paragraphs"][0] for article in json.loads((tmp_path / "d.json").read_text())["data"]
     ]

@@ -158,13 +158,13 @@ def test_the_loss_leaves_out_what_has_no_label(tmp_path):
 
 
 def _conll(path, count, seed):
-    """A name is the letter behind an "a"."""
+    """A name is an "a" with the letters "b" behind it."""
     generator, lines = np.random.default_rng(seed), []
     for _ in range(count):
         letters = list(generator.choice(list("abcdefgh"), generator.integers(3, 12)))
         for place, letter in enumerate(letters):
-            named = place and letters[place - 1] == "a"
-            lines.append(f"{letter}\t{'B-X' if named else 'O'}")
+            inside = letter == "b" and "a" in "".join(letters[:place]).rstrip("b")[-1:]
+            lines.append(f"{letter}\t{'B-X' if letter == 'a' else 'I-X' if inside else 'O'}")
         lines.append("")
     path.write_text("\n".join(lines) + "\n")
     return str(path)
@@ -176,6 +176,7 @@ def test_a_whole_run_and_compress(tmp_path, capsys):
     recipe = tiny_run(
         saved_bert(tmp_path / "student"), "token-classification",
         {"train": train, "validation": dev, "max_length": 8, "document_stride": 2}, distill={},
+        train={"epochs": 8, "batch_size": 16, "learning_rate": 5e-3, "evaluations": 2},
     )  # fmt: skip
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
