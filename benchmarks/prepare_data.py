@@ -173,6 +173,7 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 def _smaller_vit(model: Path, to: Path) -> Path:
     """The model for pictures of _PIXELS, with the processor that it lacks."""
+    from PIL.Image import Resampling
     from safetensors.numpy import load_file, save_file
     from transformers import BitImageProcessor
 
@@ -185,7 +186,7 @@ def _smaller_vit(model: Path, to: Path) -> Path:
     write_json(to / "config.json", {**config, "image_size": _PIXELS})
     save_file(weights, to / "model.safetensors", {"format": "pt"})
     size = {"height": _PIXELS, "width": _PIXELS}
-    BitImageProcessor(size=size, do_center_crop=False, resample=3).save_pretrained(to)
+    BitImageProcessor(size=size, do_center_crop=False, resample=Resampling.BICUBIC).save_pretrained(to)
     return to
 
 

@@ -31,7 +31,7 @@ _WORD = re.compile(r"\w+")
 
 def measure_controls(work: Workspace, controls: Sequence[Control], folder: Path) -> dict[str, Any]:
     """Name to {"scores", "steps", "seconds"} of each of `controls`; what lies in `folder` already is read."""
-    found = {}
+    found: dict[str, Any] = {}
     for name in controls:
         path = folder / f"{name}.json"
         if not path.exists():
