@@ -7,7 +7,7 @@ from tables.markdown import Table, setting_label
 
 from platon_compress.measure.bench_report import SettingReport
 from platon_compress.report.tables import format_ratio
-from platon_compress.report.words import NONE, metric_name
+from platon_compress.report.words import NONE, UNITS, metric_name
 
 __all__ = ["QUALITY_NOTE", "quality_machines", "quality_tables"]
 
@@ -53,17 +53,13 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         str(row["model"]),
         str(row["data"]),
         f"{row['sparsity']:.0%}",
-        f"{metric_name(row['metric'])} ({row['units']:,} {_units(row['unit'])}, {_seeds(row['seeds'])})",
+        f"{metric_name(row['metric'])} ({row['units']:,} {UNITS.get(row['unit'], 'units')}, {_seeds(row['seeds'])})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
         *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught)),
         *(_speed(first, rival) for rival in ("dense", "dense_int8")),
         _file_share(first),
         "; ".join(_controls(row)),
     )
-
-
-def _units(unit: str) -> str:
-    return "queries" if unit == "query" else f"{unit}s"
 
 
 def _seeds(seeds: Sequence[int]) -> str:
