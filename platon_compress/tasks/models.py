@@ -157,7 +157,8 @@ def load_checkpoint(
     spec = _spec(task)
     source = resolve_name(name)
     options = _options(source, trust_remote_code, cache_dir)
-    sentence = _sentence_files(source, task, options)
+    folder = _sentence_folder(source, task, options)
+    sentence = bi_encoder_files(folder) if task == "sentence-similarity" else None
     if sentence is not None and sentence.modules is not None and sentence.modules.encoder:
         name = source = _encoder_folder(source, sentence.modules.encoder)
     config = read_config(name, head=head, trust_remote_code=trust_remote_code, cache_dir=cache_dir)
@@ -174,14 +175,14 @@ def load_checkpoint(
     checkpoint = Checkpoint(
         model.eval(), _load_processor(source, spec.modality, options), task, drawn, sentence
     )
-    return _embedding(checkpoint) if task == "sentence-similarity" else checkpoint
+    return _with_sentence_files(checkpoint, folder)
 
 
-def _sentence_files(source: str, task: str, options: Mapping[str, Any]) -> SentenceFiles | None:
+def _sentence_folder(source: str, task: str, options: Mapping[str, Any]) -> Path | None:
+    """Where the files of sentence-transformers lie, for the tasks that have any."""
     if task not in ("sentence-similarity", "text-ranking"):
         return None
-    folder = local_folder(source, options["cache_dir"], options.get("local_files_only", False))
-    return bi_encoder_files(folder) if task == "sentence-similarity" else cross_encoder_files(folder)
+    return local_folder(source, options["cache_dir"], options.get("local_files_only", False))
 
 
 def _encoder_folder(source: str, encoder: str) -> str:
@@ -192,11 +193,15 @@ def _encoder_folder(source: str, encoder: str) -> str:
     return str(Path(source) / encoder)
 
 
-def _embedding(checkpoint: Checkpoint) -> Checkpoint:
-    """A bi-encoder, whose model knows how its vectors are pooled; a plain encoder becomes one with mean pooling."""
+def _with_sentence_files(checkpoint: Checkpoint, folder: Path | None) -> Checkpoint:
+    """A bi-encoder knows how its vectors are pooled, a plain encoder by the mean; a cross-encoder says that it is one."""
     from platon_compress.tasks.dimensions import positions
 
     model: Any = checkpoint.model
+    if checkpoint.task == "text-ranking":
+        return replace(checkpoint, sentence=cross_encoder_files(folder, model.config))
+    if checkpoint.task != "sentence-similarity":
+        return checkpoint
     sentence = checkpoint.sentence or mean_pooling(model.config.hidden_size, positions(model))
     model.sentence_modules = sentence.modules
     return replace(checkpoint, sentence=sentence)
@@ -321,8 +326,7 @@ def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], s
             f"model.config builds no {model_type} model: {first_line(error)}; mend its fields"
         ) from error
     processor = _small_image_processor(hf_config) if _spec(task).modality == "image" else None
-    checkpoint = Checkpoint(model.eval(), processor, task)
-    return _embedding(checkpoint) if task == "sentence-similarity" else checkpoint
+    return _with_sentence_files(Checkpoint(model.eval(), processor, task), None)
 
 
 def _refuse_more_than_memory(size_bytes: int) -> None:

@@ -32,6 +32,7 @@ __all__ = [
 _SETTINGS = "config_sentence_transformers.json"
 _ENCODER = "sentence_bert_config.json"
 _CURE = "save the model again"
+_SIGMOID = "torch.nn.modules.activation.Sigmoid"
 _TYPES = "sentence_transformers.models."  # every version of the library reads these names
 
 
@@ -130,12 +131,15 @@ def says_cross_encoder(folder: Path) -> bool:
     return path.is_file() and read_json(path, _CURE).get("model_type") == "CrossEncoder"
 
 
-def cross_encoder_files(folder: Path | None) -> SentenceFiles:
-    """Of a cross-encoder's folder; of any other, what makes it one."""
+def cross_encoder_files(folder: Path | None, config: Any) -> SentenceFiles:
+    """Of a cross-encoder's folder; of any other, what makes it one, with the activation that its config names."""
     if folder is not None and says_cross_encoder(folder):
         return SentenceFiles(_texts(folder, read_modules(folder).encoder))
-    new = {"model_type": "CrossEncoder", "activation_fn": "torch.nn.modules.activation.Sigmoid"}
-    return SentenceFiles({_SETTINGS: _json(new)})
+    inside = getattr(config, "sentence_transformers", None) or {}
+    named = inside.get("activation_fn") or getattr(config, "sbert_ce_default_activation_function", None)
+    return SentenceFiles(
+        {_SETTINGS: _json({"model_type": "CrossEncoder", "activation_fn": named or _SIGMOID})}
+    )
 
 
 def local_folder(source: str, cache_dir: str | None, local_only: bool) -> Path | None:
