@@ -15,11 +15,12 @@ def similarity_rows(source: Source) -> SimilarityRows:
     """The columns that are there say what the rows are; those that the recipe names must be there.
 
     `text` alone: texts. With `text_pair` and `label`: scored pairs. With `text_pair` and no `label`, or unlabelled:
-    pairs. With `negative` too: triples, which have no scores.
+    pairs. With `negative` too: triples, which have no scores; they are trained on, and judge nothing. Texts to train on
+    without labels need no `text_pair`, whatever the recipe calls that of the other splits.
     """
     table = source.table()
-    keys = ["text", *(key for key in ("text_pair", "negative") if source.has(table, key))]
-    _check_columns(source, keys)
+    keys = ["text", *(key for key in ("text_pair", "negative") if _is_there(source, table, key))]
+    _check_columns(source, table, keys)
     columns = [texts(source.values(table, key), table.origin, source.named(key)) for key in keys]
     scored = source.labelled and keys == ["text", "text_pair"] and source.has(table, "label")
     scores = number_labels(source.values(table, "label"), table.origin) if scored else ()
@@ -28,17 +29,26 @@ def similarity_rows(source: Source) -> SimilarityRows:
     return SimilarityRows(list(zip(*columns, strict=True)), scores, table.origin)
 
 
-def _check_columns(source: Source, keys: Sequence[str]) -> None:
+def _is_there(source: Source, table: Table, key: str) -> bool:
+    if key == "negative" and source.split != "train":
+        return False
+    return source.has(table, key) if source.labelled else source.column(key) in table.columns
+
+
+def _check_columns(source: Source, table: Table, keys: Sequence[str]) -> None:
+    label = source.data.label
     if "negative" in keys and "text_pair" not in keys:
         raise InputError(
             "data.negative is given, but there are no positives; name their column with data.text_pair"
         )
-    if "text_pair" not in keys and source.labelled and source.data.label is not None:
+    if "text_pair" not in keys and source.labelled and label is not None:
         raise InputError(
-            f"data.label is {source.data.label!r}, but a score is of two texts; name the second with data.text_pair"
+            f"data.label is {label!r}, but a score is of two texts; name the second with data.text_pair"
         )
-    if "negative" in keys and source.data.label is not None:
-        raise InputError("data.negative and data.label are both given; triples have no scores, leave one out")
+    if "negative" in keys and label in table.columns:
+        raise InputError(
+            f"the {table.origin.name} has both data.negative and data.label, and triples have no scores; leave one out"
+        )
 
 
 def ranking_rows(source: Source) -> RankingRows:

@@ -57,7 +57,7 @@ def test_unlabelled_pairs_have_no_scores(tmp_path):
         ({"text": "a"}, {"text_pair": "other"}, r"data\.text_pair is 'other', but .* no such column"),
         ({"text": "a", "no": "b"}, {"negative": "no"}, r"there are no positives; name their column with data\.text_pair"),
         ({"text": "a", "s": 1}, {"label": "s"}, r"a score is of two texts; name the second with data\.text_pair"),
-        ({**PAIR, "no": "b", "s": 1}, {"negative": "no", "label": "s"}, r"both given; triples have no scores"),
+        ({**PAIR, "no": "b", "s": 1}, {"negative": "no", "label": "s"}, r"has both data\.negative and data\.label, and triples have no"),
         ({**PAIR, "label": "high"}, {}, r"row 1 \(line 1\) .* has a label that is no number: 'high'"),
         ({**PAIR, "label": "nan"}, {}, r"row 1 .* has no label: 'nan'|row 1 .* has no label;"),
         ({**PAIR, "label": float("inf")}, {}, r"row 1 .* has a label that is not finite"),
@@ -111,3 +111,19 @@ def test_labels_that_are_all_the_same_rank_nothing(tmp_path):
         InputError, match=r"every label of the train file t\.jsonl is 0; give rows with at least two"
     ):
         _ranked(tmp_path, ("q", "a", 0), ("q", "b", 0))
+
+
+def test_each_split_has_the_columns_that_it_needs(tmp_path):
+    """Triples to train on and scored pairs to judge by; single texts to train on without labels."""
+    triples, scored = (tmp_path / name for name in ("train.jsonl", "dev.jsonl"))
+    triples.write_text(json.dumps({"a": "x", "b": "y", "no": "z"}) + "\n")
+    scored.write_text("".join(json.dumps({"a": "x", "b": "y", "s": score}) + "\n" for score in (1, 2)))
+    names = {"text": "a", "text_pair": "b", "negative": "no", "label": "s"}
+    section = DataSection(train=str(triples), validation=str(scored), **names)
+    assert _similar(section).texts == [("x", "y", "z")]
+    judged = read_split(section, "validation", "sentence-similarity", 1)
+    assert (judged.texts[0], judged.scores) == (("x", "y"), [1.0, 2.0])
+    triples.write_text(json.dumps({"a": "x"}) + "\n")
+    assert _similar(section, labelled=False).texts == [("x",)]
+    with pytest.raises(InputError, match=r"data\.text_pair is 'b', but the train file .* no such column"):
+        _similar(section)
