@@ -57,7 +57,7 @@ def test_unlabelled_pairs_have_no_scores(tmp_path):
         ({"text": "a"}, {"text_pair": "other"}, r"data\.text_pair is 'other', but .* no such column"),
         ({"text": "a", "no": "b"}, {"negative": "no"}, r"there are no positives; name their column with data\.text_pair"),
         ({"text": "a", "s": 1}, {"label": "s"}, r"a score is of two texts; name the second with data\.text_pair"),
-        ({**PAIR, "no": "b", "s": 1}, {"negative": "no", "label": "s"}, r"has both data\.negative and data\.label, and triples have no"),
+        ({**PAIR, "no": "b", "s": 1}, {"negative": "no", "label": "s"}, r"both data\.negative and data\.label, and"),
         ({**PAIR, "label": "high"}, {}, r"row 1 \(line 1\) .* has a label that is no number: 'high'"),
         ({**PAIR, "label": "nan"}, {}, r"row 1 .* has no label: 'nan'|row 1 .* has no label;"),
         ({**PAIR, "label": float("inf")}, {}, r"row 1 .* has a label that is not finite"),
