@@ -35,7 +35,7 @@ _POINTER, _LONG, _TEXT, _INT, _SIZE = (
 _ARRAY = (_POINTER, _LONG)
 _ERROR = (_TEXT, _SIZE)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "platon_linear_create": (_POINTER, [_POINTER, _POINTER, *_ERROR]),
+    "platon_layer_create": (_POINTER, [_POINTER, _POINTER, *_ERROR]),
     "platon_linear_destroy": (None, [_POINTER]),
     "platon_linear_packed_bytes": (_LONG, [_POINTER]),
     "platon_pool_create": (_POINTER, []),
@@ -310,7 +310,7 @@ class NativeLinear:
             setattr(spec, f"{side}_panels", 1)
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         self.in_features, self.out_features = in_features, out_features
-        self._handle: int | None = _library().platon_linear_create(
+        self._handle: int | None = _library().platon_layer_create(
             ctypes.byref(weights), ctypes.byref(spec), error, _ERROR_BYTES
         )
         if not self._handle:

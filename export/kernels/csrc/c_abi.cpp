@@ -168,8 +168,8 @@ PLATON_EXPORT const char* platon_selected_kernel(char* error, size_t error_size)
 }
 
 // Null with the reason in `error` on bad input.
-PLATON_EXPORT void* platon_linear_create(const PlatonWeights* weights, const PlatonSpec* spec, char* error,
-                                         size_t error_size) {
+PLATON_EXPORT void* platon_layer_create(const PlatonWeights* weights, const PlatonSpec* spec, char* error,
+                                        size_t error_size) {
   SparseLinear* linear = nullptr;
   platon::reported(error, error_size,
                    [&] { linear = new SparseLinear(platon::csr_view(*weights), platon::linear_spec(*spec)); });

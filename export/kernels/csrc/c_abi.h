@@ -1,4 +1,5 @@
-// Structures of the plain C entry points in c_abi.cpp; native.py mirrors them field for field.
+// Structures of the plain C entry points in c_abi.cpp; native.py mirrors them field for field. Where a structure or
+// arguments change, the functions that take them get new names, so that a library built before is refused in one line.
 #pragma once
 #include <cstdint>
 

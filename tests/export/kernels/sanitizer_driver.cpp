@@ -24,7 +24,7 @@
 extern "C" {
 const char* platon_kernel_names();
 int platon_kernel_supported(const char* name);
-void* platon_linear_create(const PlatonWeights*, const PlatonSpec*, char*, size_t);
+void* platon_layer_create(const PlatonWeights*, const PlatonSpec*, char*, size_t);
 int platon_pack_rows(const char*, const float*, int64_t, int64_t, float*, void*, char*, size_t);
 void platon_linear_destroy(void*);
 void* platon_pool_create();
@@ -106,7 +106,7 @@ void* create(const Weights& w, const PlatonSpec& spec, bool narrow, bool quantiz
   weights.row_starts = w.starts.data(), weights.row_start_count = static_cast<int64_t>(w.starts.size());
   weights.row_scales = w.row_scales.data(), weights.row_scale_count = static_cast<int64_t>(w.row_scales.size());
   weights.in_features = w.in, weights.out_features = w.out;
-  void* linear = platon_linear_create(&weights, &spec, error, sizeof error);
+  void* linear = platon_layer_create(&weights, &spec, error, sizeof error);
   if (!linear && !*error) std::abort();  // a refusal always has a reason
   return linear;
 }
