@@ -137,7 +137,8 @@ def test_a_run_ends_in_a_folder_for_every_door(tiny_bert, tmp_path, rows, labell
     from platon_compress.pipeline.reporter import Reporter
     from platon_compress.pipeline.runner import run_recipe
 
-    lines = zip(rows.groups, rows.queries, rows.passages, rows.labels, strict=True)
+    columns = zip(rows.groups, rows.queries, rows.passages, rows.labels, strict=True)
+    lines = [(f"{copy}{group}", *rest) for group, *rest in columns for copy in "ab"]
     table = "\n".join(["id\tquery\tpassage\tlabel", *("\t".join(map(str, line)) for line in lines)]) + "\n"
     (tmp_path / "rows.tsv").write_text(table)
     teacher = tiny_bert(tmp_path / "teacher", KIND, num_labels=1, seed=3)
@@ -151,7 +152,6 @@ def test_a_run_ends_in_a_folder_for_every_door(tiny_bert, tmp_path, rows, labell
         "prune": {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
         "distill": {} if labelled else {"labels": False, "teacher": teacher},
         "plan": {"calibrate": False, "force": "csr", "threads": 1},
-        "verify": {"examples": 50},
         "bench": {"batch": [1], "tokens": [16], "runs": 5},
     }  # fmt: skip
     results = run_recipe(parse_recipe(recipe), tmp_path / "run", Reporter(quiet=True))
