@@ -89,7 +89,7 @@ class SentenceSimilarity(Task):
         del names
         sentence = checkpoint.sentence
         assert sentence is not None  # noqa: S101 - load_checkpoint reads it for this task
-        limit = min(self.data.max_length, sentence.max_tokens or self.data.max_length)
+        limit = sentence.cut(self.data.max_length)
         columns = [
             tokenise([[sentence.spelled(text) for text in texts]], checkpoint, limit, rows.origin)[0]
             for texts in zip(*rows.texts, strict=True)

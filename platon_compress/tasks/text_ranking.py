@@ -57,9 +57,8 @@ class TextRanking(Task):
     def encode(self, rows: RankingRows, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
         """Tokens of each query with its passage, and the label as a share of the largest one."""
         del names
-        limit = self.data.max_length
-        if checkpoint.sentence is not None:
-            limit = min(limit, checkpoint.sentence.max_tokens or limit)
+        sentence = checkpoint.sentence
+        limit = self.data.max_length if sentence is None else sentence.cut(self.data.max_length)
         features, _ = tokenise([rows.queries, rows.passages], checkpoint, limit, rows.origin)
         labels = np.asarray(rows.labels, dtype=np.float64)
         return Examples(features, labels / labels.max() if len(labels) else (), rows)

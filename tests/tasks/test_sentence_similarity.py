@@ -57,7 +57,8 @@ def test_texts_are_cut_where_the_folder_cuts_them(dense, tmp_path):
     short = load_checkpoint(str(tmp_path / "short"), NAME)
     rows = SimilarityRows([("a b c d e f g", "a b c x")], [1.0])
     for checkpoint, length in ((short, 5), (dense, 9)):
-        assert len(_task().encode(rows, checkpoint, []).features[0]["texts"][0]["input_ids"]) == length
+        for task in (_task(), SentenceSimilarity(DataSection())):
+            assert len(task.encode(rows, checkpoint, []).features[0]["texts"][0]["input_ids"]) == length
 
 
 def test_scored_pairs_are_judged_by_their_cosines(dense, pairs):
