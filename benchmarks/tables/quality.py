@@ -7,7 +7,7 @@ from tables.markdown import Table, setting_label
 
 from platon_compress.measure.bench_report import SettingReport
 from platon_compress.report.tables import format_ratio
-from platon_compress.report.words import NONE, UNITS, metric_name
+from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
 __all__ = ["QUALITY_NOTE", "quality_machines", "quality_tables"]
 
@@ -16,10 +16,15 @@ _HEAD = (
     "change from dense int8", "change from dense, same teacher", "speed vs dense", "speed vs dense int8", "file vs dense",
     "controls",
 )  # fmt: skip
-_CONTROLS = {"trivial": "no look at the input", "untrained": "before training", "bm25": "BM25"}
+_CONTROLS = {
+    "trivial": "no look at the input",
+    "untrained": "before training",
+    "bm25": "BM25",
+    "taught": "dense, same teacher",
+}
 QUALITY_NOTE = (
-    "Metrics are per cent, means over the seeds, on rows that chose nothing. Differences are points with an interval of "
-    '95 % over examples (in the unit named) and, where there are several, seeds; "undecided": it holds 0. '
+    "Metrics are in hundredths, means over the seeds, on rows that chose nothing. Differences are points, with an interval "
+    'of 95 % over examples (in the unit named) and, where there are several, seeds; "undecided": it holds 0. '
     '"Same teacher" is the dense model trained as long and by the same teacher as the pruned one. Speed is that of one '
     "text or picture, of the first seed. How the intervals are made is said in "
     "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py)."
@@ -70,8 +75,12 @@ def _metric(row: Mapping[str, Any], name: str) -> str:
     values = row["values"].get(name)
     if values is None:
         return NONE
-    others = [f"{metric_name(other)} {values[other]:.1%}" for other in row["also"] if other in values]
-    return f"{values[row['metric']]:.1%}" + (f" ({', '.join(others)})" if others else "")
+    others = [
+        f"{metric_name(other)} {metric_figure(other, values[other])}"
+        for other in row["also"]
+        if other in values
+    ]
+    return metric_figure(row["metric"], values[row["metric"]]) + (f" ({', '.join(others)})" if others else "")
 
 
 def _difference(change: Mapping[str, Any] | None) -> str:
@@ -100,10 +109,7 @@ def _file_share(cell: Mapping[str, Any]) -> str:
 
 
 def _controls(row: Mapping[str, Any]) -> Iterator[str]:
+    values = {name: row["values"][name][row["metric"]] for name in _CONTROLS if name in row["values"]}
     if row["trivial"] is not None:
-        yield f"{_CONTROLS['trivial']} {row['trivial']:.1%}"
-    for name in ("untrained", "bm25"):
-        if name in row["values"]:
-            yield f"{_CONTROLS[name]} {row['values'][name][row['metric']]:.1%}"
-    if "taught" in row["values"]:
-        yield f"dense, same teacher {row['values']['taught'][row['metric']]:.1%}"
+        values = {"trivial": row["trivial"], **values}
+    yield from (f"{_CONTROLS[name]} {metric_figure(row['metric'], value)}" for name, value in values.items())
