@@ -31,6 +31,8 @@ def given_teacher(recipe: Recipe) -> Checkpoint | None:
             cache_dir=section.cache_dir,
         )
     except InputError as error:
+        if recipe.distill is None or recipe.distill.teacher is None:  # the model itself
+            raise
         raise InputError(f"distill.teacher: {error}") from error
 
 

@@ -14,13 +14,13 @@ from platon_compress.tasks.dimensions import default_tokens
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import (
     Checkpoint,
-    build_model,
     load_checkpoint,
     problem_of,
     read_config,
 )
 from platon_compress.tasks.rooms import task_of
 from platon_compress.tasks.task import Task
+from platon_compress.tasks.untrained import build_model
 
 if TYPE_CHECKING:
     from platon_compress.baking import BakedModel

@@ -1,8 +1,6 @@
 """Loads a Hugging Face model with its tokenizer or image processor, or builds one from a config."""
 
-import difflib
 import importlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,13 +27,15 @@ __all__ = [
     "TASKS",
     "Checkpoint",
     "TaskSpec",
-    "build_model",
     "classifier_head",
     "infer_task",
     "label_fields",
     "load_checkpoint",
     "problem_of",
     "read_config",
+    "spec_of",
+    "transformers_module",
+    "with_sentence_files",
 ]
 
 
@@ -154,7 +154,7 @@ def load_checkpoint(
     from platon_compress.structure import check_depth
     from platon_compress.tasks.weights import drawn_weights
 
-    spec = _spec(task)
+    spec = spec_of(task)
     source = resolve_name(name)
     options = _options(source, trust_remote_code, cache_dir)
     folder = _sentence_folder(source, task, options)
@@ -175,7 +175,7 @@ def load_checkpoint(
     checkpoint = Checkpoint(
         model.eval(), _load_processor(source, spec.modality, options), task, drawn, sentence
     )
-    return _with_sentence_files(checkpoint, folder)
+    return with_sentence_files(checkpoint, folder)
 
 
 def _sentence_folder(source: str, task: str, options: Mapping[str, Any]) -> Path | None:
@@ -193,7 +193,7 @@ def _encoder_folder(source: str, encoder: str) -> str:
     return str(Path(source) / encoder)
 
 
-def _with_sentence_files(checkpoint: Checkpoint, folder: Path | None) -> Checkpoint:
+def with_sentence_files(checkpoint: Checkpoint, folder: Path | None) -> Checkpoint:
     """A bi-encoder knows how its vectors are pooled, a plain encoder by the mean; a cross-encoder says that it is one."""
     from platon_compress.tasks.dimensions import positions
 
@@ -219,7 +219,7 @@ def read_config(
     refuse_adapter(Path(source))
     options = _options(source, trust_remote_code, cache_dir)
     try:
-        return _transformers().AutoConfig.from_pretrained(source, **(head or {}), **options)
+        return transformers_module().AutoConfig.from_pretrained(source, **(head or {}), **options)
     except Exception as error:  # a damaged config fails in many ways inside transformers
         if is_fault_of_this_machine(error):
             raise
@@ -238,7 +238,7 @@ def _load_model(
     """The model and what transformers says of its weights; from folded weights where the files need that."""
     from platon_compress.tasks.weights import folded_weights
 
-    auto = getattr(_transformers(), auto_class)
+    auto = getattr(transformers_module(), auto_class)
     common = {
         "config": config,
         "attn_implementation": "eager",
@@ -252,7 +252,9 @@ def _load_model(
         return _from_state(auto, folded, common)
     model, info = auto.from_pretrained(source, **common)
     if info["missing_keys"] and not Path(source).is_dir():
-        downloaded = _transformers().utils.cached_file(source, "config.json", cache_dir=options["cache_dir"])
+        downloaded = transformers_module().utils.cached_file(
+            source, "config.json", cache_dir=options["cache_dir"]
+        )
         folded = folded_weights(Path(downloaded).parent)
         if folded is not None:
             return _from_state(auto, folded, common)
@@ -289,70 +291,10 @@ def _unreadable(name: str, source: str, purpose: str, error: Exception) -> Input
         )
     cure = "give a model folder or a hub id that exists"
     if (Path(source) / "config.json").is_file():
-        cure = f"give a model that transformers {_transformers().__version__} loads{purpose}"
+        cure = f"give a model that transformers {transformers_module().__version__} loads{purpose}"
     return InputError(
         f"cannot load the model {name!r}{purpose}: {first_line(error).rstrip('.')}{offline_hint(source)}; {cure}"
     )
-
-
-def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], seed: int) -> Checkpoint:
-    """Build an untrained model from config fields (`model_type` plus its own), weights drawn from `seed`."""
-    import torch
-
-    from platon_compress.structure import check_depth
-
-    transformers = _transformers()
-    fields = dict(config)
-    model_type = fields.pop("model_type", None)
-    if model_type not in transformers.CONFIG_MAPPING:
-        raise InputError(
-            f"model.config.model_type is {model_type!r}, which transformers does not know; write for example vit or bert"
-        )
-    _refuse_unknown_fields(transformers.CONFIG_MAPPING[model_type], fields)
-    auto = getattr(transformers, _spec(task).auto_class)
-    try:
-        hf_config = transformers.AutoConfig.for_model(model_type, **fields, **head)
-        hf_config._attn_implementation = "eager"
-        check_depth(hf_config, "model.config")
-        with torch.device("meta"):
-            outline = auto.from_config(hf_config, attn_implementation="eager")
-        _refuse_more_than_memory(sum(p.numel() * p.element_size() for p in outline.parameters()))
-        torch.manual_seed(seed)
-        model = auto.from_config(hf_config, attn_implementation="eager")
-    except InputError:
-        raise
-    except Exception as error:  # sizes that do not divide, fields of another type, and more
-        raise InputError(
-            f"model.config builds no {model_type} model: {first_line(error)}; mend its fields"
-        ) from error
-    processor = _small_image_processor(hf_config) if _spec(task).modality == "image" else None
-    return _with_sentence_files(Checkpoint(model.eval(), processor, task), None)
-
-
-def _refuse_more_than_memory(size_bytes: int) -> None:
-    """Weights that fill the memory end the process without a word."""
-    try:
-        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not said on this system
-        return
-    if size_bytes > memory_bytes // 2:
-        raise InputError(
-            f"model.config makes a model of {size_bytes / 1e9:,.0f} GB, and this machine has {memory_bytes / 1e9:,.0f} GB; "
-            "lower its sizes"
-        )
-
-
-def _refuse_unknown_fields(kind: Any, fields: Mapping[str, Any]) -> None:
-    """transformers keeps a field that it does not know, and does nothing with it."""
-    try:
-        default = kind()
-    except Exception:  # some configs are made of others, and have no default
-        return
-    for field in fields:
-        if not hasattr(default, field):
-            close = difflib.get_close_matches(field, default.to_dict(), n=1)
-            guess = f"did you mean {close[0]}?" if close else "leave it out"
-            raise InputError(f"model.config holds {field!r}, which {kind.__name__} does not have; {guess}")
 
 
 def infer_task(name: str, *, trust_remote_code: bool = False, cache_dir: str | None = None) -> str:
@@ -390,7 +332,7 @@ def _is_bare(architecture: str, config: Any) -> bool:
     return architecture in ((known,) if isinstance(known, str) else known)
 
 
-def _spec(task: str) -> TaskSpec:
+def spec_of(task: str) -> TaskSpec:
     if task not in TASKS:
         raise InputError(f"task {task!r} is unknown; use one of: {', '.join(TASKS)}")
     return TASKS[task]
@@ -401,7 +343,7 @@ def _load_processor(source: str, modality: str, options: Mapping[str, Any]) -> A
 
     Raises InputError where its files are there, but damaged or in need of a package.
     """
-    transformers = _transformers()
+    transformers = transformers_module()
     auto = transformers.AutoTokenizer if modality == "text" else transformers.AutoImageProcessor
     extra = {} if modality == "text" else {"use_fast": False}
     present = [name for name in _PROCESSOR_FILES[modality] if (Path(source) / name).is_file()]
@@ -421,22 +363,8 @@ def _load_processor(source: str, modality: str, options: Mapping[str, Any]) -> A
         ) from error
 
 
-def _small_image_processor(config: Any) -> Any:
-    """A processor that only scales pixels to [-1, 1], for images that already have the model's size."""
-    transformers = _transformers()
-    channels = config.num_channels
-    return transformers.ViTImageProcessor(
-        do_resize=False,
-        size={"height": config.image_size, "width": config.image_size},
-        do_rescale=True,
-        rescale_factor=1 / 255,
-        do_normalize=True,
-        image_mean=[0.5] * channels,
-        image_std=[0.5] * channels,
-    )
-
-
-def _transformers() -> ModuleType:
+def transformers_module() -> ModuleType:
+    """The library. Raises MissingExtraError where it is not installed."""
     try:
         return importlib.import_module("transformers")
     except ImportError as error:

@@ -11,9 +11,10 @@ from platon_compress.tasks.classes import class_names, in_model_order, known_cla
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import window_sizes
 from platon_compress.tasks.image_classification import ImageClassification
-from platon_compress.tasks.models import Checkpoint, build_model, classifier_head
+from platon_compress.tasks.models import Checkpoint, classifier_head
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 from platon_compress.tasks.text_classification import TextClassification
+from platon_compress.tasks.untrained import build_model
 
 HEAD = classifier_head(["a", "b"])
 PICTURES = ImageClassification(DataSection())

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.models import build_model, classifier_head, infer_task, load_checkpoint
+from platon_compress.tasks.models import classifier_head, infer_task, load_checkpoint
+from platon_compress.tasks.untrained import build_model
 
 TASK = "text-classification"
 CONFIG = {
@@ -291,7 +292,7 @@ def test_a_damaged_tokenizer_is_not_a_missing_one(tmp_path):
 def test_a_path_that_leads_nowhere_is_refused_before_the_hub_is_asked(tmp_path, monkeypatch, name):
     (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("platon_compress.tasks.models._transformers", lambda: pytest.fail("asked the hub"))
+    monkeypatch.setattr("platon_compress.tasks.models.transformers_module", lambda: pytest.fail("asked the hub"))
     with pytest.raises(InputError, match=r"does not exist; give a folder that does, or a hub id"):
         infer_task(name)
 

@@ -12,9 +12,10 @@ from platon_compress.tasks import preflight
 from platon_compress.tasks.data.rows import Origin, Rows
 from platon_compress.tasks.dimensions import default_tokens, picture_size, positions
 from platon_compress.tasks.image_classification import ImageClassification
-from platon_compress.tasks.models import Checkpoint, build_model, classifier_head
+from platon_compress.tasks.models import Checkpoint, classifier_head
 from platon_compress.tasks.synthetic import synthetic_batches
 from platon_compress.tasks.text_classification import TextClassification
+from platon_compress.tasks.untrained import build_model
 
 PICTURES = ImageClassification(DataSection())
 SIZES = {

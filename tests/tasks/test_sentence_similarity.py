@@ -319,3 +319,15 @@ def test_compress_measures_a_sparse_bi_encoder(recipe, tmp_path):
     parity = json.loads((tmp_path / "run" / "parity.json").read_text())
     assert parity["scores"]["dense"]["values"]["fidelity"] == pytest.approx(1, abs=1e-6)
     assert parity["scores"]["onnx_compressed"]["values"]["fidelity"] < 0.99
+
+
+def test_a_model_that_teaches_itself_is_refused_by_its_own_name(recipe, tmp_path):
+    """Rule: nobody gave a teacher, so no message speaks of one."""
+    types = [("", "Transformer"), ("1_Dense", "Dense")]
+    entries = [
+        {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (path, kind) in enumerate(types)
+    ]
+    (tmp_path / "model" / "modules.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match=r"^\S*modules\.json holds a Dense, which runs in sentence-transformers"):
+        _run(recipe, tmp_path / "run")
