@@ -292,7 +292,9 @@ def test_a_damaged_tokenizer_is_not_a_missing_one(tmp_path):
 def test_a_path_that_leads_nowhere_is_refused_before_the_hub_is_asked(tmp_path, monkeypatch, name):
     (tmp_path / "tests").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("platon_compress.tasks.models.transformers_module", lambda: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        "platon_compress.tasks.models.transformers_module", lambda: pytest.fail("asked the hub")
+    )
     with pytest.raises(InputError, match=r"does not exist; give a folder that does, or a hub id"):
         infer_task(name)
 
