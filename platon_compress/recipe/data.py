@@ -131,11 +131,11 @@ class DataSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "DataSection":
-        lengths = (self.document_stride, self.max_length)
-        if None not in lengths and lengths[0] >= lengths[1]:
+        stride, length = self.document_stride, self.max_length
+        if stride is not None and length is not None and stride >= length:
             raise ValueError(
-                f"document_stride {self.document_stride} is not below max_length {self.max_length}, so the windows of "
-                "a long text would not move on; lower it"
+                f"document_stride {stride} is not below max_length {length}, so the windows of a long text would not move "
+                "on; lower it"
             )
         if self.label_columns and self.problem != "multi-label":
             raise ValueError(
