@@ -5,9 +5,9 @@ import csv
 import numpy as np
 import pytest
 import torch
-import transformers
 import yaml
 from small_texts import bert, saved_bert, tiny_run, tokenizer
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from platon_compress.cli import main
 from platon_compress.errors import InputError
@@ -95,8 +95,8 @@ def test_the_loss_is_the_mean_squared_error_of_standardised_labels(task, tmp_pat
         wanted = (np.array(rows.labels[:8]) - np.mean(rows.labels)) / np.std(rows.labels)
         errors = outputs.logits.detach().double().squeeze(-1).numpy() - wanted
         assert task.loss(outputs, batch).item() == pytest.approx(np.mean(errors**2), rel=1e-5)
-    ours, theirs = (transformers.modeling_outputs.ModelOutput() for _ in range(2))
-    ours.logits, theirs.logits = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [5.0]])
+    answers = (torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [5.0]]))
+    ours, theirs = (SequenceClassifierOutput(logits=logits) for logits in answers)
     assert task.taught(ours, theirs, batch, 2.0).item() == pytest.approx(5.0)  # (1 + 9) / 2
 
 
