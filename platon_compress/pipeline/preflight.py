@@ -19,7 +19,6 @@ from platon_compress.tasks.preflight import (
     check_validation,
 )
 from platon_compress.tasks.task import Task
-from platon_compress.tasks.trial import check_export
 
 __all__ = ["check_compress", "check_rival", "check_run", "spoken_model"]
 
@@ -36,7 +35,7 @@ def check_run(
     _check_model(recipe, student)
     for examples in encoded:
         check_batch(student, task, examples)
-    check_export(student, _export_config(recipe))
+    _check_export(student, recipe)
 
 
 def check_compress(recipe: Recipe, checkpoint: Checkpoint, task: Task | None = None) -> None:
@@ -52,7 +51,7 @@ def check_compress(recipe: Recipe, checkpoint: Checkpoint, task: Task | None = N
         examples = task.encode(rows, checkpoint, names)
     _check_model(recipe, checkpoint)
     check_batch(checkpoint, task, examples)
-    check_export(checkpoint, _export_config(recipe))
+    _check_export(checkpoint, recipe)
 
 
 def check_rival(dense: Checkpoint, checkpoint: Checkpoint) -> None:
@@ -71,6 +70,12 @@ def spoken_model(checkpoint: Checkpoint) -> Iterator[str]:
         yield f"the checkpoint has no {', '.join(parts)}: drawn at random, and trained"
     if checkpoint.sentence is not None and checkpoint.sentence.assumed:
         yield "the model has no modules.json: a text is the mean of its tokens, and a modules.json will say so"
+
+
+def _check_export(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    from platon_compress.tasks.trial import check_export  # loads torch, which most refusals do without
+
+    check_export(checkpoint, _export_config(recipe))
 
 
 def _check_model(recipe: Recipe, checkpoint: Checkpoint) -> None:
