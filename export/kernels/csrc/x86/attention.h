@@ -15,7 +15,7 @@ constexpr int tile_size(int vectors) {
 }
 
 template <int kVectors>
-constexpr int kRow = kVectors* kVectorLanes;  // of queries, scores and results
+constexpr int kRow = kVectors * kVectorLanes;  // of queries, scores and results
 
 template <int kRows, int kVectors>
 using Sums = Vector[kRows][kVectors];
