@@ -128,7 +128,7 @@ def _layers(shape: tuple[int, int], density: float) -> dict[str, Any]:
     csr = CsrWeight.from_dense(
         rng.standard_normal(shape).astype(np.float32) * random_mask(rng, shape, density)
     )
-    sizes = {"out_features": shape[0], "in_features": shape[1]}
+    sizes: dict[str, Any] = {"out_features": shape[0], "in_features": shape[1]}
     bias = rng.standard_normal(shape[0]).astype(np.float32)
     values, columns, row_starts, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
     return {
