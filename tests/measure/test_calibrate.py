@@ -10,6 +10,7 @@ from torch import nn
 
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
+from platon_compress.library import kernel_names
 from platon_compress.measure import calibrate as module
 from platon_compress.measure.calibrate import (
     DEFAULT_DENSITIES,
@@ -58,7 +59,7 @@ def test_the_planner_reads_what_was_written(table, tmp_path):
     path = write_cost_table(table[0], tmp_path / "new" / "table.json")
     read = CostTable.load(path)
     assert len(read.rows) == 4
-    assert read.isa in ("scalar", "avx2")
+    assert read.isa in kernel_names()
     assert read.speedup(32, 48, 0.1, 3, 1) > 0
     assert [p.name for p in path.parent.iterdir()] == ["table.json"]
     assert json.loads(path.read_text()) == table[0]
