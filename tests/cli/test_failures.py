@@ -107,7 +107,7 @@ def test_a_real_ctrl_c_in_a_real_process(tmp_path):
     )
     assert process.stdout.readline() == "working\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 130
     assert errors == (
         "error: interrupted; the same command goes on with the first stage that is not finished\n"

@@ -119,7 +119,7 @@ def test_windows_are_as_long_as_the_recipe_says_or_the_model_can_read(text_check
     assert window_sizes(DataSection(max_length=24), text_checkpoint) == (24, 8)
     assert window_sizes(DataSection(max_length=24, document_stride=5), text_checkpoint) == (24, 5)
     assert window_sizes(DataSection(), text_checkpoint, 384) == (32, 10)
-    text_checkpoint.model.config.max_position_embeddings = None  # no limit, as with relative positions
+    text_checkpoint.model.config.max_position_embeddings = -1  # no limit, as with relative positions
     assert window_sizes(DataSection(), text_checkpoint, 384) == (384, 128)
     assert window_sizes(DataSection(document_stride=0), text_checkpoint) == (128, 0)
     with pytest.raises(
