@@ -1,6 +1,6 @@
 """Keeps the tables and figures of README and docs equal to the committed results.
 
-    python benchmarks/readme_tables.py            # writes README.md and docs/results.md
+    python benchmarks/readme_tables.py            # writes README.md, docs/results.md and docs/kernels.md
     python benchmarks/readme_tables.py --check    # writes nothing; exit 1 when they are out of date
 
 What lies between `<!-- results:NAME -->` and `<!-- /results:NAME -->` is replaced; NAME is one of the parts below, or
@@ -11,12 +11,14 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from study import RESULTS, run_study, study_parser
+from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
-from tables.markdown import machine
+from tables.markdown import Table, machine
 from tables.models import model_table, summary_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.quality import QUALITY_NOTE, quality_machines, quality_tables
@@ -31,7 +33,7 @@ __all__ = ["DOCUMENTS", "PARTS", "main", "refreshed"]
 
 Results = Mapping[str, Mapping[str, Any]]
 _ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "results.md")
+DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "results.md", _ROOT / "docs" / "kernels.md")
 _REGION = re.compile(
     r"<!-- results:(?P<name>[\w.-]+) -->\n(?P<body>.*?)<!-- /results:(?P=name) -->", re.DOTALL
 )
@@ -98,8 +100,11 @@ def _sentences(results: Results) -> Iterator[str]:
     yield "".join(f"- {sentence}\n" for sentence in parts)
 
 
-def _machines(results: Results) -> Iterator[str]:
-    for entry, table in machine_tables(results):
+def _measured(
+    found: Callable[[Results], Iterator[tuple[Mapping[str, Any], Table]]], results: Results
+) -> Iterator[str]:
+    """Each table of `found`, with the processor below it."""
+    for entry, table in found(results):
         yield str(table)
         yield f"Measured on {escape_markdown(processor(entry))}.\n"
 
@@ -117,7 +122,9 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "summary": _summary,
     "models": _models,
     "speed": _speed,
-    "machines": _machines,
+    "machines": partial(_measured, machine_tables),
+    "int8-layers": partial(_measured, layer_tables),
+    "int8-models": partial(_measured, model_tables),
     "quality": _quality,
     "padding": _padding,
     "sentences": _sentences,
@@ -127,7 +134,9 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
 def main(arguments: Sequence[str]) -> int:
     """The command line above; exit 1 when a checked document is out of date, 2 on bad input."""
     parser = study_parser(__doc__, threads=False)
-    parser.add_argument("documents", nargs="*", type=Path, help="default: README.md docs/results.md")
+    parser.add_argument(
+        "documents", nargs="*", type=Path, help="default: README.md docs/results.md docs/kernels.md"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: benchmarks/results")
     parser.add_argument("--check", action="store_true", help="write nothing")
     return run_study(_update, parser, arguments)

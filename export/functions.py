@@ -7,7 +7,7 @@ from platon_compress.export.bodies import body
 from platon_compress.export.operators import DOMAIN, OPERATORS, VERSION
 from platon_compress.export.passes._become import become
 
-__all__ = ["attach_functions", "is_ours", "name_operators"]
+__all__ = ["attach_functions", "is_ours"]
 
 
 def is_ours(node: ir.Node) -> bool:
@@ -15,18 +15,13 @@ def is_ours(node: ir.Node) -> bool:
     return node.domain == DOMAIN and node.op_type in OPERATORS
 
 
-def name_operators(model: ir.Model) -> None:
-    """Turn working forms into operators of the table, in place."""
+def attach_functions(model: ir.Model) -> int:
+    """Turn working forms into operators of the table, each with its body. Returns the number of nodes of ours."""
     for node in tuple(model.graph):
         if sparse_linear.is_sparse_linear(node):
             become(node, *sparse_linear.operator(node), sparse_linear.attributes(node))
         elif attention_op.is_attention(node):
             become(node, *attention_op.operator(node), attention_op.attributes(node))
-
-
-def attach_functions(model: ir.Model) -> int:
-    """:func:`name_operators`, and a body for each. Returns the number of nodes of ours."""
-    name_operators(model)
     ours = [node for node in model.graph if is_ours(node)]
     for name in dict.fromkeys(node.op_type for node in ours):
         identifier = (DOMAIN, name, "")

@@ -82,21 +82,23 @@ def verify(
     allowed = atol * max(1.0, evaluation.scale)
     _check_count(evaluation, min_examples)
     same = _same_computation(pruned, converted)
-    extra = (extra_onnx or {}) if evaluation.score is not None else {}
+    score = evaluation.score
+    extra = {} if score is None else extra_onnx or {}
     steps = Steps(len(evaluation.batches) * (4 + len(extra) + (not same)), progress)
     reference = torch_outputs(pruned, steps.over(evaluation.batches, REFERENCE))
-    scored = {REFERENCE: evaluation.score(reference)} if evaluation.score is not None else {}
+    scored = {} if score is None else {REFERENCE: score(reference)}
     rows: list[dict[str, Any]] = []
     for name, outputs in _routes(
         converted, reference if same else None, onnx_pruned, onnx_compressed, steps, evaluation
     ):
         rows.append({"pair": f"{REFERENCE} vs {name}", **differences(reference, outputs, evaluation.batches)})
-        if evaluation.score is not None:
-            scored[name] = evaluation.score(outputs)
-    for name, path in extra.items():
-        assert evaluation.score is not None  # noqa: S101 - there is nothing extra without a score
-        outputs = onnx_outputs(path, steps.over(evaluation.batches, name), use_library=False)
-        scored[name] = evaluation.score(outputs)
+        if score is not None:
+            scored[name] = score(outputs)
+    if score is not None:
+        scored |= {
+            name: score(onnx_outputs(path, steps.over(evaluation.batches, name), use_library=False))
+            for name, path in extra.items()
+        }
     return ParityReport(
         rows=tuple(rows),
         scores=scored,

@@ -12,9 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from platon_compress.errors import InputError
-from platon_compress.export.functions import attach_functions
+from platon_compress.export.functions import attach_functions, is_ours
 from platon_compress.export.model_file import write_model
-from platon_compress.export.operators import DOMAIN, ENCODINGS, OPERATORS
+from platon_compress.export.operators import ENCODINGS, OPERATORS
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes.clean import drop_unused
 
@@ -47,11 +47,11 @@ def quantize_rows(
 def quantize_weights(model: ir.Model) -> int:
     """Turn every operator with float weights into the one with 8-bit weights, in place; returns their number."""
     made: dict[tuple[ir.Value | None, ...], list[ir.Value]] = {}
-    found = [node for node in model.graph if node.domain == DOMAIN and node.op_type in OPERATORS]
-    found = [node for node in found if OPERATORS[node.op_type].encoding == _FROM]
+    found = [node for node in model.graph if is_ours(node) and OPERATORS[node.op_type].encoding == _FROM]
     for node in found:
         _quantize(node, made)
-    drop_unused(model)
+    drop_unused(model)  # weights and functions in floats
+    attach_functions(model)
     return len(found)
 
 
@@ -66,10 +66,6 @@ def quantize_file(source: str | Path, target: str | Path) -> int:
         raise InputError(
             f"{source} holds no sparse float weights to quantize; export a compressed model first"
         )
-    names = {node.op_type for node in model.graph if node.domain == DOMAIN}
-    for identifier in [key for key in model.functions if key[0] == DOMAIN and key[1] not in names]:
-        del model.functions[identifier]
-    attach_functions(model)
     write_model(model, Path(target))
     return count
 

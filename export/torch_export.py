@@ -17,7 +17,7 @@ from platon_compress.errors import CheckFailedError, InputError, first_line
 from platon_compress.export import model_file
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.deberta import constant_projections, disentangled_attention_for_export
-from platon_compress.export.functions import attach_functions, is_ours, name_operators
+from platon_compress.export.functions import attach_functions, is_ours
 from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.passes import PassReport, clean, finish, rewrite_graph, swap_sparse_weights
@@ -142,10 +142,9 @@ def _rewrite(
         rewrite_graph(model, config.skip_passes, unpad=config.remove_padding) if config.graph_passes else ()
     )
     spelled = finish(model)
-    name_operators(model)
+    attach_functions(model)
     if config.values == "int8":
         quantize_weights(model)
-    attach_functions(model)
     return [*reports, *graph_reports, spelled], skipped
 
 

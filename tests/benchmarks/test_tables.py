@@ -3,6 +3,7 @@
 import pytest
 from memory import MemoryConfig, ProcessMemory, memory_report
 from readme_tables import refreshed
+from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
 
@@ -159,3 +160,49 @@ def test_another_machine_is_compared_with_both_rivals():
         "4.00x (4.00-4.00) / 2.00x (2.00-2.00)",
         "5.00x (5.00-5.00) / 2.50x (2.50-2.50)",
     ]
+
+
+def _int8(layers=(), models=()):
+    """Results of int8.py; a side that takes half as long as its baseline is twice as fast."""
+
+    def row(baseline, seconds, **setting):
+        samples = {side: [value] * 6 for side, value in seconds.items()}
+        ratios = [compare(samples, baseline=baseline, candidate=side) for side in samples if side != baseline]
+        return {**setting, "threads": 1, "seconds": samples, "ratios": [ratio.to_dict() for ratio in ratios]}
+
+    layers = [
+        row(
+            "float32 avx2",
+            {"float32 avx2": 12.0, "int8 avx2": 8.0, "float32 avx512vnni": 6.0, "int8 avx512vnni": fastest},
+            rows=rows,
+            sparsity=0.9,
+        )
+        for rows, fastest in layers
+    ]
+    models = [
+        row(
+            "dense", {"dense": 12.0, "dense int8": 6.0, "float32": 4.0, "int8": 3.0},
+            model="m", batch=1, tokens=tokens, sparsity=0.5,
+        )
+        for tokens in models
+    ]  # fmt: skip
+    return {"kind": "int8", "layers": layers, "models": models}
+
+
+def test_layers_show_the_least_and_the_most_of_their_shapes():
+    entry = _int8(layers=[(128, 4.0), (16, 6.0), (128, 3.0)])
+    ((found, table),) = layer_tables({"layers": entry, "models": _int8(models=[16])})
+    assert found is entry
+    assert [row[:3] for row in table.rows] == [("16", "1", "90%"), ("128", "1", "90%")]
+    assert table.rows[1][3:] == ("1.50x to 1.50x", "2.00x to 2.00x", "3.00x to 4.00x")
+
+
+def test_models_stand_beside_dense_int8():
+    entry = _int8(layers=[(16, 6.0)], models=[128, 16])
+    ((found, table),) = model_tables({"layers": _int8(layers=[(16, 6.0)]), "models": entry})
+    assert found is entry
+    assert [row[1] for row in table.rows] == ["batch 1, 16 tokens", "batch 1, 128 tokens"]
+    assert table.rows[0][2:] == (
+        "1", "50%", "2.00x (2.00\N{EN DASH}2.00)", "3.00x (3.00\N{EN DASH}3.00)", "4.00x (4.00\N{EN DASH}4.00)",
+        "2.00x (2.00\N{EN DASH}2.00)",
+    )  # fmt: skip

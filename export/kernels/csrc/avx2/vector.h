@@ -1,4 +1,4 @@
-// Eight floats and what x86/ does with them. For inclusion behind begin.h only.
+// Eight floats, or whole numbers, and what x86/ does with them. For inclusion behind begin.h only.
 #pragma once
 #include "core/kernels.h"
 
@@ -44,6 +44,35 @@ inline Lanes first_lanes(int count) {
 }
 inline Vector load(const float* p, Lanes lanes) { return _mm256_maskload_ps(p, lanes); }
 inline void store(float* p, Lanes lanes, Vector v) { _mm256_maskstore_ps(p, lanes, v); }
+
+// Eight whole numbers of 32 bits, or 32 bytes.
+using Numbers = __m256i;
+constexpr bool kDotWaits = false;  // whether one add_dot waits some cycles for the one before it
+
+inline Numbers load_numbers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline Numbers load_numbers(const int* p, Lanes lanes) { return _mm256_maskload_epi32(p, lanes); }
+inline void store_numbers(void* p, Numbers v) { _mm256_storeu_si256(static_cast<__m256i*>(p), v); }
+inline void store_numbers(int* p, Lanes lanes, Numbers v) { _mm256_maskstore_epi32(p, lanes, v); }
+inline Numbers all_numbers(int x) { return _mm256_set1_epi32(x); }
+inline Numbers plus(Numbers a, Numbers b) { return _mm256_add_epi32(a, b); }
+inline Numbers minus(Numbers a, Numbers b) { return _mm256_sub_epi32(a, b); }
+inline Numbers times(Numbers a, Numbers b) { return _mm256_mullo_epi32(a, b); }
+inline Numbers rounded(Vector v) { return _mm256_cvtps_epi32(v); }
+inline Vector floats_of(Numbers v) { return _mm256_cvtepi32_ps(v); }
+// Numbers cut to bytes, in the order of x86/bytes.h.
+inline Numbers bytes_of(const Numbers (&v)[4]) {
+  return _mm256_packus_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+}
+// Bytes, or pairs of them, of the lower or upper half of each 128 bits of a and b in turn.
+inline Numbers low_bytes(Numbers a, Numbers b) { return _mm256_unpacklo_epi8(a, b); }
+inline Numbers high_bytes(Numbers a, Numbers b) { return _mm256_unpackhi_epi8(a, b); }
+inline Numbers low_pairs(Numbers a, Numbers b) { return _mm256_unpacklo_epi16(a, b); }
+inline Numbers high_pairs(Numbers a, Numbers b) { return _mm256_unpackhi_epi16(a, b); }
+// sum += the four bytes of each lane of x times those of the weights, which are too small for 16-bit sums of two to
+// saturate.
+inline void add_dot(Numbers& sum, Numbers x, Numbers weights) {
+  sum = plus(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, weights), _mm256_set1_epi16(1)));
+}
 
 }  // namespace
 }  // namespace platon::avx2

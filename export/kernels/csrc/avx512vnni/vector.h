@@ -1,4 +1,4 @@
-// Sixteen floats and what x86/ does with them. For inclusion behind begin.h only.
+// Sixteen floats, or whole numbers, and what x86/ does with them. For inclusion behind begin.h only.
 #pragma once
 #include "core/kernels.h"
 
@@ -44,6 +44,35 @@ inline Lanes first_lanes(int count) {
 }
 inline Vector load(const float* p, Lanes lanes) { return _mm512_maskz_loadu_ps(lanes, p); }
 inline void store(float* p, Lanes lanes, Vector v) { _mm512_mask_storeu_ps(p, lanes, v); }
+
+// Sixteen whole numbers of 32 bits, or 64 bytes.
+using Numbers = __m512i;
+constexpr bool kDotWaits = true;  // whether one add_dot waits some cycles for the one before it
+
+inline Numbers load_numbers(const void* p) { return _mm512_loadu_si512(p); }
+inline Numbers load_numbers(const int* p, Lanes lanes) { return _mm512_maskz_loadu_epi32(lanes, p); }
+inline void store_numbers(void* p, Numbers v) { _mm512_storeu_si512(p, v); }
+inline void store_numbers(int* p, Lanes lanes, Numbers v) { _mm512_mask_storeu_epi32(p, lanes, v); }
+inline Numbers all_numbers(int x) { return _mm512_set1_epi32(x); }
+inline Numbers plus(Numbers a, Numbers b) { return _mm512_add_epi32(a, b); }
+inline Numbers minus(Numbers a, Numbers b) { return _mm512_sub_epi32(a, b); }
+inline Numbers times(Numbers a, Numbers b) { return _mm512_mullo_epi32(a, b); }
+inline Numbers rounded(Vector v) { return _mm512_cvtps_epi32(v); }
+inline Vector floats_of(Numbers v) { return _mm512_cvtepi32_ps(v); }
+// Numbers cut to bytes, in the order of x86/bytes.h.
+inline Numbers bytes_of(const Numbers (&v)[4]) {
+  return _mm512_packus_epi16(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]));
+}
+// Bytes, or pairs of them, of the lower or upper half of each 128 bits of a and b in turn.
+inline Numbers low_bytes(Numbers a, Numbers b) { return _mm512_unpacklo_epi8(a, b); }
+inline Numbers high_bytes(Numbers a, Numbers b) { return _mm512_unpackhi_epi8(a, b); }
+inline Numbers low_pairs(Numbers a, Numbers b) { return _mm512_unpacklo_epi16(a, b); }
+inline Numbers high_pairs(Numbers a, Numbers b) { return _mm512_unpackhi_epi16(a, b); }
+// sum += the four bytes of each lane of x times those of the weights. As the intrinsic, but GCC 12 would copy every sum
+// before and behind it.
+inline void add_dot(Numbers& sum, Numbers x, Numbers weights) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(weights));
+}
 
 }  // namespace
 }  // namespace platon::avx512vnni

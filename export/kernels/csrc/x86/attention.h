@@ -1,9 +1,8 @@
 // Attention of one block of queries, kVectors vectors wide. Scores lie as [key][query]: the softmax needs no sum across
 // lanes. For inclusion behind a set's vector.h only.
 #pragma once
-#include <type_traits>
-
 #include "x86/math.h"
+#include "x86/tiles.h"
 
 namespace platon::PLATON_SET {
 namespace {
@@ -104,26 +103,6 @@ void value_tile(const AttentionBlock& block, int64_t feature, const Vector facto
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w)
       store(block.out + (feature + i) * kRow<kVectors> + w * kVectorLanes, sums[i][w] * factor[w]);
-}
-
-template <int kRows>
-using Rows = std::integral_constant<int, kRows>;
-
-// body(first, Rows) for what is left of full tiles, at most kRows of them.
-template <int kRows, class Body>
-inline void last_tile(int64_t first, int64_t left, const Body& body) {
-  if constexpr (kRows > 0) {
-    if (left == kRows) return body(first, Rows<kRows>());
-    last_tile<kRows - 1>(first, left, body);
-  }
-}
-
-// body(first, Rows) for full tiles of `count`, then once for what is left.
-template <int kSize, class Body>
-inline void each_tile(int64_t count, const Body& body) {
-  int64_t first = 0;
-  for (; first + kSize <= count; first += kSize) body(first, Rows<kSize>());
-  last_tile<kSize - 1>(first, count - first, body);
 }
 
 template <int kVectors, Mask kMask>

@@ -1,0 +1,60 @@
+"""8-bit weights: layers by kernel set over float32 ones of the same masks, and whole models beside dense int8."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tables.markdown import Table, setting_label
+
+from platon_compress.measure.timing import compare
+from platon_compress.report.tables import format_ratio
+
+__all__ = ["layer_tables", "model_tables"]
+
+_LAYERS = {
+    "int8 avx2": "8 bits, AVX2",
+    "float32 avx512vnni": "float32, AVX-512",
+    "int8 avx512vnni": "8 bits, AVX-512 with VNNI",
+}
+"""The sides of int8.py, all over its AVX2 kernels of float32, and the column of each."""
+_MODELS = {"dense int8": "dense int8", "float32": "compressed, float32", "int8": "compressed, 8 bits"}
+
+Found = Iterator[tuple[Mapping[str, Any], Table]]
+
+
+def layer_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
+    """Each result of layers alone, and its table: speed over float32 with AVX2, least to most of the shapes."""
+    head = ("tokens", "threads", "zeros", *_LAYERS.values())
+    for entry in results.values():
+        if entry["kind"] == "int8" and not entry["models"]:
+            yield entry, Table(head, 0, list(_layer_rows(entry)))
+
+
+def model_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
+    """Each result with whole models, and its table: speed over dense, and of 8 bits over dense int8."""
+    head = ("model", "size", "threads", "zeros", *_MODELS.values(), "8 bits over dense int8")
+    for entry in results.values():
+        if entry["kind"] == "int8" and entry["models"]:
+            rows = sorted(
+                entry["models"], key=lambda row: (row["model"], row["batch"], row["tokens"], row["sparsity"])
+            )
+            yield entry, Table(head, 2, [_model_row(row) for row in rows])
+
+
+def _layer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    settings: dict[tuple[int, int, float], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in entry["layers"]:
+        for ratio in row["ratios"]:
+            setting = row["rows"], row["threads"], row["sparsity"]
+            settings[setting][ratio["candidate"]].append(ratio["median"])
+    for (rows, threads, sparsity), medians in sorted(settings.items()):
+        speeds = (f"{min(medians[side]):.2f}x to {max(medians[side]):.2f}x" for side in _LAYERS)
+        yield str(rows), str(threads), f"{sparsity:.0%}", *speeds
+
+
+def _model_row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = row["seconds"]
+    pairs = [*(("dense", side) for side in _MODELS), ("dense int8", "int8")]
+    speeds = (format_ratio(compare(seconds, baseline=rival, candidate=side)) for rival, side in pairs)
+    size = setting_label(row["batch"], row["tokens"])
+    return row["model"], size, str(row["threads"]), f"{row['sparsity']:.0%}", *speeds
