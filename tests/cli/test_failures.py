@@ -89,25 +89,25 @@ def test_ctrl_c_says_how_to_go_on(capsys, words, text):
 def test_a_real_ctrl_c_in_a_real_process(tmp_path):
     """Rule: the signal that a terminal sends ends in one line and 130, whatever typer makes of it."""
     code = (
-        "import sys\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # who starts the tests in the background ignores it
         "import platon_compress.pipeline.runner as runner\n"
         "def slow(*args, **options):\n"
         "    print('working', flush=True)\n"
-        "    while True: pass\n"
+        "    time.sleep(600)\n"
         "runner.run_recipe = slow\n"
         "from platon_compress.cli import main\n"
         "sys.exit(main(['demo', '-o', 'x']))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", code],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "working\n"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=180)
+    command = [sys.executable, "-P", "-c", code]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout.readline() == "working\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert errors == (
         "error: interrupted; the same command goes on with the first stage that is not finished\n"
