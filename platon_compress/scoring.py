@@ -100,6 +100,15 @@ class Scores:
             low, high = min(low, value - margin), max(high, value + margin)
         return Difference(value=value, low=low, high=high, paired=True)
 
+    def summary(self) -> dict[str, Any]:
+        """The metrics without what is needed to compare them, JSON-able."""
+        return {
+            "metric": self.metric,
+            "value": self.value,
+            "values": dict(self.values),
+            "standard_error": self.standard_error,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; `right` as one "1" or "0" a unit."""
         return {

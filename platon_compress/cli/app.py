@@ -168,16 +168,13 @@ def compress(
 ) -> None:
     """Turn an already sparse checkpoint, made by any tool, into a measured ONNX model. No training."""
     wanted = parse_requirements(require)
+    columns = _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group)
     recipe: dict[str, Any] = {
         "kind": "compress",
         # The task is put in when the settings that need no model have passed.
         "model": {"name": model, "task": task or "unknown", "cache_dir": cache_dir},
         "dense": dense,
-        "data": _labelled(
-            data,
-            _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group),
-            task,
-        ),
+        "data": _labelled(data, columns, task),
         "plan": {
             "tokens": tokens,
             "threads": threads,

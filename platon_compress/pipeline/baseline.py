@@ -5,11 +5,14 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
-from platon_compress.recipe import Recipe, load_recipe
+from platon_compress.recipe import DataSection, Recipe, load_recipe
 
-__all__ = ["baseline_of"]
+__all__ = ["DATA_OF_TRAINING", "baseline_of"]
 
-_SECTIONS = ("model", "data", "train")
+_SECTIONS = ("model", "train")
+_CHOOSES_NOTHING = {"test", "test_split"}
+# A training does not see the test rows: naming some does not make another one of it.
+DATA_OF_TRAINING = tuple(f"data.{key}" for key in DataSection.model_fields if key not in _CHOOSES_NOTHING)
 
 
 def baseline_of(source: Path, recipe: Recipe) -> dict[str, Any]:
@@ -24,8 +27,8 @@ def baseline_of(source: Path, recipe: Recipe) -> dict[str, Any]:
     earlier = load_recipe(path)
     # Without labels the baseline was taught as well; with them it does not depend on the teacher.
     taught = ("distill",) if not (earlier.has_labels and recipe.has_labels) else ()
-    for section in (*_SECTIONS, *taught):
-        if getattr(earlier, section) != getattr(recipe, section):
+    for section in (*_SECTIONS, *taught, "data"):
+        if _of_training(earlier, section) != _of_training(recipe, section):
             raise InputError(
                 f"dense: {source} was trained with another {section} section; leave `dense` away to train the baseline anew"
             )
@@ -33,3 +36,9 @@ def baseline_of(source: Path, recipe: Recipe) -> dict[str, Any]:
     result = folder.result("dense")
     folder.check_files("dense")
     return result
+
+
+def _of_training(recipe: Recipe, section: str) -> Any:
+    """What a training sees of a section."""
+    value = getattr(recipe, section)
+    return value.model_dump(exclude=_CHOOSES_NOTHING) if section == "data" and value is not None else value

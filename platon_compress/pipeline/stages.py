@@ -8,6 +8,7 @@ from typing import Any
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import write_json
 from platon_compress.pipeline import training
+from platon_compress.pipeline.baseline import DATA_OF_TRAINING
 from platon_compress.pipeline.costing import measured_plan_config
 from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.preflight import check_compress, check_rival, spoken_model
@@ -220,12 +221,7 @@ def _given(work: Workspace) -> dict[str, Any]:
     with work.reporter.progress("  baseline metric") as progress:
         evaluation = work.task.evaluation(work.test, work.checkpoint, _BATCH)
         scores = evaluate(work.dense.model, evaluation, progress)
-    entry = {
-        "metric": scores.metric,
-        "value": scores.value,
-        "standard_error": scores.standard_error,
-        "examples": evaluation.examples,
-    }
+    entry = {**scores.summary(), "examples": evaluation.examples}
     work.reporter.say(f"  {evaluation.examples} examples, baseline {spoken_result(entry, work.task.name)}")
     return entry
 
@@ -234,7 +230,7 @@ _LENGTH = ("plan.tokens", "data.max_length")
 
 
 def _training(recipe: Recipe) -> tuple[str, ...]:
-    return ("model", "data", "train")
+    return ("model", *DATA_OF_TRAINING, "train")
 
 
 def _of_dense(recipe: Recipe) -> tuple[str, ...]:
@@ -247,17 +243,19 @@ def _of_prune(recipe: Recipe) -> tuple[str, ...]:
     return (*_training(recipe), "prune", "distill", *(("plan",) if measured else ()))
 
 
-def _of_parity(recipe: Recipe) -> tuple[str, ...]:
+def _of_examples(recipe: Recipe) -> tuple[str, ...]:
     # Without data the examples are random, as many and as long as the recipe says.
-    return ("data", "metric", *(("verify.examples", *_LENGTH) if recipe.data is None else ()))
+    return ("metric", *(("verify.examples", *_LENGTH) if recipe.data is None else ()))
 
 
 def _of_export(recipe: Recipe) -> tuple[str, ...]:
-    return ("export", *_of_parity(recipe), *(("dense",) if recipe.kind == "compress" else ()))
+    # The settings of int8 are chosen by the validation rows.
+    given = ("dense",) if recipe.kind == "compress" else ()
+    return ("export", *DATA_OF_TRAINING, *_of_examples(recipe), *given)
 
 
 def _of_verify(recipe: Recipe) -> tuple[str, ...]:
-    return ("verify", *_of_parity(recipe))
+    return ("verify", "data", *_of_examples(recipe))
 
 
 def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:

@@ -38,8 +38,8 @@ def data(work: Workspace) -> dict[str, Any]:
     freeze_parameters(student, work.recipe.model.freeze)
     shown = preview(student.model, prune_config(work.prune, steps))
     check_teacher(work.recipe, work.task, names, student)
-    judged, encoded = (work.validation_rows, work.test_rows), (work.training, work.validation, work.test)
-    check_run(work.recipe, work.task, student, judged, encoded)
+    judged, encoded = zip(*work.judged, strict=True)
+    check_run(work.recipe, work.task, student, judged, (work.training, *encoded))
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{spoken_classes(names)}{steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"

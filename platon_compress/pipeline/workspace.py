@@ -119,6 +119,12 @@ class Workspace:
             return self.validation
         return self.task.encode(self.test_rows, self._processor_source, self.names)
 
+    @property
+    def judged(self) -> list[tuple[Any, Examples]]:
+        """Rows and examples of every split that metrics are taken on."""
+        validation, test = (self.validation_rows, self.validation), (self.test_rows, self.test)
+        return [validation, test] if self.data.has_test else [validation]
+
     def fresh_checkpoint(self) -> Checkpoint:
         """The model as it is before any training; every call gives the same weights."""
         return fresh_checkpoint(self.recipe, self.task, self.names)

@@ -17,6 +17,7 @@ __all__ = [
     "known_class_names",
     "model_spelling",
     "names_of_model",
+    "teacher_places",
 ]
 
 
@@ -48,11 +49,22 @@ def in_order(name: str) -> tuple[int, int, str]:
 def in_model_order(names: Sequence[str], config: Any) -> list[str]:
     """`names` in the order in which a finished classifier with the same classes gives them, else as they are.
 
-    Its head is trained on: with another order every score would begin under a wrong name.
+    Its head is trained on: with another order every score would begin under a wrong name. config: None where training
+    starts from nothing.
     """
     known = getattr(config, "id2label", None)
     theirs = [str(known[i]) for i in sorted(known)] if isinstance(known, dict) else []
     return theirs if sorted(theirs) == sorted(names) else list(names)
+
+
+def teacher_places(theirs: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
+    """The place of each of `names` among a teacher's outputs. Raises InputError where the two are not the same."""
+    if sorted(theirs) != sorted(names):
+        raise InputError(
+            f"it knows {len(theirs)} classes ({', '.join(theirs[:20])}), the data has {len(names)} "
+            f"({', '.join(names[:20])}); give a teacher fine-tuned for this task"
+        )
+    return tuple(theirs.index(name) for name in names)
 
 
 def names_of_model(checkpoint: Checkpoint) -> list[str]:

@@ -2,19 +2,24 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
-from platon_compress.tasks.classes import class_names, in_model_order, known_class_names, names_of_model
+from platon_compress.tasks.classes import (
+    class_names,
+    in_model_order,
+    known_class_names,
+    names_of_model,
+    teacher_places,
+)
 from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import Examples, padded, to_arrays
+from platon_compress.tasks.examples import Examples, padded
 from platon_compress.tasks.metrics.classification import classification_scores, trivial_classification
 from platon_compress.tasks.models import Checkpoint, classifier_head
-from platon_compress.tasks.task import Task
+from platon_compress.tasks.task import Task, check_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +32,7 @@ class SingleLabel(Task):
 
     def names(self, training: Rows, config: Any) -> list[str]:
         """The training labels, in the order of a finished classifier of the same classes."""
-        names = class_names(training)
-        return names if config is None else in_model_order(names, config)
+        return in_model_order(class_names(training), config)
 
     def known_names(self, rows: Rows, checkpoint: Checkpoint) -> list[str]:
         """The classes of a finished classifier in the spelling of `rows`."""
@@ -51,17 +55,22 @@ class SingleLabel(Task):
         """Scored by the largest logit."""
         labels = np.asarray(examples.labels)
         names = names_of_model(checkpoint)
-        collate = partial(self.collate, processor=checkpoint.processor)
 
         def score(outputs: Sequence[Outputs]) -> Scores:
             logits = np.concatenate([next(iter(answers.values())) for answers in outputs])
             return classification_scores(logits.argmax(-1), labels, names, self.metric)
 
         return Evaluation(
-            batches=list(to_arrays(examples, collate, batch_size)),
+            batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_classification(labels, names, self.metric),
         )
+
+    def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
+        """The cross-entropy of the logits [batch, classes]."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs.logits.float(), inputs["labels"])
 
     def taught(self, ours: Any, theirs: Any, inputs: "Mapping[str, Tensor]", temperature: float) -> "Tensor":
         """Of the softened logits [batch, classes]."""
@@ -72,12 +81,7 @@ class SingleLabel(Task):
 
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...]:
         """The teacher's place of each class. Raises InputError where it knows others."""
-        theirs = known_class_names(Rows(names, names), teacher)
-        if len(theirs) != len(names):
-            raise InputError(
-                f"it knows {len(theirs)} classes, the data has {len(names)}; give a teacher fine-tuned for this task"
-            )
-        return tuple(theirs.index(name) for name in names)
+        return teacher_places(known_class_names(Rows(names, names), teacher), names)
 
     def check_rows(self, rows: Rows) -> None:
         """More than one class is among them."""
@@ -89,14 +93,10 @@ class SingleLabel(Task):
 
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:
         """A score a class."""
-        classes = checkpoint.model.config.num_labels  # type: ignore[union-attr]
-        shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
-        rows = len(next(iter(inputs.values())))
-        if shape != (rows, classes):
-            raise InputError(
-                f"{type(checkpoint.model).__name__} answers with {list(shape)} for {classes} classes; give a classifier "
-                "whose config.json fits its head"
-            )
+        classes = len(names_of_model(checkpoint))
+        check_shape(
+            outputs, (len(next(iter(inputs.values()))), classes), checkpoint, "a score for each class"
+        )
 
     def counted(self, rows: Rows, names: Sequence[str]) -> dict[str, int]:
         """Rows of every class."""

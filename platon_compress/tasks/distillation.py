@@ -58,7 +58,7 @@ class Teacher:
     def answer(self, inputs: Mapping[str, Tensor]) -> Any:
         """Its outputs for a batch, the logits in the student's order, with hidden states if the settings want them."""
         known = inspect.signature(self.model.forward).parameters
-        given = {name: value for name, value in inputs.items() if name in known and name != "labels"}
+        given = {name: value for name, value in inputs.items() if name in known}
         outputs = self.task.forward(self.model, given, hidden=self.settings.hidden > 0)
         if self.columns is not None:
             outputs.logits = outputs.logits[..., list(self.columns)]

@@ -1,6 +1,6 @@
 """Raw rows as model inputs: tokens or pixels, and padded batches of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +21,7 @@ from platon_compress.tasks.models import Checkpoint
 if TYPE_CHECKING:
     from platon_compress.recipe import DataSection
 
-__all__ = [
-    "Examples",
-    "padded",
-    "pixels",
-    "spread",
-    "to_arrays",
-    "tokenise",
-    "window_sizes",
-    "words_that_fit",
-]
+__all__ = ["Examples", "padded", "pixels", "spread", "text_length", "tokenise", "window_sizes"]
 
 
 @dataclass(frozen=True)
@@ -86,23 +77,17 @@ def padded(items: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, Any]
     return dict(processor.pad(features, padding=True, return_tensors="pt"))
 
 
-def to_arrays(
-    items: Examples,
-    collate: Callable[[Sequence[Mapping[str, Any]]], Mapping[str, Any]],
-    batch_size: int,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of examples as the model's inputs, in order and without their targets: numpy arrays [batch, ...]."""
-    for start in range(0, len(items), batch_size):
-        batch = collate([items[i] for i in range(start, min(start + batch_size, len(items)))])
-        yield {name: tensor.numpy() for name, tensor in batch.items() if name != "labels"}
+def text_length(data: "DataSection", checkpoint: Checkpoint, usual: int = DEFAULT_TOKENS) -> int:
+    """Tokens that a text, pair or window is cut to: the recipe's, else `usual`, but no more than the model has positions."""
+    return data.max_length or min(usual, positions(checkpoint.model) or usual)
 
 
 def window_sizes(data: "DataSection", checkpoint: Checkpoint, usual: int = DEFAULT_TOKENS) -> tuple[int, int]:
-    """Tokens of a text or window, and how many of them two windows share.
+    """Tokens of a window, and how many of them two windows share: where the recipe says nothing 128, at most a third.
 
-    Where the recipe leaves them open: `usual`, but no more than the model has positions; 128, at most a third of that.
+    Raises InputError for windows that would not move on.
     """
-    length = data.max_length or min(usual, positions(checkpoint.model) or usual)
+    length = text_length(data, checkpoint, usual)
     stride = min(128, length // 3) if data.document_stride is None else data.document_stride
     if stride >= length:
         raise InputError(
@@ -113,36 +98,26 @@ def window_sizes(data: "DataSection", checkpoint: Checkpoint, usual: int = DEFAU
 
 
 def tokenise(
-    columns: Sequence[Sequence[Any]],
-    checkpoint: Checkpoint,
-    max_length: int | None,
-    origin: Origin,
-    **options: Any,
+    columns: Sequence[Sequence[Any]], checkpoint: Checkpoint, max_length: int, origin: Origin, **options: Any
 ) -> tuple[list[dict[str, Any]], Any]:
-    """One feature mapping a text (or pair: two columns), cut to `max_length` tokens (None: what a text usually has); and
-    all the tokenizer said.
+    """One feature mapping a text (or pair: two columns), cut to `max_length` tokens; and all the tokenizer said.
 
     options: further keywords of the tokenizer, such as a stride: then there may be more features than texts.
     Raises InputError without a tokenizer, or where it does not fit the model.
     """
     _require_processor(checkpoint)
     limit = positions(checkpoint.model)
-    max_length = max_length or min(DEFAULT_TOKENS, limit or DEFAULT_TOKENS)
     if limit is not None and max_length > limit:
         raise InputError(f"data.max_length is {max_length}, but the model has {limit} positions; lower it")
     encoded = checkpoint.processor(
         *map(list, columns), **{"truncation": True, "max_length": max_length, **options}
     )
-    names = words_that_fit(encoded, checkpoint)
+    taken = taken_inputs(checkpoint.model)
+    names = [name for name in encoded if name in taken]
     features = [{name: encoded[name][i] for name in names} for i in range(len(encoded["input_ids"]))]
     owners = encoded.get("overflow_to_sample_mapping", range(len(features)))
     _check_words(features, owners, origin, checkpoint)
     return features, encoded
-
-
-def words_that_fit(encoded: Mapping[str, Any], checkpoint: Checkpoint) -> list[str]:
-    """Names of what the tokenizer made and the model takes."""
-    return [name for name in encoded if name in taken_inputs(checkpoint.model)]
 
 
 def _require_processor(checkpoint: Checkpoint) -> None:

@@ -9,7 +9,6 @@ Rules:
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,7 +17,7 @@ from platon_compress.errors import InputError
 from platon_compress.runtime.answers import Window, best_answer
 from platon_compress.scoring import Evaluation, Outputs, Scores
 from platon_compress.tasks.data.rows import QuestionRows
-from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise, window_sizes
+from platon_compress.tasks.examples import Examples, padded, tokenise, window_sizes
 from platon_compress.tasks.metrics.answers import answer_scores, trivial_answers
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
@@ -92,11 +91,6 @@ class QuestionAnswering(Task):
             batch["labels"] = labels
         return batch
 
-    def forward(self, model: Any, inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
-        """Scores of starts and ends [batch, tokens]; the model is not shown the labels."""
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        return super().forward(model, given, hidden=hidden)
-
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
         """The mean cross-entropy of start and end."""
         from torch.nn.functional import cross_entropy
@@ -136,9 +130,8 @@ class QuestionAnswering(Task):
             ]
             return answer_scores(predicted, gold, rows.groups, self.metric)
 
-        collate = partial(self.collate, processor=checkpoint.processor)
         return Evaluation(
-            batches=list(to_arrays(examples, collate, batch_size)),
+            batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_answers(gold, self.metric),
             examples=len(rows),

@@ -19,7 +19,6 @@ from platon_compress.errors import InputError
 from platon_compress.files import read_json, write_text
 from platon_compress.runtime.embed import POOLINGS
 from platon_compress.runtime.modules import MODULES_FILE, SentenceModules, module_entries, read_modules
-from platon_compress.tasks.dimensions import DEFAULT_TOKENS
 
 __all__ = [
     "SentenceFiles",
@@ -54,11 +53,9 @@ class SentenceFiles:
         found = self._read(_ENCODER).get("max_seq_length")
         return found if isinstance(found, int) and found > 0 else None
 
-    def cut(self, max_length: int | None) -> int | None:
-        """Tokens that a text is cut to where a recipe says `max_length`; None where neither it nor the folder says."""
-        if self.max_tokens is None:
-            return max_length
-        return min(max_length or DEFAULT_TOKENS, self.max_tokens)
+    def cut(self, length: int) -> int:
+        """Tokens that a text is cut to where others are cut to `length`: the folder may know fewer."""
+        return min(length, self.max_tokens or length)
 
     @cached_property
     def prompt(self) -> str:

@@ -13,7 +13,6 @@ Rules:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from platon_compress.errors import InputError
 from platon_compress.runtime.embed import pooled
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores
 from platon_compress.tasks.data.rows import SimilarityRows
-from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise
+from platon_compress.tasks.examples import Examples, padded, text_length, tokenise
 from platon_compress.tasks.metrics.embeddings import cosines, fidelity, trivial_fidelity
 from platon_compress.tasks.metrics.regression import regression_scores
 from platon_compress.tasks.models import Checkpoint
@@ -89,7 +88,7 @@ class SentenceSimilarity(Task):
         del names
         sentence = checkpoint.sentence
         assert sentence is not None  # noqa: S101 - load_checkpoint reads it for this task
-        limit = sentence.cut(self.data.max_length)
+        limit = sentence.cut(text_length(self.data, checkpoint))
         columns = [
             tokenise([[sentence.spelled(text) for text in texts]], checkpoint, limit, rows.origin)[0]
             for texts in zip(*rows.texts, strict=True)
@@ -111,11 +110,10 @@ class SentenceSimilarity(Task):
         return batch
 
     def forward(self, model: Any, inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
-        """The model's outputs with `sentence_embedding` [texts, width]; it is not shown the labels."""
+        """The model's outputs with `sentence_embedding` [texts, width]."""
         from platon_compress.tasks.pooling import sentence_vectors
 
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        outputs = super().forward(model, given, hidden=hidden)
+        outputs = super().forward(model, inputs, hidden=hidden)
         modules = getattr(model, "module", model).sentence_modules
         outputs["sentence_embedding"] = sentence_vectors(
             outputs.last_hidden_state, inputs["attention_mask"], modules
@@ -157,8 +155,7 @@ class SentenceSimilarity(Task):
             for text, feature in zip(texts, example["texts"], strict=True)
         }
         single = Examples([{"texts": (features[text],)} for text in places], ())
-        collate = partial(self.collate, processor=checkpoint.processor)
-        batches = list(to_arrays(single, collate, batch_size))
+        batches = self.batches(single, checkpoint, batch_size)
         dense = self._dense_embeddings(batches)
         if self.metric in _OF_TEXTS and dense is None:
             raise InputError(

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from platon_compress.scoring import Evaluation
+from platon_compress.errors import InputError
+from platon_compress.scoring import Batch, Evaluation
 from platon_compress.tasks.data.tables import read_split
 from platon_compress.tasks.examples import Examples, spread
 from platon_compress.tasks.metrics import check_metric
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from platon_compress.recipe import DataSection
     from platon_compress.tasks.distillation import Teacher
 
-__all__ = ["Task"]
+__all__ = ["Task", "check_shape"]
 
 
 class Task(ABC):
@@ -73,14 +74,23 @@ class Task(ABC):
     def collate(self, items: Sequence[Mapping[str, Any]], processor: Any) -> "dict[str, Tensor]":
         """One padded batch of torch tensors from indexed examples, with or without `labels`."""
 
-    def forward(self, model: "nn.Module", inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
-        """The model's outputs for a batch; with `hidden` its hidden states too."""
-        return model(**inputs, **({"output_hidden_states": True} if hidden else {}))
-
+    @abstractmethod
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
-        """The loss on the labels in `inputs`; default: the model's own."""
-        del inputs
-        return outputs.loss
+        """The loss of outputs on the labels in `inputs`, a mean over the batch."""
+
+    def forward(self, model: "nn.Module", inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
+        """The model's outputs for a batch, whose labels it is not shown; with `hidden` its hidden states too."""
+        given = {name: value for name, value in inputs.items() if name != "labels"}
+        return model(**given, **({"output_hidden_states": True} if hidden else {}))
+
+    def batches(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> list[Batch]:
+        """`examples` as the model's inputs, in order, padded, without their targets: numpy arrays [batch, ...]."""
+        made = []
+        for start in range(0, len(examples), batch_size):
+            items = [examples[i] for i in range(start, min(start + batch_size, len(examples)))]
+            batch = self.collate(items, checkpoint.processor)
+            made.append({name: tensor.numpy() for name, tensor in batch.items() if name != "labels"})
+        return made
 
     def training(
         self, checkpoint: Checkpoint, examples: Examples, teacher: "Teacher | None"
@@ -117,3 +127,14 @@ class Task(ABC):
         """Rows (or words) of each class, for a person to see that a column is the right one; {} without classes."""
         del rows, names
         return {}
+
+
+def check_shape(outputs: Any, wanted: tuple[int, ...], checkpoint: Checkpoint, meaning: str) -> None:
+    """Raise InputError unless the outputs' `logits` have the shape `wanted`; `meaning` is what that is, in words."""
+    shape = tuple(getattr(getattr(outputs, "logits", None), "shape", ()))
+    if shape != wanted:
+        model = type(checkpoint.model).__name__
+        raise InputError(
+            f"{model} answers with {list(shape)}, not with {meaning}, {list(wanted)}; give a model whose config.json fits "
+            "its head"
+        )

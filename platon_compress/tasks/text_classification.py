@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from platon_compress.tasks.classes import class_numbers
 from platon_compress.tasks.classification import SingleLabel
 from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import Examples, tokenise, window_sizes
+from platon_compress.tasks.examples import Examples, text_length, tokenise
 from platon_compress.tasks.models import Checkpoint
 
 if TYPE_CHECKING:
@@ -31,5 +31,4 @@ def text_features(rows: Rows, checkpoint: Checkpoint, data: "DataSection") -> li
     """Tokens of each text or pair, cut to `data.max_length`."""
     pairs = len(rows) > 0 and isinstance(rows.inputs[0], tuple)
     columns = list(zip(*rows.inputs, strict=True)) if pairs else [rows.inputs]
-    length, _ = window_sizes(data, checkpoint)
-    return tokenise(columns, checkpoint, length, rows.origin)[0]
+    return tokenise(columns, checkpoint, text_length(data, checkpoint), rows.origin)[0]

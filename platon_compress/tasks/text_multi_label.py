@@ -10,19 +10,24 @@ Rules:
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
-from platon_compress.tasks.classes import in_model_order, in_order, model_spelling, names_of_model
+from platon_compress.tasks.classes import (
+    in_model_order,
+    in_order,
+    model_spelling,
+    names_of_model,
+    teacher_places,
+)
 from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import Examples, padded, to_arrays
+from platon_compress.tasks.examples import Examples, padded
 from platon_compress.tasks.metrics.multilabel import multilabel_scores, trivial_multilabel
 from platon_compress.tasks.models import Checkpoint, label_fields
-from platon_compress.tasks.task import Task
+from platon_compress.tasks.task import Task, check_shape
 from platon_compress.tasks.text_classification import text_features
 
 if TYPE_CHECKING:
@@ -57,7 +62,7 @@ class TextMultiLabel(Task):
                 f"the label column holds {len(names)} classes in {len(training)} rows; name the column of the classes "
                 "with data.label"
             )
-        return names if config is None else in_model_order(names, config)
+        return in_model_order(names, config)
 
     def known_names(self, rows: Rows, checkpoint: Checkpoint) -> list[str]:
         """The classes of a finished model, in the spelling of `rows`."""
@@ -96,11 +101,6 @@ class TextMultiLabel(Task):
             batch["labels"] = torch.from_numpy(np.stack([item["labels"] for item in items]))
         return batch
 
-    def forward(self, model: Any, inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
-        """Scores [batch, classes] under `logits`; the model is not shown the labels."""
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        return super().forward(model, given, hidden=hidden)
-
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
         """The mean binary cross-entropy of all classes."""
         from torch.nn.functional import binary_cross_entropy_with_logits
@@ -123,21 +123,15 @@ class TextMultiLabel(Task):
             logits = np.concatenate([next(iter(answers.values())) for answers in outputs])
             return multilabel_scores(_sigmoid(logits), labels, self.metric)
 
-        collate = partial(self.collate, processor=checkpoint.processor)
         return Evaluation(
-            batches=list(to_arrays(examples, collate, batch_size)),
+            batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_multilabel(labels, self.metric),
         )
 
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...]:
         """The teacher's place of each class. Raises InputError where it knows others."""
-        theirs = self.known_names(Rows(names, [(name,) for name in names]), teacher)
-        if len(theirs) != len(names):
-            raise InputError(
-                f"it knows {len(theirs)} classes, the data has {len(names)}; give a teacher fine-tuned for this task"
-            )
-        return tuple(theirs.index(name) for name in names)
+        return teacher_places(self.known_names(Rows(names, [(name,) for name in names]), teacher), names)
 
     def check_rows(self, rows: Rows) -> None:
         """Not all have the same classes."""
@@ -151,13 +145,7 @@ class TextMultiLabel(Task):
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:
         """A score a class."""
         classes = len(names_of_model(checkpoint))
-        shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
-        rows = len(next(iter(inputs.values())))
-        if shape != (rows, classes):
-            raise InputError(
-                f"{type(checkpoint.model).__name__} answers with {list(shape)} for {classes} classes; give a classifier "
-                "whose config.json fits its head"
-            )
+        check_shape(outputs, (len(inputs["input_ids"]), classes), checkpoint, "a score for each class")
 
     def counted(self, rows: Rows, names: Sequence[str]) -> dict[str, int]:
         """Rows of every class; one of several classes counts for each."""

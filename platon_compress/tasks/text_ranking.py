@@ -10,7 +10,6 @@ Rules:
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,10 +17,10 @@ import numpy as np
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
 from platon_compress.tasks.data.rows import RankingRows
-from platon_compress.tasks.examples import Examples, padded, spread, to_arrays, tokenise
+from platon_compress.tasks.examples import Examples, padded, spread, text_length, tokenise
 from platon_compress.tasks.metrics.ranking import ranking_scores, trivial_ranking
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.task import Task
+from platon_compress.tasks.task import Task, check_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,8 +56,9 @@ class TextRanking(Task):
     def encode(self, rows: RankingRows, checkpoint: Checkpoint, names: Sequence[str]) -> Examples:
         """Tokens of each query with its passage, and the label as a share of the largest one."""
         del names
-        sentence = checkpoint.sentence
-        limit = self.data.max_length if sentence is None else sentence.cut(self.data.max_length)
+        limit = text_length(self.data, checkpoint)
+        if checkpoint.sentence is not None:
+            limit = checkpoint.sentence.cut(limit)
         features, _ = tokenise([rows.queries, rows.passages], checkpoint, limit, rows.origin)
         labels = np.asarray(rows.labels, dtype=np.float64)
         return Examples(features, labels / labels.max() if len(labels) else (), rows)
@@ -71,11 +71,6 @@ class TextRanking(Task):
         if "labels" in items[0]:
             batch["labels"] = torch.tensor([item["labels"] for item in items], dtype=torch.float32)
         return batch
-
-    def forward(self, model: Any, inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
-        """Scores `logits` [batch, 1]; the model is not shown the labels."""
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        return super().forward(model, given, hidden=hidden)
 
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
         """Binary cross-entropy of the scores' sigmoid."""
@@ -103,9 +98,8 @@ class TextRanking(Task):
             logits = np.concatenate([next(iter(answers.values())) for answers in outputs])
             return ranking_scores(logits[:, 0], rows.labels, rows.groups, self.metric)
 
-        collate = partial(self.collate, processor=checkpoint.processor)
         return Evaluation(
-            batches=list(to_arrays(examples, collate, batch_size)),
+            batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_ranking(rows.labels, rows.groups, self.metric),
         )
@@ -136,12 +130,7 @@ class TextRanking(Task):
 
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:
         """One score a row."""
-        shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
-        if shape != (len(inputs["input_ids"]), 1):
-            raise InputError(
-                f"{type(checkpoint.model).__name__} answers with {list(shape)}, and a ranking needs one score a row; give "
-                "a cross-encoder with one output"
-            )
+        check_shape(outputs, (len(inputs["input_ids"]), 1), checkpoint, "one score for each row")
 
 
 def _check_one_output(checkpoint: Checkpoint) -> None:

@@ -11,7 +11,6 @@ Rules:
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,10 +18,10 @@ import numpy as np
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
 from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.examples import Examples, padded, spread, to_arrays
+from platon_compress.tasks.examples import Examples, padded
 from platon_compress.tasks.metrics.regression import regression_scores
 from platon_compress.tasks.models import Checkpoint, label_fields
-from platon_compress.tasks.task import Task
+from platon_compress.tasks.task import Task, check_shape
 from platon_compress.tasks.text_classification import text_features
 
 if TYPE_CHECKING:
@@ -90,11 +89,6 @@ class TextRegression(Task):
             batch["labels"] = torch.tensor([float(item["labels"]) for item in items])
         return batch
 
-    def forward(self, model: Any, inputs: "Mapping[str, Tensor]", *, hidden: bool = False) -> Any:
-        """Numbers [batch, 1] under `logits`; the model is not shown the labels."""
-        given = {name: value for name, value in inputs.items() if name != "labels"}
-        return super().forward(model, given, hidden=hidden)
-
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
         """The mean squared error of the standardised labels."""
         return self._error(outputs.logits.squeeze(-1), inputs["labels"])
@@ -112,7 +106,7 @@ class TextRegression(Task):
         name, layer = _output_layer(checkpoint)
         numbers = examples.labels
         if teacher is not None and not len(numbers):
-            numbers = self._answers(examples, teacher, checkpoint.processor)
+            numbers = self._answers(examples, teacher, checkpoint)
         self._mean = 0.0 if layer.bias is None else float(np.mean(numbers))
         self._deviation = float(np.sqrt(np.mean((np.asarray(numbers) - self._mean) ** 2))) or 1.0
         if f"{name}.weight" not in checkpoint.drawn:  # a finished head answers on the scale of the data
@@ -131,9 +125,8 @@ class TextRegression(Task):
             answers = np.concatenate([next(iter(answers.values())) for answers in outputs])
             return regression_scores(answers.reshape(-1), targets, self.metric)
 
-        collate = partial(self.collate, processor=checkpoint.processor)
         return Evaluation(
-            batches=list(to_arrays(examples, collate, batch_size)),
+            batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=0.0,
             scale=max(float(targets.std()), abs(float(targets.mean())) * _OFFSET_COSTS),
@@ -153,25 +146,22 @@ class TextRegression(Task):
 
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:
         """One number a row."""
-        shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
-        rows = len(next(iter(inputs.values())))
-        if shape != (rows, 1):
-            raise InputError(
-                f"{type(checkpoint.model).__name__} answers with {list(shape)} for {rows} rows, not with one number each; "
-                "give a model whose config.json fits its head"
-            )
+        check_shape(outputs, (len(inputs["input_ids"]), 1), checkpoint, "one number for each row")
 
     def _error(self, ours: "Tensor", numbers: "Tensor") -> "Tensor":
         return (ours.float() - (numbers.float() - self._mean) / self._deviation).square().mean()
 
-    def _answers(self, examples: Examples, teacher: "Teacher", processor: Any) -> np.ndarray:
+    def _answers(self, examples: Examples, teacher: "Teacher", student: Checkpoint) -> np.ndarray:
         """The teacher's, to some of the examples."""
+        import torch
+
         device = next(teacher.model.parameters()).device
-        some = [examples[i] for i in spread(len(examples), _TAUGHT_EXAMPLES)]
+        some = self.part(examples, _TAUGHT_EXAMPLES)
         found = []
-        for start in range(0, len(some), _BATCH):
-            batch = self.collate(some[start : start + _BATCH], processor)
-            answer = teacher.answer({name: value.to(device) for name, value in batch.items()})
+        for batch in self.batches(some, student, _BATCH):
+            answer = teacher.answer(
+                {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+            )
             found.append(answer.logits.double().cpu().numpy().reshape(-1))
         return np.concatenate(found)
 

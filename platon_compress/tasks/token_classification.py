@@ -11,19 +11,18 @@ Rules:
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
-from platon_compress.tasks.classes import in_model_order, names_of_model
+from platon_compress.tasks.classes import in_model_order, names_of_model, teacher_places
 from platon_compress.tasks.data.rows import TaggedRows
-from platon_compress.tasks.examples import Examples, padded, to_arrays, tokenise, window_sizes
+from platon_compress.tasks.examples import Examples, padded, tokenise, window_sizes
 from platon_compress.tasks.metrics.entities import entity_scores
 from platon_compress.tasks.models import Checkpoint, label_fields
-from platon_compress.tasks.task import Task
+from platon_compress.tasks.task import Task, check_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenClassification"]
 
 _OUTSIDE = "O"
-_NO_LABEL = -100  # what PyTorch's cross-entropy leaves out
+_NO_LABEL = -100  # as transformers marks them
 
 
 class TokenClassification(Task):
@@ -48,7 +47,7 @@ class TokenClassification(Task):
             raise InputError(
                 f"the training tags hold one tag only ({names[0]!r}); at least two are needed, such as O and B-NAME"
             )
-        return names if config is None else in_model_order(names, config)
+        return in_model_order(names, config)
 
     def known_names(self, rows: TaggedRows, checkpoint: Checkpoint) -> list[str]:
         """The tags of a finished model. Raises InputError for a tag in `rows` that it does not know."""
@@ -123,9 +122,16 @@ class TokenClassification(Task):
             predicted = [[names[tag] for tag in tags] for tags in answers]
             return entity_scores(predicted, rows.tags, self.metric)
 
-        collate = partial(self.collate, processor=checkpoint.processor)
-        batches = list(to_arrays(examples, collate, batch_size))
+        batches = self.batches(examples, checkpoint, batch_size)
         return Evaluation(batches=batches, score=score, trivial=0.0, examples=len(rows))
+
+    def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
+        """The mean cross-entropy of the words' first pieces."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(
+            outputs.logits.float().flatten(0, 1), inputs["labels"].flatten(), ignore_index=_NO_LABEL
+        )
 
     def taught(self, ours: Any, theirs: Any, inputs: "Mapping[str, Tensor]", temperature: float) -> "Tensor":
         """Of the softened logits of every token that is no padding."""
@@ -136,13 +142,7 @@ class TokenClassification(Task):
 
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...]:
         """The teacher's place of each tag."""
-        theirs = names_of_model(teacher)
-        if sorted(theirs) != sorted(names):
-            raise InputError(
-                f"its tags are {', '.join(theirs[:20])}, those of the data {', '.join(names[:20])}; "
-                "give a teacher fine-tuned for this task"
-            )
-        return tuple(theirs.index(name) for name in names)
+        return teacher_places(names_of_model(teacher), names)
 
     def check_rows(self, rows: TaggedRows) -> None:
         """There is an entity among them."""
@@ -154,13 +154,8 @@ class TokenClassification(Task):
 
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:
         """A score a tag for every token."""
-        tags = checkpoint.model.config.num_labels  # type: ignore[union-attr]
-        shape = tuple(getattr(outputs, "logits", np.empty(0)).shape)
-        if shape != (*inputs["input_ids"].shape, tags):
-            raise InputError(
-                f"{type(checkpoint.model).__name__} answers with {list(shape)} for {tags} tags; give a model whose "
-                "config.json fits its head"
-            )
+        wanted = (*inputs["input_ids"].shape, len(names_of_model(checkpoint)))
+        check_shape(outputs, wanted, checkpoint, "a score for each tag of each token")
 
     def counted(self, rows: TaggedRows, names: Sequence[str]) -> dict[str, int]:
         """Words of every tag."""

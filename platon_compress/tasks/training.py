@@ -58,10 +58,7 @@ class TrainResult:
     def to_dict(self) -> dict[str, Any]:
         """The stage's entry in state.json; the masks are files of their own."""
         return {
-            "metric": self.scores.metric,
-            "value": self.scores.value,
-            "values": dict(self.scores.values),
-            "standard_error": self.scores.standard_error,
+            **self.scores.summary(),
             "examples": self.examples,
             "steps": self.steps,
             "history": list(self.history),

@@ -35,6 +35,7 @@ def _earlier(folder, recipe):
         ({}, {"distill": {"weight": 0.5}}),
         ({"distill": {"weight": 0.5}}, {"distill": {"teacher": "t", "temperature": 4}}),
         (UNLABELLED, {**UNLABELLED, "prune": {"sparsity": 0.5}}),
+        ({}, {"data": {**RECIPE["data"], "test": "c.tsv"}}),
     ],
 )
 def test_the_same_training_is_taken_over(tmp_path, before, now):
@@ -49,6 +50,7 @@ def test_the_same_training_is_taken_over(tmp_path, before, now):
         ({}, UNLABELLED, "distill"),
         (UNLABELLED, {}, "distill"),
         (UNLABELLED, {"distill": {"teacher": "other", "labels": False}}, "distill"),
+        ({}, {"data": {**RECIPE["data"], "validation": "c.tsv"}}, "data"),
     ],
 )
 def test_another_training_is_refused(tmp_path, before, now, section):

@@ -44,6 +44,8 @@ def _changed(raw, dotted, value):
         (RUN, "plan.threads", 3, ["plan"]),
         (RUN, "export.opset", 20, ["export"]),
         (RUN, "bake.values", "float16", ["bake"]),
+        (RUN, "data.test", "c.tsv", ["verify"]),
+        (RUN, "metric", "f1_macro", ["export"]),
         (RUN, "model.cache_dir", "elsewhere", []),
         (COMPRESS, "data", {"validation": "b.tsv"}, ["data"]),
         (COMPRESS, "dense", "other/model", ["data"]),

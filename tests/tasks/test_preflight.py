@@ -136,7 +136,10 @@ def test_a_model_that_does_not_hide_padding():
 def test_a_head_that_does_not_fit_its_config():
     checkpoint = _text()
     checkpoint.model.classifier.out_proj = torch.nn.Linear(16, 5)
-    with pytest.raises(InputError, match=r"does not run on .*|answers with \[8, 5\] for 2 classes"):
+    with pytest.raises(
+        InputError,
+        match=r"does not run on .*|answers with \[8, 5\], not with a score for each class, \[8, 2\]",
+    ):
         preflight.check_batch(checkpoint, _task(), _encoded(checkpoint))
 
 

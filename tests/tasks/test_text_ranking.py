@@ -77,7 +77,7 @@ def test_answers_are_one_score_a_row(tiny_bert, tmp_path, rows):
     two = load_checkpoint(tiny_bert(tmp_path / "two", KIND, num_labels=2), NAME)
     examples = TASK.encode(rows, two, [])
     batch = TASK.collate([examples[0], examples[1]], two.processor)
-    with pytest.raises(InputError, match=r"answers with \[2, 2\], and a ranking needs one score a row"):
+    with pytest.raises(InputError, match=r"answers with \[2, 2\], not with one score for each row"):
         TASK.check_answers(TASK.forward(two.model, batch), batch, two)
 
 

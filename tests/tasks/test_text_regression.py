@@ -155,7 +155,7 @@ def test_what_says_nothing_is_refused(task, tmp_path):
     examples = task.encode(flat, three, [])
     batch = task.collate([examples[i] for i in range(2)], three.processor)
     outputs = task.forward(three.model, batch)
-    with pytest.raises(InputError, match=r"answers with \[2, 3\] for 2 rows, not with one number each"):
+    with pytest.raises(InputError, match=r"answers with \[2, 3\], not with one number for each row"):
         task.check_answers(outputs, batch, three)
 
 

@@ -112,7 +112,7 @@ def test_names_and_teachers(tmp_path):
     assert task.known_names(ROWS, shuffled) == ["I-X", "O", "B-X"]
     assert make_teacher(shuffled, "t", DistillSection(), task, TAGS, student).columns == (1, 2, 0)
     with pytest.raises(
-        InputError, match=r"'t' does not fit: its tags are O, B-Y, those of the data O, B-X, I-X"
+        InputError, match=r"'t' does not fit: it knows 2 classes \(O, B-Y\), the data has 3 \(O, B-X, I-X\)"
     ):
         make_teacher(_checkpoint(tmp_path, ["O", "B-Y"]), "t", DistillSection(), task, TAGS, student)
     assert task.counted(ROWS, TAGS) == {"O": 3, "B-X": 2, "I-X": 1}
@@ -137,7 +137,7 @@ def test_unknown_tags_and_texts_without_entities_are_refused(tmp_path):
     ):
         task.check_rows(plain)
     outputs = TokenClassifierOutput(logits=torch.zeros(1, 4, 2))
-    with pytest.raises(InputError, match=r"answers with \[1, 4, 2\] for 3 tags"):
+    with pytest.raises(InputError, match=r"answers with \[1, 4, 2\], not with a score for each tag"):
         task.check_answers(outputs, {"input_ids": torch.zeros(1, 4)}, checkpoint)
 
 
