@@ -85,7 +85,7 @@ class Task(ABC):
 
     def batches(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> list[Batch]:
         """`examples` as the model's inputs, in order, padded, without their targets: numpy arrays [batch, ...]."""
-        made = []
+        made: list[Batch] = []
         for start in range(0, len(examples), batch_size):
             items = [examples[i] for i in range(start, min(start + batch_size, len(examples)))]
             batch = self.collate(items, checkpoint.processor)
