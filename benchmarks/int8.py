@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import MODELS, add_output, floats, keep, names, run_study, study_parser, watched
+from study import MODELS, add_output, counts, floats, keep, names, run_study, study_parser, watched
 from targets import export_random, random_stem, rounds, target_named
 
 from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import NativeLinear, NativePool
 from platon_compress.export.quantize import quantize_file, quantize_rows
 from platon_compress.formats.csr import CsrWeight
-from platon_compress.library import kernel_names, kernel_supported
+from platon_compress.library import supported_kernels
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.random_masks import random_mask
 from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--sparsity", type=floats, default=(0.5, 0.8, 0.9, 0.95), help="default 0.5,0.8,0.9,0.95"
     )
-    parser.add_argument("--rows", type=_counts, default=(16, 128, 384), help="of the activations")
+    parser.add_argument("--rows", type=counts, default=(16, 128, 384), help="of the activations")
     parser.add_argument("--runs", type=int, default=30, help="rounds per cell")
     parser.add_argument("--onnx", type=Path, default=MODELS, help=f"keeps the models, default {MODELS}")
     return run_study(_study, parser, arguments)
@@ -107,38 +107,45 @@ def _line(row: Mapping[str, Any]) -> str:
 def _layer_cells(options: argparse.Namespace, pool: NativePool) -> Iterator[Cell]:
     for shape in SHAPES:
         for sparsity in options.sparsity:
-            layers = _layers(shape, 1 - sparsity)
+            csr = _random_weight(shape, 1 - sparsity)
+            layers = _layers(csr)
             for rows in options.rows:
                 setting = {
                     "out_features": shape[0], "in_features": shape[1], "sparsity": sparsity, "rows": rows,
-                    "threads": pool.threads, "nnz": layers["nnz"],
+                    "threads": pool.threads, "nnz": int(csr.values.size),
                 }  # fmt: skip
                 yield setting, partial(_layer_sides, layers, shape, rows, pool), f"float32 {_sets()[0]}", 0.0
 
 
-def _sets() -> list[str]:
+def _sets() -> tuple[str, ...]:
     """The vector sets of this processor, or what there is."""
-    found = [name for name in kernel_names() if kernel_supported(name)]
+    found = supported_kernels()
     return found[1:] or found
 
 
-def _layers(shape: tuple[int, int], density: float) -> dict[str, Any]:
-    """The same random weights in both forms."""
+def _random_weight(shape: tuple[int, int], density: float) -> CsrWeight:
     rng = np.random.default_rng([0, *shape])
-    csr = CsrWeight.from_dense(
-        rng.standard_normal(shape).astype(np.float32) * random_mask(rng, shape, density)
-    )
-    sizes: dict[str, Any] = {"out_features": shape[0], "in_features": shape[1]}
-    bias = rng.standard_normal(shape[0]).astype(np.float32)
+    dense = rng.standard_normal(shape).astype(np.float32)
+    return CsrWeight.from_dense(dense * random_mask(rng, shape, density))
+
+
+def _layers(csr: CsrWeight) -> dict[str, NativeLinear]:
+    """The same weights in both forms."""
+    rest: dict[str, Any] = {
+        "out_features": csr.out_features,
+        "in_features": csr.in_features,
+        "bias": np.ones(csr.out_features, np.float32),
+    }
     values, columns, row_starts, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
     return {
-        "nnz": int(csr.values.size),
-        "float32": NativeLinear(csr.values, csr.columns, csr.row_starts, bias=bias, **sizes),
-        "int8": NativeLinear(values, columns, row_starts, row_scales=scales, bias=bias, **sizes),
+        "float32": NativeLinear(csr.values, csr.columns, csr.row_starts, **rest),
+        "int8": NativeLinear(values, columns, row_starts, row_scales=scales, **rest),
     }
 
 
-def _layer_sides(layers: Mapping[str, Any], shape: tuple[int, int], rows: int, pool: NativePool) -> Sides:
+def _layer_sides(
+    layers: Mapping[str, NativeLinear], shape: tuple[int, int], rows: int, pool: NativePool
+) -> Sides:
     x = np.random.default_rng(1).standard_normal((rows, shape[1])).astype(np.float32)
     out = np.empty((rows, shape[0]), np.float32)
     return {
@@ -171,10 +178,6 @@ def _model_sides(folder: Path, batch: int, tokens: int | None, threads: int) -> 
         feed = make_inputs(describe_inputs(session), batch=batch, tokens=tokens)
         sides[side] = partial(session.run, None, feed)
     return sides
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

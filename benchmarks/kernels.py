@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study import add_output, floats, keep, names, run_study, study_parser, watched
+from study import add_output, counts, floats, keep, names, run_study, study_parser, watched
 
 from platon_compress.errors import InputError
 from platon_compress.measure.kernel_bench import KernelBenchConfig, run_kernel_bench
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     add_output(parser, "kernel")
     parser.add_argument("--models", type=names, default=names(known), help=f"default {known}")
     parser.add_argument("--densities", type=floats, default=(0.2, 0.1, 0.05), help="shares of non-zeros")
-    parser.add_argument("--rows", type=_counts, default=(16, 128), help="rows of the activations")
-    parser.add_argument("--blocks", type=_counts, default=(1,), help="1: single weights, 4: blocks of 4x1")
+    parser.add_argument("--rows", type=counts, default=(16, 128), help="rows of the activations")
+    parser.add_argument("--blocks", type=counts, default=(1,), help="1: single weights, 4: blocks of 4x1")
     parser.add_argument("--runs", type=int, default=20, help="rounds per cell")
     return run_study(_measure, parser, arguments)
 
@@ -51,10 +51,6 @@ def _measure(options: argparse.Namespace) -> Iterator[str]:
     yield from report.block_lines()
     result = _named_by_stem(report.to_dict())
     yield keep(options, result, title="Kernels alone")
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 def _shape_file(name: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "RESULTS",
     "SCRATCH",
     "add_output",
+    "counts",
     "floats",
     "keep",
     "names",
@@ -63,6 +64,11 @@ def names(text: str) -> tuple[str, ...]:
 def floats(text: str) -> tuple[float, ...]:
     """Numbers from a flag such as 0.8,0.9; argparse turns the ValueError into its one line."""
     return tuple(float(part) for part in text.split(","))
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Whole numbers from a flag such as 16,128."""
+    return tuple(int(part) for part in text.split(","))
 
 
 def run_study(

@@ -13,7 +13,15 @@ from typing import Any
 
 from platon_compress.errors import InputError
 
-__all__ = ["declare", "kernel_names", "kernel_supported", "library_path", "load_library", "selected_kernel"]
+__all__ = [
+    "declare",
+    "kernel_names",
+    "kernel_supported",
+    "library_path",
+    "load_library",
+    "selected_kernel",
+    "supported_kernels",
+]
 
 _NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
 _CURE = "run `pip install .` again"
@@ -67,6 +75,11 @@ def kernel_names() -> tuple[str, ...]:
 def kernel_supported(name: str) -> bool:
     """Whether this processor can run the kernel set."""
     return bool(load_library().platon_kernel_supported(name.encode()))
+
+
+def supported_kernels() -> tuple[str, ...]:
+    """Those of :func:`kernel_names` that this processor can run."""
+    return tuple(name for name in kernel_names() if kernel_supported(name))
 
 
 def selected_kernel() -> str:

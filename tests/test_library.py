@@ -6,7 +6,14 @@ import pytest
 
 from platon_compress import library
 from platon_compress.errors import InputError
-from platon_compress.library import declare, kernel_names, load_library, selected_kernel
+from platon_compress.library import (
+    declare,
+    kernel_names,
+    kernel_supported,
+    load_library,
+    selected_kernel,
+    supported_kernels,
+)
 
 
 @pytest.fixture
@@ -21,7 +28,8 @@ def elsewhere(monkeypatch, tmp_path):
 
 def test_it_names_kernels_slowest_first():
     assert kernel_names()[0] == "scalar"
-    assert selected_kernel() in kernel_names()
+    assert supported_kernels() == tuple(filter(kernel_supported, kernel_names()))
+    assert selected_kernel() in supported_kernels()
 
 
 @pytest.mark.parametrize("content", [b"", b"\x7fELF", b"MZ" + bytes(4096)], ids=["empty", "cut", "foreign"])

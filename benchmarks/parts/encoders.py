@@ -12,7 +12,7 @@ import numpy as np
 from parts.cells import Cell, Part, Setup, timed
 from parts.random_models import BERT_BASE, VIT_B16, Shape, model_file
 
-from platon_compress.library import kernel_names, kernel_supported
+from platon_compress.library import supported_kernels
 from platon_compress.measure.environment import chosen_isa
 from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
 
@@ -39,7 +39,7 @@ def _cells(shape: Shape, setup: Setup) -> tuple[Cell, ...]:
 
 def _instruction_sets(shape: Shape, setup: Setup) -> list[Cell]:
     """The two last kernel sets this processor has against each other, in the whole model."""
-    names = [name for name in kernel_names() if kernel_supported(name)][-2:]
+    names = supported_kernels()[-2:]
     if len(names) < 2:
         return []
     tokens, batch = shape.inputs[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 from parts.cells import Cell, Part, Setup
 
-from platon_compress.library import kernel_names, kernel_supported
+from platon_compress.library import supported_kernels
 from platon_compress.measure.kernel_bench import KernelBenchConfig, run_kernel_bench
 
 __all__ = ["KERNELS"]
@@ -33,7 +33,7 @@ def _cell(setup: Setup, rows: int, threads: int, blocks: tuple[int, ...]) -> Cel
 
 def _measure(tiny: bool, rows: int, threads: int, blocks: tuple[int, ...], seconds: float) -> dict[str, Any]:
     del seconds  # a fixed number of rounds: the kernels are quick
-    kernels = tuple(name for name in kernel_names() if kernel_supported(name))
+    kernels = supported_kernels()
     report = run_kernel_bench(
         KernelBenchConfig(
             models=(str(_TINY_SHAPES),) if tiny else ("bert-base",),

@@ -1,13 +1,14 @@
 """8-bit weights: layers by kernel set over float32 ones of the same masks, and whole models beside dense int8."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tables.markdown import Table, setting_label
 
 from platon_compress.measure.timing import compare
 from platon_compress.report.tables import format_ratio
+from platon_compress.report.words import NONE
 
 __all__ = ["layer_tables", "model_tables"]
 
@@ -48,8 +49,12 @@ def _layer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             setting = row["rows"], row["threads"], row["sparsity"]
             settings[setting][ratio["candidate"]].append(ratio["median"])
     for (rows, threads, sparsity), medians in sorted(settings.items()):
-        speeds = (f"{min(medians[side]):.2f}x to {max(medians[side]):.2f}x" for side in _LAYERS)
-        yield str(rows), str(threads), f"{sparsity:.0%}", *speeds
+        yield str(rows), str(threads), f"{sparsity:.0%}", *(_span(medians.get(side)) for side in _LAYERS)
+
+
+def _span(medians: Sequence[float] | None) -> str:
+    """A processor that lacks a kernel set has measured nothing of it."""
+    return NONE if medians is None else f"{min(medians):.2f}x to {max(medians):.2f}x"
 
 
 def _model_row(row: Mapping[str, Any]) -> tuple[str, ...]:

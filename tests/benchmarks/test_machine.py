@@ -14,7 +14,7 @@ from parts.cells import Cell, Part, Setup, timed
 from parts.record import open_record
 
 from platon_compress.errors import InputError
-from platon_compress.library import kernel_names, kernel_supported
+from platon_compress.library import supported_kernels
 
 SCRIPT = Path(machine.__file__)
 HERE = {"environment": {"cpu_model": "one", "cores_logical": 4}, "facts": {}}
@@ -53,7 +53,7 @@ def test_kernels_are_measured_once_and_kept(tmp_path, capsys):
     entry = data["parts"]["kernels"]
     assert (entry["failed"], entry["left"], entry["unavailable"], entry["running"]) == ({}, [], None, None)
     single = [cell["result"] for name, cell in entry["cells"].items() if name.startswith("single")]
-    assert {row["kernel"] for row in single[0]["rows"]} == {n for n in kernel_names() if kernel_supported(n)}
+    assert {row["kernel"] for row in single[0]["rows"]} == set(supported_kernels())
     assert all(len(row["seconds"]) == 2 for result in single for row in result["rows"])
     assert f"kernels: {len(entry['cells'])} cells done, 0 failed, 0 left" in capsys.readouterr().err
     before = data["parts"]
@@ -210,11 +210,11 @@ def test_encoders_run_at_every_number_of_threads(setup):
     )
 
 
-@pytest.mark.skipif(sum(map(kernel_supported, kernel_names())) < 2, reason="there is one kernel set here")
+@pytest.mark.skipif(len(supported_kernels()) < 2, reason="there is one kernel set here")
 @pytest.mark.usefixtures("one_torch_thread")
 def test_a_session_keeps_the_instruction_set_it_was_opened_with(setup, monkeypatch):
     monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
-    last = [name for name in kernel_names() if kernel_supported(name)][-2:]
+    last = list(supported_kernels()[-2:])
     found = _cells(machine.BERT, setup)[f"{' against '.join(last)}, 1 threads"].run(0.05)
     assert list(found["seconds"]) == last
     assert os.environ["PLATON_FORCE_ISA"] == "scalar"

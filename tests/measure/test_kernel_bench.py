@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.library import kernel_names, kernel_supported
+from platon_compress.library import supported_kernels
 from platon_compress.measure.kernel_bench import (
     KernelBenchConfig,
     bytes_loaded,
@@ -16,7 +16,7 @@ from platon_compress.measure.kernel_bench import (
     run_kernel_bench,
 )
 
-ALL_KERNELS = tuple(name for name in kernel_names() if kernel_supported(name))
+ALL_KERNELS = supported_kernels()
 
 
 @pytest.fixture
