@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def _measure(
 
 
 def _compare_sets(
-    shape: Shape, setup: Setup, names: list[str], batch: int, tokens: int | None, threads: int, seconds: float
+    shape: Shape, setup: Setup, names: Sequence[str], batch: int, tokens: int | None, threads: int, seconds: float
 ) -> dict[str, Any]:
     """The 90 % file under each kernel set. A session keeps the set that was chosen when it was opened."""
     path, sides = model_file(shape, setup.models, "90", tiny=setup.tiny), {}
