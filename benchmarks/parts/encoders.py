@@ -91,7 +91,13 @@ def _measure(
 
 
 def _compare_sets(
-    shape: Shape, setup: Setup, names: Sequence[str], batch: int, tokens: int | None, threads: int, seconds: float
+    shape: Shape,
+    setup: Setup,
+    names: Sequence[str],
+    batch: int,
+    tokens: int | None,
+    threads: int,
+    seconds: float,
 ) -> dict[str, Any]:
     """The 90 % file under each kernel set. A session keeps the set that was chosen when it was opened."""
     path, sides = model_file(shape, setup.models, "90", tiny=setup.tiny), {}
