@@ -5,6 +5,7 @@ without our library; [zeros] what rounds to zero is stored no more; [shared] nod
 Activations need no calibration: each row of them gets its scale when it is multiplied (docs/operator.md).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,10 +45,14 @@ def quantize_rows(
     return rounded[kept], columns[kept], starts, scales
 
 
-def quantize_weights(model: ir.Model) -> int:
-    """Turn every operator with float weights into the one with 8-bit weights, in place; returns their number."""
+def quantize_weights(model: ir.Model, wanted: Callable[[ir.Node], bool] | None = None) -> int:
+    """Turn operators with float weights into those with 8-bit weights, in place; returns their number.
+
+    wanted: says of every operator with float weights whether it is to be turned; None: all of them are.
+    """
     made: dict[tuple[ir.Value | None, ...], list[ir.Value]] = {}
     found = [node for node in model.graph if is_ours(node) and OPERATORS[node.op_type].encoding == _FROM]
+    found = [node for node in found if wanted is None or wanted(node)]
     for node in found:
         _quantize(node, made)
     drop_unused(model)  # weights and functions in floats

@@ -168,3 +168,15 @@ def test_a_file_that_exists_is_quantized_to_the_same(tmp_path):
 def test_other_value_types_are_refused():
     with pytest.raises(InputError, match="values must be float32 or int8, got 'int4'"):
         ExportConfig(values="int4")
+
+
+def test_only_the_wanted_operators_are_turned(tmp_path):
+    compressed, inputs = _converted("bert")
+    export_onnx(compressed, tmp_path / "float.onnx", inputs)
+    model = ir.load(tmp_path / "float.onnx")
+    count = quantize_weights(model, lambda node: "FeedForward" in node.op_type)
+    names = [node.op_type for node in model.graph if node.domain == "platon"]
+    turned = [name for name in names if name.endswith("_csr_int8")]
+    assert 0 < len(turned) == count < len(names)
+    assert all("FeedForward" in name for name in turned)
+    assert {identifier[1] for identifier in model.functions} == set(names)
