@@ -1,10 +1,11 @@
-"""Our model against other engines: PyTorch, OpenVINO, DeepSparse, each in a process of its own.
+"""Our model, in floats and in 8 bits, against PyTorch, OpenVINO and DeepSparse, each in a process of its own.
 
     python benchmarks/peers.py
     python benchmarks/peers.py --models bert-base --all-cells --peers deepsparse --blocks 0 -o benchmarks/results
 
 The models are those of targets.py. An engine is looked for in this environment and in .venv-NAME beside the sources;
-one that is not there is a line of the result. Ways of measuring: engines/compare.py; format: engines/report.py.
+one that is not there is a line of the result; OpenVINO's 8-bit form needs nncf beside openvino. Ways of measuring:
+engines/compare.py; format: engines/report.py.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from engines.compare import run_peer_benchmark
 from engines.report import PEERS, PeerConfig
 from study import add_output, keep, names, run_study, study_parser, watched
 from targets import add_targets, cell_stem, chosen_targets, export_random, random_stem, rounds
+
+from platon_compress.export.quantize import quantize_file
 
 __all__ = ["main"]
 
@@ -37,6 +40,9 @@ def _measure(options: argparse.Namespace) -> Iterator[str]:
     for name, target, sparsity in chosen_targets(options):
         stem = random_stem(name, sparsity)
         folder = export_random(target, sparsity, options.onnx / stem, threads=options.threads, pruned=True)
+        quantized = folder / "compressed-int8.onnx"
+        if not quantized.is_file():
+            quantize_file(folder / "compressed.onnx", quantized)
         cells = list(target.cells)
         for batch, tokens in cells if options.all_cells else cells[:1]:
             config = PeerConfig(

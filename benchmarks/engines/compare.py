@@ -36,17 +36,25 @@ from platon_compress.measure.sessions import (
 )
 from platon_compress.progress import Progress
 
-__all__ = ["BASELINE", "INT8", "OURS", "find_engines", "run_peer_benchmark"]
+__all__ = ["BASELINE", "INT8", "OURS", "OURS_INT8", "find_engines", "run_peer_benchmark"]
 
 BASELINE, OURS = "ONNX Runtime dense", "ONNX Runtime compressed"
-INT8 = "ONNX Runtime dense int8"
+INT8, OURS_INT8 = "ONNX Runtime dense int8", "ONNX Runtime compressed int8"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _PEERS = (
     ("PyTorch dense", "torch", "dense.onnx"),
     ("OpenVINO dense", "openvino", "dense.onnx"),
+    ("OpenVINO int8", "openvino-int8", "dense.onnx"),
     ("DeepSparse pruned", "deepsparse", "pruned.onnx"),
 )
-_MODULES = {"torch": "transformers", "openvino": "openvino", "deepsparse": "deepsparse"}
+# What an engine needs, and the environment of its own in which it may be: .venv-NAME beside the sources.
+_MODULES = {
+    "torch": "transformers",
+    "openvino": "openvino",
+    "openvino-int8": "nncf",
+    "deepsparse": "deepsparse",
+}
+_HOMES = {"openvino-int8": "openvino"}
 
 
 @dataclass(kw_only=True)
@@ -82,7 +90,7 @@ class _Work:
 def run_peer_benchmark(
     onnx_dir: str | Path, config: PeerConfig | None = None, *, progress: Progress | None = None
 ) -> PeerReport:
-    """Measure `dense.onnx`, its int8 version and `compressed.onnx` in ONNX Runtime, and the peers that exist.
+    """Measure `dense.onnx`, its int8 version, `compressed.onnx` and `compressed-int8.onnx` in ONNX Runtime, and peers.
 
     A peer that is not installed, or fails, is a line in `unavailable`. Raises InputError when dense.onnx or
     compressed.onnx is missing or does not run.
@@ -130,12 +138,16 @@ def find_engines(folder: Path, scratch: Path, config: PeerConfig) -> tuple[dict[
         files[INT8] = _int8_file(folder, scratch, config)
     except InputError as error:
         unavailable[INT8] = f"{INT8} not measured: {first_line(error)}"
+    if (folder / "compressed-int8.onnx").is_file():
+        files[OURS_INT8] = folder / "compressed-int8.onnx"
     for name, model in files.items():
         engines[name] = Engine(name=name, kind="onnxruntime", model=model)
     for name, kind, file in (peer for peer in _PEERS if peer[1] in config.peers):
         python = _python_with(kind, config.pythons)
         if python is None:
-            unavailable[name] = f"{name} not measured: {kind} is not installed here nor in .venv-{kind}"
+            unavailable[name] = (
+                f"{name} not measured: {_MODULES[kind]} is not installed here nor in .venv-{_HOMES.get(kind, kind)}"
+            )
         elif not (folder / file).is_file():
             unavailable[name] = f"{name} not measured: the folder holds no {file}"
         else:
@@ -161,7 +173,7 @@ def _python_with(kind: str, pythons: Mapping[str, str]) -> Path | None:
         return Path(pythons[kind])
     if importlib.util.find_spec(_MODULES[kind]) is not None:
         return Path(sys.executable)
-    own = _CHECKOUT / f".venv-{kind}" / "bin" / "python"
+    own = _CHECKOUT / f".venv-{_HOMES.get(kind, kind)}" / "bin" / "python"
     return own if own.is_file() else None
 
 
@@ -192,8 +204,13 @@ def _compare(pair: tuple[str, str], *ways: Mapping[str, Any]) -> Comparison:
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """(baseline, candidate): everything against dense ONNX Runtime, and ours against everything else."""
-    pairs = [(BASELINE, name) for name in names if name != BASELINE]
-    return pairs + [(name, OURS) for name in names if name not in {BASELINE, OURS}]
+    others = [name for name in names if name not in {BASELINE, OURS, OURS_INT8}]
+    ours = [name for name in (OURS, OURS_INT8) if name in names]
+    return [
+        *((BASELINE, name) for name in names if name != BASELINE),
+        *((name, own) for own in ours for name in others),
+        *((OURS, OURS_INT8) for _ in ours[1:]),
+    ]
 
 
 def _interleaved(work: _Work, feed: Path) -> tuple[dict[str, Any], dict[str, Any]]:

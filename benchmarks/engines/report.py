@@ -30,7 +30,7 @@ from platon_compress.schemas import stamped
 __all__ = ["PEERS", "Comparison", "PeerConfig", "PeerReport", "PeerSetting", "compare_ways"]
 
 
-PEERS = ("torch", "openvino", "deepsparse")
+PEERS = ("torch", "openvino", "openvino-int8", "deepsparse")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,9 @@ def summary_table(rows: Sequence[SpeedRow]) -> Table:
     """The README's rows. Raises InputError for a result that is gone."""
     found = {(row.stem, row.batch, row.tokens, row.condition): row for row in rows}
     if missing := [key for key in _SUMMARY if key not in found]:
-        raise InputError(f"the README shows {missing[0]}, which no result holds; mend _SUMMARY in {__file__}")
+        raise InputError(
+            f"the README shows {missing[0]}, which no result holds; change _SUMMARY in {__file__}"
+        )
     return Table(_SUMMARY_HEAD, 4, [_summary_cells(found[key]) for key in _SUMMARY])
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from engines import compare as peer_bench
-from engines.compare import BASELINE, OURS, find_engines, run_peer_benchmark
+from engines.compare import BASELINE, OURS, OURS_INT8, find_engines, run_peer_benchmark
 from engines.process import Engine, EngineFailedError, EngineProcess
 from engines.report import PeerConfig, compare_ways
 from onnx import TensorProto, helper, numpy_helper
@@ -17,6 +18,7 @@ QUICK = PeerConfig(
     tokens=(4,), runs=7, warmup=1, blocks=2, workers=2, worker_seconds=0.05, threads=1, pause_seconds=0
 )
 SPEED = {"dense.onnx": 0.020, "dense-int8.onnx": 0.015, "compressed.onnx": 0.010, "pruned.onnx": 0.012}
+QUANTIZED = "compressed-int8.onnx"
 
 
 def save_model(path):
@@ -120,6 +122,19 @@ def test_peer_that_fails_is_a_line(report):
     assert f"batch 1, 4 tokens: {memory}" in report.lines()
 
 
+def test_our_8_bit_form_is_compared_where_it_is(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "both")
+    save_model(tmp_path / "both" / QUANTIZED)
+    monkeypatch.setattr(peer_bench, "EngineProcess", FakeProcess)
+    monkeypatch.setitem(SPEED, QUANTIZED, 0.005)
+    monkeypatch.setattr(peer_bench, "_python_with", lambda kind, pythons: Path(sys.executable))
+    compared = run_peer_benchmark(tmp_path / "both", QUICK).settings[0].comparisons
+    against = {c.baseline: c.interleaved.median for c in compared if c.candidate == OURS_INT8}
+    assert against["OpenVINO int8"] == against[BASELINE] == pytest.approx(4)
+    assert against[OURS] == pytest.approx(2)
+    assert (OURS_INT8, OURS) not in {(c.baseline, c.candidate) for c in compared}
+
+
 def test_peer_that_dies_half_way_leaves_the_others(folder, monkeypatch):
     monkeypatch.setattr(peer_bench, "EngineProcess", FakeProcess)
     monkeypatch.setattr(FakeProcess, "int8_dies", True)
@@ -170,6 +185,7 @@ def test_missing_peers_and_int8(folder, tmp_path, monkeypatch):
     assert find_engines(folder, tmp_path, PeerConfig())[0]["OpenVINO dense"].python == own / "python"
     chosen = find_engines(folder, tmp_path, PeerConfig(peers=("torch",)))
     assert "OpenVINO dense" not in {**chosen[0], **chosen[1]}
+    assert find_engines(folder, tmp_path, PeerConfig())[0]["OpenVINO int8"].python == own / "python"
 
 
 def test_folder_without_compressed_is_refused(tmp_path):
@@ -182,7 +198,7 @@ def test_folder_without_compressed_is_refused(tmp_path):
     [
         ({"batch": ()}, "batch must hold sizes >= 1"),
         ({"runs": 0}, "runs must be >= 1, got 0"),
-        ({"peers": ("tvm",)}, "peers must be of torch, openvino, deepsparse, got tvm"),
+        ({"peers": ("tvm",)}, "peers must be of torch, openvino, openvino-int8, deepsparse, got tvm"),
         ({"worker_seconds": 0.0}, "must not be negative"),
     ],
 )
