@@ -59,7 +59,7 @@ def _body(name: str, results: Results, source: str) -> str:
     if name.startswith(_VERDICT):
         verdict = results.get(name.removeprefix(_VERDICT), {}).get("verdict")
         if not verdict:
-            raise InputError(f"{source} quotes the verdict of {name!r}, which no result holds; mend the mark")
+            raise InputError(f"{source} quotes the verdict of {name!r}, which no result holds; fix the mark")
         return f"> {escape_markdown(verdict)}\n"
     if name not in PARTS:
         raise InputError(

@@ -112,7 +112,7 @@ def check_depth(config: Any, name: str) -> None:
     layers = getattr(config, "num_hidden_layers", 0)
     if isinstance(layers, int) and layers > _MOST_LAYERS:
         raise InputError(
-            f"the config of {name} names {shown(layers)} layers, and no encoder has more than {_MOST_LAYERS:,}; mend it"
+            f"the config of {name} names {shown(layers)} layers, and no encoder has more than {_MOST_LAYERS:,}; fix it"
         )
 
 

@@ -53,7 +53,7 @@ def parse_yaml(text: str, source: str) -> Any:
         raise
     except yaml.YAMLError as error:
         raise InputError(
-            f"{source} is no valid YAML{_place(error)}: {_problem(error)}; mend that line"
+            f"{source} is no valid YAML{_place(error)}: {_problem(error)}; fix that line"
         ) from error
     except RecursionError as error:
         raise InputError(f"{source} is nested too deeply; a recipe has sections and keys, no more") from error

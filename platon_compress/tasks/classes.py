@@ -116,6 +116,6 @@ def class_numbers(rows: Rows, names: Sequence[str]) -> np.ndarray:
         if label not in numbers:
             raise InputError(
                 f"{rows.origin.place(index)}: label {label!r} is not among the classes {', '.join(names)}; "
-                "mend it, or add such rows to the training data"
+                "fix it, or add such rows to the training data"
             )
     return np.array([numbers[label] for label in rows.labels], dtype=np.int64)

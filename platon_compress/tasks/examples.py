@@ -159,7 +159,7 @@ def pixels(
             place = origin.place(start)
             raise InputError(
                 f"the image processor does not take the pictures from {place} on: {first_line(error)}; "
-                "scale them to one size, or mend preprocessor_config.json"
+                "scale them to one size, or fix preprocessor_config.json"
             ) from error
         features += [{"pixel_values": values.astype(np.float32)} for values in batch["pixel_values"]]
     _check_one_size(features, origin)

@@ -152,7 +152,7 @@ def run_once(checkpoint: Checkpoint, inputs: "Mapping[str, torch.Tensor]", task:
         except Exception as error:  # a model's own code raises anything
             raise InputError(
                 f"{type(checkpoint.model).__name__} does not run on {shown}: {first_line(error)}; "
-                "mend its config.json or preprocessor, or take a BERT-like encoder"
+                "fix its config.json or preprocessor, or take a BERT-like encoder"
             ) from error
 
 

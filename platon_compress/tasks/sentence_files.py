@@ -67,7 +67,7 @@ class SentenceFiles:
             return ""
         if name not in prompts:
             raise InputError(
-                f"{_SETTINGS} names the prompt {name!r}, but holds {', '.join(prompts) or 'none'}; mend it"
+                f"{_SETTINGS} names the prompt {name!r}, but holds {', '.join(prompts) or 'none'}; fix it"
             )
         return str(prompts[name])
 

@@ -87,7 +87,7 @@ class TextMultiLabel(Task):
                 if label not in numbers:
                     raise InputError(
                         f"{rows.origin.place(row)}: label {label!r} is not among the classes {', '.join(names[:20])}; "
-                        "mend it, or add such rows to the training data"
+                        "fix it, or add such rows to the training data"
                     )
                 marks[row, numbers[label]] = 1
         return Examples(text_features(rows, checkpoint, self.data), marks)

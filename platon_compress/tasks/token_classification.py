@@ -169,7 +169,7 @@ def _check_known(rows: TaggedRows, names: Sequence[str], whose: str) -> None:
         for tag in tags:
             if tag not in known:
                 raise InputError(
-                    f"{rows.origin.place(row)}: tag {tag!r} is not among {whose} ({', '.join(names[:20])}); mend it, or "
+                    f"{rows.origin.place(row)}: tag {tag!r} is not among {whose} ({', '.join(names[:20])}); fix it, or "
                     "add such texts to the training data"
                 )
 

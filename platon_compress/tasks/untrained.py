@@ -39,7 +39,7 @@ def build_model(config: Mapping[str, Any], task: str, head: Mapping[str, Any], s
         raise
     except Exception as error:  # sizes that do not divide, fields of another type, and more
         raise InputError(
-            f"model.config builds no {model_type} model: {first_line(error)}; mend its fields"
+            f"model.config builds no {model_type} model: {first_line(error)}; fix its fields"
         ) from error
     processor = _small_image_processor(hf_config) if spec_of(task).modality == "image" else None
     return with_sentence_files(Checkpoint(model.eval(), processor, task), None)

@@ -22,7 +22,7 @@ KEYS = {
 
 
 def test_the_page_is_the_generated_one():
-    """`platon-compress schema --markdown > docs/recipe.md` mends this."""
+    """`platon-compress schema --markdown > docs/recipe.md` updates this."""
     assert PAGE.read_text(encoding="utf-8") == markdown() + "\n"
 
 

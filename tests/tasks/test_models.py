@@ -259,7 +259,7 @@ def test_more_layers_than_any_encoder_has_are_not_built(tmp_path):
     fields = json.loads((tmp_path / "config.json").read_text()) | {"num_hidden_layers": 10**9}
     (tmp_path / "config.json").write_text(json.dumps(fields))
     with pytest.raises(
-        InputError, match=r"names 1000000000 layers, and no encoder has more than 1,000; mend it"
+        InputError, match=r"names 1000000000 layers, and no encoder has more than 1,000; fix it"
     ):
         load_checkpoint(source, TASK)
     with pytest.raises(InputError, match=r"model\.config names 5000 layers"):

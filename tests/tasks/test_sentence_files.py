@@ -113,7 +113,7 @@ def test_a_default_prompt_that_is_not_pooled_is_refused(tiny_bert, tmp_path):
 
 def test_a_prompt_that_nobody_wrote_is_refused():
     files = SentenceFiles({"config_sentence_transformers.json": '{"default_prompt_name": "q"}'})
-    with pytest.raises(InputError, match="names the prompt 'q', but holds none; mend it"):
+    with pytest.raises(InputError, match="names the prompt 'q', but holds none; fix it"):
         files.spelled("a")
 
 

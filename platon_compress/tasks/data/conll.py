@@ -104,10 +104,10 @@ def _split(lines: Sequence[str], name: str, least: int) -> Iterator[tuple[int, l
             continue
         if len(columns) != width or width < least:
             raise InputError(
-                f"line {number} of the {name} has {_counted(len(columns))}, {_wanted(width, least)}; mend that line"
+                f"line {number} of the {name} has {_counted(len(columns))}, {_wanted(width, least)}; fix that line"
             )
         if not columns[0].strip():
-            raise InputError(f"line {number} of the {name} has no word in its first column; mend that line")
+            raise InputError(f"line {number} of the {name} has no word in its first column; fix that line")
         yield number, columns
 
 
@@ -151,7 +151,7 @@ def _tags(source: Source, table: Table) -> list[list[str]]:
             lambda row: any(not isinstance(tag, int) or not 0 <= tag < len(names) for tag in row),
             table.origin,
             f"has a tag that is none of the {len(names)} class numbers ({key})",
-            "mend the data, or name a labelled split",
+            "fix the data, or name a labelled split",
         )
         return [[names[tag] for tag in row] for row in found]
     refuse(

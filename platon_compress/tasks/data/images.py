@@ -107,7 +107,7 @@ def _npz_rows(path: Path, source: Source) -> Rows:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"cannot read data.{split} {path.name!r}: {first_line(error)}; mend the file"
+            f"cannot read data.{split} {path.name!r}: {first_line(error)}; fix the file"
         ) from error
     if len(images) != len(labels):
         raise InputError(

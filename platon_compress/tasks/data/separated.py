@@ -132,7 +132,7 @@ def _columns(rows: Sequence[_Row], name: str) -> Columns:
     for row in body:
         if len(row.fields) != len(header):
             raise InputError(
-                f"line {row.line} of the {name} has {len(row.fields)} fields, its first line {len(header)}; mend that line"
+                f"line {row.line} of the {name} has {len(row.fields)} fields, its first line {len(header)}; fix that line"
             )
     columns: dict[str, Sequence[Any]] = {}
     for place, column in enumerate(header):
@@ -160,4 +160,4 @@ def _numbered(text: str, name: str, dialect: Mapping[str, Any]) -> Iterator[_Row
                 yield _Row(first, fields)
             first = reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"line {first} of the {name}: {first_line(error)}; mend that line") from error
+        raise InputError(f"line {first} of the {name}: {first_line(error)}; fix that line") from error

@@ -82,7 +82,7 @@ def _rows(article: Mapping[str, Any], number: int, origin: Origin) -> Iterator[t
 def _listed(holder: Mapping[str, Any], key: str, place: str) -> list[Mapping[str, Any]]:
     found = holder.get(key)
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise InputError(f"{place} has no list of objects under {key!r}; mend the file, or give a table")
+        raise InputError(f"{place} has no list of objects under {key!r}; fix the file, or give a table")
     return found
 
 
@@ -146,7 +146,7 @@ def _check_answer(text: str, start: int, context: str, place: str) -> None:
     if count == 1:
         raise InputError(f"{said}, but at {context.index(text)}; set answer_start to that")
     elsewhere = f", but at {count} other places" if count else ", nor anywhere else in it"
-    raise InputError(f"{said}{elsewhere}; mend the answer or its answer_start")
+    raise InputError(f"{said}{elsewhere}; fix the answer or its answer_start")
 
 
 def _ids(table: Table, count: int) -> list[str]:

@@ -64,7 +64,7 @@ def explained(path: Path, split: str) -> Iterator[None]:
         if isinstance(error, InputError) or is_fault_of_this_machine(error):
             raise
         raise InputError(
-            f"cannot read data.{split} {path.name!r}: {first_line(error)}; mend the file"
+            f"cannot read data.{split} {path.name!r}: {first_line(error)}; fix the file"
         ) from error
 
 
@@ -107,7 +107,7 @@ def _json_lines(text: str, name: str) -> Table:
             rows.append(_parsed(line))
         except ValueError as error:
             raise InputError(
-                f"line {number} of the {name} is no JSON: {first_line(error)}; mend that line"
+                f"line {number} of the {name} is no JSON: {first_line(error)}; fix that line"
             ) from error
         lines.append(number)
     return table_of(rows, Origin(name, lines=lines))
@@ -146,7 +146,7 @@ def table_of(rows: Sequence[Any], origin: Origin) -> Table:
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InputError(
-                f"{origin.place(index)} is a {type(row).__name__}, not an object with the columns as keys; mend it"
+                f"{origin.place(index)} is a {type(row).__name__}, not an object with the columns as keys; fix it"
             )
     names = dict.fromkeys(name for row in rows for name in row)
     return Table({name: [row.get(name) for row in rows] for name in names}, origin, {})

@@ -79,9 +79,9 @@ def number_labels(values: Sequence[Any], origin: Origin) -> list[float]:
     values = list(values)
     refuse(values, lambda value: _is_missing(value) or _says_missing(value), origin, "has no label")
     refuse(values, _is_list, origin, "has a list of labels, but needs one number", "give one number a row")
-    refuse(values, lambda value: _number(value) is None, origin, "has a label that is no number", "mend it")
+    refuse(values, lambda value: _number(value) is None, origin, "has a label that is no number", "fix it")
     found = [float(value) for value in values]
-    refuse(found, lambda value: not math.isfinite(value), origin, "has a label that is not finite", "mend it")
+    refuse(found, lambda value: not math.isfinite(value), origin, "has a label that is not finite", "fix it")
     return found
 
 
@@ -131,7 +131,7 @@ def multi_labels(
             lambda row: any(not isinstance(item, int) or not 0 <= item < len(names) for item in row),
             origin,
             f"has a label that is none of the {len(names)} class numbers",
-            "mend the data",
+            "fix the data",
         )
         spelled = [tuple(names[item] for item in row) for row in found]
     else:
@@ -156,7 +156,7 @@ def multi_hot(columns: Mapping[str, Sequence[Any]], origin: Origin) -> list[tupl
             lambda value: value is not None,
             origin,
             f"has neither 0 nor 1 under {name}",
-            "mend it, or take the column out of data.label_columns",
+            "fix it, or take the column out of data.label_columns",
         )
     rows = zip(*marks.values(), strict=True)
     return [tuple(name for name, mark in zip(marks, row, strict=True) if mark) for row in rows]
@@ -183,7 +183,7 @@ def _numbers_of_classes(values: Sequence[Any], origin: Origin, count: int) -> li
         lambda value: not isinstance(value, int) or not 0 <= value < count,
         origin,
         f"has a label that is none of the {count} class numbers",
-        "mend the data",
+        "fix the data",
     )
     return list(values)
 

@@ -71,7 +71,7 @@ def test_every_scheme_is_taken(tmp_path, tags):
         ("Ada\tB_PER\n", r"line 1 .*'B_PER'"),
         ("a\tB-X\nb\tE-X\nc\tU-X\n", r"line 3 .* has a tag U-, but others are E- or S-: two schemes"),
         ("Ada\tO\nleft\tO\n", r"every tag of the train file t\.conll is O"),
-        ("Ada\tB-PER\nleft\n", r"line 2 .* has 1 column, the first word's line 2; mend that line"),
+        ("Ada\tB-PER\nleft\n", r"line 2 .* has 1 column, the first word's line 2; fix that line"),
         ("Ada\nleft\n", r"line 1 .* has 1 column, a word and its tag are needed"),
         ("Ada\tB-PER\n\tO\n", r"line 2 .* has no word in its first column"),
         ("1\tAda\tB-PER\n2\tleft\tO\n\n1\tTurin\tB-LOC\n", r"the first column .* counts the words; take it out"),

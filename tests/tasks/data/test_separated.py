@@ -87,7 +87,7 @@ def test_lines_count_those_inside_quotes():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('text\tlabel\n"a\t1\nb\n', r"line 3 of the train file t\.tsv has 1 fields, its first line 2; mend"),
+        ('text\tlabel\n"a\t1\nb\n', r"line 3 of the train file t\.tsv has 1 fields, its first line 2; fix"),
         ('text\tlabel\n"x\ny"\t1\nb\n', r"line 4 of the train file t\.tsv has 1 fields"),
         (
             'text\n"one\ntwo"\n',
@@ -110,5 +110,5 @@ def test_what_could_be_read_in_two_ways_is_refused(text, message):
 
 def test_commas_are_strict_about_quotes():
     assert comma_separated('a,b\n"x, ""y""",1\n', "file")[0]["a"] == ['x, "y"']
-    with pytest.raises(InputError, match=r"line 2 of the file: .*; mend that line"):
+    with pytest.raises(InputError, match=r"line 2 of the file: .*; fix that line"):
         comma_separated('a,b\n"x" y,1\n', "file")

@@ -113,7 +113,7 @@ def test_a_data_set_as_datasets_gives_it(tmp_path):
         ({"answers": _answers(8)}, r"row 1 .*'Turin' does not stand at character 8 of its context, but at 2 other places"),
         ({"answers": _answers(4, text="Ada")}, r"'Ada' does not stand at character 4 of its context, but at 0; set answer_"),
         ({"answers": _answers(-1, text=".")}, r"'\.' does not stand at character -1 of its context, but at 41"),
-        ({"answers": _answers(0, text="Rome")}, r"'Rome' does not .*, nor anywhere else in it; mend the answer"),
+        ({"answers": _answers(0, text="Rome")}, r"'Rome' does not .*, nor anywhere else in it; fix the answer"),
         ({"answers": _answers(3, text=" ")}, r"row 1 .* has a blank answer"),
         ({"answers": None}, r"row 1 .* has no answers \(answers\); write an empty list"),
         ({"answers": "Turin"}, r"row 1 .* holds no answers under answers: 'Turin'; write \{"),

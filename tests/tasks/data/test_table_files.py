@@ -36,12 +36,12 @@ def test_lines_count_those_inside_quotes(tmp_path):
         (
             "t.jsonl",
             '{"text": "a \\ud83d\\ude00"}\n{"text": "b \\uDE00"}\n',
-            r"line 2 of the train file t\.jsonl is no JSON: \\ude00 is half of a character; mend that line",
+            r"line 2 of the train file t\.jsonl is no JSON: \\ude00 is half of a character; fix that line",
         ),
         (
             "t.json",
             '[{"text": "a", "label": 1, "text": "b"}]',
-            r"the key 'text' stands twice in one object; mend",
+            r"the key 'text' stands twice in one object; fix",
         ),
         ("t.jsonl", '{"text": "a"}\n[1]\n', r"row 2 \(line 2\) .* is a list, not an object"),
         ("t.json", '{"text": ["a"], "label": [1, 2]}', r"columns of the train file t\.json differ in length"),
