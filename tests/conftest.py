@@ -1,5 +1,6 @@
 """Shared test settings: no network, few threads, the real data folder where it exists."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -8,10 +9,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # as many processes as cores: more threads would only wait for one another
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # over models this small, torch's threads wait for one another
 
 
 @pytest.fixture(autouse=True)
@@ -27,3 +25,39 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared development data is not here (set PLATON_SHARED to its folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """exported(family, head, **settings) -> (torch model, tokenizer, folder), each exported once."""
+    from exported_models import make
+
+    @functools.cache
+    def once(family, head, **settings):
+        return make(tmp_path_factory.mktemp(f"{family}-{head}"), family, head, **settings)
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def exported_vit(tmp_path_factory):
+    """(torch ViT, its processor, folder)."""
+    from exported_models import make_vit
+
+    return make_vit(tmp_path_factory.mktemp("vit"))
+
+
+@pytest.fixture(scope="session")
+def through_onnx():
+    """through_onnx(SentenceTransformer or CrossEncoder, folder, file): that class over our file of the folder."""
+    from platon_compress.export import session_options
+
+    def opened(kind, folder, file="compressed.onnx"):
+        settings = {
+            "file_name": file,
+            "session_options": session_options(threads=1),
+            "provider": "CPUExecutionProvider",
+        }
+        return kind(str(folder), backend="onnx", model_kwargs=settings, device="cpu")
+
+    return opened

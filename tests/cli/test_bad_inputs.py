@@ -5,23 +5,20 @@ import os
 import shlex
 
 import pytest
-import torch
-import transformers
 import yaml
+from tiny_berts import saved_bert
 
 from platon_compress.cli import main
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """A folder as a newcomer has it: a model, tables, recipes, other people's folders."""
     folder = tmp_path_factory.mktemp("house")
-    _model(folder / "bert", "BertForSequenceClassification")
-    _model(folder / "base", "BertModel")
-    _model(folder / "sparse", "BertForSequenceClassification", zeros=0.8)
-    _model(folder / "three", "BertForSequenceClassification", num_labels=3)
+    saved_bert(folder / "bert", "BertForSequenceClassification")
+    saved_bert(folder / "base", "BertModel")
+    saved_bert(folder / "sparse", "BertForSequenceClassification", zeros=0.8)
+    saved_bert(folder / "three", "BertForSequenceClassification", num_labels=3)
     _tables(folder)
     _recipes(folder)
     (folder / "other").mkdir()
@@ -44,22 +41,6 @@ def house(tmp_path_factory):
     (folder / "weights" / "config.json").write_text((folder / "bert" / "config.json").read_text())
     (folder / "weights" / "model.safetensors").write_bytes(b"\x08" * 64)
     return folder
-
-
-def _model(folder, kind, zeros=0.0, **settings):
-    folder.mkdir()
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=32, **settings,
-    )  # fmt: skip
-    model = getattr(transformers, kind)(config)
-    for name, parameter in model.named_parameters():
-        if "encoder" in name and parameter.ndim == 2:
-            parameter.data[torch.rand(parameter.shape) < zeros] = 0
-    model.save_pretrained(folder)
-    transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
 
 
 def _tables(folder):

@@ -3,13 +3,11 @@
 import json
 
 import pytest
-import torch
-import transformers
 import yaml
+from tiny_berts import saved_bert
 
 from platon_compress.cli import main
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 NUMBERS, LABELS = "--set data.problem=regression", "--set data.problem=multi-label"
 
 
@@ -31,7 +29,7 @@ def _questions(odd, count=80, **more):
     return "\n".join(json.dumps(row) for row in [*good, {**good[0], "id": "odd", **odd, **more}]) + "\n"
 
 
-NEVER = "b " * 30
+NEVER = "b " * 62
 MISPLACED, ABSENT = ({"answers": {"text": [text], "answer_start": [0]}} for text in "cz")
 MARKS = f"{LABELS} --set data.label_columns="
 # task, flags, name of the train file, its content, what the message says
@@ -52,7 +50,7 @@ CASES = [
     ("token-classification", "", "t.conll", _tags("a\tX"), "X"),
     ("token-classification", "", "t.conll", "a\tO\nb\tO\n\n" * 80, "no entity to learn"),
     ("token-classification", "", "t.conll", _tags("a"), ""),
-    ("token-classification", "--set data.document_stride=40", "t.conll", _tags(), "would not move on"),
+    ("token-classification", "--set data.document_stride=80", "t.conll", _tags(), "would not move on"),
     ("token-classification", "--label pos", "t.jsonl", '{"tokens": ["a"], "ner_tags": ["O"]}\n' * 80, "pos"),
     ("question-answering", "", "t.jsonl", _questions(MISPLACED), "does not stand at character 0"),
     ("question-answering", "", "t.jsonl", _questions(ABSENT), "nor anywhere else in it"),
@@ -60,7 +58,7 @@ CASES = [
     ("question-answering", "", "t.jsonl", _questions({"context": ""}), "has no text"),
     ("question-answering", "", "t.jsonl", _questions({"question": NEVER}), "leaves no room for its context"),
     ("question-answering", "--text asked", "t.jsonl", _questions({}), "asked"),
-    ("question-answering", "--set data.max_length=64", "t.jsonl", _questions({}), "has 32 positions"),
+    ("question-answering", "--set data.max_length=100", "t.jsonl", _questions({}), "has 64 positions"),
 ]  # fmt: skip
 
 
@@ -75,20 +73,7 @@ def models(tmp_path_factory):
         ("tags", "BertForTokenClassification", {"id2label": {0: "O", 1: "B-X"}}),
         ("words", "BertForMaskedLM", {}),
     ):
-        (folder / name).mkdir()
-        (folder / name / "vocab.txt").write_text("\n".join(WORDS))
-        torch.manual_seed(0)
-        config = transformers.BertConfig(
-            vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-            max_position_embeddings=32, **settings,
-        )  # fmt: skip
-        model = getattr(transformers, kind)(config)
-        for key, parameter in model.named_parameters():
-            if "encoder" in key and parameter.ndim == 2:
-                parameter.data[torch.rand(parameter.shape) < 0.3] = 0
-        model.save_pretrained(folder / name)
-        words = transformers.BertTokenizerFast(str(folder / name / "vocab.txt"), model_max_length=32)
-        words.save_pretrained(folder / name)
+        saved_bert(folder / name, kind, zeros=0.3, **settings)
     return folder
 
 

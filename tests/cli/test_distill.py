@@ -2,41 +2,17 @@
 
 import json
 
-import numpy as np
 import pytest
-import torch
-import transformers
 import yaml
+from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.cli import main
-
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
-VIT = {
-    "model_type": "vit", "image_size": 8, "patch_size": 4, "num_channels": 1, "hidden_size": 32,
-    "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-}  # fmt: skip
-PRUNE = {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5}
-REST = {"plan": {"calibrate": False, "force": "csr", "threads": 1}, "bench": {"batch": [1], "runs": 5}}
-
-
-def _bert(folder, kind, **settings):
-    """A tiny model with its tokenizer, saved where a recipe can name it."""
-    folder.mkdir(exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    torch.manual_seed(len(kind))
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=32, **settings,
-    )  # fmt: skip
-    getattr(transformers, kind)(config).save_pretrained(folder)
-    transformers.BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
-    return str(folder)
+from platon_compress.testing import tiny_recipe
 
 
 @pytest.fixture
 def texts(tmp_path):
-    generator = np.random.default_rng(0)
-    lines = [" ".join(generator.choice(list("abcdefgh"), generator.integers(2, 9))) for _ in range(80)]
+    lines = letter_texts(80)
     (tmp_path / "train.csv").write_text("text\n" + "\n".join(lines) + "\n")
     rows = [f"{line},{'good' if line.count('a') else 'bad'}" for line in lines]
     (tmp_path / "dev.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
@@ -45,18 +21,17 @@ def texts(tmp_path):
 
 @pytest.fixture
 def unlabelled(texts):
-    teacher = _bert(
-        texts / "teacher", "BertForSequenceClassification", id2label={0: "good", 1: "bad"},
+    teacher = saved_bert(
+        texts / "teacher", "BertForSequenceClassification", seed=1, id2label={0: "good", 1: "bad"},
         label2id={"good": 0, "bad": 1},
     )  # fmt: skip
-    return {
-        "model": {"name": _bert(texts / "student", "BertModel"), "task": "text-classification"},
-        "data": {"train": str(texts / "train.csv"), "validation": str(texts / "dev.csv"), "max_length": 16},
-        "train": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "evaluations": 2},
-        "prune": PRUNE,
-        "distill": {"teacher": teacher, "labels": False},
-        **REST,
-    }
+    data = {"train": str(texts / "train.csv"), "validation": str(texts / "dev.csv"), "max_length": 16}
+    return tiny_text_recipe(
+        saved_bert(texts / "student"),
+        "text-classification",
+        data,
+        distill={"teacher": teacher, "labels": False},
+    )
 
 
 def _write(folder, recipe):
@@ -118,14 +93,7 @@ def test_unlabelled_texts_through_to_the_report(unlabelled, tmp_path):
 def test_the_own_baseline_teaches(tmp_path, capsys):
     """The baseline is the one of a run without distillation, so a sweep may share it."""
     pytest.importorskip("sklearn")
-    recipe = {
-        "model": {"task": "image-classification", "config": VIT},
-        "data": {"dataset": "builtin:digits", "train_rows": 256, "validation_rows": 80},
-        "train": {"epochs": 2, "learning_rate": 1e-3, "evaluations": 2},
-        "prune": PRUNE,
-        **REST,
-    }
-    path = _write(tmp_path, recipe)
+    path = _write(tmp_path, tiny_recipe({"patch_size": 4}))
     assert main(["prune", path, "-o", str(tmp_path / "plain")]) == 0
     taught = ["--set", "distill.hidden=0.1", "--set", f"dense={tmp_path / 'plain'}"]
     assert main(["run", path, "-o", str(tmp_path / "taught"), *taught]) == 0

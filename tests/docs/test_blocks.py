@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from exported_folders import write_exported
-from task_data import write_tasks
+from task_data import WORDS, write_tasks
+from tiny_berts import letter_tokenizer, tiny_bert
 
 pytestmark = pytest.mark.train
 ROOT = Path(__file__).parents[2]
@@ -57,17 +56,6 @@ def _blocks(name):
             yield match["kind"], match["body"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small models are fastest on one; several processes of a test machine share its cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
     """Data and models of the names that the pages use."""
@@ -95,23 +83,9 @@ def _write_rows(path, rows):
 
 
 def _write_models(folder):
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
-
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "was", "good", "bad"]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    tokenizer = BertTokenizer(str(folder / "vocab.txt"))
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=128,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    for name, density in (("tiny", 1.0), ("path/to/pruned-model", 0.2)):
-        model = BertForSequenceClassification(config)
-        for parameter in model.bert.encoder.parameters():
-            if parameter.ndim == 2:
-                parameter.data *= torch.rand_like(parameter) < density
-        model.save_pretrained(folder / name)
+    tokenizer = letter_tokenizer(folder, WORDS)
+    for name, zeros in (("tiny", 0.0), ("path/to/pruned-model", 0.8)):
+        tiny_bert(zeros=zeros, max_position_embeddings=128).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from exported_models import CORPUS
 from PIL import Image
-from small_models import CORPUS
 
 pytestmark = pytest.mark.install
 HERE = Path(__file__).parent

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import transformers
+from exported_models import CORPUS
 from PIL import Image
-from small_models import CORPUS
 
 from platon_compress.export import session_options
 

@@ -4,9 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_models import CORPUS
-
-from platon_compress.export import session_options
+from exported_models import CORPUS
 
 library = pytest.importorskip("sentence_transformers")
 pytest.importorskip("optimum.onnxruntime")
@@ -14,14 +12,6 @@ pytest.importorskip("optimum.onnxruntime")
 FILES = ("compressed.onnx", "needs_library.onnx")  # the second one opens with our library alone
 TEXTS = [*CORPUS, "short", "Berlin?", " ".join(CORPUS)]
 PAIRS = [(a, b) for a in ("who flew?", " ".join(CORPUS), "beans") for b in TEXTS[:5]]
-
-
-def _settings(file):
-    return {
-        "file_name": file,
-        "session_options": session_options(threads=1),
-        "provider": "CPUExecutionProvider",
-    }
 
 
 def _put_files(source, folder):
@@ -47,27 +37,23 @@ def bi_encoder(request, exported, tmp_path_factory):
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_embeddings(bi_encoder, file):
+def test_embeddings(bi_encoder, through_onnx, file):
     theirs, folder = bi_encoder
-    ours = library.SentenceTransformer(
-        str(folder), backend="onnx", model_kwargs=_settings(file), device="cpu"
-    )
+    ours = through_onnx(library.SentenceTransformer, folder, file)
     for prompt in (None, "query"):
         found, expected = (one.encode(TEXTS, prompt_name=prompt, batch_size=3) for one in (ours, theirs))
         assert np.abs(found - expected).max() < 1e-5
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_scores(exported, tmp_path, file):
+def test_scores(exported, through_onnx, tmp_path, file):
     model, tokenizer, source = exported("bert", "text", num_labels=1)
     model.save_pretrained(tmp_path / "plain")
     tokenizer.save_pretrained(tmp_path / "plain")
     theirs = library.CrossEncoder(str(tmp_path / "plain"), device="cpu")
     theirs.save_pretrained(str(tmp_path / "ce"))
     _put_files(source, tmp_path / "ce")
-    ours = library.CrossEncoder(
-        str(tmp_path / "ce"), backend="onnx", model_kwargs=_settings(file), device="cpu"
-    )
+    ours = through_onnx(library.CrossEncoder, tmp_path / "ce", file)
     found, expected = (one.predict(PAIRS, batch_size=4) for one in (ours, theirs))
     assert np.abs(found - expected).max() < 1e-5
     ranked = [[row["corpus_id"] for row in one.rank("who flew?", TEXTS)] for one in (ours, theirs)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from small_models import CORPUS
+from exported_models import CORPUS
 
 from platon_compress.errors import InputError
 from platon_compress.runtime import load

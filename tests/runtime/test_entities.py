@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from small_models import CORPUS
+from exported_models import CORPUS
 from transformers import pipeline
 
 from platon_compress.errors import InputError

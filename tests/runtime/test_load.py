@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from small_models import CORPUS
+from exported_models import CORPUS
 
 from platon_compress.errors import InputError
 from platon_compress.runtime import load

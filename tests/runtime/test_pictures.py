@@ -2,10 +2,8 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import transformers
 from PIL import Image
-from small_models import export
 
 from platon_compress.errors import InputError
 from platon_compress.runtime import load
@@ -59,28 +57,8 @@ def test_pixels_are_those_of_transformers(tmp_path, name):
         assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    """A tiny ViT with its processor, exported with sparse layers."""
-    folder = tmp_path_factory.mktemp("vit")
-    torch.manual_seed(5)
-    config = transformers.ViTConfig(
-        image_size=SIDE, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, id2label={0: "cat", 1: "dog", 2: "car"}, label2id={"cat": 0, "dog": 1, "car": 2},
-    )  # fmt: skip
-    model = transformers.ViTForImageClassification(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim >= 2:
-                parameter.normal_(0, 0.3)
-    model = export(model, folder, {"pixel_values": torch.randn(2, 3, SIDE, SIDE)})
-    processor = PROCESSORS["vit"]()
-    processor.save_pretrained(folder)
-    return model, processor, folder
-
-
-def test_images_get_the_pipelines_labels_and_scores(vit, tmp_path):
-    model, processor, folder = vit
+def test_images_get_the_pipelines_labels_and_scores(exported_vit, tmp_path):
+    model, processor, folder = exported_vit
     pictures = list(_pictures())
     paths = [tmp_path / f"{number}.png" for number in range(len(pictures))]
     for path, picture in zip(paths, pictures, strict=True):
@@ -95,8 +73,8 @@ def test_images_get_the_pipelines_labels_and_scores(vit, tmp_path):
     assert len(set(found.labels)) > 1
 
 
-def test_colours_and_turns_are_those_of_the_pipeline(vit, tmp_path):
-    model, processor, folder = vit
+def test_colours_and_turns_are_those_of_the_pipeline(exported_vit, tmp_path):
+    model, processor, folder = exported_vit
     base = next(_pictures())
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter
@@ -110,8 +88,8 @@ def test_colours_and_turns_are_those_of_the_pipeline(vit, tmp_path):
     assert np.allclose(load(folder).classify(paths).scores, expected, atol=1e-5)
 
 
-def test_none_at_all(vit):
-    assert load(vit[2]).classify([]).logits.shape == (0, 3)
+def test_none_at_all(exported_vit):
+    assert load(exported_vit[2]).classify([]).logits.shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +136,8 @@ def test_settings_of_older_files(tmp_path, settings, expected):
     assert found.scale == pytest.approx(1 / 255)
 
 
-def test_pictures_that_are_none(vit, tmp_path):
-    runner = load(vit[2])
+def test_pictures_that_are_none(exported_vit, tmp_path):
+    runner = load(exported_vit[2])
     (tmp_path / "text.png").write_text("no picture")
     for image in (tmp_path / "text.png", tmp_path / "missing.png", np.zeros((2, 2, 7)), 5):
         with pytest.raises(InputError, match="image 1 cannot be read"):

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from small_models import CORPUS
+from exported_models import CORPUS
 from transformers import pipeline
 
 from platon_compress.errors import InputError

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from small_models import CORPUS, TOKENIZERS
+from exported_models import CORPUS, TOKENIZERS
 from transformers import AutoTokenizer
 
 from platon_compress.errors import InputError

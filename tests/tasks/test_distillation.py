@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_berts import LETTERS, letter_texts, letter_tokenizer, tiny_bert
 from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertTokenizerFast,
     TrainerCallback,
     ViTConfig,
 )
@@ -26,44 +24,27 @@ from platon_compress.tasks.trainer import TaskTrainer
 from platon_compress.tasks.training import _arguments, train
 from platon_compress.testing import naive_distillation_loss
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 LABELS = ["bad", "good", "odd"]
 TASK = TextClassification(DataSection(max_length=32))
 
 
-def _tokenizer(folder, words=WORDS):
-    (folder / "vocab.txt").write_text("\n".join(words))
-    return BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=32)
-
-
 def _bert(tokenizer, *, seed, labels=LABELS, dropout=0.1, **sizes):
-    torch.manual_seed(seed)
-    config = BertConfig(
-        **{
-            "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-            "max_position_embeddings": 32, "vocab_size": len(tokenizer), "hidden_dropout_prob": dropout,
-            "attention_probs_dropout_prob": dropout, "id2label": dict(enumerate(labels)), **sizes,
-        }
-    )  # fmt: skip
-    model = BertForSequenceClassification(config).eval()
+    model = tiny_bert(
+        seed=seed, dropout=dropout, vocab_size=len(tokenizer), id2label=dict(enumerate(labels)), **sizes
+    )
     with torch.no_grad():  # answers far enough apart to be worth comparing
         model.classifier.weight.mul_(30)
     return Checkpoint(model, tokenizer, "text-classification")
 
 
-def _texts(count, seed=0):
-    generator = np.random.default_rng(seed)
-    return [" ".join(generator.choice(list("abcdefgh"), generator.integers(2, 9))) for _ in range(count)]
-
-
 @pytest.fixture
 def tokenizer(tmp_path):
-    return _tokenizer(tmp_path)
+    return letter_tokenizer(tmp_path)
 
 
 @pytest.fixture
 def examples(tokenizer):
-    texts = _texts(48)
+    texts = letter_texts(48)
     rows = Rows(texts, [LABELS[len(text) % 3] for text in texts])
     return TASK.encode(rows, _bert(tokenizer, seed=0), LABELS)
 
@@ -161,11 +142,11 @@ def test_teachers_that_do_not_fit_are_refused(tokenizer, tmp_path):
     ):
         make_teacher(_bert(tokenizer, seed=2, labels=[*LABELS, "new"]), "t", settings, TASK, LABELS, student)
     (tmp_path / "other").mkdir()
-    other = _bert(_tokenizer(tmp_path / "other", [*WORDS, "q"]), seed=2)
+    other = _bert(letter_tokenizer(tmp_path / "other", [*LETTERS, "q"]), seed=2)
     with pytest.raises(InputError, match=r"has another tokenizer than the student, so one batch cannot"):
         make_teacher(other, "t", settings, TASK, LABELS, student)
-    wide = _bert(tokenizer, seed=2, hidden_size=32)
-    with pytest.raises(InputError, match=r"'t' has hidden_size 32, the student 16; set distill\.hidden=0"):
+    wide = _bert(tokenizer, seed=2, hidden_size=48)
+    with pytest.raises(InputError, match=r"'t' has hidden_size 48, the student 32; set distill\.hidden=0"):
         make_teacher(wide, "t", settings, TASK, LABELS, student)
     assert make_teacher(wide, "t", DistillSection(), TASK, LABELS, student).columns == (0, 1, 2)
 
@@ -261,7 +242,7 @@ def test_a_student_without_labels_learns_the_teachers_answers(tokenizer, example
     assert taught.scores.value > 0.8
     student = _bert(tokenizer, seed=7)
     before = _agreement(student, teacher, tokenizer, examples)
-    unlabelled = TASK.encode(Rows(_texts(48, seed=5)), student, LABELS)
+    unlabelled = TASK.encode(Rows(letter_texts(48, seed=5)), student, LABELS)
     assert "labels" not in unlabelled[0]
     section = DistillSection(teacher="t", labels=False)
     made = make_teacher(teacher, "t", section, TASK, LABELS, student)

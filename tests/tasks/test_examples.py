@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+from tiny_berts import letter_tokenizer, tiny_bert
+from transformers import BertConfig
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
@@ -18,7 +19,6 @@ from platon_compress.tasks.untrained import build_model
 
 HEAD = classifier_head(["a", "b"])
 PICTURES = ImageClassification(DataSection())
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnop"]
 TINY_VIT = {
     "model_type": "vit",
     "image_size": 8,
@@ -37,19 +37,8 @@ def _task(max_length):
 
 @pytest.fixture
 def text_checkpoint(tmp_path):
-    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
-    config = BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        id2label={0: "bad", 1: "good"},
-        label2id={"bad": 0, "good": 1},
-    )
-    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=32)
-    return Checkpoint(BertForSequenceClassification(config).eval(), tokenizer, "text-classification")
+    model = tiny_bert(id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
+    return Checkpoint(model, letter_tokenizer(tmp_path), "text-classification")
 
 
 def test_class_names_are_in_numeric_order():
@@ -118,7 +107,7 @@ def test_batches_are_padded_to_their_longest(text_checkpoint):
 def test_windows_are_as_long_as_the_recipe_says_or_the_model_can_read(text_checkpoint):
     assert window_sizes(DataSection(max_length=24), text_checkpoint) == (24, 8)
     assert window_sizes(DataSection(max_length=24, document_stride=5), text_checkpoint) == (24, 5)
-    assert window_sizes(DataSection(), text_checkpoint, 384) == (32, 10)
+    assert window_sizes(DataSection(), text_checkpoint, 384) == (64, 21)
     text_checkpoint.model.config.max_position_embeddings = -1  # no limit, as with relative positions
     assert window_sizes(DataSection(), text_checkpoint, 384) == (384, 128)
     assert window_sizes(DataSection(document_stride=0), text_checkpoint) == (128, 0)
@@ -134,8 +123,8 @@ def test_encode_refuses_what_does_not_fit(text_checkpoint):
         InputError, match=r"row 1 of the data: label 'ugly' is not among the classes bad, good"
     ):
         _task(16).encode(rows, text_checkpoint, ["bad", "good"])
-    with pytest.raises(InputError, match=r"data\.max_length is 64, but the model has 32 positions"):
-        _task(64).encode(Rows(["a"], ["bad"]), text_checkpoint, ["bad", "good"])
+    with pytest.raises(InputError, match=r"data\.max_length is 65, but the model has 64 positions"):
+        _task(65).encode(Rows(["a"], ["bad"]), text_checkpoint, ["bad", "good"])
     bare = Checkpoint(text_checkpoint.model, None, "text-classification")
     with pytest.raises(InputError, match=r"has no tokenizer to prepare the data with"):
         _task(16).encode(Rows(["a"], ["bad"]), bare, ["bad", "good"])

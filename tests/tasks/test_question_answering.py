@@ -5,13 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
-from small_texts import bert, saved_bert, tiny_run, tokenizer
+from tiny_berts import letter_tokenizer, saved_bert, tiny_bert, tiny_text_recipe
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from platon_compress.cli import main
 from platon_compress.errors import InputError
-from platon_compress.files import read_json
 from platon_compress.recipe import DataSection
 from platon_compress.runtime import load
 from platon_compress.tasks.data.rows import QuestionRows
@@ -34,8 +31,8 @@ def _task(length=16, stride=4):
 
 
 def _checkpoint(folder, padding_side="right"):
-    words = tokenizer(folder / "words", padding_side=padding_side)
-    return Checkpoint(bert(KIND), words, "question-answering")
+    words = letter_tokenizer(folder / "words", padding_side=padding_side)
+    return Checkpoint(tiny_bert(KIND), words, "question-answering")
 
 
 def _gold(task, examples, checkpoint, batch_size=3):
@@ -195,19 +192,15 @@ def _squad(path, count, seed):
 
 
 @pytest.mark.train
-def test_a_whole_run_and_compress(tmp_path, capsys):
+def test_a_whole_run_and_compress(tmp_path, run_and_compress):
     """The metric of the run is that of the torch-free runner's answers, and compress finds it again."""
     train, dev = _squad(tmp_path / "t.json", 96, 0), _squad(tmp_path / "d.json", 64, 1)
-    recipe = tiny_run(
+    recipe = tiny_text_recipe(
         saved_bert(tmp_path / "student"), "question-answering",
         {"train": train, "validation": dev, "max_length": 16, "document_stride": 4}, distill={},
         verify={"examples": 64},
     )  # fmt: skip
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    run = tmp_path / "run"
-    assert main(["run", str(path), "-o", str(run)]) == 0
-    parity = read_json(run / "parity.json", "")
+    run, parity, said = run_and_compress(recipe, dev)
     scores = parity["scores"]["onnx_compressed"]
     assert (scores["metric"], scores["unit"], parity["examples"]) == ("f1", "question", 64)
     paragraphs = [
@@ -223,7 +216,4 @@ def test_a_whole_run_and_compress(tmp_path, capsys):
         for answers, question in zip(found, questions, strict=True)
     ]
     assert np.mean(right) == pytest.approx(scores["values"]["exact_match"])
-    capsys.readouterr()
-    again = ["compress", str(run / "model"), "--data", dev, "--runs", "5", "--no-calibrate"]
-    assert main([*again, "-o", str(tmp_path / "c")]) == 0
-    assert "64 examples, baseline answer F1" in capsys.readouterr().out
+    assert "64 examples, baseline answer F1" in said

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from tiny_berts import saved_bert
 
 from platon_compress.errors import InputError
 from platon_compress.tasks.models import infer_task, load_checkpoint
@@ -31,9 +32,9 @@ def _modules(folder, *kinds, encoder=""):
         _write(folder / path / "config.json", POOLING if kind == "Pooling" else {})
 
 
-def test_an_encoder_of_its_own_folder_is_written_at_the_root(tiny_bert, tmp_path):
+def test_an_encoder_of_its_own_folder_is_written_at_the_root(tmp_path):
     library = pytest.importorskip("sentence_transformers")
-    tiny_bert(tmp_path / "old" / "0_Transformer")
+    saved_bert(tmp_path / "old" / "0_Transformer")
     _modules(tmp_path / "old", "Pooling", "Normalize", encoder="0_Transformer")
     _write(tmp_path / "old" / "0_Transformer" / "sentence_bert_config.json", {"max_seq_length": 6})
     _write(
@@ -54,11 +55,11 @@ def test_an_encoder_of_its_own_folder_is_written_at_the_root(tiny_bert, tmp_path
     assert infer_task(str(tmp_path / "new")) == infer_task(str(tmp_path / "old")) == TASK
 
 
-def test_a_plain_encoder_gets_mean_pooling(tiny_bert, tmp_path):
+def test_a_plain_encoder_gets_mean_pooling(tmp_path):
     library = pytest.importorskip("sentence_transformers")
-    checkpoint = load_checkpoint(tiny_bert(tmp_path / "plain"), TASK)
+    checkpoint = load_checkpoint(saved_bert(tmp_path / "plain"), TASK)
     assert checkpoint.sentence.assumed
-    assert checkpoint.sentence.max_tokens == 32
+    assert checkpoint.sentence.max_tokens == 64
     checkpoint.save(tmp_path / "new")
     found, wanted = (
         library.SentenceTransformer(str(tmp_path / name), device="cpu").encode(TEXTS)
@@ -79,30 +80,30 @@ def test_a_plain_encoder_gets_mean_pooling(tiny_bert, tmp_path):
         (("Normalize",), "names no Pooling, so no text has one vector; save the model with one"),
     ],
 )
-def test_modules_that_cannot_be_followed_are_refused(tiny_bert, tmp_path, kinds, said):
-    tiny_bert(tmp_path)
+def test_modules_that_cannot_be_followed_are_refused(tmp_path, kinds, said):
+    saved_bert(tmp_path)
     _modules(tmp_path, *kinds)
     with pytest.raises(InputError, match=said):
         load_checkpoint(str(tmp_path), TASK)
 
 
-def test_code_of_the_folder_is_no_module_of_the_library(tiny_bert, tmp_path):
-    tiny_bert(tmp_path)
+def test_code_of_the_folder_is_no_module_of_the_library(tmp_path):
+    saved_bert(tmp_path)
     _write(tmp_path / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "custom.Transformer"}])
     with pytest.raises(InputError, match=r"holds a custom\.Transformer"):
         load_checkpoint(str(tmp_path), TASK)
 
 
-def test_an_unknown_pooling_is_refused(tiny_bert, tmp_path):
-    tiny_bert(tmp_path)
+def test_an_unknown_pooling_is_refused(tmp_path):
+    saved_bert(tmp_path)
     _modules(tmp_path, "Pooling")
     _write(tmp_path / "1_Pooling" / "config.json", {"pooling_mode": "attention"})
     with pytest.raises(InputError, match="pools by 'attention', which is unknown here; known are cls, max"):
         load_checkpoint(str(tmp_path), TASK)
 
 
-def test_a_default_prompt_that_is_not_pooled_is_refused(tiny_bert, tmp_path):
-    tiny_bert(tmp_path)
+def test_a_default_prompt_that_is_not_pooled_is_refused(tmp_path):
+    saved_bert(tmp_path)
     _modules(tmp_path, "Pooling")
     _write(tmp_path / "1_Pooling" / "config.json", {"pooling_mode": "mean", "include_prompt": False})
     settings = {"prompts": {"q": "a "}, "default_prompt_name": "q"}
@@ -139,9 +140,9 @@ def test_lower_case_is_the_folders():
         ({"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}, "linear.Identity"),
     ],
 )
-def test_a_cross_encoder_says_so_with_its_activation(tiny_bert, tmp_path, config, activation):
+def test_a_cross_encoder_says_so_with_its_activation(tmp_path, config, activation):
     library = pytest.importorskip("sentence_transformers")
-    source = tiny_bert(tmp_path / "plain", "BertForSequenceClassification", num_labels=1, **config)
+    source = saved_bert(tmp_path / "plain", "BertForSequenceClassification", num_labels=1, **config)
     load_checkpoint(source, "text-ranking").save(tmp_path / "new")
     assert infer_task(str(tmp_path / "new")) == "text-ranking"
     theirs = library.CrossEncoder(str(tmp_path / "new"), device="cpu")
@@ -150,9 +151,9 @@ def test_a_cross_encoder_says_so_with_its_activation(tiny_bert, tmp_path, config
     )
 
 
-def test_files_of_a_cross_encoder_are_kept(tiny_bert, tmp_path):
+def test_files_of_a_cross_encoder_are_kept(tmp_path):
     library = pytest.importorskip("sentence_transformers")
-    source = tiny_bert(tmp_path / "plain", "BertForSequenceClassification", num_labels=1)
+    source = saved_bert(tmp_path / "plain", "BertForSequenceClassification", num_labels=1)
     theirs = library.CrossEncoder(source, device="cpu", max_length=9)
     theirs.save_pretrained(str(tmp_path / "theirs"))
     load_checkpoint(str(tmp_path / "theirs"), "text-ranking").save(tmp_path / "new")
@@ -166,8 +167,8 @@ def test_files_of_a_cross_encoder_are_kept(tiny_bert, tmp_path):
             )
 
 
-def test_a_bi_encoder_becomes_a_cross_encoder_without_its_pooling(tiny_bert, tmp_path):
-    tiny_bert(tmp_path / "bi")
+def test_a_bi_encoder_becomes_a_cross_encoder_without_its_pooling(tmp_path):
+    saved_bert(tmp_path / "bi")
     _modules(tmp_path / "bi", "Pooling")
     head = {"num_labels": 1}
     load_checkpoint(str(tmp_path / "bi"), "text-ranking", head=head).save(tmp_path / "new")

@@ -1,11 +1,13 @@
 """Bi-encoders: which rows they learn from, what they are judged by, and a whole run through every door."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.errors import InputError
 from platon_compress.export.parity import torch_outputs
@@ -15,17 +17,18 @@ from platon_compress.tasks.embedding_losses import imitation_loss, pair_loss
 from platon_compress.tasks.models import load_checkpoint
 from platon_compress.tasks.sentence_similarity import SentenceSimilarity, _says_the_same
 
+_saved = functools.partial(saved_bert, spread=0.3)  # answers that differ from text to text
 NAME = "sentence-similarity"
 
 
 @pytest.fixture
-def dense(tiny_bert, tmp_path):
-    return load_checkpoint(tiny_bert(tmp_path / "dense"), NAME)
+def dense(tmp_path):
+    return load_checkpoint(_saved(tmp_path / "dense"), NAME)
 
 
 @pytest.fixture
-def pairs(letters):
-    texts = letters(40)
+def pairs():
+    texts = letter_texts(40)
     return SimilarityRows(list(zip(texts[:20], texts[20:], strict=True)), [float(i % 6) for i in range(20)])
 
 
@@ -88,12 +91,12 @@ def test_without_a_dense_model_only_the_scores_judge(dense, pairs):
     assert set(scores.values) == {"spearman", "pearson"}
 
 
-def test_rows_without_scores_are_judged_by_fidelity(dense, tiny_bert, tmp_path, letters):
-    path = _file(tmp_path / "v.csv", "text", [[text] for text in letters(12)])
+def test_rows_without_scores_are_judged_by_fidelity(dense, tmp_path):
+    path = _file(tmp_path / "v.csv", "text", [[text] for text in letter_texts(12)])
     task = _task(train=path, validation=path)
     rows = task.read("validation", 1)
     assert task.metric == "fidelity"
-    other = load_checkpoint(tiny_bert(tmp_path / "other", seed=5), NAME)
+    other = load_checkpoint(_saved(tmp_path / "other", seed=5), NAME)
     task.reference = lambda: dense
     evaluation = task.evaluation(task.encode(rows, dense, []), dense, 5)
     ours, theirs = (evaluation.score(torch_outputs(c.model, evaluation.batches)) for c in (dense, other))
@@ -102,8 +105,8 @@ def test_rows_without_scores_are_judged_by_fidelity(dense, tiny_bert, tmp_path, 
     assert 0 < evaluation.trivial < 1
 
 
-def test_a_metric_of_scores_needs_scores(tmp_path, letters):
-    path = _file(tmp_path / "v.csv", "text", [[text] for text in letters(12)])
+def test_a_metric_of_scores_needs_scores(tmp_path):
+    path = _file(tmp_path / "v.csv", "text", [[text] for text in letter_texts(12)])
     task = SentenceSimilarity(DataSection(train=path, validation=path), "pearson")
     with pytest.raises(
         InputError, match=r"metric is pearson, but the validation file .* holds no scores; name"
@@ -153,9 +156,9 @@ def test_the_losses_take_each_column_of_a_batch(dense, pairs):
     assert task.taught(outputs, other, batch, 2.0) == imitation_loss(vectors, vectors.flip(0))
 
 
-def test_anchors_find_their_positives(dense, letters):
+def test_anchors_find_their_positives(dense):
     task = _task()
-    texts = letters(12)
+    texts = letter_texts(12)
     triples = SimilarityRows(list(zip(texts[:4], texts[4:8], texts[8:], strict=True)))
     examples = task.encode(triples, dense, [])
     batch = task.collate([examples[i] for i in range(4)], dense.processor)
@@ -178,8 +181,8 @@ def test_what_says_the_same_is_no_wrong_answer():
     ]
 
 
-def test_a_teacher_of_another_width_is_refused(dense, tiny_bert, tmp_path):
-    teacher = load_checkpoint(tiny_bert(tmp_path / "wide", hidden_size=48), NAME)
+def test_a_teacher_of_another_width_is_refused(dense, tmp_path):
+    teacher = load_checkpoint(_saved(tmp_path / "wide", hidden_size=48), NAME)
     with pytest.raises(
         InputError, match="its embeddings have 48 numbers, the student's 32; give one of that width"
     ):
@@ -214,25 +217,18 @@ def test_without_labels_the_model_teaches_itself(distill, teacher):
 
 
 @pytest.fixture
-def recipe(tiny_bert, tmp_path, letters):
+def recipe(tmp_path):
     """A tiny label-free run, judged by scored pairs."""
-    texts = letters(180)
+    texts = letter_texts(180)
     rows = [
         [a, b, len(set(a.split()) & set(b.split()))] for a, b in zip(texts[:70], texts[70:140], strict=True)
     ]
-    return {
-        "model": {"name": tiny_bert(tmp_path / "model"), "task": NAME},
-        "data": {
-            "train": _file(tmp_path / "t.csv", "text", [[text] for text in dict.fromkeys(texts)]),
-            "validation": _file(tmp_path / "v.csv", "text,text_pair,label", rows),
-            "max_length": 16,
-        },
-        "train": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "evaluations": 2},
-        "prune": {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
-        "distill": {"labels": False},
-        "plan": {"calibrate": False, "force": "csr", "threads": 1},
-        "bench": {"batch": [1], "tokens": [16], "runs": 5},
+    data = {
+        "train": _file(tmp_path / "t.csv", "text", [[text] for text in dict.fromkeys(texts)]),
+        "validation": _file(tmp_path / "v.csv", "text,text_pair,label", rows),
+        "max_length": 16,
     }
+    return tiny_text_recipe(_saved(tmp_path / "model"), NAME, data, distill={"labels": False})
 
 
 def _run(recipe, folder):
@@ -243,10 +239,9 @@ def _run(recipe, folder):
 
 
 @pytest.mark.train
-def test_a_label_free_run_ends_in_a_folder_for_every_door(recipe, tmp_path, capsys):
+def test_a_label_free_run_ends_in_a_folder_for_every_door(recipe, tmp_path, capsys, through_onnx):
     library = pytest.importorskip("sentence_transformers")
     from platon_compress import runtime
-    from platon_compress.export import session_options
 
     results = _run(recipe, tmp_path / "run")
     said = capsys.readouterr().out
@@ -263,13 +258,7 @@ def test_a_label_free_run_ends_in_a_folder_for_every_door(recipe, tmp_path, caps
 
     texts = ["a b c", "d e f g h", "a"]
     wanted = library.SentenceTransformer(str(tmp_path / "run" / "model"), device="cpu").encode(texts)
-    settings = {
-        "file_name": "compressed.onnx", "session_options": session_options(threads=1),
-        "provider": "CPUExecutionProvider",
-    }  # fmt: skip
-    onnx = library.SentenceTransformer(
-        str(tmp_path / "run" / "onnx"), backend="onnx", model_kwargs=settings, device="cpu"
-    )
+    onnx = through_onnx(library.SentenceTransformer, tmp_path / "run" / "onnx")
     ours = runtime.load(tmp_path / "run" / "onnx").encode(texts)
     assert np.abs(onnx.encode(texts) - wanted).max() < 1e-5
     assert np.abs(ours - wanted).max() < 1e-5
@@ -280,8 +269,8 @@ def test_a_label_free_run_ends_in_a_folder_for_every_door(recipe, tmp_path, caps
 
 @pytest.mark.train
 @pytest.mark.parametrize("kind", ["pairs", "triples", "other teacher"])
-def test_other_rows_and_teachers_train_too(recipe, tiny_bert, tmp_path, letters, kind):
-    texts = letters(90, seed=1)
+def test_other_rows_and_teachers_train_too(recipe, tmp_path, kind):
+    texts = letter_texts(90, seed=1)
     if kind == "pairs":
         recipe["data"]["train"], recipe["distill"] = recipe["data"]["validation"], {}
     elif kind == "triples":
@@ -291,7 +280,7 @@ def test_other_rows_and_teachers_train_too(recipe, tiny_bert, tmp_path, letters,
         recipe["data"]["validation"] = _file(tmp_path / "v1.csv", "text,text_pair", [r[:2] for r in rows] * 3)
         recipe["distill"] = None
     else:
-        recipe["distill"]["teacher"] = tiny_bert(tmp_path / "teacher", seed=4)
+        recipe["distill"]["teacher"] = _saved(tmp_path / "teacher", seed=4)
     results = _run(recipe, tmp_path / "run")
     assert results["dense"]["steps"] > 0
     assert results["dense"]["metric"] == ("fidelity" if kind == "triples" else "spearman")

@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 import torch
-import yaml
-from small_texts import bert, saved_bert, tiny_run, tokenizer
+from tiny_berts import letter_texts, letter_tokenizer, saved_bert, tiny_bert, tiny_text_recipe
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from platon_compress.cli import main
 from platon_compress.errors import InputError
-from platon_compress.files import read_json
 from platon_compress.recipe import DataSection, DistillSection
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.distillation import make_teacher
@@ -27,8 +24,8 @@ def _task(**data):
 
 
 def _checkpoint(folder, names=NAMES, problem=PROBLEM, seed=0):
-    model = bert(seed=seed, problem_type=problem, id2label=dict(enumerate(names)))
-    return Checkpoint(model, tokenizer(folder / "words"), "text-classification")
+    model = tiny_bert(seed=seed, problem_type=problem, id2label=dict(enumerate(names)))
+    return Checkpoint(model, letter_tokenizer(folder / "words"), "text-classification")
 
 
 def _sigmoid(values):
@@ -129,11 +126,6 @@ def test_what_says_nothing_is_refused(tmp_path):
         task.check_answers(outputs, {"input_ids": torch.zeros(4, 5)}, checkpoint)
 
 
-def _texts(count, seed):
-    generator = np.random.default_rng(seed)
-    return [" ".join(generator.choice(list("abcdefgh"), generator.integers(2, 9))) for _ in range(count)]
-
-
 def _columns(path, texts):
     lines = [",".join([text, *(str(int(name in text)) for name in NAMES)]) for text in texts]
     path.write_text("\n".join([",".join(["text", *NAMES]), *lines]) + "\n")
@@ -147,20 +139,15 @@ def _lists(path, texts):
 
 
 @pytest.mark.train
-def test_a_whole_run_of_columns_and_compress_of_lists(tmp_path, capsys):
-    files = [_columns(tmp_path / name, _texts(96, seed)) for seed, name in enumerate(("t.csv", "d.csv"))]
+def test_a_whole_run_of_columns_and_compress_of_lists(tmp_path, run_and_compress):
+    files = [
+        _columns(tmp_path / name, letter_texts(96, seed)) for seed, name in enumerate(("t.csv", "d.csv"))
+    ]
     data = {
         "train": files[0], "validation": files[1], "max_length": 16, "problem": "multi-label", "label_columns": NAMES
     }  # fmt: skip
-    recipe = tiny_run(saved_bert(tmp_path / "student"), "text-classification", data, distill={})
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    run = tmp_path / "run"
-    assert main(["run", str(path), "-o", str(run)]) == 0
-    scores = read_json(run / "parity.json", "")["scores"]["onnx_compressed"]
+    recipe = tiny_text_recipe(saved_bert(tmp_path / "student"), "text-classification", data, distill={})
+    _, parity, said = run_and_compress(recipe, _lists(tmp_path / "lists.csv", letter_texts(96, 1)))
+    scores = parity["scores"]["onnx_compressed"]
     assert scores["metric"] == "f1_micro"
-    lists = _lists(tmp_path / "lists.csv", _texts(96, 1))
-    capsys.readouterr()
-    again = ["compress", str(run / "model"), "--data", lists, "--runs", "5", "--no-calibrate"]
-    assert main([*again, "-o", str(tmp_path / "c")]) == 0
-    assert f"baseline micro F1 {scores['values']['f1_micro']:.2%}" in capsys.readouterr().out
+    assert f"baseline micro F1 {scores['values']['f1_micro']:.2%}" in said

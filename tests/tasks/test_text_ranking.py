@@ -1,10 +1,12 @@
 """Cross-encoders: labels and teachers they learn from, whole queries, and a whole run through every door."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 import torch
+from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.errors import InputError
 from platon_compress.export.parity import torch_outputs
@@ -15,22 +17,23 @@ from platon_compress.tasks.metrics.ranking import ranking_scores
 from platon_compress.tasks.models import load_checkpoint
 from platon_compress.tasks.text_ranking import TextRanking
 
+_saved = functools.partial(saved_bert, spread=0.3)  # answers that differ from text to text
 NAME = "text-ranking"
 KIND = "BertForSequenceClassification"
 TASK = TextRanking(DataSection(max_length=24))
 
 
 @pytest.fixture
-def model(tiny_bert, tmp_path):
-    return load_checkpoint(tiny_bert(tmp_path / "model", KIND, num_labels=1), NAME)
+def model(tmp_path):
+    return load_checkpoint(_saved(tmp_path / "model", KIND, num_labels=1), NAME)
 
 
 @pytest.fixture
-def rows(letters):
+def rows():
     """Ten queries with five passages each, the second one the most relevant, the third one a little."""
-    queries = [query for query in letters(10) for _ in range(5)]
+    queries = [query for query in letter_texts(10) for _ in range(5)]
     return RankingRows(
-        queries, letters(50, seed=1), [str(i // 5) for i in range(50)], [0.0, 2.0, 1.0, 0.0, 0.0] * 10
+        queries, letter_texts(50, seed=1), [str(i // 5) for i in range(50)], [0.0, 2.0, 1.0, 0.0, 0.0] * 10
     )
 
 
@@ -53,8 +56,8 @@ def test_the_loss_is_the_cross_entropy_of_the_sigmoid(model, rows):
     assert TASK.loss(TASK.forward(model.model, batch), batch).item() == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_teacher_is_followed_in_its_scores(model, rows, tiny_bert, tmp_path):
-    teacher = load_checkpoint(tiny_bert(tmp_path / "teacher", KIND, num_labels=1, seed=3), NAME)
+def test_a_teacher_is_followed_in_its_scores(model, rows, tmp_path):
+    teacher = load_checkpoint(_saved(tmp_path / "teacher", KIND, num_labels=1, seed=3), NAME)
     TASK.check_teacher(teacher, model)
     unlabelled = RankingRows(rows.queries, rows.passages, rows.groups)
     examples = TASK.encode(unlabelled, model, [])
@@ -65,16 +68,16 @@ def test_a_teacher_is_followed_in_its_scores(model, rows, tiny_bert, tmp_path):
     assert found.item() == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_teacher_with_classes_is_refused(model, tiny_bert, tmp_path):
-    teacher = load_checkpoint(tiny_bert(tmp_path / "two", KIND, num_labels=2), NAME)
+def test_a_teacher_with_classes_is_refused(model, tmp_path):
+    teacher = load_checkpoint(_saved(tmp_path / "two", KIND, num_labels=2), NAME)
     with pytest.raises(InputError, match="the model has 2 outputs; give a cross-encoder with one"):
         TASK.check_teacher(teacher, model)
     with pytest.raises(InputError, match="the model has 2 outputs"):
         TASK.known_names(None, teacher)
 
 
-def test_answers_are_one_score_a_row(tiny_bert, tmp_path, rows):
-    two = load_checkpoint(tiny_bert(tmp_path / "two", KIND, num_labels=2), NAME)
+def test_answers_are_one_score_a_row(tmp_path, rows):
+    two = load_checkpoint(_saved(tmp_path / "two", KIND, num_labels=2), NAME)
     examples = TASK.encode(rows, two, [])
     batch = TASK.collate([examples[0], examples[1]], two.processor)
     with pytest.raises(InputError, match=r"answers with \[2, 2\], not with one score for each row"):
@@ -100,10 +103,10 @@ def test_a_part_holds_whole_queries(model, rows, limit, queries):
     assert len(part) == len(part.rows) == 5 * queries
 
 
-def test_a_part_can_be_judged(letters):
+def test_a_part_can_be_judged():
     """Nine of ten queries have no relevant passage."""
     labels = [1.0, *[0.0] * 19]
-    rows = RankingRows(letters(20), letters(20, seed=1), [str(i // 2) for i in range(20)], labels)
+    rows = RankingRows(letter_texts(20), letter_texts(20, seed=1), [str(i // 2) for i in range(20)], labels)
     part = TASK.part(Examples([{}] * 20, labels, rows), 6)
     assert sum(part.rows.labels) == 1
 
@@ -130,10 +133,9 @@ def test_two_queries_with_both_kinds_are_enough():
 
 @pytest.mark.train
 @pytest.mark.parametrize("labelled", [True, False])
-def test_a_run_ends_in_a_folder_for_every_door(tiny_bert, tmp_path, rows, labelled):
+def test_a_run_ends_in_a_folder_for_every_door(tmp_path, rows, labelled, through_onnx):
     library = pytest.importorskip("sentence_transformers")
     from platon_compress import runtime
-    from platon_compress.export import session_options
     from platon_compress.pipeline.reporter import Reporter
     from platon_compress.pipeline.runner import run_recipe
 
@@ -141,31 +143,17 @@ def test_a_run_ends_in_a_folder_for_every_door(tiny_bert, tmp_path, rows, labell
     lines = [(f"{copy}{group}", *rest) for group, *rest in columns for copy in "ab"]
     table = "\n".join(["id\tquery\tpassage\tlabel", *("\t".join(map(str, line)) for line in lines)]) + "\n"
     (tmp_path / "rows.tsv").write_text(table)
-    teacher = tiny_bert(tmp_path / "teacher", KIND, num_labels=1, seed=3)
-    recipe = {
-        "model": {"name": tiny_bert(tmp_path / "model"), "task": NAME},
-        "data": {
-            "train": str(tmp_path / "rows.tsv"), "validation": str(tmp_path / "rows.tsv"), "max_length": 24,
-            "group": "id",
-        },
-        "train": {"epochs": 2, "batch_size": 10, "learning_rate": 1e-3, "evaluations": 2},
-        "prune": {"sparsity": 0.8, "mask_interval": 1, "beta1": 0.5, "beta2": 0.5},
-        "distill": {} if labelled else {"labels": False, "teacher": teacher},
-        "plan": {"calibrate": False, "force": "csr", "threads": 1},
-        "bench": {"batch": [1], "tokens": [16], "runs": 5},
-    }  # fmt: skip
+    teacher = _saved(tmp_path / "teacher", KIND, num_labels=1, seed=3)
+    file = str(tmp_path / "rows.tsv")
+    data = {"train": file, "validation": file, "max_length": 24, "group": "id"}
+    distill = {} if labelled else {"labels": False, "teacher": teacher}
+    recipe = tiny_text_recipe(_saved(tmp_path / "model"), NAME, data, distill=distill)
     results = run_recipe(parse_recipe(recipe), tmp_path / "run", Reporter(quiet=True))
     assert results["dense"]["metric"] == "mrr@10"
     assert ("distillation" in results["dense"]) is not labelled
     pairs = list(zip(rows.queries, rows.passages, strict=True))
     wanted = library.CrossEncoder(str(tmp_path / "run" / "model"), device="cpu").predict(pairs)
-    settings = {
-        "file_name": "compressed.onnx", "session_options": session_options(threads=1),
-        "provider": "CPUExecutionProvider",
-    }  # fmt: skip
-    onnx = library.CrossEncoder(
-        str(tmp_path / "run" / "onnx"), backend="onnx", model_kwargs=settings, device="cpu"
-    )
+    onnx = through_onnx(library.CrossEncoder, tmp_path / "run" / "onnx")
     ours = runtime.load(tmp_path / "run" / "onnx").predict(pairs)
     assert ours.activation == "sigmoid"
     assert ((wanted > 0) & (wanted < 1)).all()

@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 import torch
-import yaml
-from small_texts import bert, saved_bert, tiny_run, tokenizer
+from tiny_berts import letter_tokenizer, saved_bert, tiny_bert, tiny_text_recipe
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from platon_compress.cli import main
 from platon_compress.errors import InputError
-from platon_compress.files import read_json
 from platon_compress.recipe import DataSection, DistillSection
 from platon_compress.tasks.data.rows import TaggedRows
 from platon_compress.tasks.distillation import make_teacher
@@ -29,8 +26,8 @@ def _task(length=16, stride=None):
 
 
 def _checkpoint(folder, tags=TAGS, padding_side="right", seed=0):
-    words = tokenizer(folder / "words", padding_side=padding_side)
-    model = bert(KIND, seed=seed, id2label=dict(enumerate(tags)))
+    words = letter_tokenizer(folder / "words", padding_side=padding_side)
+    model = tiny_bert(KIND, seed=seed, id2label=dict(enumerate(tags)))
     return Checkpoint(model, words, "token-classification")
 
 
@@ -171,22 +168,15 @@ def _conll(path, count, seed):
 
 
 @pytest.mark.train
-def test_a_whole_run_and_compress(tmp_path, capsys):
+def test_a_whole_run_and_compress(tmp_path, run_and_compress):
     train, dev = _conll(tmp_path / "t.conll", 128, 0), _conll(tmp_path / "d.conll", 64, 1)
-    recipe = tiny_run(
+    recipe = tiny_text_recipe(
         saved_bert(tmp_path / "student"), "token-classification",
         {"train": train, "validation": dev, "max_length": 8, "document_stride": 2}, distill={},
-        train={"epochs": 8, "batch_size": 16, "learning_rate": 5e-3, "evaluations": 2},
+        train={"epochs": 8, "learning_rate": 5e-3}, prune={"sparsity": 0.5},
     )  # fmt: skip
-    path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump(recipe))
-    run = tmp_path / "run"
-    assert main(["run", str(path), "-o", str(run)]) == 0
-    parity = read_json(run / "parity.json", "")
+    _, parity, said = run_and_compress(recipe, dev)
     scores = parity["scores"]["onnx_compressed"]
     assert (scores["metric"], scores["unit"], parity["examples"]) == ("f1", "text", 64)
     assert scores["values"]["f1"] > 0.5
-    capsys.readouterr()
-    again = ["compress", str(run / "model"), "--data", dev, "--runs", "5", "--no-calibrate"]
-    assert main([*again, "-o", str(tmp_path / "c")]) == 0
-    assert "64 examples, baseline entity F1" in capsys.readouterr().out
+    assert "64 examples, baseline entity F1" in said

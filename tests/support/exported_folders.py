@@ -2,16 +2,12 @@
 
 import importlib.util
 import shutil
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))  # the tiny models are made there
+from exported_models import make, make_vit
 
 
 def write_exported(root):
     """ROOT/entities, answers, pictures, and in sentence-transformers' layout ROOT/embeddings and reranker."""
-    from small_models import make
-
     root.mkdir(parents=True)
     for name, head, settings in (
         ("entities", "tokens", {"labels": ("O", "B-PER", "I-PER", "B-LOC")}),
@@ -19,22 +15,9 @@ def write_exported(root):
     ):
         (root / name).mkdir()
         make(root / name, "bert", head, **settings)
-    _write_pictures(root / "pictures")
+    (root / "pictures").mkdir()
+    make_vit(root / "pictures")
     _write_sentence_folders(root)
-
-
-def _write_pictures(folder):
-    import torch
-    import transformers
-    from small_models import export
-
-    config = transformers.ViTConfig(
-        image_size=24, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
-    )  # fmt: skip
-    folder.mkdir()
-    model = transformers.ViTForImageClassification(config).eval()
-    export(model, folder, {"pixel_values": torch.randn(2, 3, 24, 24)})
-    transformers.ViTImageProcessor(size={"height": 24, "width": 24}).save_pretrained(folder)
 
 
 def _write_sentence_folders(root):
@@ -42,7 +25,6 @@ def _write_sentence_folders(root):
     if importlib.util.find_spec("sentence_transformers") is None:
         return
     import sentence_transformers
-    from small_models import make
 
     for name, head, settings in (("embeddings", "plain", {}), ("reranker", "text", {"num_labels": 1})):
         source = root / f"{name}-source"

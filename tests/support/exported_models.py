@@ -119,3 +119,25 @@ def make(folder, family, head, *, unpad=False, labels=None, **settings):
     model = export(_model(family, head, tokenizer, settings), folder, dict(inputs), remove_padding=unpad)
     tokenizer.save_pretrained(folder)
     return model, tokenizer, folder
+
+
+def make_vit(folder, side=24):
+    """(torch model, its processor, folder): a ViT of three labels for square pictures, exported likewise."""
+    torch.manual_seed(5)
+    names = ("cat", "dog", "car")
+    config = transformers.ViTConfig(
+        **_SMALL,
+        image_size=side,
+        patch_size=8,
+        id2label=dict(enumerate(names)),
+        label2id={name: number for number, name in enumerate(names)},
+    )
+    model = transformers.ViTForImageClassification(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.normal_(0, 0.3)
+    model = export(model, folder, {"pixel_values": torch.randn(2, 3, side, side)})
+    processor = transformers.ViTImageProcessor(size={"height": side, "width": side})
+    processor.save_pretrained(folder)
+    return model, processor, folder

@@ -1,6 +1,0 @@
-"""The made-up runs of this folder go on the path."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
