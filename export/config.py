@@ -22,8 +22,8 @@ class ExportConfig:
     graph_passes: rewrite the graph around the linears with the passes of `passes.GRAPH_PASSES`.
     skip_passes: names of graph passes to leave out.
     values: "float32", or "int8": sparse weights as 8-bit numbers with a scale per row, activations rounded to 8 bits where
-        such a weight multiplies them. The file then computes something else than the model, and not yet is there a check
-        of how much: compare its task metric.
+        such a weight multiplies them; None: each weight as the model's plan says. With 8-bit numbers the file computes
+        something near to the model; `verify` says how near.
     remove_padding: compute linears and LayerNorm on the valid tokens of a padded batch only.
     check: run onnx.checker with full shape inference on what is written.
     """
@@ -32,7 +32,7 @@ class ExportConfig:
     exporter: str = "torchscript"
     graph_passes: bool = True
     skip_passes: tuple[str, ...] = ()
-    values: str = "float32"
+    values: str | None = None
     remove_padding: bool = False
     check: bool = True
 
@@ -44,5 +44,5 @@ class ExportConfig:
             raise InputError(
                 f"exporter must be torchscript or dynamo, got {self.exporter!r}; use torchscript"
             )
-        if self.values not in _VALUES:
+        if self.values is not None and self.values not in _VALUES:
             raise InputError(f"values must be float32 or int8, got {self.values!r}; float32 rounds nothing")

@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.passes import PassReport, clean, finish, rewrite_graph, swap_sparse_weights
 from platon_compress.export.quantize import quantize_weights
+from platon_compress.export.value_types import becomes_int8
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +41,8 @@ class ExportResult:
 
     sparse_nodes: names of the nodes with sparse weights. skipped: (parameter or input name, why it is not there).
     passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
+    int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers. unrounded_bytes: size of the same
+    file before they were rounded, None where none was asked for or nothing was rounded.
     """
 
     path: Path
@@ -53,6 +56,8 @@ class ExportResult:
     opset: int
     passes: tuple[tuple[str, int], ...]
     refusals: tuple[tuple[str, str, str], ...]
+    int8_nodes: tuple[str, ...] = ()
+    unrounded_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -64,29 +69,35 @@ def export_onnx(
     path: str | Path,
     example_inputs: "Mapping[str, torch.Tensor]",
     config: ExportConfig | None = None,
+    *,
+    unrounded: str | Path | None = None,
 ) -> ExportResult:
     """Write `model` to `path`: a plain dense graph for an `nn.Module`, sparse layers for a `CompressedModel`.
 
     example_inputs: the model's keyword arguments, [batch, sequence] (or [batch, ...] for pixel_values); the
     file takes any batch and sequence length. The model runs in eval mode and float32, and is left as it was. The
     file appears under its name only when it is complete and checked.
+    unrounded: where the same graph goes as it is before weights become 8-bit numbers; nothing goes there where none does.
     Raises InputError for inputs that the model does not take, CheckFailedError when the written graph is bad.
     """
     config = config or ExportConfig()
     started = time.perf_counter()
     module, csr = _split(model)
+    int8 = _int8_names(model, csr, config)
     traced = _trace(module, _checked_inputs(example_inputs), config)
     folded = constant_projections(module) if config.graph_passes and csr else frozenset()
-    reports, skipped = _rewrite(traced, csr, config)
+    reports, skipped = _rewrite(traced, csr, int8, config)
     skipped = tuple((name, _FOLDED if name in folded else reason) for name, reason in skipped)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
+    unrounded_bytes = _round(traced, None if unrounded is None else Path(unrounded), config)
     size_bytes = write_model(traced, Path(path), check=config.check)
+    ours = [node for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights]
     return ExportResult(
         path=Path(path),
         size_bytes=size_bytes,
-        sparse_nodes=tuple(
-            str(node.name) for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights
-        ),
+        sparse_nodes=tuple(str(node.name) for node in ours),
+        int8_nodes=tuple(str(node.name) for node in ours if "int8" in OPERATORS[node.op_type].encoding),
+        unrounded_bytes=unrounded_bytes,
         skipped=(*skipped, *((name, "the model does not read this input") for name in unused)),
         inputs=tuple(str(value.name) for value in traced.graph.inputs),
         outputs=tuple(str(value.name) for value in traced.graph.outputs),
@@ -133,19 +144,34 @@ def _checked_inputs(example_inputs: "Mapping[str, torch.Tensor]") -> "dict[str, 
 
 
 def _rewrite(
-    model: ir.Model, csr: Mapping[str, Any], config: ExportConfig
+    model: ir.Model, csr: Mapping[str, Any], int8: Collection[str], config: ExportConfig
 ) -> tuple[list[PassReport], tuple[tuple[str, str], ...]]:
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
-    _, skipped, reports = swap_sparse_weights(model, csr) if csr else ({}, (), ())
+    _, skipped, reports = swap_sparse_weights(model, csr, int8) if csr else ({}, (), ())
     graph_reports = (
         rewrite_graph(model, config.skip_passes, unpad=config.remove_padding) if config.graph_passes else ()
     )
     spelled = finish(model)
     attach_functions(model)
-    if config.values == "int8":
-        quantize_weights(model)
     return [*reports, *graph_reports, spelled], skipped
+
+
+def _int8_names(model: Any, csr: Mapping[str, Any], config: ExportConfig) -> Collection[str]:
+    """Names of the weights that become 8-bit numbers."""
+    if config.values is None:
+        return getattr(model, "int8", frozenset()) & csr.keys()
+    return csr.keys() if config.values == "int8" else ()
+
+
+def _round(model: ir.Model, unrounded: Path | None, config: ExportConfig) -> int | None:
+    """Turn the noted weights into 8-bit numbers, in place; the size of the file under `unrounded`, if there is one."""
+    wanted = {node for node in model.graph if is_ours(node) and becomes_int8(node)}
+    if not wanted:
+        return None
+    size = None if unrounded is None else write_model(model, unrounded, check=config.check)
+    quantize_weights(model, wanted.__contains__)
+    return size
 
 
 def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config: ExportConfig) -> ir.Model:

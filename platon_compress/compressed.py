@@ -79,7 +79,8 @@ def load_compressed(
     removed = tuple(_shrink_again(model, record, paths, config) for record in config.removed)
     if unknown := [name for name in config.csr if name not in paths]:
         raise _built_differently(f"{unknown[0]:.120} in one piece", config)
-    return CompressedModel(model=model, csr=content.csr.renamed(paths), removed=removed)
+    int8 = frozenset(paths[name] for name in config.int8)
+    return CompressedModel(model=model, csr=content.csr.renamed(paths), removed=removed, int8=int8)
 
 
 def write_compressed(compressed: CompressedModel, folder: Path, processor: Any = None) -> None:
@@ -101,6 +102,7 @@ def write_compressed(compressed: CompressedModel, folder: Path, processor: Any =
         encodings=encodings,
         csr=csr,
         removed=tuple(_record_of(entry, names) for entry in compressed.removed),
+        int8=tuple(names[name] for name in compressed.csr if name in compressed.int8),
     )
     path = folder / "config.json"
     files.write_json(path, {**files.read_json(path, "save the model again"), _KEY: record.to_dict()})

@@ -63,18 +63,21 @@ class CompressedModel:
     """A converted copy in eval mode.
 
     ``csr`` maps weight parameter names to their arrays; the module's own weight holds the same values, so that the
-    model runs and trains like any other. After training, :meth:`refreshed` reads the arrays anew.
+    model runs and trains like any other. After training, :meth:`refreshed` reads the arrays anew. ``int8`` names those
+    that the export stores as 8-bit numbers; here they are not rounded.
     """
 
     model: nn.Module = field(repr=False)
     csr: Mapping[str, CsrWeight] = field(repr=False)
     removed: tuple[RemovedUnits, ...] = ()
+    int8: frozenset[str] = frozenset()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary: what was removed, how many weights are CSR, and how large the arrays are."""
         return {
             "removed": [entry.to_dict() for entry in self.removed],
             "csr_weights": len(self.csr),
+            "int8_weights": len(self.int8),
             "csr_nnz": sum(weight.nnz for weight in self.csr.values()),
             "csr_bytes": sum(weight.nbytes for weight in self.csr.values()),
             "parameters": sum(p.numel() for p in self.model.parameters()),
@@ -100,7 +103,8 @@ def convert(baked: BakedModel, plan: Plan) -> CompressedModel:
         shrink(model, coupling, kept) for coupling, kept in _shrinking(baked.model, layers).items()
     )
     csr = {name: _to_csr(model, name) for name, layer in layers.items() if layer.form is Form.CSR}
-    return CompressedModel(model=model, csr=csr, removed=removed)
+    int8 = frozenset(name for name in csr if layers[name].values == "int8")
+    return CompressedModel(model=model, csr=csr, removed=removed, int8=int8)
 
 
 def _check_fits(model: nn.Module, plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """What a result file says it is: `kind` and `schema`, the first two keys of every results JSON.
 
-A reader takes a file of its own kind and of the schema below, and nothing else. A schema's number rises when a key
-changes its meaning or goes; keys that are only added leave it as it is.
+A reader takes a file of its own kind and of the schema below, or of an older one that only lacks keys with a default.
+A schema's number rises when a key changes its meaning or goes, and when an older release would read the new one wrongly;
+keys that are only added leave it as it is.
 """
 
 from collections.abc import Mapping
@@ -21,9 +22,9 @@ SCHEMAS = {
     "machine": 1,
     "memory": 1,
     "padding": 1,
-    "parity": 2,
+    "parity": 3,
     "peers": 1,
-    "plan": 1,
+    "plan": 2,
     "pruner-memory": 1,
     "quality": 1,
     "quality-cell": 1,
@@ -31,6 +32,9 @@ SCHEMAS = {
     "training": 1,
 }
 """Kind to the schema that this release writes and reads."""
+
+_COMPLETED = {"parity": (2,), "plan": (1,)}
+"""Older ones that are read too: what they lack has a default."""
 
 
 def stamped(kind: str, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +59,8 @@ def require_known(data: Any, source: str, cure: str) -> str:
     kind, schema = data.get("kind"), data.get("schema")
     if not isinstance(kind, str) or kind not in SCHEMAS:
         raise InputError(f"{source} names no kind of result ({_short(kind)}); {cure}")
-    if schema != SCHEMAS[kind] or isinstance(schema, bool):
+    readable = (SCHEMAS[kind], *_COMPLETED.get(kind, ()))
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema not in readable:
         raise InputError(
             f"{source} has schema {_short(schema)}, this release reads {SCHEMAS[kind]} of {kind}; {cure}"
         )

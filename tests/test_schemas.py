@@ -21,7 +21,7 @@ def test_a_stamped_result_is_read_again():
         ([1], "^x.json holds a list, not a JSON object; do it again$"),
         ({"version": 1}, r"^x.json names no kind of result \(None\); do it again$"),
         ({"kind": ["plan"], "schema": 1}, "names no kind of result"),
-        ({"kind": "plan", "schema": 9}, "^x.json has schema 9, this release reads 1 of plan; do it again$"),
+        ({"kind": "plan", "schema": 9}, "^x.json has schema 9, this release reads 2 of plan; do it again$"),
         ({"kind": "plan", "schema": True}, "has schema True"),
         ({"kind": "plan"}, "has schema None"),
         (stamped("parity", {}), "^x.json holds a result of the kind parity, not plan; do it again$"),

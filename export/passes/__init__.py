@@ -99,13 +99,13 @@ def finish(model: ir.Model) -> PassReport:
 
 
 def swap_sparse_weights(
-    model: ir.Model, csr: Mapping[str, Any]
+    model: ir.Model, csr: Mapping[str, Any], int8: Collection[str] = ()
 ) -> tuple[dict[str, list[str]], tuple[tuple[str, str], ...], tuple[PassReport, ...]]:
-    """Replace every planned weight, in place.
+    """Replace every planned weight, in place, and note which become 8-bit numbers.
 
     Returns parameter name -> nodes, (parameter name, reason) of those left dense, and the passes' reports.
     """
-    swap = SwapSparse(csr)
+    swap = SwapSparse(csr, int8)
     reports = tuple(
         apply_rule(rule, model.graph) for rule in (swap, FoldBias(), FuseGelu(), FoldActivation())
     )

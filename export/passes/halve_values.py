@@ -11,6 +11,7 @@ import onnx_ir as ir
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Rule
 from platon_compress.export.sparse_linear import Input, is_sparse_linear
+from platon_compress.export.value_types import carry_note
 
 __all__ = ["HalveValues"]
 
@@ -35,4 +36,6 @@ class HalveValues(Rule):
         values, graph = node.inputs[Input.VALUES], node.graph
         if values is None or not isinstance(graph, ir.Graph):
             raise TypeError("values can only be stored in the main graph")
-        node.replace_input_with(Input.VALUES, g.add_constant(graph, f"{values.name}.half", match))
+        halves = g.add_constant(graph, f"{values.name}.half", match)
+        carry_note(values, halves)
+        node.replace_input_with(Input.VALUES, halves)

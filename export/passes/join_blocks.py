@@ -2,8 +2,8 @@
 
 [feed forward] a layer with an activation whose result only the next layer multiplies; [self-attention] the stacked
 projections, the attention over them and the layer behind it; [pre-norm] with the norm in front of either, where the sum
-behind it adds what goes into the norm. Inside a node activations keep the kernel's own layout; every tensor of the file is
-plain rows.
+behind it adds what goes into the norm. Layers of different value types stay apart. Inside a node activations keep the
+kernel's own layout; every tensor of the file is plain rows.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from platon_compress.export.passes._become import become
 from platon_compress.export.passes._norms import norm_refusal, norm_vectors
 from platon_compress.export.passes._rule import Rule
 from platon_compress.export.sparse_linear import Input, is_sparse_linear, norm, residual, stored
+from platon_compress.export.value_types import noted_int8
 
 __all__ = ["JoinBlocks", "JoinPrenormBlocks"]
 
@@ -98,7 +99,7 @@ def _only_for(value: ir.Value | None) -> ir.Node | None:
 
 
 def _feed_forward(outer: ir.Node, inner: ir.Node) -> _Block | None:
-    if not is_sparse_linear(inner):
+    if not is_sparse_linear(inner) or noted_int8(inner) != noted_int8(outer):
         return None
     activation = inner.attributes["activation"].as_string()
     operator = _known("FeedForward", activation, outer)
@@ -115,6 +116,8 @@ def _self_attention(outer: ir.Node, attention: ir.Node) -> _Block | None:
     masking, hidden = attention_op.masking(attention)
     operator = _known("SelfAttention", masking, outer)
     if projections is None or operator is None or not _plain(projections):
+        return None
+    if noted_int8(projections) != noted_int8(outer):
         return None
     inputs = [
         projections.inputs[Input.X], *residual(outer), *hidden,

@@ -14,6 +14,7 @@ from platon_compress.export.operators import DOMAIN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.sparse_linear import OP_TYPE, Input, is_sparse_linear
+from platon_compress.export.value_types import note_int8, noted_int8
 
 __all__ = ["StackProjections"]
 
@@ -45,13 +46,8 @@ class StackProjections(Rule):
         if len(layers) < 3 or not all(layer is not None and is_sparse_linear(layer) for layer in layers):
             return None
         found = [layer for layer in layers if layer is not None]
-        if len({layer.inputs[Input.X] for layer in found}) != 1:
-            return Refusal("queries, keys and values are projected from different activations")
-        if len({layer.attributes["out_features"].as_int() for layer in found}) != 1:
-            return Refusal("queries, keys and values have different sizes")
-        if not all(_plain(layer) for layer in found):
-            return Refusal("a projection has another reader, an epilogue or a computed bias")
-        return found
+        reason = _refusal(found)
+        return Refusal(reason) if reason else found
 
     def rewrite(self, node: ir.Node, match: list[ir.Node]) -> None:
         """One layer with new arrays; nobody reads the old ones any more."""
@@ -79,7 +75,22 @@ class StackProjections(Rule):
 def _add(graph: ir.Graph, stem: str, layers: list[ir.Node]) -> list[ir.Value]:
     arrays = _stacked([_read(layer) for layer in layers])
     named = zip(("values", "columns", "row_starts", "bias"), arrays, strict=True)
-    return [g.add_constant(graph, f"{stem}.{part}", array) for part, array in named if array is not None]
+    added = [g.add_constant(graph, f"{stem}.{part}", array) for part, array in named if array is not None]
+    if noted_int8(layers[0]):
+        note_int8(added[0])
+    return added
+
+
+def _refusal(layers: list[ir.Node]) -> str | None:
+    if len({layer.inputs[Input.X] for layer in layers}) != 1:
+        return "queries, keys and values are projected from different activations"
+    if len({layer.attributes["out_features"].as_int() for layer in layers}) != 1:
+        return "queries, keys and values have different sizes"
+    if len({noted_int8(layer) for layer in layers}) != 1:
+        return "some of queries, keys and values become 8-bit numbers, some do not"
+    if not all(_plain(layer) for layer in layers):
+        return "a projection has another reader, an epilogue or a computed bias"
+    return None
 
 
 def _plain(layer: ir.Node) -> bool:

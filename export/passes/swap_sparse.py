@@ -4,7 +4,7 @@ Equal initializers are merged, renamed and transposed by the exporters, so names
 with equal values may stand for each other. The module path decides only between equal ones (for the report).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from platon_compress.export.operators import DOMAIN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.sparse_linear import OP_TYPE
+from platon_compress.export.value_types import note_int8
 
 __all__ = ["SwapSparse"]
 
@@ -30,14 +31,15 @@ class SwapSparse(Rule):
     """Replace each product with a weight of `csr` by the sparse operator.
 
     csr: parameter name -> CSR weight (values float32 [nnz], columns [nnz], row_starts int32 [out + 1],
-    out_features, in_features). `replaced` maps parameter names to the node names that took their place.
+    out_features, in_features). int8: names of those that become 8-bit numbers. `replaced` maps parameter names to the
+    node names that took their place.
     """
 
     name = "swap_sparse"
     anchors: ClassVar = frozenset({"MatMul", "Gemm"})
 
-    def __init__(self, csr: Mapping[str, Any]) -> None:
-        self._csr = csr
+    def __init__(self, csr: Mapping[str, Any], int8: Collection[str] = ()) -> None:
+        self._csr, self._int8 = csr, frozenset(int8)
         self._by_size: dict[tuple[int, int, int], list[str]] = {}
         for name, weight in csr.items():
             key = (weight.out_features, weight.in_features, int(np.count_nonzero(weight.values)))
@@ -66,6 +68,8 @@ class SwapSparse(Rule):
             g.add_constant(graph, f"{match.parameter}.{part}", np.ascontiguousarray(getattr(weight, part)))
             for part in ("values", "columns", "row_starts")
         ]
+        if match.parameter in self._int8:
+            note_int8(arrays[0])
         attributes = {
             "in_features": weight.in_features,
             "out_features": weight.out_features,

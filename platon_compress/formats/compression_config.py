@@ -54,6 +54,7 @@ class CompressionConfig:
 
     encodings   by the name of every sparse tensor, one of ENCODINGS
     csr         names of the tensors that the export takes as CSR
+    int8        names of those among them that the export rounds to 8-bit numbers; the tensors are not rounded
     """
 
     model_class: str
@@ -62,6 +63,7 @@ class CompressionConfig:
     encodings: Mapping[str, str]
     csr: tuple[str, ...]
     removed: tuple[GroupRecord, ...] = ()
+    int8: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; :meth:`from_dict` reads it back."""
@@ -74,6 +76,7 @@ class CompressionConfig:
             "encodings": dict(self.encodings),
             "csr": list(self.csr),
             "removed": [asdict(record) for record in self.removed],
+            **({"int8": list(self.int8)} if self.int8 else {}),
         }
 
     @classmethod
@@ -94,6 +97,9 @@ class CompressionConfig:
             raise _broken(f"its dtype is {dtype!r:.60} or an encoding is none of {', '.join(ENCODINGS)}")
         if not set(csr) <= encodings.keys():
             raise _broken(f"{min(set(csr) - encodings.keys())!r:.200} is listed as CSR, but is not sparse")
+        int8 = tuple(_list(fields, "int8", str)) if "int8" in fields else ()
+        if not set(int8) <= set(csr):
+            raise _broken(f"{min(set(int8) - set(csr))!r:.200} is listed as int8, but not as CSR")
         return cls(
             model_class=_typed(fields, "model_class", str),
             transformers=_typed(fields, "transformers", str),
@@ -101,6 +107,7 @@ class CompressionConfig:
             encodings=dict(encodings),
             csr=csr,
             removed=tuple(GroupRecord.from_dict(entry) for entry in _list(fields, "removed", dict)),
+            int8=int8,
         )
 
 

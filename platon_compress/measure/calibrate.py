@@ -1,12 +1,13 @@
 """Measures dense and CSR linear layers in ONNX Runtime on this machine, and writes the planner's cost table.
 
-Both sides run as they would in a model: real sessions on the same threads, X [1, rows, in], MatMul + Add against
-`platon::PlatonLinear_plain_csr`. Each session holds several layers of the same shape with different weights, so that the
-start of a run is shared and the weights are not all in the first cache. Dense and every density of a cell are called
+All sides run as they would in a model: real sessions on the same threads, X [1, rows, in], MatMul + Add against
+`platon::PlatonLinear_plain_csr`, and against `platon::PlatonLinear_plain_csr_int8` where 8-bit values are measured too.
+Each session holds several layers of the same shape with different weights, so that the start of a run is shared and the
+weights are not all in the first cache. Dense and every density of a cell are called
 in turn (A B C A B C ...), and a side's seconds are its fastest: other load on the machine only ever adds time, and it
 adds more to the longer side, which would flatter CSR in any average. A cell is repeated until the three fastest of
 every side agree; one that never settles is marked. CSR seconds are smoothed so that they never fall as the density
-rises.
+rises, those of each value type by themselves.
 Masks are uniformly random, of single weights or, for a model that holds them, of 4x1 blocks: a trained mask with
 uneven rows can be slower.
 """
@@ -25,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import isotonic_regression
 
 from platon_compress.errors import InputError
+from platon_compress.export.quantize import quantize_rows
 from platon_compress.export.session import open_session
 from platon_compress.files import write_text
 from platon_compress.formats.csr import CsrWeight
@@ -68,10 +70,13 @@ _CELL = ("out", "in", "rows", "threads")
 _COPIES = 4
 _RUNS, _WARMUP = 7, 2
 _PAUSE_SECONDS = 0.02
-_LONGEST_CELL_SECONDS, _AGREEMENT = 4.0, 1.1
+_LONGEST_SECONDS_A_SIDE, _AGREEMENT = 0.7, 1.1
 _MASKS = {1: "uniformly random", 4: "uniformly random 4x1 blocks"}  # by the rows that share a mask
 _LEAST_IN_BLOCKS = 0.9
-_DENSE = -1.0  # the key of the dense file beside the densities
+
+_Side = tuple[str, float]  # what is measured: "dense", "csr" or "csr_int8", and the density
+_DENSE: _Side = ("dense", 1.0)
+_OPERATORS = {"csr": "PlatonLinear_plain_csr", "csr_int8": "PlatonLinear_plain_csr_int8"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,11 +136,13 @@ def calibrate(
     threads: Iterable[int],
     *,
     block_rows: int = 1,
+    int8: bool = True,
     runs: int = _RUNS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure every combination; the cost table as :meth:`platon_compress.planning.CostTable.from_dict` reads it.
 
+    ``int8``: CSR with 8-bit values too, which `plan.values: auto` needs and which takes nearly as long again.
     ``progress(done, total)`` is called after each cell (shape, rows, threads). A cell takes about
     ``(runs + 2) * (1 + len(densities)) * (20 ms + 4 layers)``; on a busy machine it is repeated for some
     seconds. The table's ``unsettled_cells`` counts those that never settled: measure again on a quieter machine.
@@ -154,7 +161,7 @@ def calibrate(
     measured: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="platon-calibrate-") as folder:
         for done, (shape, count, used) in enumerate(cells, start=1):
-            paths = _models(Path(folder), shape, scope.densities, block_rows)
+            paths = _models(Path(folder), shape, _sides(scope.densities, int8), block_rows)
             measured += _measure_cell(paths, shape, count, used, runs)
             if progress is not None:
                 progress(done, len(cells), "dense against CSR")
@@ -193,15 +200,24 @@ def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
     return stamped("cost-table", content)
 
 
+def _sides(densities: Sequence[float], int8: bool) -> tuple[_Side, ...]:
+    return (_DENSE, *((kind, d) for kind in ("csr", *(("csr_int8",) if int8 else ())) for d in densities))
+
+
 def _measure_cell(
-    paths: dict[float, Path], shape: tuple[int, int], rows: int, threads: int, runs: int
+    paths: dict[_Side, Path], shape: tuple[int, int], rows: int, threads: int, runs: int
 ) -> list[dict[str, Any]]:
     """One row per density."""
     x = np.random.default_rng(0).standard_normal((1, rows, shape[1]), dtype=np.float32)
-    sides = {str(key): _runner(path, x, threads, sparse=key != _DENSE) for key, path in paths.items()}
-    samples, settled = _settled_samples(sides, runs)
-    densities = [key for key in paths if key != _DENSE]
-    csr_seconds = [min(samples[str(key)]) / _COPIES for key in densities]
+    runners = {f"{k} {d}": _runner(path, x, threads, sparse=k != "dense") for (k, d), path in paths.items()}
+    samples, settled = _settled_samples(runners, runs)
+    seconds = {side: min(samples[f"{side[0]} {side[1]}"]) / _COPIES for side in paths}
+    densities = [density for kind, density in paths if kind == "csr"]
+    columns = {
+        f"{kind}_seconds": _not_falling([seconds[kind, density] for density in densities])
+        for kind in _OPERATORS
+        if (kind, densities[0]) in paths
+    }
     return [
         {
             "out": shape[0],
@@ -209,11 +225,11 @@ def _measure_cell(
             "density": density,
             "rows": rows,
             "threads": threads,
-            "dense_seconds": _rounded(min(samples[str(_DENSE)]) / _COPIES),
-            "csr_seconds": _rounded(seconds),
+            "dense_seconds": _rounded(seconds[_DENSE]),
+            **{name: _rounded(column[place]) for name, column in columns.items()},
             "settled": settled,
         }
-        for density, seconds in zip(densities, _not_falling(csr_seconds), strict=True)
+        for place, density in enumerate(densities)
     ]
 
 
@@ -222,7 +238,7 @@ def _settled_samples(
 ) -> tuple[dict[str, tuple[float, ...]], bool]:
     """Seconds per side, and whether the three fastest of every side agree."""
     samples: dict[str, tuple[float, ...]] = dict.fromkeys(sides, ())
-    settled, deadline = False, time.monotonic() + _LONGEST_CELL_SECONDS
+    settled, deadline = False, time.monotonic() + _LONGEST_SECONDS_A_SIDE * len(sides)
     while not settled:
         warmup = 0 if all(samples.values()) else _WARMUP
         more = measure_interleaved(sides, runs=runs, warmup=warmup, pause_seconds=_PAUSE_SECONDS)
@@ -253,32 +269,34 @@ def _runner(path: Path, x: np.ndarray, threads: int, *, sparse: bool) -> Callabl
 
 
 def _models(
-    folder: Path, shape: tuple[int, int], densities: Sequence[float], block_rows: int = 1
-) -> dict[float, Path]:
-    """Files for one shape, dense under ``_DENSE``; made once per shape and reused by its cells."""
-    paths = {key: folder / f"{shape[0]}x{shape[1]}-{key}.onnx" for key in (_DENSE, *densities)}
-    for key, path in paths.items():
+    folder: Path, shape: tuple[int, int], sides: Sequence[_Side], block_rows: int = 1
+) -> dict[_Side, Path]:
+    """Files for one shape; made once per shape and reused by its cells."""
+    paths = {side: folder / f"{shape[0]}x{shape[1]}-{side[0]}-{side[1]}.onnx" for side in sides}
+    for side, path in paths.items():
         if not path.exists():
-            onnx.save(_model(shape, None if key == _DENSE else key, block_rows), path)
+            onnx.save(_model(shape, side, block_rows), path)
     return paths
 
 
-def _model(shape: tuple[int, int], density: float | None, block_rows: int = 1) -> onnx.ModelProto:
-    """``_COPIES`` layers side by side on one input; ``density`` None is dense."""
+def _model(shape: tuple[int, int], side: _Side, block_rows: int = 1) -> onnx.ModelProto:
+    """``_COPIES`` layers side by side on one input, each with its own weight."""
+    kind, density = side
     rng = np.random.default_rng(1)
     nodes, initializers, outputs = [], [], []
     for number in range(_COPIES):
         weight = rng.standard_normal(shape, dtype=np.float32) * np.float32(shape[1] ** -0.5)
         bias = rng.standard_normal(shape[0], dtype=np.float32)
-        arrays = {"bias": bias} | (
-            {"weight_t": weight.T}
-            if density is None
-            else _csr_arrays(weight * random_mask(rng, shape, density, block_rows))
-        )
+        if kind == "dense":
+            arrays = {"weight_t": weight.T}
+        else:
+            arrays = _csr_arrays(weight * random_mask(rng, shape, density, block_rows), kind)
         initializers += [
-            numpy_helper.from_array(np.ascontiguousarray(a), f"{n}{number}") for n, a in arrays.items()
+            numpy_helper.from_array(np.ascontiguousarray(a), f"{n}{number}")
+            for n, a in {**arrays, "bias": bias}.items()
         ]
-        nodes += _dense_nodes(number) if density is None else [_sparse_node(number, shape)]
+        names = [f"{name}{number}" for name in (*arrays, "bias")]
+        nodes += _dense_nodes(number) if kind == "dense" else [_sparse_node(kind, names, number, shape)]
         outputs.append(helper.make_tensor_value_info(f"Y{number}", TensorProto.FLOAT, [1, "rows", shape[0]]))
     x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [1, "rows", shape[1]])
     graph = helper.make_graph(nodes, "linears", [x], outputs, initializers)
@@ -286,9 +304,13 @@ def _model(shape: tuple[int, int], density: float | None, block_rows: int = 1) -
     return helper.make_model(graph, ir_version=10, opset_imports=opsets)
 
 
-def _csr_arrays(weight: np.ndarray) -> dict[str, np.ndarray]:
+def _csr_arrays(weight: np.ndarray, kind: str) -> dict[str, np.ndarray]:
+    """In the order in which the operator takes them."""
     csr = CsrWeight.from_dense(weight)
-    return {"values": csr.values, "columns": csr.columns, "row_starts": csr.row_starts}
+    arrays = (csr.values, csr.columns, csr.row_starts)
+    if kind == "csr":
+        return dict(zip(("values", "columns", "row_starts"), arrays, strict=True))
+    return dict(zip(("values", "columns", "row_starts", "row_scales"), quantize_rows(*arrays), strict=True))
 
 
 def _dense_nodes(number: int) -> list[onnx.NodeProto]:
@@ -298,11 +320,10 @@ def _dense_nodes(number: int) -> list[onnx.NodeProto]:
     ]
 
 
-def _sparse_node(number: int, shape: tuple[int, int]) -> onnx.NodeProto:
-    inputs = ["X", *(f"{name}{number}" for name in ("values", "columns", "row_starts", "bias"))]
+def _sparse_node(kind: str, inputs: Sequence[str], number: int, shape: tuple[int, int]) -> onnx.NodeProto:
     return helper.make_node(
-        "PlatonLinear_plain_csr",
-        inputs,
+        _OPERATORS[kind],
+        ["X", *inputs],
         [f"Y{number}"],
         domain="platon",
         out_features=shape[0],

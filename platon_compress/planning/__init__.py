@@ -2,7 +2,8 @@
 
 from platon_compress.planning.config import Form, PlanConfig
 from platon_compress.planning.cost import CostTable
-from platon_compress.planning.planner import LayerPlan, Plan, plan
+from platon_compress.planning.layers import LayerPlan, Plan
+from platon_compress.planning.planner import plan
 from platon_compress.planning.weight_costs import weight_costs
 
 __all__ = ["CostTable", "Form", "LayerPlan", "Plan", "PlanConfig", "plan", "weight_costs"]

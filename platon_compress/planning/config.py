@@ -10,7 +10,10 @@ from typing import Any
 from platon_compress.errors import InputError
 from platon_compress.limits import LIMITS
 
-__all__ = ["Form", "PlanConfig"]
+__all__ = ["VALUES", "Form", "PlanConfig"]
+
+VALUES = ("float32", "int8", "auto")
+"""What `plan.values` may be."""
 
 
 class Form(StrEnum):
@@ -32,6 +35,9 @@ class PlanConfig:
     force        this form for every weight that can take it, whatever the table says
     min_speedup  CSR only where the table expects at least this factor over dense. 1.1: single measurements of
                  the same session differ by several percent on a shared machine.
+    values       how CSR weights are stored and multiplied: "float32"; "int8", 8-bit numbers with a scale per row; "auto",
+                 int8 where the table expects it to be ``min_speedup`` times as fast as float32. 8-bit numbers are
+                 near the model's, not equal to them.
     """
 
     tokens: int
@@ -41,6 +47,7 @@ class PlanConfig:
     cost_table: Path | None = None
     force: Form | None = None
     min_speedup: float = 1.1
+    values: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch", "threads"):
@@ -53,8 +60,23 @@ class PlanConfig:
             )
         if self.force is not None:
             object.__setattr__(self, "force", _form(self.force))
+        if self.values not in VALUES:
+            raise InputError(
+                f"values must be one of {', '.join(VALUES)}, got {self.values!r}; float32 rounds nothing"
+            )
+        if self.values == "int8" and (reason := self._without_csr):
+            raise InputError(
+                f"values is int8, but {reason}, so there is no CSR weight to store so; take float32 or auto"
+            )
         if self.cost_table is not None:
             object.__setattr__(self, "cost_table", Path(self.cost_table))
+
+    @property
+    def _without_csr(self) -> str | None:
+        """Why nothing can become CSR, if so."""
+        if self.device == "cuda":
+            return "the sparse kernels run on the CPU and device is cuda"
+        return f"force is {self.force}" if self.force not in (None, Form.CSR) else None
 
     @property
     def rows(self) -> int:
@@ -79,6 +101,7 @@ class PlanConfig:
             "cost_table": None if self.cost_table is None else str(self.cost_table),
             "force": None if self.force is None else str(self.force),
             "min_speedup": self.min_speedup,
+            "values": self.values,
         }
 
     @classmethod

@@ -7,6 +7,7 @@ Rules:
 3. Within a cell CSR seconds are linear in density between two measured ones. Below the smallest density its own
    time holds (an upper bound); above the largest there is no answer.
 4. Seconds are scaled by the work (out * in * rows) from the cell to the question; the ratio is the cell's.
+5. Tables may lack CSR with 8-bit values (`csr_int8_seconds`); a cell that lacks it in one row has no answer for it.
 """
 
 import json
@@ -30,6 +31,7 @@ _SHIPPED = "default_cost_table.json"
 _FARTHEST_SHAPE, _FARTHEST_THREADS = 4.0, 2.0
 _COUNTS = ("out", "in", "rows", "threads")
 _NUMBERS = ("density", "dense_seconds", "csr_seconds")
+_INT8 = "csr_int8_seconds"
 _CURE = "write it again with `platon-compress calibrate`"
 
 Cell = tuple[int, int, int, int]
@@ -46,6 +48,7 @@ class CostRow:
     threads: int
     dense_seconds: float
     csr_seconds: float
+    csr_int8_seconds: float | None = None
 
     @property
     def cell(self) -> Cell:
@@ -55,11 +58,15 @@ class CostRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """Expected seconds of one layer, and the measured cell (out, in, rows, threads) that says so."""
+    """Expected seconds of one layer, and the measured cell (out, in, rows, threads) that says so.
+
+    csr_int8_seconds: None where the table did not measure it.
+    """
 
     dense_seconds: float
     csr_seconds: float
     cell: Cell
+    csr_int8_seconds: float | None = None
 
     @property
     def speedup(self) -> float:
@@ -125,7 +132,14 @@ class CostTable:
         work = out_features * in_features * rows / (cell[0] * cell[1] * cell[2])
         csr = float(np.interp(density, densities, [row.csr_seconds for row in measured]))
         dense = float(np.median([row.dense_seconds for row in measured]))
-        return CostEstimate(dense_seconds=dense * work, csr_seconds=csr * work, cell=cell)
+        int8 = [row.csr_int8_seconds for row in measured if row.csr_int8_seconds is not None]
+        known = len(int8) == len(measured)
+        return CostEstimate(
+            dense_seconds=dense * work,
+            csr_seconds=csr * work,
+            cell=cell,
+            csr_int8_seconds=float(np.interp(density, densities, int8)) * work if known else None,
+        )
 
     def speedup(
         self, out_features: int, in_features: int, density: float, rows: int, threads: int
@@ -207,10 +221,10 @@ def _renamed(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _row(row: Any, number: int, source: str) -> CostRow:
     if not isinstance(row, Mapping):
         raise InputError(f"row {number} of the cost table {source} is not an object: {row!r}; {_CURE}")
-    for name in (*_COUNTS, *_NUMBERS):
+    for name in (*_COUNTS, *_NUMBERS, *((_INT8,) if row.get(_INT8) is not None else ())):
         value: Any = row.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or (name in _NUMBERS and isinstance(value, float))) or not 0 < value < math.inf:
+        if not (whole or (name not in _COUNTS and isinstance(value, float))) or not 0 < value < math.inf:
             raise InputError(
                 f"row {number} of the cost table {source} has {name} = {value!r}, not above 0; {_CURE}"
             )
@@ -226,4 +240,5 @@ def _row(row: Any, number: int, source: str) -> CostRow:
         threads=row["threads"],
         dense_seconds=float(row["dense_seconds"]),
         csr_seconds=float(row["csr_seconds"]),
+        csr_int8_seconds=None if row.get(_INT8) is None else float(row[_INT8]),
     )

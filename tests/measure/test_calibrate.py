@@ -61,8 +61,16 @@ def test_the_planner_reads_what_was_written(table, tmp_path):
     assert len(read.rows) == 4
     assert read.isa in kernel_names()
     assert read.speedup(32, 48, 0.1, 3, 1) > 0
+    assert read.estimate(32, 48, 0.1, 3, 1).csr_int8_seconds > 0
     assert [p.name for p in path.parent.iterdir()] == ["table.json"]
     assert json.loads(path.read_text()) == table[0]
+
+
+def test_8_bit_values_may_be_left_out():
+    made = calibrate([(16, 16)], [0.5], [3], [1], int8=False, runs=2)
+    assert "csr_int8_seconds" not in made["rows"][0]
+    read = CostTable.from_dict(made, source="here")
+    assert read.estimate(16, 16, 0.5, 3, 1).csr_int8_seconds is None
 
 
 def test_writing_replaces_the_file_whole(table, tmp_path):
@@ -84,20 +92,22 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 def test_csr_seconds_never_fall_with_density(table):
     rows = table[0]["rows"]
     assert rows[0]["csr_seconds"] <= rows[1]["csr_seconds"]
+    assert rows[0]["csr_int8_seconds"] <= rows[1]["csr_int8_seconds"]
     assert module._not_falling([1.0, 3.0, 2.0, 4.0]) == [1.0, 2.5, 2.5, 4.0]
 
 
 @pytest.mark.parametrize("density", [0.1, 1.0])
 def test_both_models_hold_layers_of_the_density_asked_for(density, tmp_path):
     shape = (24, 40)
-    paths = module._models(tmp_path, shape, [density])
+    paths = module._models(tmp_path, shape, module._sides([density], int8=True))
     dense = open_session(paths[module._DENSE], use_library=False)
-    sparse = open_session(paths[density])
     x = np.random.default_rng(0).standard_normal((1, 5, 40), dtype=np.float32)
-    ours, theirs = sparse.run(None, {"X": x}), dense.run(None, {"X": x})
-    assert [y.shape for y in ours] == [(1, 5, 24)] * 4
-    assert not np.array_equal(ours[0], ours[1])
-    assert np.allclose(ours[0], theirs[0], atol=1e-4) == (density == 1.0)
+    theirs = dense.run(None, {"X": x})
+    for kind, near in (("csr", 1e-4), ("csr_int8", 0.1)):
+        ours = open_session(paths[kind, density]).run(None, {"X": x})
+        assert [y.shape for y in ours] == [(1, 5, 24)] * 4
+        assert not np.array_equal(ours[0], ours[1])
+        assert np.allclose(ours[0], theirs[0], atol=near) == (density == 1.0)
 
 
 def test_a_cell_is_repeated_until_its_fastest_agree(monkeypatch):
@@ -109,7 +119,7 @@ def test_a_cell_is_repeated_until_its_fastest_agree(monkeypatch):
 
 
 def test_a_cell_that_never_settles_is_marked(monkeypatch):
-    monkeypatch.setattr(module, "_LONGEST_CELL_SECONDS", -1.0)
+    monkeypatch.setattr(module, "_LONGEST_SECONDS_A_SIDE", -1.0)
     monkeypatch.setattr(module, "measure_interleaved", lambda sides, **_: {"a": (1.0, 2.0, 3.0)})
     samples, settled = module._settled_samples({"a": lambda: None}, 1)
     assert not settled

@@ -217,7 +217,7 @@ def test_round_trip_through_json(table):
     [
         (
             lambda d: d.update(schema=9),
-            "the plan has schema 9, this release reads 1 of plan; plan the model again",
+            "the plan has schema 9, this release reads 2 of plan; plan the model again",
         ),
         (lambda d: d.pop("config"), "the plan lacks its config or layers"),
         (lambda d: d.update(layers={}), "the plan lacks its config or layers"),

@@ -1,0 +1,198 @@
+"""The form and the value type of every weight, as the cost table expects them to be fastest.
+
+Rules:
+
+1. A weight becomes CSR where the table expects `min_speedup` over dense; with 8-bit values asked for, their own column
+   says so, and where the table lacks it that of float32, which is slower.
+2. `auto` decides for all weights of half an encoder block at once, because the export joins only equal value types into
+   one node: 8-bit values where the table expects these layers together to be `min_speedup` times as fast with them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from platon_compress.planning.config import Form, PlanConfig
+from platon_compress.planning.cost import CostEstimate, CostTable
+from platon_compress.planning.coupling import UnitPlan
+from platon_compress.planning.layers import FLOAT32, INT8, LayerPlan
+
+__all__ = ["Weight", "decide"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """A weight with what shrinking leaves of it. block: the half of an encoder block that it belongs to, or itself."""
+
+    name: str
+    shape: tuple[int, int]
+    units: UnitPlan | None
+    final_shape: tuple[int, int]
+    density: float
+    block: str
+
+    @property
+    def kept(self) -> tuple[int, ...] | None:
+        return None if self.units is None else self.units.kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """seconds: of the layer in this form, None where the table does not say."""
+
+    form: Form
+    values: str
+    seconds: float | None
+    why: str
+
+
+def decide(weights: Sequence[Weight], config: PlanConfig, table: CostTable) -> tuple[LayerPlan, ...]:
+    """One decision per weight, in their order."""
+    if config.values == "auto":
+        chosen = _fastest_values(weights, config, table)
+    else:
+        chosen = {weight.name: _choose(weight, config, table, config.values) for weight in weights}
+    return tuple(_layer(weight, config, table, chosen[weight.name]) for weight in weights)
+
+
+def _layer(weight: Weight, config: PlanConfig, table: CostTable, choice: _Choice) -> LayerPlan:
+    note = "" if weight.units is None else weight.units.reason
+    size = f"{weight.density:.1%} of {weight.final_shape[0]}x{weight.final_shape[1]} is not zero"
+    return LayerPlan(
+        name=weight.name,
+        group=None if weight.units is None else weight.units.coupling.name,
+        shape=weight.shape,
+        density=weight.density,
+        form=choice.form,
+        kept=weight.kept,
+        expected_speedup=_expected_speedup(weight, config, table, choice),
+        reason="; ".join(part for part in (note, choice.why, size) if part),
+        values=choice.values,
+    )
+
+
+def _fastest_values(weights: Sequence[Weight], config: PlanConfig, table: CostTable) -> Mapping[str, _Choice]:
+    """By name, the same value type for all CSR weights of half a block."""
+    blocks: dict[str, list[Weight]] = {}
+    for weight in weights:
+        blocks.setdefault(weight.block, []).append(weight)
+    chosen: dict[str, _Choice] = {}
+    for members in blocks.values():
+        floats, rounded = ([_choose(w, config, table, values) for w in members] for values in (FLOAT32, INT8))
+        reason = _why_float32(floats, rounded, config)
+        picked = rounded if reason is None else [_staying(choice, reason) for choice in floats]
+        chosen |= {weight.name: choice for weight, choice in zip(members, picked, strict=True)}
+    return chosen
+
+
+def _why_float32(floats: Sequence[_Choice], rounded: Sequence[_Choice], config: PlanConfig) -> str | None:
+    """Why these layers together keep float32 values; None where 8-bit ones are expected to be faster."""
+    pairs = [pair for pair in zip(floats, rounded, strict=True) if Form.CSR in (pair[0].form, pair[1].form)]
+    if not pairs:
+        return "none of them is CSR"
+    before, after = (_total(side) for side in zip(*pairs, strict=True))
+    if before is None or after is None:
+        return "the cost table does not say how fast 8-bit ones are"
+    if before / after < config.min_speedup:
+        return f"with 8-bit ones its part of the block is expected to be {before / after:.2f}x as fast"
+    return None
+
+
+def _total(choices: Sequence[_Choice]) -> float | None:
+    """Seconds of all; None where one is not known."""
+    seconds = [choice.seconds for choice in choices if choice.seconds is not None]
+    return sum(seconds) if len(seconds) == len(choices) else None
+
+
+def _staying(choice: _Choice, reason: str) -> _Choice:
+    return (
+        replace(choice, why=f"{choice.why}; float32 values, {reason}") if choice.form is Form.CSR else choice
+    )
+
+
+def _choose(weight: Weight, config: PlanConfig, table: CostTable, values: str) -> _Choice:
+    found = table.estimate(*weight.final_shape, weight.density, config.rows, config.used_threads)
+    seconds, measured = _csr_seconds(found, values)
+    if config.force is Form.CSR:
+        why = "CSR because it was forced" + ("" if values == FLOAT32 else ", with 8-bit values as asked for")
+        return _Choice(form=Form.CSR, values=values, seconds=seconds if measured else None, why=why)
+    refusal = _csr_refusal(weight, config, table, found, seconds)
+    if refusal is not None:
+        form = Form.DENSE if weight.kept is None else Form.STRUCTURED
+        dense = None if found is None else found.dense_seconds
+        return _Choice(form=form, values=FLOAT32, seconds=dense, why=f"no CSR: {refusal}")
+    assert found is not None  # noqa: S101 - a refusal says that nothing was found
+    why = f"CSR{_with_values(values, measured)} is expected to be {_times(found, seconds)} as fast as dense"
+    why += _against_float32(found, values, measured)
+    return _Choice(form=Form.CSR, values=values, seconds=seconds if measured else None, why=why)
+
+
+def _csr_seconds(found: CostEstimate | None, values: str) -> tuple[float | None, bool]:
+    """Of the CSR layer with these values, and whether they were measured; float32's stand in for 8-bit ones."""
+    if found is None:
+        return None, False
+    if values == FLOAT32:
+        return found.csr_seconds, True
+    return (found.csr_int8_seconds or found.csr_seconds), found.csr_int8_seconds is not None
+
+
+def _with_values(values: str, measured: bool) -> str:
+    return " with 8-bit values" if values == INT8 and measured else ""
+
+
+def _against_float32(found: CostEstimate, values: str, measured: bool) -> str:
+    if values == FLOAT32:
+        return ""
+    if not measured:
+        return (
+            " with float32 values; the cost table does not say how much faster the 8-bit ones asked for are"
+        )
+    return f", {found.csr_seconds / (found.csr_int8_seconds or 1):.2f}x as fast as float32"
+
+
+def _csr_refusal(
+    weight: Weight, config: PlanConfig, table: CostTable, found: CostEstimate | None, seconds: float | None
+) -> str | None:
+    """Why this weight does not become CSR; None when it does."""
+    if config.force is not None:
+        return f"{config.force} was forced"
+    if config.device == "cuda":
+        return "the sparse kernels run on the CPU, the plan is for cuda"
+    if reason := table.unfit():
+        return reason
+    if found is None or seconds is None:
+        return _unknown(weight, config, table)
+    if found.dense_seconds / seconds < config.min_speedup:
+        return (
+            f"it is expected to be {_times(found, seconds)} as fast as dense, below {config.min_speedup:g}x"
+        )
+    return None
+
+
+def _times(found: CostEstimate, seconds: float | None) -> str:
+    out_features, in_features, rows, threads = found.cell
+    ratio = found.dense_seconds / (seconds or found.csr_seconds)
+    return f"{ratio:.2f}x (table: {out_features}x{in_features}, {rows} rows, {threads} threads)"
+
+
+def _unknown(weight: Weight, config: PlanConfig, table: CostTable) -> str:
+    out_features, in_features = weight.final_shape
+    if table.estimate(out_features, in_features, 0.0, config.rows, config.used_threads) is not None:
+        return "it is denser than anything in the cost table"
+    where = f"{out_features}x{in_features} at {config.rows} rows and {config.used_threads} threads"
+    command = f"calibrate --shapes {out_features}x{in_features} --tokens {config.rows}"
+    return f"the cost table has nothing near {where}; `platon-compress {command}` measures it for plan.cost_table"
+
+
+def _expected_speedup(weight: Weight, config: PlanConfig, table: CostTable, choice: _Choice) -> float | None:
+    """Seconds of the dense original / seconds of the chosen form, both as the table expects them."""
+    if choice.form is Form.DENSE:
+        return 1.0
+    before = table.estimate(*weight.shape, 0.0, config.rows, config.used_threads)
+    density = weight.density if choice.form is Form.CSR else 0.0
+    after = table.estimate(*weight.final_shape, density, config.rows, config.used_threads)
+    if before is None or after is None or config.device != "cpu":
+        return None
+    if choice.form is not Form.CSR:
+        return before.dense_seconds / after.dense_seconds
+    seconds, _ = _csr_seconds(after, choice.values)
+    return None if seconds is None else before.dense_seconds / seconds
