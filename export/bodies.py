@@ -24,13 +24,21 @@ _SHARED = """
   axis = Constant <value = int64 {0}> ()
 """
 
-# Row of each non-zero: one step at every row start but the first, then a running sum. A row that starts at
-# nnz (trailing empty rows) steps in the one extra slot, which is cut off again.
-_POSITIONS = """
+_SHAPE = """
   {p}column_count = Constant <value_int: int = @{columns}> ()
   {p}row_unit = Constant <value_int: int = @{rows}> ()
   {p}row_factor = Constant <value = int64 {{{factor}}}> ()
   {p}row_count = Mul ({p}row_unit, {p}row_factor)
+  {p}out_shape = Reshape ({p}row_count, second)
+  {p}in_shape = Reshape ({p}column_count, second)
+  {p}size = Mul ({p}out_shape, {p}in_shape)
+  {p}shape = Concat <axis = 0> ({p}out_shape, {p}in_shape)
+"""
+# Row of each non-zero: one step at every row start but the first, then a running sum. A row that starts at
+# nnz (trailing empty rows) steps in the one extra slot, which is cut off again.
+_POSITIONS = (
+    _SHAPE
+    + """
   {p}nnz = Shape ({p}values)
   {p}slots = Add ({p}nnz, second)
   {p}starts = Slice ({p}row_starts, second, last)
@@ -44,11 +52,8 @@ _POSITIONS = """
   {p}row_offsets = Mul ({p}rows, {p}column_count)
   {p}columns64 = Cast <to = 7> ({p}columns)
   {p}positions = Add ({p}row_offsets, {p}columns64)
-  {p}out_shape = Reshape ({p}row_count, second)
-  {p}in_shape = Reshape ({p}column_count, second)
-  {p}size = Mul ({p}out_shape, {p}in_shape)
-  {p}shape = Concat <axis = 0> ({p}out_shape, {p}in_shape)
 """
+)
 _CSR = (
     _POSITIONS
     + """
@@ -60,12 +65,74 @@ _CSR = (
   {p}product = MatMul ({x}, {p}weight_t)
 """
 )
-# Rows of X to bytes, each with a scale and a zero point of its own; poison makes a row that is not finite NaN.
-_CSR_INT8 = (
+_BYTES = (
     _POSITIONS
     + """
   {p}zeros = ConstantOfShape <value = int8[1] {{0}}> ({p}size)
   {p}flat = ScatterElements <axis = 0> ({p}zeros, {p}positions, {p}values)
+"""
+)
+# Codes of a few bits that lie side by side in bytes, the lowest bit first; what is left over at the end is no code.
+_UNPACK = """
+  {a}_column = Unsqueeze ({a}, second)
+  {a}_places = Constant <value = uint8[8] {{0, 1, 2, 3, 4, 5, 6, 7}}> ()
+  {a}_unit = Constant <value = uint8[1] {{1}}> ()
+  {a}_shifted = BitShift <direction = "RIGHT"> ({a}_column, {a}_places)
+  {a}_bits = BitwiseAnd ({a}_shifted, {a}_unit)
+  {a}_all_bits = Reshape ({a}_bits, last)
+  {a}_bit_count = Shape ({a}_all_bits)
+  {a}_width = Reshape ({width}, second)
+  {a}_count = Div ({a}_bit_count, {a}_width)
+  {a}_used = Mul ({a}_count, {a}_width)
+  {a}_whole = Slice ({a}_all_bits, first, {a}_used)
+  {a}_grid_shape = Concat <axis = 0> ({a}_count, {a}_width)
+  {a}_grid = Reshape ({a}_whole, {a}_grid_shape)
+  {a}_powers_shape = Concat <axis = 0> ({a}_width, second)
+  {a}_first_powers = Slice ({a}_places, first, {a}_width)
+  {a}_powers_row = BitShift <direction = "LEFT"> ({a}_unit, {a}_first_powers)
+  {a}_powers = Reshape ({a}_powers_row, {a}_powers_shape)
+  {a}_codes_column = MatMulInteger ({a}_grid, {a}_powers)
+  {a}_codes32 = Reshape ({a}_codes_column, last)
+  {a}_codes = Cast <to = 7> ({a}_codes32)
+"""
+# A running sum of gaps and of the non-zeros themselves. The largest code is a gap without a non-zero behind it: the last of
+# its zeros is written as one. Unused bits at the end can make such codes too, up to 127 places behind the matrix.
+# Not Compress, which ONNX Runtime does not fold.
+_GAPS = (
+    _SHAPE
+    + """
+  {p}gap_width = Constant <value_int: int = @{p}gap_bits> ()
+"""
+    + _UNPACK.replace("{a}", "{p}gaps").replace("{width}", "{p}gap_width")
+    + """
+  {p}gaps_powers32 = Cast <to = 6> ({p}gaps_powers)
+  {p}gap_skip32 = ReduceSum <keepdims = 0> ({p}gaps_powers32)
+  {p}gap_skip = Cast <to = 7> ({p}gap_skip32)
+  {p}is_value = Less ({p}gaps_codes, {p}gap_skip)
+  {p}is_value64 = Cast <to = 7> ({p}is_value)
+  {p}gap_steps = Add ({p}gaps_codes, {p}is_value64)
+  {p}gap_ends = CumSum ({p}gap_steps, axis)
+  {p}positions = Sub ({p}gap_ends, second)
+  {p}value_width = Constant <value = int64[1] {{7}}> ()
+"""
+    + _UNPACK.replace("{a}", "{p}values").replace("{width}", "{p}value_width")
+    + """
+  {p}value_offset = Constant <value = int64 {{63}}> ()
+  {p}values64 = Sub ({p}values_codes, {p}value_offset)
+  {p}value_counts = CumSum ({p}is_value64, axis)
+  {p}value_numbers = Sub ({p}value_counts, second)
+  {p}values_or_any = Gather <axis = 0> ({p}values64, {p}value_numbers)
+  {p}values_or_zeros = Mul ({p}values_or_any, {p}is_value64)
+  {p}bytes = Cast <to = 3> ({p}values_or_zeros)
+  {p}spare = Constant <value = int64[1] {{127}}> ()
+  {p}size_and_spare = Add ({p}size, {p}spare)
+  {p}zeros = ConstantOfShape <value = int8[1] {{0}}> ({p}size_and_spare)
+  {p}flat_and_spare = ScatterElements <axis = 0> ({p}zeros, {p}positions, {p}bytes)
+  {p}flat = Slice ({p}flat_and_spare, first, {p}size)
+"""
+)
+# Rows of X to bytes, each with a scale and a zero point of its own; poison makes a row that is not finite NaN.
+_INT8_PRODUCT = """
   {p}weight = Reshape ({p}flat, {p}shape)
   {p}weight_t = Transpose <perm = [1, 0]> ({p}weight)
   {p}weight32 = Cast <to = 6> ({p}weight)
@@ -101,8 +168,7 @@ _CSR_INT8 = (
   {p}x_unit_of_y = Mul ({p}x_true_scale, {p}row_scales)
   {p}product = Mul ({p}x_float, {p}x_unit_of_y)
 """
-)
-_PRODUCT = {"csr": _CSR, "csr_int8": _CSR_INT8}
+_PRODUCT = {"csr": _CSR, "csr_int8": _BYTES + _INT8_PRODUCT, "gaps_int8": _GAPS + _INT8_PRODUCT}
 
 # Spelled as PyTorch's exporter spells them, so that ONNX Runtime fuses them after inlining.
 _ACTIVATION = {

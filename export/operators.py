@@ -33,8 +33,11 @@ ENCODINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "csr": ("values", "columns", "row_starts"),
         "csr_int8": ("values", "columns", "row_starts", "row_scales"),
+        "gaps_int8": ("values", "gaps", "row_scales"),
     }
 )
+# What has to be known beside them, whole numbers.
+_ENCODING_ATTRIBUTES = {"gaps_int8": ("gap_bits",)}
 
 _TAILS = ((), ("residual",), ("residual", "norm"), ("residual", "norm", "sum"))
 _BLOCK_TAILS = (*_TAILS, ("prenorm",), ("prenorm", "norm"))
@@ -52,6 +55,10 @@ class StoredWeight:
     def arrays(self, encoding: str) -> tuple[str, ...]:
         """Names of its inputs, without the bias."""
         return tuple(self.prefix + array for array in ENCODINGS[encoding])
+
+    def attributes(self, encoding: str) -> tuple[str, ...]:
+        """Names of the attributes that its arrays need beside the sizes; their values are whole numbers."""
+        return tuple(self.prefix + name for name in _ENCODING_ATTRIBUTES.get(encoding, ()))
 
     def elements(self, attributes: Mapping[str, int]) -> int:
         """Number of elements of the matrix, zeros included, of a node with these attributes."""
@@ -106,7 +113,14 @@ class Operator:
     @property
     def attributes(self) -> tuple[tuple[str, str], ...]:
         """(name, "int" or "float"); none has a default."""
-        return (*_ATTRIBUTES[self.kind], *((f"{prefix}epsilon", "float") for prefix in self.norms))
+        stored = (name for weight in self.weights for name in weight.attributes(self.encoding))
+        epsilons = ((f"{prefix}epsilon", "float") for prefix in self.norms)
+        return (*_ATTRIBUTES[self.kind], *((name, "int") for name in stored), *epsilons)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether its weights are 8-bit numbers, which changes what is computed."""
+        return self.encoding.endswith("int8")
 
 
 _IN, _INNER, _OUT = ((1, f"{side}_features") for side in ("in", "inner", "out"))

@@ -1,28 +1,39 @@
-"""The weights of a file's operators as 8-bit numbers with a scale for each row (encoding `csr_int8`).
+"""The weights of a file's operators as 8-bit numbers with a scale for each row.
 
-Rules: [symmetric] a row's scale is its largest size divided by 63, so that no kernel's 16-bit sums saturate, with or
+They are stored in the encoding `gaps_int8`, or in `csr_int8` where asked for, which says the same in more bytes. Rules:
+[symmetric] a row's scale is its largest size divided by 63, so that no kernel's 16-bit sums saturate, with or
 without our library; [zeros] what rounds to zero is stored no more; [shared] nodes that share a weight go on sharing it.
 Activations need no calibration: each row of them gets its scale when it is multiplied (docs/operator.md).
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from platon_compress.errors import InputError
 from platon_compress.export.functions import attach_functions, is_ours
+from platon_compress.export.gaps import GAP_BITS, LARGEST, encode_gaps, pack_values
 from platon_compress.export.model_file import write_model
-from platon_compress.export.operators import ENCODINGS, OPERATORS
+from platon_compress.export.operators import ENCODINGS, OPERATORS, StoredWeight
 from platon_compress.export.passes import _graph as g
+from platon_compress.export.passes._become import become
 from platon_compress.export.passes.clean import drop_unused
 
-__all__ = ["LARGEST", "quantize_file", "quantize_rows", "quantize_weights"]
+__all__ = ["gap_arrays", "quantize_file", "quantize_rows", "quantize_weights"]
 
-LARGEST = 63  # 2 * 63 * 255 fits in 16 bits, signed
-_FROM, _TO = "csr", "csr_int8"
+_FROM = "csr"
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """One weight in its new encoding; attributes by their names without prefix."""
+
+    arrays: tuple[ir.Value, ...]
+    attributes: Mapping[str, int]
 
 
 def quantize_rows(
@@ -45,28 +56,48 @@ def quantize_rows(
     return rounded[kept], columns[kept], starts, scales
 
 
-def quantize_weights(model: ir.Model, wanted: Callable[[ir.Node], bool] | None = None) -> int:
+def gap_arrays(
+    values: np.ndarray,
+    columns: np.ndarray,
+    row_starts: np.ndarray,
+    in_features: int,
+    gap_bits: Iterable[int] = GAP_BITS,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """values and gaps, packed, and gap_bits, the best of those given, of rounded CSR arrays."""
+    rows = np.repeat(np.arange(len(row_starts) - 1, dtype=np.int64), np.diff(row_starts))
+    bits, gaps = encode_gaps(rows * in_features + columns, gap_bits)
+    return pack_values(values), gaps, bits
+
+
+def quantize_weights(
+    model: ir.Model,
+    wanted: Callable[[ir.Node], bool] | None = None,
+    *,
+    encoding: str = "gaps_int8",
+    gap_bits: Iterable[int] = GAP_BITS,
+) -> int:
     """Turn operators with float weights into those with 8-bit weights, in place; returns their number.
 
     wanted: says of every operator with float weights whether it is to be turned; None: all of them are.
+    encoding: "gaps_int8", or "csr_int8" with whole columns. gap_bits: widths of a gap to choose from, weight by weight.
     """
-    made: dict[tuple[ir.Value | None, ...], list[ir.Value]] = {}
+    store = _Store(encoding, tuple(gap_bits))
     found = [node for node in model.graph if is_ours(node) and OPERATORS[node.op_type].encoding == _FROM]
     found = [node for node in found if wanted is None or wanted(node)]
     for node in found:
-        _quantize(node, made)
+        store.quantize(node)
     drop_unused(model)  # weights and functions in floats
     attach_functions(model)
     return len(found)
 
 
-def quantize_file(source: str | Path, target: str | Path) -> int:
+def quantize_file(source: str | Path, target: str | Path, **settings: Any) -> int:
     """Write the compressed file `source` with 8-bit weights to `target`; returns the number of its operators.
 
-    InputError where `source` holds no sparse weights in floats.
+    settings: as `quantize_weights` takes them. InputError where `source` holds no sparse weights in floats.
     """
     model = ir.load(source)
-    count = quantize_weights(model)
+    count = quantize_weights(model, **settings)
     if not count:
         raise InputError(
             f"{source} holds no sparse float weights to quantize; export a compressed model first"
@@ -75,26 +106,48 @@ def quantize_file(source: str | Path, target: str | Path) -> int:
     return count
 
 
-def _quantize(node: ir.Node, made: dict[tuple[ir.Value | None, ...], list[ir.Value]]) -> None:
-    before = OPERATORS[node.op_type]
-    after = OPERATORS[replace(before, encoding=_TO).name]
-    named = dict(zip(before.inputs, node.inputs, strict=True))
-    for weight in before.weights:
-        key = tuple(named[name] for name in weight.arrays(_FROM))
-        if key not in made:
-            made[key] = _arrays(node, key)
-        named |= zip(weight.arrays(_TO), made[key], strict=True)
-    node.op_type = after.name
-    node.resize_inputs(len(after.inputs))
-    for place, name in enumerate(after.inputs):
-        node.replace_input_with(place, named[name])
+class _Store:
+    """Rewrites nodes; what they share is made once."""
 
+    def __init__(self, encoding: str, gap_bits: tuple[int, ...]) -> None:
+        self._encoding, self._gap_bits = encoding, gap_bits
+        self._made: dict[tuple[ir.Value | None, ...], _Stored] = {}
 
-def _arrays(node: ir.Node, stored: tuple[ir.Value | None, ...]) -> list[ir.Value]:
-    """New initializers beside those in `stored`, which nobody may read any more."""
-    arrays = [g.constant(value) for value in stored]
-    if not isinstance(node.graph, ir.Graph) or stored[0] is None or any(array is None for array in arrays):
-        raise TypeError("weights of an operator must be constants of the main graph")
-    graph, stem = node.graph, f"{stored[0].name}.int8"
-    parts = zip(ENCODINGS[_TO], quantize_rows(*arrays), strict=True)  # type: ignore[arg-type]
-    return [g.add_constant(graph, f"{stem}.{part}", array) for part, array in parts]
+    def quantize(self, node: ir.Node) -> None:
+        before = OPERATORS[node.op_type]
+        after = OPERATORS[replace(before, encoding=self._encoding).name]
+        named = dict(zip(before.inputs, node.inputs, strict=True))
+        attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+        for weight in before.weights:
+            stored = self._stored(node, weight, tuple(named[name] for name in weight.arrays(_FROM)))
+            named |= zip(weight.arrays(self._encoding), stored.arrays, strict=True)
+            attributes |= {f"{weight.prefix}{name}": value for name, value in stored.attributes.items()}
+        become(node, after, [named[name] for name in after.inputs], attributes)
+
+    def _stored(self, node: ir.Node, weight: StoredWeight, floats: tuple[ir.Value | None, ...]) -> _Stored:
+        """New initializers beside those in `floats`, which nobody may read any more."""
+        if floats not in self._made:
+            arrays = [g.constant(value) for value in floats]
+            if (
+                not isinstance(node.graph, ir.Graph)
+                or floats[0] is None
+                or any(array is None for array in arrays)
+            ):
+                raise TypeError("weights of an operator must be constants of the main graph")
+            factor, unit = weight.columns
+            in_features = factor * node.attributes[unit].as_int()
+            parts, attributes = self._encoded(*arrays, in_features)  # type: ignore[arg-type]
+            graph, stem = node.graph, f"{floats[0].name}.int8"
+            values = tuple(g.add_constant(graph, f"{stem}.{part}", array) for part, array in parts.items())
+            self._made[floats] = _Stored(values, attributes)
+        return self._made[floats]
+
+    def _encoded(
+        self, values: np.ndarray, columns: np.ndarray, row_starts: np.ndarray, in_features: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """Arrays by name, in the encoding's order, and attributes."""
+        *csr, scales = quantize_rows(values, columns, row_starts)
+        if self._encoding == "csr_int8":
+            return dict(zip(ENCODINGS[self._encoding], (*csr, scales), strict=True)), {}
+        packed, gaps, bits = gap_arrays(*csr, in_features, self._gap_bits)
+        return {"values": packed, "gaps": gaps, "row_scales": scales}, {"gap_bits": bits}

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.export.gaps import decode_gaps, unpack_values
 from platon_compress.export.operators import DOMAIN, OPERATORS
 
 __all__ = ["ModelSize", "load_onnx", "measure_size", "model_files"]
@@ -61,11 +62,17 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Sparse:
-    """One sparse linear: the names of its initializers and the size of the matrix they stand for."""
+    """One sparse linear: the names of its initializers and the size of the matrix they stand for.
+
+    others: what says where the values belong. scales: float arrays beside them, which are no parameters.
+    gap_bits: of values that are packed, the width of the gaps `others` begins with; else None.
+    """
 
     values: str
     others: tuple[str, ...]
+    scales: tuple[str, ...]
     elements: int
+    gap_bits: int | None
 
 
 def measure_size(path: str | Path, model: Any = None) -> ModelSize:
@@ -124,7 +131,7 @@ def _count_graph(root: Any, count: _Count) -> None:
         looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather" and node.input}
         for linear in {linear.values: linear for linear in sparse}.values():
             _count_sparse(linear, tensors, count)
-        indexed = {name for linear in sparse for name in (linear.values, *linear.others)}
+        indexed = {name for linear in sparse for name in (linear.values, *linear.others, *linear.scales)}
         for name in tensors.keys() - indexed:
             _count_tensor(name, tensors, name in looked_up, count)
         for stored in graph.sparse_initializer:
@@ -133,10 +140,20 @@ def _count_graph(root: Any, count: _Count) -> None:
 
 def _count_sparse(linear: _Sparse, tensors: Mapping[str, Any], count: _Count) -> None:
     count.parameters += linear.elements
-    count.nonzeros += int(np.count_nonzero(_array(tensors[linear.values])))
+    count.nonzeros += int(np.count_nonzero(_values(linear, tensors)))
     index_bytes = sum(_stored_bytes(tensors[name]) for name in linear.others)
     count.sparse_index_bytes += index_bytes
-    count.encoder_bytes += index_bytes + _stored_bytes(tensors[linear.values])
+    rest = (linear.values, *linear.scales)
+    count.encoder_bytes += index_bytes + sum(_stored_bytes(tensors[name]) for name in rest)
+
+
+def _values(linear: _Sparse, tensors: Mapping[str, Any]) -> np.ndarray:
+    """The stored values as numbers, those that are packed unpacked."""
+    stored = _array(tensors[linear.values])
+    if linear.gap_bits is None:
+        return stored
+    gaps = _array(tensors[linear.others[0]])
+    return unpack_values(stored, decode_gaps(gaps, linear.gap_bits).size)
 
 
 def _count_tensor(name: str, tensors: Mapping[str, Any], looked_up: bool, count: _Count) -> None:
@@ -171,8 +188,10 @@ def _sparse_linears(graph: Any, tensors: Mapping[str, Any]) -> Iterator[_Sparse]
             places = [operator.inputs.index(name) for name in weight.arrays(operator.encoding)]
             stored = [node.input[place] for place in places]
             if all(name in tensors for name in stored):
-                indices = tuple(name for name in stored[1:] if not _is_float(tensors[name]))
-                yield _Sparse(stored[0], indices, weight.elements(sizes))
+                scales = tuple(name for name in stored[1:] if _is_float(tensors[name]))
+                indices = tuple(name for name in stored[1:] if name not in scales)
+                bits = [sizes[name] for name in weight.attributes(operator.encoding)]
+                yield _Sparse(stored[0], indices, scales, weight.elements(sizes), bits[0] if bits else None)
 
 
 def _graphs(graph: Any) -> Iterator[Any]:

@@ -91,7 +91,7 @@ def test_two_files_can_be_merged(files, tmp_path):
     model = onnx.compose.merge_models(one, other, io_map=[], prefix1="a_", prefix2="b_")
     onnx.save(model, tmp_path / "merged.onnx")
     page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
-    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {"model": model})
+    exec(re.search(r"```python\n(def own.*?)```", page, re.DOTALL)[1], {"model": model})
     onnx.save(model, tmp_path / "restored.onnx")
     for name in ("merged", "restored"):
         path = tmp_path / f"{name}.onnx"

@@ -14,7 +14,7 @@ from scipy import sparse, special
 
 from platon_compress.export.bodies import body
 from platon_compress.export.operators import OPERATORS, registration, specification
-from platon_compress.export.quantize import quantize_rows
+from platon_compress.export.quantize import gap_arrays, quantize_rows
 from platon_compress.export.session import open_session
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.testing import naive_int8_linear
@@ -26,6 +26,7 @@ _SIZES = {
     "out_features": 24,
 }  # of residuals and sums: in and out are equal
 _HEADS, _SCALE, _EPSILON = 4, 0.4, 1e-5
+_GAP_BITS = 3
 _BATCH, _TOKENS = 2, 41  # two panels, the last one with a part of a group
 _ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -49,14 +50,21 @@ def _weights(operator):
         yield weight, dense
 
 
+def _stored(csr, encoding):
+    floats = (csr.values, csr.columns, csr.row_starts)
+    if encoding == "csr":
+        return floats
+    *whole, scales = quantize_rows(*floats)
+    if encoding == "csr_int8":
+        return *whole, scales
+    return *gap_arrays(*whole, csr.in_features, [_GAP_BITS])[:2], scales
+
+
 def _constants(operator):
     found = {}
     for weight, dense in _weights(operator):
         csr = CsrWeight.from_dense(dense)
-        arrays = (csr.values, csr.columns, csr.row_starts)
-        if operator.encoding == "csr_int8":
-            arrays = quantize_rows(*arrays)
-        found |= dict(zip(weight.arrays(operator.encoding), arrays, strict=True))
+        found |= dict(zip(weight.arrays(operator.encoding), _stored(csr, operator.encoding), strict=True))
         found[f"{weight.prefix}bias"] = _normal(len(dense), seed=3)
     for prefix in operator.norms:
         for number, name in enumerate(("scale", "shift")):
@@ -89,6 +97,9 @@ def _model(path, operator):
         "epsilon": _EPSILON,
         "prenorm_epsilon": _EPSILON,
     } | _SIZES
+    values |= {
+        name: _GAP_BITS for weight in operator.weights for name in weight.attributes(operator.encoding)
+    }
     attributes = {name: values[name] for name, _ in operator.attributes}
     graph = helper.make_graph(
         [helper.make_node(operator.name, operator.inputs, operator.outputs, domain="platon", **attributes)],
@@ -117,7 +128,7 @@ def _model(path, operator):
 
 def _layer(operator, dense, bias):
     """x -> x W^T + bias in float64; of 8-bit weights what the specification says, bit by bit."""
-    if operator.encoding == "csr":
+    if not operator.quantized:
         return lambda x: x @ dense.T.astype(np.float64) + bias
     csr = CsrWeight.from_dense(dense)
     values, columns, row_starts, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
@@ -136,7 +147,7 @@ def _check(operator, outputs, wanted):
         bound = 1e-4 + 2e-5 * abs(
             exact
         )  # scores are large here: a last bit of one moves a probability by 1e-5
-        if operator.encoding != "csr_int8" or operator.kind == "Linear":
+        if not operator.quantized or operator.kind == "Linear":
             assert (abs(got - exact) <= bound).all()
         else:
             assert (abs(got - exact) > bound).mean() < 0.1

@@ -12,8 +12,10 @@ from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, open_session
 from platon_compress.export.bodies import body
 from platon_compress.export.config import ExportConfig
+from platon_compress.export.gaps import LARGEST, decode_gaps, unpack_values
+from platon_compress.export.model_file import weight_bytes
 from platon_compress.export.operators import OPERATORS
-from platon_compress.export.quantize import LARGEST, quantize_file, quantize_rows, quantize_weights
+from platon_compress.export.quantize import quantize_file, quantize_rows, quantize_weights
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.planning import Form
 from platon_compress.selection import select
@@ -60,7 +62,7 @@ def test_a_file_with_and_without_the_library(family, tmp_path):
     export_onnx(compressed, tmp_path / "float.onnx", inputs)
     export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
     names = _operators(tmp_path / "int8.onnx")
-    assert [name.replace("_int8", "") for name in names] == _operators(tmp_path / "float.onnx")
+    assert [name.replace("gaps_int8", "csr") for name in names] == _operators(tmp_path / "float.onnx")
     assert all(name.endswith("_int8") for name in names if OPERATORS[name].weights)
     exact = _outputs(tmp_path / "float.onnx", inputs)
     ours, stock = (_outputs(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
@@ -80,11 +82,29 @@ def test_what_is_stored(tmp_path):
         operator = OPERATORS.get(node.op_type) if node.domain == "platon" else None
         for weight in operator.weights if operator else ():
             named = dict(zip(operator.inputs, node.input, strict=True))
-            values, _, row_starts, scales = (arrays[named[n]] for n in weight.arrays("csr_int8"))
-            assert values.dtype == np.int8
-            assert 0 < abs(values.astype(int)).max() <= LARGEST
-            assert row_starts[-1] == values.size
-            assert scales.shape == (row_starts.size - 1,)
+            packed, gaps, scales = (arrays[named[n]] for n in weight.arrays("gaps_int8"))
+            attributes = {attribute.name: attribute.i for attribute in node.attribute}
+            positions = decode_gaps(gaps, attributes[f"{weight.prefix}gap_bits"])
+            assert packed.size == -(-7 * positions.size // 8)
+            assert 0 < abs(unpack_values(packed, positions.size)).max() <= LARGEST
+            assert positions[-1] < weight.elements(attributes)
+            assert scales.shape == (weight.rows[0] * attributes[weight.rows[1]],)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"encoding": "csr_int8"}, {"gap_bits": [1]}, {"gap_bits": [6]}], ids=str
+)
+def test_every_encoding_says_the_same(settings, tmp_path):
+    compressed, inputs = _converted("bert")
+    export_onnx(compressed, tmp_path / "float.onnx", inputs)
+    quantize_file(tmp_path / "float.onnx", tmp_path / "smallest.onnx")
+    quantize_file(tmp_path / "float.onnx", tmp_path / "other.onnx", **settings)
+    assert weight_bytes(ir.load(tmp_path / "smallest.onnx")) < weight_bytes(ir.load(tmp_path / "other.onnx"))
+    for library in (True, False):
+        answers = [
+            _outputs(tmp_path / name, inputs, use_library=library) for name in ("smallest.onnx", "other.onnx")
+        ]
+        assert np.array_equal(*answers)
 
 
 def test_nodes_that_share_a_weight_share_it_still():
@@ -109,7 +129,7 @@ def test_nodes_that_share_a_weight_share_it_still():
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
     model = ir.serde.deserialize_model(helper.make_model(graph, opset_imports=opsets, ir_version=10))
     assert quantize_weights(model) == 2
-    assert len(model.graph.initializers) == 5
+    assert len(model.graph.initializers) == 4
     assert quantize_weights(model) == 0
 
 
@@ -152,7 +172,7 @@ def test_a_file_that_exists_is_quantized_to_the_same(tmp_path):
     export_onnx(compressed, tmp_path / "float.onnx", inputs)
     export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
     count = quantize_file(tmp_path / "float.onnx", tmp_path / "made.onnx")
-    assert count == sum(name.endswith("_csr_int8") for name in _operators(tmp_path / "made.onnx"))
+    assert count == sum(name.endswith("_gaps_int8") for name in _operators(tmp_path / "made.onnx"))
     for library in (True, False):
         answers = [
             _outputs(tmp_path / name, inputs, use_library=library) for name in ("int8.onnx", "made.onnx")
@@ -176,7 +196,7 @@ def test_only_the_wanted_operators_are_turned(tmp_path):
     model = ir.load(tmp_path / "float.onnx")
     count = quantize_weights(model, lambda node: "FeedForward" in node.op_type)
     names = [node.op_type for node in model.graph if node.domain == "platon"]
-    turned = [name for name in names if name.endswith("_csr_int8")]
+    turned = [name for name in names if name.endswith("_gaps_int8")]
     assert 0 < len(turned) == count < len(names)
     assert all("FeedForward" in name for name in turned)
     assert {identifier[1] for identifier in model.functions} == set(names)

@@ -4,6 +4,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from platon_compress.errors import InputError
+from platon_compress.export.gaps import encode_gaps, pack_values
 from platon_compress.measure.size import ModelSize, measure_size, model_files
 
 
@@ -90,6 +91,26 @@ def test_both_weights_of_a_block_count(tmp_path):
     )
     assert size.parameters == 2 * 32 + 4 + 8
     assert size.nonzeros == 2 + 3 + 4 + 8
+
+
+def test_packed_weights_count_by_what_they_stand_for(tmp_path):
+    values, positions = np.array([5, 0, -63]), np.array([1, 17, 30])
+    bits, gaps = encode_gaps(positions)
+    arrays = {
+        "v": pack_values(values),
+        "g": gaps,
+        "s": np.ones(4, np.float32),
+        "bias": np.ones(4, np.float32),
+    }
+    node = helper.make_node(
+        "PlatonLinear_gelu_gaps_int8", ["x", "v", "g", "s", "bias"], ["y"],
+        domain="platon", out_features=4, in_features=8, gap_bits=bits,
+    )  # fmt: skip
+    size = measure_size(save(tmp_path / "m.onnx", [node], arrays, domains=["platon"]))
+    assert size.parameters == 32 + 4
+    assert size.nonzeros == 2 + 4
+    assert size.sparse_index_bytes == gaps.size
+    assert size.encoder_bytes == 3 + gaps.size + 16 + 16
 
 
 def test_shared_arrays_are_counted_once(tmp_path):

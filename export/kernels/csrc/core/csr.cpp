@@ -14,10 +14,7 @@ constexpr int64_t kMaxNarrowFeatures = 65536;
 std::string text(int64_t value) { return std::to_string(value); }
 
 void check_sizes(const CsrView& csr) {
-  if (csr.in_features < 1 || csr.in_features > kMaxFeatures)
-    throw InputError("in_features must be in [1, " + text(kMaxFeatures) + "], got " + text(csr.in_features));
-  if (csr.out_features < 1 || csr.out_features > kMaxFeatures)
-    throw InputError("out_features must be in [1, " + text(kMaxFeatures) + "], got " + text(csr.out_features));
+  check_features(csr.in_features, csr.out_features);
   if (!csr.wide_columns && csr.in_features > kMaxNarrowFeatures)
     throw InputError("columns must be int32 for in_features " + text(csr.in_features) + " > 65536, got uint16");
   if (csr.value_count != csr.column_count)
@@ -57,9 +54,7 @@ void check_columns(const CsrView& csr) {
 }
 
 void check_scales(const CsrView& csr) {
-  if (csr.row_scale_count != csr.out_features)
-    throw InputError("row_scales must have out_features = " + text(csr.out_features) + " entries, got " +
-                     text(csr.row_scale_count));
+  check_scale_count(csr.row_scale_count, csr.out_features);
   for (int64_t row = 0; row < csr.out_features; ++row)
     if (!(csr.row_scales[row] > 0.0f && std::isfinite(csr.row_scales[row])))
       throw InputError("row_scales must be positive and finite, got " + std::to_string(csr.row_scales[row]) +
@@ -85,6 +80,18 @@ void check_bytes(const CsrView& csr) {
 }
 
 }  // namespace
+
+void check_features(int64_t in_features, int64_t out_features) {
+  if (in_features < 1 || in_features > kMaxFeatures)
+    throw InputError("in_features must be in [1, " + text(kMaxFeatures) + "], got " + text(in_features));
+  if (out_features < 1 || out_features > kMaxFeatures)
+    throw InputError("out_features must be in [1, " + text(kMaxFeatures) + "], got " + text(out_features));
+}
+
+void check_scale_count(int64_t count, int64_t out_features) {
+  if (count != out_features)
+    throw InputError("row_scales must have out_features = " + text(out_features) + " entries, got " + text(count));
+}
 
 void validate(const CsrView& csr) {
   check_sizes(csr);

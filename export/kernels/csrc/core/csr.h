@@ -35,6 +35,10 @@ struct CsrView {
   }
 };
 
+// What must hold of a weight in any encoding. Throw InputError.
+void check_features(int64_t in_features, int64_t out_features);
+void check_scale_count(int64_t count, int64_t out_features);
+
 // Throws InputError unless sizes agree, row_starts climbs from 0 to nnz, and each row's columns are strictly
 // increasing inside [0, in_features); quantized, unless bytes lie within kMaxByteWeight, scales are positive and no sum
 // of a row can overflow. After it every index is safe.

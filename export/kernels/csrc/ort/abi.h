@@ -21,7 +21,16 @@ struct KernelContext;
 constexpr uint32_t kApiVersion = 17;
 
 enum ErrorCode : int { kFail = 1, kInvalidArgument = 2 };
-enum ElementType : int { kUndefined = 0, kFloat = 1, kInt8 = 3, kUint16 = 4, kInt32 = 6, kInt64 = 7, kFloat16 = 10 };
+enum ElementType : int {
+  kUndefined = 0,
+  kFloat = 1,
+  kUint8 = 2,
+  kInt8 = 3,
+  kUint16 = 4,
+  kInt32 = 6,
+  kInt64 = 7,
+  kFloat16 = 10
+};
 enum Characteristic : int { kRequired = 0 };
 
 enum Slot : size_t {

@@ -57,6 +57,7 @@ PLATON_FIELD(get_end_version, GetEndVersion);
 static_assert(int(platon::ort::kRequired) == INPUT_OUTPUT_REQUIRED);
 static_assert(int(platon::ort::kFail) == ORT_FAIL && int(platon::ort::kInvalidArgument) == ORT_INVALID_ARGUMENT);
 static_assert(int(platon::ort::kFloat) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+static_assert(int(platon::ort::kUint8) == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8);
 static_assert(int(platon::ort::kInt8) == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8);
 static_assert(int(platon::ort::kUint16) == ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16);
 static_assert(int(platon::ort::kFloat16) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16);

@@ -3,11 +3,16 @@
 namespace platon {
 namespace {
 
+// A value's type is left to the kernel where there are several.
 void add_weight(Encoding encoding, const std::string& prefix, std::vector<OperatorInput>& inputs) {
-  const bool quantized = encoding == Encoding::kCsrInt8;
-  inputs.push_back({prefix + "values", quantized ? ort::kInt8 : ort::kUndefined});
-  inputs.push_back({prefix + "columns", ort::kUndefined});
-  inputs.push_back({prefix + "row_starts", ort::kInt32});
+  const bool quantized = encoding != Encoding::kCsr, packed = encoding == Encoding::kGapsInt8;
+  inputs.push_back({prefix + "values", packed ? ort::kUint8 : quantized ? ort::kInt8 : ort::kUndefined});
+  if (packed) {
+    inputs.push_back({prefix + "gaps", ort::kUint8});
+  } else {
+    inputs.push_back({prefix + "columns", ort::kUndefined});
+    inputs.push_back({prefix + "row_starts", ort::kInt32});
+  }
   if (quantized) inputs.push_back({prefix + "row_scales", ort::kFloat});
   inputs.push_back({prefix + "bias", ort::kFloat});
 }

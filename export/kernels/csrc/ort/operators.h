@@ -11,7 +11,7 @@
 namespace platon {
 
 enum class Kind : int { kLinear, kFeedForward, kSelfAttention, kHeads };
-enum class Encoding : int { kNone, kCsr, kCsrInt8 };
+enum class Encoding : int { kNone, kCsr, kCsrInt8, kGapsInt8 };
 enum class Masking : int { kFull, kMask, kLengths };
 
 struct OperatorInput {

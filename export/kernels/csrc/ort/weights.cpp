@@ -1,5 +1,6 @@
 #include "ort/weights.h"
 
+#include "core/gaps.h"
 #include "core/half.h"
 
 namespace platon {
@@ -47,14 +48,41 @@ SparseLinear read_quantized(const Node& node, const std::string& prefix, int64_t
   return SparseLinear(csr, std::move(spec));
 }
 
+SparseLinear read_gaps(const Node& node, const std::string& prefix, int64_t in, int64_t out, LinearSpec spec) {
+  const Tensor values = node.constant(prefix + "values"), gaps = node.constant(prefix + "gaps"),
+               scales = node.constant(prefix + "row_scales");
+  GapsView packed{};
+  packed.gap_bytes = gaps.length("gaps", ort::kUint8);
+  packed.gaps = static_cast<const uint8_t*>(gaps.data);
+  packed.gap_bits = node.attribute((prefix + "gap_bits").c_str());
+  packed.value_bytes = values.length("values", ort::kUint8);
+  packed.values = static_cast<const uint8_t*>(values.data);
+  packed.row_scale_count = scales.length("row_scales", ort::kFloat);
+  packed.row_scales = static_cast<const float*>(scales.data);
+  packed.in_features = in;
+  packed.out_features = out;
+  const Unpacked unpacked(packed);
+  return SparseLinear(unpacked.csr(), std::move(spec));
+}
+
+SparseLinear read_encoded(const Node& node, const std::string& prefix, int64_t in, int64_t out, LinearSpec spec) {
+  switch (node.spec().encoding) {
+    case Encoding::kCsrInt8:
+      return read_quantized(node, prefix, in, out, std::move(spec));
+    case Encoding::kGapsInt8:
+      return read_gaps(node, prefix, in, out, std::move(spec));
+    default:
+      return read_csr(node, prefix, in, out, std::move(spec));
+  }
+}
+
 }  // namespace
 
 SparseLinear read_linear(const Node& node, const std::string& prefix, int64_t in_features, int64_t out_features,
                          LinearSpec spec) {
   spec.bias = node.constant_vector(prefix + "bias");
   try {
-    const auto read = node.spec().encoding == Encoding::kCsrInt8 ? read_quantized : read_csr;
-    return read(node, prefix, in_features, out_features, std::move(spec));
+    return read_encoded(node, prefix, in_features, out_features, std::move(spec));
   } catch (const InputError& error) {  // messages begin with the array's name
     const std::string message = error.what();
     throw InputError(message.rfind(prefix, 0) == 0 ? message : prefix + message);

@@ -1,0 +1,187 @@
+"""Packed weights: they come back, take hardly more than they must, mean the same everywhere, and are checked."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from platon_compress.export import open_session
+from platon_compress.export.bodies import body
+from platon_compress.export.gaps import GAP_BITS, decode_gaps, encode_gaps, pack, unpack
+from platon_compress.export.operators import OPERATORS
+from platon_compress.export.quantize import gap_arrays
+from platon_compress.formats.csr import CsrWeight
+from platon_compress.testing import naive_int8_linear
+
+_OPERATOR = OPERATORS["PlatonLinear_plain_gaps_int8"]
+_ROWS, _COLUMNS = 13, 37
+
+
+@pytest.mark.parametrize("bits", GAP_BITS)
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 250])
+def test_codes_come_back(bits, count):
+    codes = np.random.default_rng(count).integers(0, 2**bits, count)
+    packed = pack(codes, bits)
+    assert packed.size == -(-count * bits // 8)
+    back = unpack(packed, bits)
+    assert np.array_equal(back[:count], codes)
+    assert (back[count:] == 2**bits - 1).all()
+
+
+@pytest.mark.parametrize("bits", GAP_BITS)
+@pytest.mark.parametrize("density", [0.001, 0.1, 0.5, 1.0])
+def test_positions_come_back(bits, density):
+    positions = np.flatnonzero(np.random.default_rng(bits).random(5000) < density)
+    used, data = encode_gaps(positions, [bits])
+    assert used == bits
+    assert np.array_equal(decode_gaps(data, bits), positions)
+
+
+def test_one_bit_is_the_mask_up_to_its_last_non_zero():
+    mask = np.array([0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0, 0], bool)
+    _, data = encode_gaps(np.flatnonzero(mask), [1])
+    assert np.array_equal(np.unpackbits(data, bitorder="little")[:10] == 0, mask[:10])
+
+
+@pytest.mark.parametrize(("density", "bits"), [(0.5, 1), (0.2, 3), (0.1, 4), (0.05, 6), (0.01, 8)])
+def test_the_smallest_is_near_the_bound(density, bits):
+    """The entropy of a random mask."""
+    size = 400_000
+    positions = np.flatnonzero(np.random.default_rng(0).random(size) < density)
+    found, data = encode_gaps(positions)
+    rest = 1 - density
+    bound = -size * (density * np.log2(density) + rest * np.log2(rest)) / 8
+    assert found == bits
+    assert bound < data.size * 1.01 < 1.12 * bound
+
+
+def _weight(rows=_ROWS, columns=_COLUMNS, density=0.3):
+    """int8 [rows, columns] within 63, its first and last row empty."""
+    rng = np.random.default_rng((rows, columns))
+    dense = rng.integers(-63, 64, (rows, columns)) * (rng.random((rows, columns)) < density)
+    dense[0] = dense[-1] = 0
+    return dense.astype(np.int8)
+
+
+def _model(dense, bits=None, attributes=None, **changes):
+    """A layer of one node with the weight `dense`; arrays and attributes may be given."""
+    csr = CsrWeight.from_dense(dense.astype(np.float32))
+    values, gaps, used = gap_arrays(
+        csr.values, csr.columns, csr.row_starts, csr.in_features, [bits] if bits else GAP_BITS
+    )
+    scales = np.full(csr.out_features, 0.01, np.float32)
+    arrays = {"values": values, "gaps": gaps, "row_scales": scales, "bias": np.zeros_like(scales)} | changes
+    sizes = {"in_features": csr.in_features, "out_features": csr.out_features, "gap_bits": used}
+    node = helper.make_node(
+        _OPERATOR.name, _OPERATOR.inputs, ["Y"], domain="platon", **sizes | (attributes or {})
+    )
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [name, None]) for name in "XY"]
+    constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = helper.make_graph([node], "one", ends[:1], ends[1:], constants)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    proto.functions.append(ir.serde.serialize_function(body(_OPERATOR, 18)))
+    return proto
+
+
+def _x(columns):
+    return np.random.default_rng(1).standard_normal((9, columns)).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", GAP_BITS)
+@pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
+def test_every_width_gives_the_exact_numbers(bits, density, tmp_path):
+    dense = _weight(density=density)
+    onnx.save(_model(dense, bits), tmp_path / "one.onnx")
+    x = _x(_COLUMNS)
+    wanted = naive_int8_linear(x, dense, np.full(_ROWS, 0.01, np.float32))
+    for library in (True, False):
+        session = open_session(tmp_path / "one.onnx", use_library=library)
+        assert np.array_equal(session.run(None, {"X": x})[0], wanted)
+    assert np.array_equal(ReferenceEvaluator(onnx.load(tmp_path / "one.onnx")).run(None, {"X": x})[0], wanted)
+
+
+def test_more_columns_than_16_bits_count(tmp_path):
+    dense = _weight(4, 70_001, 0.01)
+    onnx.save(_model(dense), tmp_path / "one.onnx")
+    x = _x(70_001)
+    wanted = naive_int8_linear(x, dense, np.full(4, 0.01, np.float32))
+    assert np.array_equal(open_session(tmp_path / "one.onnx").run(None, {"X": x})[0], wanted)
+
+
+def test_another_runtime_holds_a_dense_weight(tmp_path):
+    """Nothing is unpacked in a call: what is constant is folded when the file is opened."""
+    onnx.save(_model(_weight()), tmp_path / "one.onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "stock.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / "one.onnx"), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(tmp_path / "stock.onnx").graph
+    assert not {"Gather", "BitShift", "BitwiseAnd", "CumSum", "ScatterElements"} & {
+        node.op_type for node in graph.node
+    }
+    dense = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    assert any(np.array_equal(array, _weight().T) for array in dense)
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+def test_the_specification_unpacks_it(bits):
+    """docs/operator.md gives the rules as a program."""
+    page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
+    program: dict = {}
+    exec(re.search(r"```python\n(import numpy.*?)```", page, re.DOTALL)[1], program)
+    dense = _weight()
+    csr = CsrWeight.from_dense(dense.astype(np.float32))
+    values, gaps, _ = gap_arrays(csr.values, csr.columns, csr.row_starts, _COLUMNS, [bits])
+    assert np.array_equal(program["weight"](values, gaps, bits, *dense.shape), dense)
+
+
+def _zeros(data, place):
+    """`data` with a bit less."""
+    changed = data.copy()
+    changed[place] &= 0x7F
+    return changed
+
+
+_DENSE = _weight()
+_CSR = CsrWeight.from_dense(_DENSE.astype(np.float32))
+_VALUES, _GAPS, _ = gap_arrays(_CSR.values, _CSR.columns, _CSR.row_starts, _COLUMNS, [3])
+_COUNT = _CSR.values.size
+_FULL = np.full((_COUNT * 7 + 7) // 8, 255, np.uint8)  # codes of 127
+
+
+@pytest.mark.parametrize(
+    ("attributes", "changes", "message"),
+    [
+        ({"gap_bits": 0}, {}, r"gap_bits must be in \[1, 8\], got 0"),
+        ({"gap_bits": 9}, {}, r"gap_bits must be in \[1, 8\], got 9"),
+        ({"gap_bits": -(2**63)}, {}, r"gap_bits must be in \[1, 8\], got -9223372036854775808"),
+        ({"in_features": 5}, {}, "gaps lead beyond the last row"),
+        ({"in_features": 0}, {}, r"in_features must be in \[1, 2147483646\], got 0"),
+        ({"out_features": 2**31 - 2}, {}, f"row_scales must have out_features = 2147483646 entries, got {_ROWS}"),
+        ({"gap_bits": 1}, {}, "gaps are of more non-zeros than there are values"),
+        ({}, {"gaps": _GAPS[:-1]}, "unused bits be ones|values must have .* non-zeros"),
+        ({}, {"gaps": np.append(_GAPS, np.uint8(255))}, "gaps must end with the last non-zero"),
+        ({}, {"gaps": _GAPS[:0]}, f"values must have 0 bytes for 0 non-zeros, got {_VALUES.size}"),
+        ({}, {"gaps": np.full(40_000, 255, np.uint8)}, "gaps must end with the last non-zero"),
+        ({}, {"values": _VALUES[:-1]}, "gaps are of more non-zeros than there are values"),
+        ({}, {"values": np.append(_VALUES, np.uint8(255))}, f"values must have {_VALUES.size} bytes for {_COUNT}"),
+        ({}, {"values": _FULL}, "values must be within -63 to 63, got 64 in row 1"),
+        ({}, {"values": _zeros(_VALUES, -1)}, "unused bits of values must be ones"),
+        ({}, {"gaps": _zeros(_GAPS, -1)}, "unused bits be ones|than there are values|values must have"),
+        ({}, {"values": _VALUES.astype(np.int8)}, "Type Error|type"),
+        ({}, {"gaps": _GAPS[None]}, "gaps must have one dimension, got 2"),
+        ({}, {"row_scales": np.zeros(_ROWS, np.float32)}, r"row_scales must be positive and finite, got 0\.0+"),
+        ({}, {"row_scales": np.ones(2, np.float32)}, f"row_scales must have out_features = {_ROWS} entries, got 2"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(attributes, changes, message, tmp_path):
+    onnx.save(_model(_DENSE, 3, attributes, **changes), tmp_path / "bad.onnx")
+    with pytest.raises(Exception, match=message):
+        open_session(tmp_path / "bad.onnx")
