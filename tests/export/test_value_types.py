@@ -7,12 +7,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from platon_compress import PlanConfig, bake, convert, plan
 from platon_compress.compressed import load_compressed, save_compressed
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, open_session
 from platon_compress.export.config import ExportConfig
+from platon_compress.export.gaps import decode_gaps
 from platon_compress.export.operators import OPERATORS
 from platon_compress.planning import Form
 from platon_compress.selection import select
@@ -89,13 +91,25 @@ def test_the_planned_weights_and_no_others(case, family, tmp_path):
 
 
 def test_what_is_stored_counts_the_planned_weights_alone(tmp_path):
-    """As many bytes of values as the noted weights have non-zeros: no float copy of them stays."""
+    """As many places as the noted weights have non-zeros: no float copy of them stays."""
     compressed, inputs = _converted("bert", _CASES["queries alone"])
     export_onnx(compressed, tmp_path / "planned.onnx", inputs)
-    tensors = onnx.load(tmp_path / "planned.onnx").graph.initializer
-    int8 = sum(t.dims[0] for t in tensors if t.data_type == onnx.TensorProto.INT8)
+    graph = onnx.load(tmp_path / "planned.onnx").graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    int8 = floats = 0
+    for node in (node for node in graph.node if node.domain == "platon" and OPERATORS[node.op_type].weights):
+        operator = OPERATORS[node.op_type]
+        named = dict(zip(operator.inputs, node.input, strict=True))
+        bits = {attribute.name: attribute.i for attribute in node.attribute}
+        for weight in operator.weights:
+            if operator.quantized:
+                gaps = arrays[named[f"{weight.prefix}gaps"]]
+                int8 += decode_gaps(gaps, bits[f"{weight.prefix}gap_bits"]).size
+            else:
+                floats += arrays[named[f"{weight.prefix}values"]].size
     wanted = sum(weight.nnz for name, weight in compressed.csr.items() if name in compressed.int8)
     assert 0.9 * wanted < int8 <= wanted
+    assert floats == sum(weight.nnz for weight in compressed.csr.values()) - wanted
 
 
 def test_the_plan_travels_with_the_folder(tmp_path):
