@@ -20,9 +20,15 @@ from platon_compress.export.deberta import constant_projections, disentangled_at
 from platon_compress.export.functions import attach_functions, is_ours
 from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.operators import OPERATORS
-from platon_compress.export.passes import PassReport, clean, finish, rewrite_graph, swap_sparse_weights
-from platon_compress.export.quantize import quantize_weights
-from platon_compress.export.value_types import becomes_int8
+from platon_compress.export.passes import (
+    PassReport,
+    SplitTables,
+    clean,
+    finish,
+    rewrite_graph,
+    swap_sparse_weights,
+)
+from platon_compress.export.round_model import round_model
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +47,8 @@ class ExportResult:
 
     sparse_nodes: names of the nodes with sparse weights. skipped: (parameter or input name, why it is not there).
     passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
-    int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers. unrounded_bytes: size of the same
-    file before they were rounded, None where none was asked for or nothing was rounded.
+    int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers. int8_tables: names of lookup tables
+    that are. unrounded_bytes: size of the same file before they were, None where none was asked for or nothing was rounded.
     """
 
     path: Path
@@ -57,6 +63,7 @@ class ExportResult:
     passes: tuple[tuple[str, int], ...]
     refusals: tuple[tuple[str, str, str], ...]
     int8_nodes: tuple[str, ...] = ()
+    int8_tables: tuple[str, ...] = ()
     unrounded_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,16 +96,21 @@ def export_onnx(
     reports, skipped = _rewrite(traced, csr, int8, config)
     skipped = tuple((name, _FOLDED if name in folded else reason) for name, reason in skipped)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
-    unrounded_bytes = _round(traced, None if unrounded is None else Path(unrounded), config)
+    rounded = round_model(traced, unrounded, config)
     size_bytes = write_model(traced, Path(path), check=config.check)
     ours = [node for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights]
     return ExportResult(
         path=Path(path),
         size_bytes=size_bytes,
         sparse_nodes=tuple(str(node.name) for node in ours),
-        int8_nodes=tuple(str(node.name) for node in ours if "int8" in OPERATORS[node.op_type].encoding),
-        unrounded_bytes=unrounded_bytes,
-        skipped=(*skipped, *((name, "the model does not read this input") for name in unused)),
+        int8_nodes=tuple(str(node.name) for node in ours if OPERATORS[node.op_type].quantized),
+        int8_tables=rounded.tables,
+        unrounded_bytes=rounded.unrounded_bytes,
+        skipped=(
+            *skipped,
+            *rounded.stayed,
+            *((name, "the model does not read this input") for name in unused),
+        ),
         inputs=tuple(str(value.name) for value in traced.graph.inputs),
         outputs=tuple(str(value.name) for value in traced.graph.outputs),
         seconds=time.perf_counter() - started,
@@ -148,10 +160,9 @@ def _rewrite(
 ) -> tuple[list[PassReport], tuple[tuple[str, str], ...]]:
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
+    skip = {*config.skip_passes, *({SplitTables.name} if config.embeddings == "int8" else ())}
     _, skipped, reports = swap_sparse_weights(model, csr, int8) if csr else ({}, (), ())
-    graph_reports = (
-        rewrite_graph(model, config.skip_passes, unpad=config.remove_padding) if config.graph_passes else ()
-    )
+    graph_reports = rewrite_graph(model, skip, unpad=config.remove_padding) if config.graph_passes else ()
     spelled = finish(model)
     attach_functions(model)
     return [*reports, *graph_reports, spelled], skipped
@@ -162,16 +173,6 @@ def _int8_names(model: Any, csr: Mapping[str, Any], config: ExportConfig) -> Col
     if config.values is None:
         return getattr(model, "int8", frozenset()) & csr.keys()
     return csr.keys() if config.values == "int8" else ()
-
-
-def _round(model: ir.Model, unrounded: Path | None, config: ExportConfig) -> int | None:
-    """Turn the noted weights into 8-bit numbers, in place; the size of the file under `unrounded`, if there is one."""
-    wanted = {node for node in model.graph if is_ours(node) and becomes_int8(node)}
-    if not wanted:
-        return None
-    size = None if unrounded is None else write_model(model, unrounded, check=config.check)
-    quantize_weights(model, wanted.__contains__)
-    return size
 
 
 def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config: ExportConfig) -> ir.Model:

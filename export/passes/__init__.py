@@ -19,6 +19,7 @@ from platon_compress.export.passes.fuse_norm import FuseNorm, FuseNormOfSums
 from platon_compress.export.passes.halve_values import HalveValues
 from platon_compress.export.passes.join_blocks import JoinBlocks, JoinPrenormBlocks
 from platon_compress.export.passes.pass_sizes import pass_sizes
+from platon_compress.export.passes.quantize_tables import QuantizeTables
 from platon_compress.export.passes.remove_padding import remove_padding
 from platon_compress.export.passes.share_sizes import ShareSizes
 from platon_compress.export.passes.spell_gelu import SpellGelu
@@ -33,6 +34,9 @@ from platon_compress.export.passes.swap_sparse import SwapSparse
 __all__ = [
     "GRAPH_PASSES",
     "PassReport",
+    "QuantizeTables",
+    "SplitTables",
+    "apply_rule",
     "clean",
     "finish",
     "rewrite_graph",

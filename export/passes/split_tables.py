@@ -31,13 +31,13 @@ class SplitTables(Rule):
     def check(self, node: ir.Node) -> int | Refusal | None:
         """The number of pieces."""
         table = node.inputs[0]
-        if table is None or table.const_value is None or g.rank(table) != 2 or not _looks_up(node, 0):
+        if table is None or table.const_value is None or g.rank(table) != 2 or not g.looks_up(node, 0):
             return None
         columns = g.static_dim(table, 1)
         pieces = -(-table.const_value.nbytes // self._piece_bytes)
         if pieces < 2 or columns is None:
             return None
-        uses = [_looks_up(reader, place) and reader.graph is node.graph for reader, place in table.uses()]
+        uses = [g.looks_up(reader, place) and reader.graph is node.graph for reader, place in table.uses()]
         if table.is_graph_input() or table.is_graph_output() or not all(uses):
             return Refusal(f"{table.name} is read as a whole too, or may be replaced by the caller")
         return min(pieces, columns)
@@ -57,8 +57,3 @@ class SplitTables(Rule):
         found = [g.insert_before(node, "Gather", [piece, ids]) for piece in pieces]
         joined = g.insert_before(node, "Concat", found, {"axis": -1})
         g.substitute(node.outputs[0], joined)
-
-
-def _looks_up(reader: ir.Node, place: int) -> bool:
-    """Whether a use of the table is a lookup of rows."""
-    return reader.op_type == "Gather" and place == 0 and g.attribute(reader, "axis", 0) == 0

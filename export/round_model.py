@@ -1,0 +1,65 @@
+"""The last step of an export: weights and tables that were asked for become 8-bit numbers, the graph before them is kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from platon_compress.export.config import ExportConfig
+from platon_compress.export.functions import is_ours
+from platon_compress.export.model_file import write_model
+from platon_compress.export.passes import QuantizeTables, SplitTables, apply_rule
+from platon_compress.export.passes.clean import tidy
+from platon_compress.export.passes.quantize_tables import LEAST_ROWS
+from platon_compress.export.quantize import quantize_weights
+from platon_compress.export.value_types import becomes_int8
+
+__all__ = ["Rounded", "quantize_tables", "round_model"]
+
+_NO_TABLE = f"no lookup table has more than {LEAST_ROWS} rows, so none is rounded to 8 bits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded:
+    """tables: names of those rounded. stayed: (node or setting, why nothing of it was). unrounded_bytes: of the file."""
+
+    tables: tuple[str, ...] = ()
+    stayed: tuple[tuple[str, str], ...] = ()
+    unrounded_bytes: int | None = None
+
+
+def round_model(model: ir.Model, unrounded: str | Path | None, config: ExportConfig) -> Rounded:
+    """Round in place what was noted, and large tables where the settings say so.
+
+    unrounded: where the graph goes as it was before, if anything is rounded. `split_tables` has not run where tables are.
+    """
+    nodes = {node for node in model.graph if is_ours(node) and becomes_int8(node)}
+    rounds_tables = config.embeddings == "int8"
+    size = None
+    if unrounded is not None and (nodes or (rounds_tables and _has_tables(model))):
+        size = write_model(model, Path(unrounded), check=config.check)
+    if nodes:
+        quantize_weights(model, nodes.__contains__)
+    if not rounds_tables:
+        return Rounded(unrounded_bytes=size)
+    tables, stayed = quantize_tables(model)
+    if config.graph_passes and SplitTables.name not in config.skip_passes:
+        apply_rule(SplitTables(), model.graph)
+        tidy(model)
+    return Rounded(tables=tables, stayed=stayed, unrounded_bytes=size)
+
+
+def quantize_tables(model: ir.Model) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Round large lookup tables, in place: their names, and (node or "embeddings", reason) of what stayed."""
+    rule = QuantizeTables()
+    report = apply_rule(rule, model.graph)
+    tidy(model)
+    tables = tuple(rule.tables)
+    return tables, report.refusals if tables or report.refusals else (("embeddings", _NO_TABLE),)
+
+
+def _has_tables(model: ir.Model) -> bool:
+    rule = QuantizeTables()
+    lookups = (node for node in model.graph if node.op_type in rule.anchors)
+    return any(isinstance(rule.check(node), np.ndarray) for node in lookups)
