@@ -5,21 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+from packed_layers import exact_answer, packed_layer, random_bytes, rows_of
 
 from platon_compress.export import open_session
-from platon_compress.export.bodies import body
 from platon_compress.export.gaps import GAP_BITS, decode_gaps, encode_gaps, pack, unpack
-from platon_compress.export.operators import OPERATORS
 from platon_compress.export.quantize import gap_arrays
 from platon_compress.formats.csr import CsrWeight
-from platon_compress.testing import naive_int8_linear
 
-_OPERATOR = OPERATORS["PlatonLinear_plain_gaps_int8"]
 _ROWS, _COLUMNS = 13, 37
 
 
@@ -61,46 +57,13 @@ def test_the_smallest_is_near_the_bound(density, bits):
     assert bound < data.size * 1.01 < 1.12 * bound
 
 
-def _weight(rows=_ROWS, columns=_COLUMNS, density=0.3):
-    """int8 [rows, columns] within 63, its first and last row empty."""
-    rng = np.random.default_rng((rows, columns))
-    dense = rng.integers(-63, 64, (rows, columns)) * (rng.random((rows, columns)) < density)
-    dense[0] = dense[-1] = 0
-    return dense.astype(np.int8)
-
-
-def _model(dense, bits=None, attributes=None, **changes):
-    """A layer of one node with the weight `dense`; arrays and attributes may be given."""
-    csr = CsrWeight.from_dense(dense.astype(np.float32))
-    values, gaps, used = gap_arrays(
-        csr.values, csr.columns, csr.row_starts, csr.in_features, [bits] if bits else GAP_BITS
-    )
-    scales = np.full(csr.out_features, 0.01, np.float32)
-    arrays = {"values": values, "gaps": gaps, "row_scales": scales, "bias": np.zeros_like(scales)} | changes
-    sizes = {"in_features": csr.in_features, "out_features": csr.out_features, "gap_bits": used}
-    node = helper.make_node(
-        _OPERATOR.name, _OPERATOR.inputs, ["Y"], domain="platon", **sizes | (attributes or {})
-    )
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [name, None]) for name in "XY"]
-    constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-    graph = helper.make_graph([node], "one", ends[:1], ends[1:], constants)
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
-    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    proto.functions.append(ir.serde.serialize_function(body(_OPERATOR, 18)))
-    return proto
-
-
-def _x(columns):
-    return np.random.default_rng(1).standard_normal((9, columns)).astype(np.float32)
-
-
 @pytest.mark.parametrize("bits", GAP_BITS)
 @pytest.mark.parametrize("density", [0.0, 0.02, 0.3, 1.0])
 def test_every_width_gives_the_exact_numbers(bits, density, tmp_path):
-    dense = _weight(density=density)
-    onnx.save(_model(dense, bits), tmp_path / "one.onnx")
-    x = _x(_COLUMNS)
-    wanted = naive_int8_linear(x, dense, np.full(_ROWS, 0.01, np.float32))
+    dense = random_bytes(_ROWS, _COLUMNS, density)
+    onnx.save(packed_layer(dense, bits), tmp_path / "one.onnx")
+    x = rows_of(_COLUMNS)
+    wanted = exact_answer(x, dense)
     for library in (True, False):
         session = open_session(tmp_path / "one.onnx", use_library=library)
         assert np.array_equal(session.run(None, {"X": x})[0], wanted)
@@ -108,16 +71,16 @@ def test_every_width_gives_the_exact_numbers(bits, density, tmp_path):
 
 
 def test_more_columns_than_16_bits_count(tmp_path):
-    dense = _weight(4, 70_001, 0.01)
-    onnx.save(_model(dense), tmp_path / "one.onnx")
-    x = _x(70_001)
-    wanted = naive_int8_linear(x, dense, np.full(4, 0.01, np.float32))
+    dense = random_bytes(4, 70_001, 0.01)
+    onnx.save(packed_layer(dense), tmp_path / "one.onnx")
+    x = rows_of(70_001)
+    wanted = exact_answer(x, dense)
     assert np.array_equal(open_session(tmp_path / "one.onnx").run(None, {"X": x})[0], wanted)
 
 
 def test_another_runtime_holds_a_dense_weight(tmp_path):
     """Nothing is unpacked in a call: what is constant is folded when the file is opened."""
-    onnx.save(_model(_weight()), tmp_path / "one.onnx")
+    onnx.save(packed_layer(random_bytes(_ROWS, _COLUMNS)), tmp_path / "one.onnx")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "stock.onnx")
@@ -127,7 +90,7 @@ def test_another_runtime_holds_a_dense_weight(tmp_path):
         node.op_type for node in graph.node
     }
     dense = [numpy_helper.to_array(tensor) for tensor in graph.initializer]
-    assert any(np.array_equal(array, _weight().T) for array in dense)
+    assert any(np.array_equal(array, random_bytes(_ROWS, _COLUMNS).T) for array in dense)
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
@@ -136,7 +99,7 @@ def test_the_specification_unpacks_it(bits):
     page = (Path(__file__).parents[2] / "docs" / "operator.md").read_text()
     program: dict = {}
     exec(re.search(r"```python\n(import numpy.*?)```", page, re.DOTALL)[1], program)
-    dense = _weight()
+    dense = random_bytes(_ROWS, _COLUMNS)
     csr = CsrWeight.from_dense(dense.astype(np.float32))
     values, gaps, _ = gap_arrays(csr.values, csr.columns, csr.row_starts, _COLUMNS, [bits])
     assert np.array_equal(program["weight"](values, gaps, bits, *dense.shape), dense)
@@ -149,7 +112,7 @@ def _zeros(data, place):
     return changed
 
 
-_DENSE = _weight()
+_DENSE = random_bytes(_ROWS, _COLUMNS)
 _CSR = CsrWeight.from_dense(_DENSE.astype(np.float32))
 _VALUES, _GAPS, _ = gap_arrays(_CSR.values, _CSR.columns, _CSR.row_starts, _COLUMNS, [3])
 _COUNT = _CSR.values.size
@@ -182,6 +145,6 @@ _FULL = np.full((_COUNT * 7 + 7) // 8, 255, np.uint8)  # codes of 127
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(attributes, changes, message, tmp_path):
-    onnx.save(_model(_DENSE, 3, attributes, **changes), tmp_path / "bad.onnx")
+    onnx.save(packed_layer(_DENSE, 3, attributes, **changes), tmp_path / "bad.onnx")
     with pytest.raises(Exception, match=message):
         open_session(tmp_path / "bad.onnx")
