@@ -14,7 +14,7 @@ from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.scoring import Batch, Outputs
 
-__all__ = ["differences", "onnx_outputs"]
+__all__ = ["compared_pairs", "differences", "onnx_outputs"]
 
 
 def onnx_outputs(path: str | Path, batches: Sequence[Batch], *, use_library: bool) -> list[Outputs]:
@@ -37,7 +37,7 @@ def differences(
     """{"max_abs", "mean_abs"} over all outputs, {"argmax_agreement"} of the first; inf where one is not finite."""
     largest, total, count = 0.0, 0.0, 0
     agree, decisions = 0, 0
-    for first, (a, b) in _pairs(reference, outputs, batches):
+    for first, (a, b) in compared_pairs(reference, outputs, batches):
         gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
         largest = max(largest, float(gap.max(initial=0.0))) if np.isfinite(gap).all() else math.inf
         total, count = total + float(gap.sum()), count + gap.size
@@ -51,7 +51,7 @@ def differences(
     }
 
 
-def _pairs(
+def compared_pairs(
     reference: Sequence[Outputs], outputs: Sequence[Outputs], batches: Sequence[Batch]
 ) -> Iterator[tuple[bool, tuple[np.ndarray, np.ndarray]]]:
     """(is the first output, (reference array, other array)) with hidden positions removed."""

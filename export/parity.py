@@ -1,17 +1,22 @@
 """The four-way parity: torch pruned, torch converted, ONNX pruned, ONNX compressed (with and without our library).
 
 Every route computes the same batches; every row compares one route with torch pruned, the model as trained.
-Positions that `attention_mask` hides are not compared: nobody may read them.
+Positions that `attention_mask` hides are not compared: nobody may read them. A file with 8-bit weights computes something
+else than the model: its float32 form, the same graph before rounding, takes its place in the rows, and what is required of
+the file itself stands in `rounding`.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from platon_compress.errors import InputError
 from platon_compress.export.outputs import differences, onnx_outputs
+from platon_compress.export.rounding import FLOAT32, RoundedFile, check_rounded, portable_batches
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation
@@ -27,6 +32,7 @@ _CONVERTED = "torch_converted"
 _ONNX_PRUNED = "onnx_pruned"
 _COMPRESSED = "onnx_compressed"
 _COMPRESSED_STOCK = "onnx_compressed_stock"
+_FLOAT32_STOCK = "onnx_float32_stock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +41,8 @@ class ParityReport:
 
     scores: route -> its metrics over all examples; empty where nothing was scored.
     trivial: the primary metric of an answer that does not look at its input; None where nobody said.
-    atol: the largest difference allowed. passed: every max_abs is finite and at most atol.
+    atol: the largest difference allowed. rounded: of a file with 8-bit weights.
+    passed: every max_abs is finite and at most atol, and a file with 8-bit weights gives the same answers everywhere.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -44,6 +51,7 @@ class ParityReport:
     examples: int
     atol: float
     passed: bool
+    rounded: RoundedFile | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -54,6 +62,7 @@ class ParityReport:
             "examples": self.examples,
             "atol": self.atol,
             "passed": self.passed,
+            "rounded": None if self.rounded is None else self.rounded.to_dict(),
         }
         return stamped("parity", content)
 
@@ -64,6 +73,7 @@ def verify(
     converted: "torch.nn.Module",
     onnx_pruned: str | Path,
     onnx_compressed: str | Path,
+    onnx_float32: str | Path | None = None,
     batches: Sequence[Batch] | Evaluation,
     atol: float = 1e-4,
     min_examples: int = 64,
@@ -74,58 +84,93 @@ def verify(
 
     batches: model inputs by name, each [batch, ...]; real examples of mixed lengths with padding. An `Evaluation`
     (see `scoring.accuracy_evaluation`) also says how answers are scored. extra_onnx: name -> file of which only
-    the metric is taken (the dense baseline, its int8 version).
+    the metric is taken (the dense baseline, its int8 version). onnx_float32: the form of `onnx_compressed` before its
+    weights were rounded (`export_onnx(..., unrounded=...)`), where they are 8-bit numbers; see `rounding` for the rules.
     atol: largest difference allowed, times the scale of the outputs where it is above 1.
     Raises InputError for too few examples or a missing file.
     """
     evaluation = as_evaluation(batches)
-    allowed = atol * max(1.0, evaluation.scale)
     _check_count(evaluation, min_examples)
     same = _same_computation(pruned, converted)
-    score = evaluation.score
-    extra = {} if score is None else extra_onnx or {}
-    steps = Steps(len(evaluation.batches) * (4 + len(extra) + (not same)), progress)
-    reference = torch_outputs(pruned, steps.over(evaluation.batches, REFERENCE))
-    scored = {} if score is None else {REFERENCE: score(reference)}
-    rows: list[dict[str, Any]] = []
-    for name, outputs in _routes(
-        converted, reference if same else None, onnx_pruned, onnx_compressed, steps, evaluation
-    ):
-        rows.append({"pair": f"{REFERENCE} vs {name}", **differences(reference, outputs, evaluation.batches)})
-        if score is not None:
-            scored[name] = score(outputs)
-    if score is not None:
-        scored |= {
-            name: score(onnx_outputs(path, steps.over(evaluation.batches, name), use_library=False))
-            for name, path in extra.items()
-        }
-    return ParityReport(
-        rows=tuple(rows),
-        scores=scored,
-        trivial=evaluation.trivial,
-        examples=evaluation.examples,
-        atol=allowed,
-        passed=all(math.isfinite(row["max_abs"]) and row["max_abs"] <= allowed for row in rows),
+    extra = {} if evaluation.score is None else extra_onnx or {}
+    routes = 4 + len(extra) + (not same) + (0 if onnx_float32 is None else 2)
+    portable = () if onnx_float32 is None else portable_batches(evaluation.batches)
+    steps = Steps(len(evaluation.batches) * routes + len(portable), progress)
+    work = _Work(evaluation=evaluation, allowed=atol * max(1.0, evaluation.scale), steps=steps)
+    work.reference = work.torch(REFERENCE, pruned)
+    work.score(REFERENCE, work.reference)
+    work.compare(_CONVERTED, work.reference if same else work.torch(_CONVERTED, converted))
+    work.compare(_ONNX_PRUNED, work.onnx(_ONNX_PRUNED, onnx_pruned, library=False))
+    rounded = None
+    if onnx_float32 is None:
+        work.compare(_COMPRESSED, work.onnx(_COMPRESSED, onnx_compressed, library=True))
+        work.compare(_COMPRESSED_STOCK, work.onnx(_COMPRESSED_STOCK, onnx_compressed, library=False))
+    else:
+        rounded = _both_forms(work, onnx_float32, onnx_compressed)
+    for name, path in extra.items():
+        work.score(name, work.onnx(name, path, library=False))
+    return work.report(rounded)
+
+
+@dataclass
+class _Work:
+    """A check in progress. allowed: the largest difference; reference: the outputs of torch pruned."""
+
+    evaluation: Evaluation
+    allowed: float
+    steps: Steps
+    reference: Sequence[Outputs] = ()
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, Scores] = field(default_factory=dict)
+
+    def torch(self, name: str, model: "torch.nn.Module") -> Sequence[Outputs]:
+        return torch_outputs(model, self.steps.over(self.evaluation.batches, name))
+
+    def onnx(self, name: str, path: str | Path, *, library: bool) -> Sequence[Outputs]:
+        return onnx_outputs(path, self.steps.over(self.evaluation.batches, name), use_library=library)
+
+    def score(self, name: str, outputs: Sequence[Outputs]) -> None:
+        if self.evaluation.score is not None:
+            self.scores[name] = self.evaluation.score(outputs)
+
+    def compare(self, name: str, outputs: Sequence[Outputs]) -> None:
+        """One row, and the metric."""
+        apart = differences(self.reference, outputs, self.evaluation.batches)
+        self.rows.append({"pair": f"{REFERENCE} vs {name}", **apart})
+        self.score(name, outputs)
+
+    def report(self, rounded: RoundedFile | None) -> ParityReport:
+        equal = all(math.isfinite(row["max_abs"]) and row["max_abs"] <= self.allowed for row in self.rows)
+        return ParityReport(
+            rows=tuple(self.rows),
+            scores=self.scores,
+            trivial=self.evaluation.trivial,
+            examples=self.evaluation.examples,
+            atol=self.allowed,
+            passed=equal and (rounded is None or rounded.passed),
+            rounded=rounded,
+        )
+
+
+def _both_forms(work: _Work, float32: str | Path, path: str | Path) -> RoundedFile:
+    """The float32 form as any compressed file; the file itself by the rules of `rounding`."""
+    unrounded = work.onnx(FLOAT32, float32, library=True)
+    work.compare(FLOAT32, unrounded)
+    work.compare(_FLOAT32_STOCK, work.onnx(_FLOAT32_STOCK, float32, library=False))
+    ours = work.onnx(_COMPRESSED, path, library=True)
+    stock = work.onnx(_COMPRESSED_STOCK, path, library=False)
+    for name, outputs in ((_COMPRESSED, ours), (_COMPRESSED_STOCK, stock)):
+        if _finite(outputs):
+            work.score(name, outputs)
+    others = {FLOAT32: unrounded, _COMPRESSED_STOCK: stock}
+    return check_rounded(
+        path, work.evaluation, ours, others, work.scores, name=_COMPRESSED, over=work.steps.over
     )
 
 
-def _routes(
-    converted: "torch.nn.Module",
-    known: Sequence[Outputs] | None,
-    onnx_pruned: str | Path,
-    onnx_compressed: str | Path,
-    steps: Steps,
-    evaluation: Evaluation,
-) -> Iterator[tuple[str, Sequence[Outputs]]]:
-    """(name, outputs) of every route but the reference, one at a time; `known` are those of `converted`."""
-    batches = evaluation.batches
-    yield _CONVERTED, torch_outputs(converted, steps.over(batches, _CONVERTED)) if known is None else known
-    for name, path, library in (
-        (_ONNX_PRUNED, onnx_pruned, False),
-        (_COMPRESSED, onnx_compressed, True),
-        (_COMPRESSED_STOCK, onnx_compressed, False),
-    ):
-        yield name, onnx_outputs(path, steps.over(batches, name), use_library=library)
+def _finite(outputs: Sequence[Outputs]) -> bool:
+    """Metrics refuse other numbers; the check fails by them anyway."""
+    return all(bool(np.isfinite(values).all()) for batch in outputs for values in batch.values())
 
 
 def _check_count(evaluation: Evaluation, least: int) -> None:

@@ -4,8 +4,10 @@ Needs nothing but Python. What it computes is reached by ONNX Runtime, or by `pl
 """
 
 import ctypes
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +23,13 @@ __all__ = [
     "load_library",
     "selected_kernel",
     "supported_kernels",
+    "taking_kernels",
 ]
 
 _NAMES = {"win32": "platon_ops.dll", "darwin": "libplaton_ops.dylib"}
 _CURE = "run `pip install .` again"
 _ERROR_BYTES = 512
+_FORCED = "PLATON_FORCE_ISA"
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_kernel_names": (ctypes.c_char_p, []),
     "platon_kernel_supported": (ctypes.c_int, [ctypes.c_char_p]),
@@ -89,6 +93,20 @@ def selected_kernel() -> str:
     if not name:
         raise InputError(error.value.decode())
     return str(name)
+
+
+@contextmanager
+def taking_kernels(name: str) -> Iterator[None]:
+    """Sessions made inside take the kernel set `name`; the environment variable that says so is put back."""
+    before = os.environ.get(_FORCED)
+    os.environ[_FORCED] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FORCED]
+        else:
+            os.environ[_FORCED] = before
 
 
 def _folder() -> Path:

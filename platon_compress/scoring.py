@@ -146,6 +146,8 @@ class Evaluation:
     trivial: the primary metric of an answer that does not look at its input (the largest class, no correlation).
     examples: how many there are as a person counts them; default: the rows of all batches.
     scale: the size of the outputs, where it is the data's (prices in thousands): differences are small or large by it.
+    decisions: what a user reads of the outputs of every batch, in order (the class of each row, the tag of each word),
+    each comparable with ==; None where that is the numbers themselves. decision: what one is, as in `report.words.UNITS`.
     """
 
     batches: Sequence[Batch]
@@ -153,6 +155,8 @@ class Evaluation:
     trivial: float | None = None
     examples: int = 0
     scale: float = 1.0
+    decisions: Callable[[Sequence[Outputs]], Sequence[Any]] | None = None
+    decision: str = "row"
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -176,8 +180,11 @@ def accuracy_evaluation(batches: Sequence[Batch], labels: Sequence[np.ndarray]) 
         )
     wanted = np.concatenate([np.ravel(part) for part in labels])
 
+    def decisions(outputs: Sequence[Outputs]) -> np.ndarray:
+        return np.concatenate([next(iter(out.values())).argmax(axis=-1) for out in outputs])
+
     def score(outputs: Sequence[Outputs]) -> Scores:
-        right = np.concatenate([next(iter(out.values())).argmax(axis=-1) for out in outputs]) == wanted
+        right = decisions(outputs) == wanted
         return Scores(
             metric="accuracy",
             values={"accuracy": float(right.mean())},
@@ -188,7 +195,8 @@ def accuracy_evaluation(batches: Sequence[Batch], labels: Sequence[np.ndarray]) 
         )
 
     _, counts = np.unique(wanted, return_counts=True)
-    return Evaluation(batches=batches, score=score, trivial=float(counts.max() / counts.sum()))
+    trivial = float(counts.max() / counts.sum())
+    return Evaluation(batches=batches, score=score, trivial=trivial, decisions=decisions)
 
 
 def _rows(batch: Batch) -> int:

@@ -30,6 +30,7 @@ from platon_compress.cli.flags import (
     Threads,
     Tokens,
     Trust,
+    Values,
 )
 from platon_compress.cli.measure import add_measuring_commands
 from platon_compress.cli.options import numbers, reporter
@@ -157,6 +158,7 @@ def compress(
     atol: Atol = 1e-4,
     runs: Runs = 50,
     force: Force = None,
+    values: Values = "float32",
     opset: Opset = 18,
     exporter: Exporter = "torchscript",
     remove_padding: RemovePadding = False,
@@ -180,6 +182,7 @@ def compress(
             "threads": threads,
             "device": device,
             "force": force,
+            "values": values,
             "calibrate": calibrate_now,
         },
         "export": {"opset": opset, "exporter": exporter, "remove_padding": remove_padding},
@@ -234,7 +237,7 @@ def convert(output: Output, trust_remote_code: Trust = False, as_json: AsJson = 
 
 @app.command(cls=StrictCommand)
 def export(output: Output, trust_remote_code: Trust = False, as_json: AsJson = False) -> None:
-    """Write onnx/dense.onnx, onnx/pruned.onnx and onnx/compressed.onnx."""
+    """Write onnx/dense.onnx, onnx/pruned.onnx and onnx/compressed.onnx; with 8-bit values a float32 form of it too."""
     _stage("export", output, trust_remote_code, as_json)
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "Threads",
     "Tokens",
     "Trust",
+    "Values",
     "limited",
 ]
 
@@ -136,6 +137,14 @@ Force = Annotated[
         "--force",
         help="dense, structured or csr for every layer.",
         callback=_one_of("dense", "structured", "csr"),
+    ),
+]
+Values = Annotated[
+    str,
+    typer.Option(
+        "--values",
+        help="Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
+        callback=_one_of("float32", "int8", "auto"),
     ),
 ]
 Calibrate = Annotated[

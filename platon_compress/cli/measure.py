@@ -6,7 +6,18 @@ from typing import Annotated, Any
 
 import typer
 
-from platon_compress.cli.flags import AsJson, Batches, Device, Output, Runs, Task, Threads, Trust, limited
+from platon_compress.cli.flags import (
+    AsJson,
+    Batches,
+    Device,
+    Output,
+    Runs,
+    Task,
+    Threads,
+    Trust,
+    Values,
+    limited,
+)
 from platon_compress.cli.options import check_folder, check_place, numbers, reporter, shares
 from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError, shown
@@ -149,11 +160,14 @@ def calibrate(
             f"{row['threads']}",
             f"{row['density']:.0%}",
             f"{row['dense_seconds'] / row['csr_seconds']:.2f}x",
+            f"{row['dense_seconds'] / row['csr_int8_seconds']:.2f}x",
         )
         for row in table["rows"]
     ]
     talk.table(
-        f"Cost table in {output}", ("[out x in]", "rows", "threads", "density", "CSR over dense"), rows
+        f"Cost table in {output}",
+        ("[out x in]", "rows", "threads", "density", "CSR over dense", "with 8-bit values"),
+        rows,
     )
 
 
@@ -172,6 +186,7 @@ def estimate(
         typer.Option("--batch_size", "--batch", help="Examples per batch.", callback=limited("plan.batch")),
     ] = 1,
     threads: Threads = None,
+    values: Values = "float32",
     runs: Runs = 20,
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
@@ -198,6 +213,7 @@ def estimate(
             tokens=tokens,
             batch=batch,
             threads=threads,
+            values=values,
             runs=runs,
             progress=progress,
         )

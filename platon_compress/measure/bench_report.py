@@ -22,7 +22,8 @@ was taken, so that any statistic can be computed again.
                     statement}: baseline time / candidate time, see timing.py
 
 Variant names: dense (trained with the same steps, not pruned), dense_int8 (dense after ONNX Runtime's dynamic
-quantisation: the cheap alternative), pruned (zeros in dense kernels), compressed.
+quantisation: the cheap alternative), pruned (zeros in dense kernels), compressed, and where that holds 8-bit weights
+compressed_float32 (the same graph before they were rounded).
 """
 
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ VARIANTS = {
     "dense": "dense.onnx",
     "dense_int8": "dense-int8.onnx",
     "pruned": "pruned.onnx",
+    "compressed_float32": "compressed-float32.onnx",
     "compressed": "compressed.onnx",
 }
 """Variant name to file name, in the order they are timed and shown."""

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,10 @@ _DENSE, _INT8 = "dense", "dense_int8"
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateRow:
-    """One variant: ``dense``, ``dense_int8``, or a sparsity. ``speedup`` is over dense, pair by pair."""
+    """One variant: ``dense``, ``dense_int8``, or a sparsity. ``speedup`` is over dense, pair by pair.
+
+    ``forms``: layers by form and value type, for example {"csr int8": 33, "dense": 3}.
+    """
 
     name: str
     sparsity: float
@@ -73,13 +76,15 @@ def estimate(
     threads: int | None = None,
     example_inputs: "Mapping[str, torch.Tensor] | None" = None,
     cost_table: Path | None = None,
+    values: str = "float32",
     runs: int = 20,
     progress: Progress | None = None,
 ) -> Estimate:
     """Time ``model`` dense against itself at each sparsity, in ONNX Runtime on this machine.
 
     ``model`` is left as it is. ``tokens`` is the sequence length of text models; image models take their own
-    size. ``cost_table`` None: this model's shapes are calibrated first. ``progress(done, total, what)``.
+    size. ``cost_table`` None: this model's shapes are calibrated first. ``values``: as in `PlanConfig`.
+    ``progress(done, total, what)``.
 
     Raises:
         InputError: a sparsity outside (0, 1), a model without linear layers to prune, or inputs that cannot
@@ -90,7 +95,7 @@ def estimate(
     steps = Steps(len(sparsities) + 3, progress)
     with tempfile.TemporaryDirectory(prefix="platon-estimate-") as name, _evaluating(model):
         folder = Path(name)
-        config = _plan_config(model, inputs, threads, cost_table)
+        config = replace(_plan_config(model, inputs, threads, cost_table), values=values)
         files, notes = _dense_files(model, inputs, folder)
         steps.advance("export of the dense model")
         if cost_table is None:
@@ -199,15 +204,14 @@ def _dense_files(
 def _calibrated(
     model: Any, lowest: float, highest: float, config: "PlanConfig", folder: Path
 ) -> "PlanConfig":
-    from dataclasses import replace
-
     from platon_compress.measure.calibrate import calibrate, write_cost_table
     from platon_compress.selection import select
 
     shapes = {(p.shape[0], p.shape[1]) for p in select(model).values()}
     # Random masks land within a fraction of a percent of their sparsity; the table must reach a little past it.
     densities = {max(0.8 * (1 - highest), 0.005), 1 - highest, 1 - lowest, min(1.2 * (1 - lowest), 1.0)}
-    table = calibrate(sorted(shapes), densities, (config.rows,), (config.used_threads,))
+    int8 = config.values != "float32"
+    table = calibrate(sorted(shapes), densities, (config.rows,), (config.used_threads,), int8=int8)
     return replace(config, cost_table=write_cost_table(table, folder / "cost_table.json"))
 
 
@@ -229,7 +233,7 @@ def _sparse_file(
     made = plan(baked, config)
     path = folder / f"{_name(sparsity)}.onnx"
     export_onnx(convert(baked, made), path, inputs)
-    return path, made.counts()
+    return path, made.spoken_counts()
 
 
 def _time(

@@ -66,7 +66,8 @@ def run_benchmark(
 ) -> BenchReport:
     """Measure `dense.onnx`, its dynamic-int8 version, `pruned.onnx` and `compressed.onnx` in `onnx_dir`.
 
-    `compressed.onnx` and one of the other two must be there. `dense-int8.onnx` is made in a temporary folder
+    `compressed-float32.onnx`, a compressed file's form before its weights were rounded to 8 bits, is measured where it is.
+    `compressed.onnx` and one of dense and pruned must be there. `dense-int8.onnx` is made in a temporary folder
     when it is absent. Raises InputError for a missing or broken file and for sizes the model does not take.
     A device that is not really active gives a report whose `unavailable` says so, never another device's times.
     """

@@ -24,7 +24,7 @@ def measured_plan_config(work: Workspace) -> "PlanConfig":
     config = _plan_config(work, work.sequence_length())
     if not _calibrates(work):
         return config
-    table = _calibrate(work, calibration_scope(work.baked, config))
+    table = _calibrate(work, calibration_scope(work.baked, config), int8=config.values != "float32")
     return replace(config, cost_table=work.folder.write_json("cost_table.json", table))
 
 
@@ -54,7 +54,7 @@ def ranking_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> dic
             rows=(config.rows,),
             threads=(config.used_threads,),
         )
-        table = CostTable.from_dict(_calibrate(work, scope), source="measured now")
+        table = CostTable.from_dict(_calibrate(work, scope, int8=False), source="measured now")
     else:
         table = CostTable.load(config.cost_table)
     costs = weight_costs(
@@ -75,6 +75,7 @@ def _plan_config(work: Workspace, tokens: int) -> "PlanConfig":
         device=section.device,
         cost_table=Path(section.cost_table) if section.cost_table else None,
         force=Form(section.force) if section.force else None,
+        values=section.values,
     )
 
 
@@ -83,7 +84,7 @@ def _calibrates(work: Workspace) -> bool:
     return section.calibrate and section.cost_table is None and section.device == "cpu"
 
 
-def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
+def _calibrate(work: Workspace, scope: "CalibrationScope", *, int8: bool) -> dict[str, Any]:
     from platon_compress.measure.calibrate import calibrate
 
     with work.reporter.progress("  calibrating") as progress:
@@ -93,6 +94,7 @@ def _calibrate(work: Workspace, scope: "CalibrationScope") -> dict[str, Any]:
             scope.rows,
             scope.threads,
             block_rows=scope.block_rows,
+            int8=int8,
             progress=progress,
         )
     if table["unsettled_cells"]:

@@ -65,6 +65,8 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         reporter.say(f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more")
     if recipe.prune.per_millisecond:
         reporter.say("weights are ranked by score per measured millisecond of their layer")
+    if recipe.plan.values != "float32":
+        reporter.say(_spoken_values(recipe.plan.values))
     return {
         "train": len(examples[0]),
         "validation": len(examples[1]),
@@ -75,8 +77,14 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "training_seconds_estimate": round(seconds, 3),
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
         "teacher_bytes": teacher_bytes,
+        "values": recipe.plan.values,
         "pruning": shown.to_dict(),
     }
+
+
+def _spoken_values(values: str) -> str:
+    where = "where that is measured to be faster" if values == "auto" else "in the exported file"
+    return f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
 
 
 def _say_classes(names: Sequence[str], counts: Sequence[Mapping[str, int]], reporter: Reporter) -> None:

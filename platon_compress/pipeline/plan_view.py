@@ -55,7 +55,7 @@ def _row(layer: "LayerPlan", prefix: str) -> tuple[str, ...]:
     speedup = "-" if layer.expected_speedup is None else f"{layer.expected_speedup:.1f}x"
     name = layer.name.removeprefix(prefix).removesuffix(".weight")
     shape = "x".join(map(str, layer.shape))
-    return name, shape, f"{layer.density:.1%}", str(layer.form), speedup, _short(layer.reason)
+    return name, shape, f"{layer.density:.1%}", layer.spoken_form, speedup, _short(layer.reason)
 
 
 def _short(reason: str) -> str:

@@ -5,26 +5,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.errors import InputError
 from platon_compress.files import write_json
+from platon_compress.measure.bench_report import VARIANTS
 from platon_compress.pipeline import training
 from platon_compress.pipeline.baseline import DATA_OF_TRAINING
 from platon_compress.pipeline.costing import measured_plan_config
 from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.preflight import check_compress, check_rival, spoken_model
 from platon_compress.pipeline.stage import Stage
+from platon_compress.pipeline.verifying import SMALL_BATCH, verification, verify_stage
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import Recipe
-from platon_compress.scoring import Evaluation
 from platon_compress.tasks.models import Checkpoint
-from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
+from platon_compress.tasks.synthetic import example_inputs
 
 __all__ = ["STAGES"]
 
-# Verifying and metrics use small batches, so that most batches hold padding.
-_BATCH = 8
 # Settings of the int8 rival are chosen by so many examples, which the published metric need not share.
 _CHOOSING_EXAMPLES = 256
 
@@ -66,7 +65,10 @@ def _plan(work: Workspace) -> dict[str, Any]:
     planned = plan(work.baked, measured_plan_config(work))
     work.folder.write_json("plan.json", planned.to_dict())
     show_plan(planned, work.reporter)
-    return {"counts": planned.counts()}
+    return {
+        "counts": planned.counts(),
+        "int8_layers": sum(layer.values == "int8" for layer in planned.layers),
+    }
 
 
 def _convert(work: Workspace) -> dict[str, Any]:
@@ -79,7 +81,10 @@ def _convert(work: Workspace) -> dict[str, Any]:
         work.checkpoint.save_companions(folder)
     for units in compressed.removed:
         work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
-    work.reporter.say(f"  {len(compressed.csr)} weights as CSR, {len(compressed.removed)} groups shrunk")
+    rounded = f" ({len(compressed.int8)} of them with 8-bit values)" if compressed.int8 else ""
+    work.reporter.say(
+        f"  {len(compressed.csr)} weights as CSR{rounded}, {len(compressed.removed)} groups shrunk"
+    )
     return compressed.to_dict()
 
 
@@ -106,9 +111,11 @@ def _export(work: Workspace) -> dict[str, Any]:
             chosen = (
                 replace(config, remove_padding=section.remove_padding) if name == "compressed" else others
             )
-            results[name] = export_onnx(model, folder / f"{name}.onnx", inputs, chosen).to_dict()
+            unrounded = folder / VARIANTS["compressed_float32"] if name == "compressed" else None
+            path = folder / f"{name}.onnx"
+            results[name] = export_onnx(model, path, inputs, chosen, unrounded=unrounded).to_dict()
             steps.advance(f"{name}.onnx is written")
-        examples = _verification(work, "validation", _CHOOSING_EXAMPLES)
+        examples = verification(work, "validation", _CHOOSING_EXAMPLES)
         try:
             int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", examples).to_dict()
         except InputError as error:
@@ -119,6 +126,11 @@ def _export(work: Workspace) -> dict[str, Any]:
     for name, result in results.items():
         result["path"] = f"onnx/{name}.onnx"
         work.reporter.say(f"  {work.folder.onnx / name}.onnx  {result['size_bytes'] / 1e6:.2f} MB")
+        if result["unrounded_bytes"] is not None:
+            float32 = work.folder.onnx / VARIANTS["compressed_float32"]
+            work.reporter.say(
+                f"  {float32}  {result['unrounded_bytes'] / 1e6:.2f} MB, before its weights were rounded to 8 bits"
+            )
         for skipped, reason in result["skipped"]:
             work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
     return {**results, "dense_int8": int8}
@@ -129,59 +141,6 @@ def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
     config: Any = checkpoint.model.config
     config.save_pretrained(folder)
     checkpoint.save_companions(folder)
-
-
-def _verify(work: Workspace) -> dict[str, Any]:
-    from platon_compress.export import verify
-
-    section = work.recipe.verify
-    onnx = work.folder.onnx
-    data = work.recipe.data
-    split = "" if data is None else "test" if data.has_test else "validation"
-    rivals = {"dense": onnx / "dense.onnx", "dense_int8": onnx / "dense-int8.onnx"}
-    with work.reporter.progress("  parity and metric") as progress:
-        report = verify(
-            pruned=work.baked.model,
-            converted=work.compressed.model,
-            onnx_pruned=onnx / "pruned.onnx",
-            onnx_compressed=onnx / "compressed.onnx",
-            batches=_verification(work, "test"),
-            atol=section.atol,
-            min_examples=section.examples,
-            extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
-            progress=progress,
-        )
-    result = {**report.to_dict(), "inputs": f"{split} data" if split else "random inputs"}
-    work.folder.write_json("parity.json", result)
-    worst = max(row["max_abs"] for row in result["rows"])
-    work.reporter.say(
-        f"  largest difference {worst:.2e} over {report.examples} examples ({result['inputs']})"
-    )
-    if not report.passed:
-        raise CheckFailedError(
-            f"parity failed: largest difference {worst:.2e} is beyond atol {report.atol:g}; see "
-            f"{work.folder.path / 'parity.json'}, or raise verify.atol (--atol of compress) if that is acceptable"
-        )
-    return {"passed": True, "max_abs": worst, "examples": report.examples}
-
-
-def _verification(work: Workspace, split: str, limit: int | None = None) -> Evaluation:
-    """Examples of the "validation" or "test" data, at most `limit`; without data random inputs, not scored."""
-    if work.recipe.data is None:
-        return Evaluation(batches=_synthetic(work))
-    examples = work.validation if split == "validation" else work.test
-    if limit is not None:
-        examples = work.task.part(examples, limit)
-    return work.task.evaluation(examples, work.checkpoint, _BATCH)
-
-
-def _synthetic(work: Workspace) -> list[Any]:
-    return synthetic_batches(
-        work.checkpoint,
-        examples=work.recipe.verify.examples,
-        tokens=work.sequence_length(),
-        batch_size=_BATCH,
-    )
 
 
 def _bench(work: Workspace) -> dict[str, Any]:
@@ -219,7 +178,7 @@ def _given(work: Workspace) -> dict[str, Any]:
     from platon_compress.tasks.trainer import evaluate
 
     with work.reporter.progress("  baseline metric") as progress:
-        evaluation = work.task.evaluation(work.test, work.checkpoint, _BATCH)
+        evaluation = work.task.evaluation(work.test, work.checkpoint, SMALL_BATCH)
         scores = evaluate(work.dense.model, evaluation, progress)
     entry = {**scores.summary(), "examples": evaluation.examples}
     work.reporter.say(f"  {evaluation.examples} examples, baseline {spoken_result(entry, work.task.name)}")
@@ -303,7 +262,7 @@ def _after(trains: bool) -> tuple[Stage, ...]:
             needs=(baseline, "bake", "convert"), outputs=("onnx",),
         ),
         Stage(
-            name="verify", title="verify parity and the metric", run=_verify, uses=_of_verify,
+            name="verify", title="verify parity and the metric", run=verify_stage, uses=_of_verify,
             needs=("bake", "convert", "export"), outputs=("parity.json",),
         ),
         Stage(

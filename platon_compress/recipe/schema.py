@@ -256,10 +256,29 @@ class PlanSection(Section):
     force: Literal["dense", "structured", "csr"] | None = about(
         "One form for every layer that can take it.", None
     )
+    values: Literal["float32", "int8", "auto"] = about(
+        "What sparse weights are stored and multiplied as: `int8`, 8-bit numbers with a scale per row, which are near the "
+        "model's and not equal to them; `auto`, 8-bit numbers where they are measured to be faster.",
+        "float32",
+    )
 
     @model_validator(mode="after")
     def _rows(self) -> "PlanSection":
         _check_rows("plan", (self.batch,), (self.tokens or 1,))
+        return self
+
+    @model_validator(mode="after")
+    def _has_sparse_weights(self) -> "PlanSection":
+        if self.values != "int8":
+            return self
+        if self.device == "cuda":
+            raise ValueError(
+                "values is int8, but on cuda no layer is sparse; take values: float32 or device: cpu"
+            )
+        if self.force in ("dense", "structured"):
+            raise ValueError(
+                f"values is int8, but with force: {self.force} no layer is sparse; leave one of them out"
+            )
         return self
 
 

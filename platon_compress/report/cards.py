@@ -8,7 +8,7 @@ from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.notes import spoken_counts
 from platon_compress.report.points import points_apart, speed_range
 from platon_compress.report.run_data import RunData
-from platon_compress.report.tables import format_bytes
+from platon_compress.report.tables import format_bytes, spoken_form
 from platon_compress.report.words import CARDS, STATEMENTS, metric_figure, metric_title
 
 __all__ = ["Card", "key_cards"]
@@ -36,7 +36,7 @@ def _sparsity_card(run: RunData) -> Iterator[Card]:
     if run.sparsity is not None:
         counts: dict[str, int] = {}
         for layer in run.layers:
-            counts[str(layer["form"])] = counts.get(str(layer["form"]), 0) + 1
+            counts[spoken_form(layer)] = counts.get(spoken_form(layer), 0) + 1
         yield Card(
             label=CARDS["sparsity"], value=f"{run.sparsity:.1%}", detail=f"layers: {spoken_counts(counts)}"
         )
@@ -87,7 +87,6 @@ def _parity_card(run: RunData) -> Iterator[Card]:
     if rows:
         worst = max(row["max_abs"] for row in rows)
         answer = "yes" if run.parity.get("passed") else "NO"
-        detail = (
-            f"as the pruned model on {run.parity.get('examples')} examples, largest difference {worst:.1e}"
-        )
+        what = "its float32 form as" if run.rounded else "as"
+        detail = f"{what} the pruned model on {run.parity.get('examples')} examples, largest difference {worst:.1e}"
         yield Card(label=CARDS["parity"], value=answer, detail=detail)

@@ -20,11 +20,12 @@ __all__ = ["COLOURS", "FORM_COLOURS", "GRID", "MUTED", "TEXT", "Plot", "draw"]
 
 _WIDE_INCHES, _NARROW_INCHES = 9.0, 3.9
 
-_VARIABLES = ("text", "muted", "grid", "dense", "dense_int8", "pruned", "compressed", "structured", "csr")
+_FILES = ("dense", "dense_int8", "pruned", "compressed_float32", "compressed")
+_VARIABLES = ("text", "muted", "grid", *_FILES, "structured", "csr")
 _STAND_INS = {name: f"#0102{index:02x}" for index, name in enumerate(_VARIABLES, start=16)}
 
 TEXT, MUTED, GRID = (_STAND_INS[name] for name in ("text", "muted", "grid"))
-COLOURS: Mapping[str, str] = {n: _STAND_INS[n] for n in ("dense", "dense_int8", "pruned", "compressed")}
+COLOURS: Mapping[str, str] = {n: _STAND_INS[n] for n in _FILES}
 FORM_COLOURS: Mapping[str, str] = {n: _STAND_INS[n] for n in ("dense", "structured", "csr")}
 
 _STYLE = {

@@ -42,7 +42,9 @@ def _speed_point(run: RunData) -> str:
     speeds = _speeds(run.bench, run.bench.baseline)
     if not speeds:
         return "speed was not measured"
-    return f"{speeds} the speed of {_baseline_name(run)}; {_int8_speeds(run)}"
+    unrounded = _speeds(run.bench, "compressed_float32")
+    beside = f"; {unrounded} that of its float32 form" if unrounded else ""
+    return f"{speeds} the speed of {_baseline_name(run)}; {_int8_speeds(run)}{beside}"
 
 
 def _int8_speeds(run: RunData) -> str:
@@ -80,12 +82,20 @@ def _baseline_name(run: RunData) -> str:
 def _size_point(run: RunData) -> str:
     disk, encoder = (_share(run.bench, key, run.bench.baseline) for key in ("disk_bytes", "encoder_bytes"))
     zeros = "" if run.sparsity is None else f"; {run.sparsity:.1%} of the prunable weights are zero"
+    zeros += _spoken_values(run)
     if disk is None:
         return f"size was not measured{zeros}"
     inner = [f"encoder {encoder:.2f}x"] if encoder is not None else []
     versus = _share(run.bench, "disk_bytes", "dense_int8")
     inner += [f"{versus:.2f}x of dense int8's"] if versus is not None else []
     return f"{disk:.2f}x the size on disk" + (f" ({', '.join(inner)})" if inner else "") + zeros
+
+
+def _spoken_values(run: RunData) -> str:
+    """How many of the sparse layers have 8-bit values; nothing where none has."""
+    sparse = [layer for layer in run.layers if layer["form"] == "csr"]
+    rounded = sum(layer.get("values") == "int8" for layer in sparse)
+    return f"; {rounded} of {len(sparse)} sparse layers have 8-bit values" if rounded else ""
 
 
 def _share(bench: BenchReport, key: str, baseline: str) -> float | None:
@@ -102,13 +112,21 @@ def _quality_point(run: RunData) -> str:
     if ours is None:
         return f"the task metric was not measured{taught}"
     name = f"{metric_name(ours.name, run.task)} {_percent(ours)}"
-    beside = f"; dense int8 {_percent(int8)}" if int8 is not None else ""
+    beside = _rounding(run) + (f"; dense int8 {_percent(int8)}" if int8 is not None else "")
     if dense is None:
         return f"{name}, no dense model to compare with{beside}{taught}"
     change = ours.minus(dense)
     split = "test " if run.split == "test" else ""
     how = f", paired on {_counted(ours, split)}" if change.paired else ""
     return f"{name} against {_percent(dense)} dense ({points_apart(change)}{how}){beside}{taught}"
+
+
+def _rounding(run: RunData) -> str:
+    """What 8-bit values cost, against the same file before its weights were rounded."""
+    ours, float32 = run.compressed_metric, run.float32_metric
+    if ours is None or float32 is None:
+        return ""
+    return f"; its float32 form {_percent(float32)} ({points_apart(ours.minus(float32))} by 8-bit values)"
 
 
 def _counted(metric: Metric, split: str) -> str:

@@ -12,19 +12,23 @@ FIGURES = {
     "metric": "task metric of the compressed file, whichever it is, times 100",
     "metric_drop": "points by which the metric lies below dense; negative where it is higher",
     "metric_drop_int8": "points by which the metric lies below dense int8",
+    "metric_drop_float32": "points by which the metric lies below the file before its weights became 8-bit numbers",
     "accuracy": "another name of metric",
     "accuracy_drop": "another name of metric_drop",
     "accuracy_drop_int8": "another name of metric_drop_int8",
+    "accuracy_drop_float32": "another name of metric_drop_float32",
     "speedup": "times the speed of dense, median of the pairs, in the slowest setting",
     "speedup_low": "lower end of its 95 % interval, in the setting where that is lowest",
     "speedup_int8": "times the speed of dense int8, as speedup",
     "speedup_int8_low": "lower end of its 95 % interval, as speedup_low",
+    "speedup_float32": "times the speed of the file before its weights became 8-bit numbers, as speedup",
+    "speedup_float32_low": "lower end of its 95 % interval, as speedup_low",
     "latency_ms": "median time of one run of the compressed file, in the slowest setting",
     "size_mb": "compressed file on disk, in megabytes",
     "size_ratio": "size on disk over dense's",
     "size_ratio_int8": "size on disk over dense int8's",
     "sparsity": "zeros among the prunable weights, in percent",
-    "max_difference": "largest difference of any route of the parity check",
+    "max_difference": "largest difference of any route of the parity check, 8-bit values left out",
 }
 """Name to meaning, of everything that :func:`figures` may hold."""
 
@@ -55,14 +59,20 @@ def _metrics(run: RunData) -> Iterator[tuple[str, float]]:
         yield name, 100 * ours.value
         if run.not_learnt:
             continue
-        for rival, other in (("drop", run.dense_metric), ("drop_int8", run.int8_metric)):
+        rivals = (
+            ("drop", run.dense_metric), ("drop_int8", run.int8_metric), ("drop_float32", run.float32_metric)
+        )  # fmt: skip
+        for rival, other in rivals:
             if other is not None:
                 yield f"{name}_{rival}", 100 * (other.value - ours.value)
 
 
 def _speeds(run: RunData) -> Iterator[tuple[str, float]]:
     settings = run.bench.settings
-    for name, baseline in (("speedup", run.bench.baseline), ("speedup_int8", "dense_int8")):
+    rivals = (
+        ("speedup", run.bench.baseline), ("speedup_int8", "dense_int8"), ("speedup_float32", "compressed_float32")
+    )  # fmt: skip
+    for name, baseline in rivals:
         ratios = [setting.ratio("compressed", baseline) for setting in settings]
         measured = [ratio for ratio in ratios if isinstance(ratio, PairedRatio)]
         if measured:

@@ -20,6 +20,7 @@ __all__ = ["Metric", "RunData", "read_run"]
 _COMPRESSED_ROUTES = ("onnx_compressed", "compressed")
 _INT8_ROUTES = ("dense_int8", "onnx_dense_int8")
 _DENSE_ROUTES = ("dense", "onnx_dense")
+_FLOAT32_ROUTES = ("onnx_float32",)
 _CURE = "run that stage again"
 
 
@@ -136,6 +137,21 @@ class RunData:
     @property
     def int8_metric(self) -> Metric | None:
         return self._metric(_INT8_ROUTES, None)
+
+    @property
+    def float32_metric(self) -> Metric | None:
+        """Of the compressed file before its weights were rounded to 8 bits; None where none were."""
+        return self._metric(_FLOAT32_ROUTES, None)
+
+    @property
+    def rounded(self) -> Mapping[str, Any]:
+        """What the parity check says of a file with 8-bit weights, see `export/rounding.py`; empty for others."""
+        return _mapping(self.parity.get("rounded"))
+
+    @property
+    def answers_elsewhere(self) -> Sequence[Mapping[str, Any]]:
+        """Ways to run a file with 8-bit weights that give other answers than it must."""
+        return [near for near in self.rounded.get("elsewhere", ()) if not near.get("passed")]
 
     def _metric(self, routes: Sequence[str], stage: str | None) -> Metric | None:
         trained = self.stage(stage) if stage else {}

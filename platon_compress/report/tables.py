@@ -9,6 +9,7 @@ from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.timing import PairedRatio, percentiles
 from platon_compress.report.points import points_apart
+from platon_compress.report.rounding import metric_change, other_way
 from platon_compress.report.run_data import Metric, RunData
 from platon_compress.report.words import NONE, ROUTES, STATEMENTS, VARIANTS, metric_figure, metric_name
 
@@ -25,7 +26,9 @@ __all__ = [
     "layer_table",
     "operator_table",
     "parity_table",
+    "rounding_table",
     "size_table",
+    "spoken_form",
     "start_table",
 ]
 
@@ -138,6 +141,7 @@ def accuracy_table(run: RunData) -> Table | None:
     metrics = {
         "dense": run.dense_metric,
         "dense_int8": run.int8_metric,
+        "compressed_float32": run.float32_metric,
         "compressed": run.compressed_metric,
     }
     rows = [_metric_row(VARIANTS[name], m, run) for name, m in metrics.items() if m is not None]
@@ -162,6 +166,41 @@ def parity_table(run: RunData) -> Table | None:
     )
 
 
+def rounding_table(run: RunData) -> Table | None:
+    """The file with 8-bit weights elsewhere, and against its float32 form."""
+    nears = [*run.rounded.get("elsewhere", ()), *filter(None, (run.rounded.get("rounding"),))]
+    rows = []
+    for near in nears:
+        change, decided = metric_change(near), near["decisions"]
+        rows.append(
+            (
+                ROUTES.get(other_way(near), other_way(near)),
+                NONE if not decided else f"{near['changed']} of {decided}",
+                f"{near['relative_error']:.1e}",
+                f"{near['cosine']:.5f}",
+                f"{near['max_abs']:.1e}",
+                f"{near['differing']:,} of {near['outputs']:,}",
+                NONE if change is None else points_apart(change).removesuffix(" points"),
+                {True: "yes", False: "NO", None: "not judged here"}[near["passed"]],
+            )
+        )
+    return _table(
+        "The file with 8-bit values against other ways to run it, and against its float32 form",
+        (
+            "against",
+            "answers that differ",
+            "relative error",
+            "cosine",
+            "largest difference",
+            "outputs not equal",
+            "metric, points",
+            "near enough",
+        ),
+        rows,
+        text_columns=(0, 7),
+    )
+
+
 def int8_table(bench: BenchReport) -> Table | None:
     """The settings of dynamic quantisation that were tried for the rival, and the one that was taken."""
     variant = bench.variants.get("dense_int8")
@@ -182,11 +221,17 @@ def int8_table(bench: BenchReport) -> Table | None:
     )
 
 
+def spoken_form(layer: Mapping[str, Any]) -> str:
+    """`dense`, `csr`, `csr int8` of a layer of the plan."""
+    values = layer.get("values", "float32")
+    return str(layer["form"]) if values == "float32" else f"{layer['form']} {values}"
+
+
 def form_table(layers: Sequence[Mapping[str, Any]]) -> Table | None:
     """Layers, weights and density per form."""
     rows = []
-    for form in dict.fromkeys(str(layer["form"]) for layer in layers):
-        chosen = [layer for layer in layers if layer["form"] == form]
+    for form in dict.fromkeys(map(spoken_form, layers)):
+        chosen = [layer for layer in layers if spoken_form(layer) == form]
         weights = sum(layer["shape"][0] * layer["shape"][1] for layer in chosen)
         kept = sum(layer["shape"][0] * layer["shape"][1] * layer["density"] for layer in chosen)
         rows.append(
@@ -206,7 +251,7 @@ def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table | None:
                 str(layer["name"]),
                 shape + (f", {len(kept)} units kept" if kept is not None else ""),
                 f"{1 - layer['density']:.1%}",
-                str(layer["form"]),
+                spoken_form(layer),
                 NONE if speed is None else f"{speed:.2f}x",
                 str(layer["reason"]),
             )

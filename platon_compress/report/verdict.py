@@ -6,7 +6,8 @@ Rules, in this order:
    learnt: the dense model (the given one where there is no dense) is not better than always answering the largest
    class by two standard errors. A small fast model of nothing is no result.
 2. "no": parity failed; the sparse linears did not run in the native kernel; slower than dense in every setting; the
-   metric certainly below dense and by more than LARGE_DROP; or dense int8 is faster everywhere, no larger and not
+   metric certainly below dense, or below the file before its weights were rounded to 8 bits, and by more than LARGE_DROP;
+   or dense int8 is faster everywhere, no larger and not
    certainly less accurate.
 3. "undecided": what the answer hangs on was not measured or the interval does not tell: speed against dense or dense
    int8 in some setting, parity, the metric or dense's not measured, or so few examples that a drop of LARGE_DROP is possible
@@ -25,6 +26,7 @@ from typing import Literal
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.timing import PairedRatio, Statement
 from platon_compress.report.points import verdict_points
+from platon_compress.report.rounding import spoken_elsewhere
 from platon_compress.report.run_data import RunData
 from platon_compress.report.words import VARIANTS, metric_name
 
@@ -88,7 +90,7 @@ def judge(run: RunData) -> Verdict:
 
 def _findings(run: RunData) -> Iterator[_Finding]:
     if run.parity.get("passed") is False:
-        yield _Finding(answer="no", text=f"it does not compute the same as the pruned model ({_gap(run)})")
+        yield _Finding(answer="no", text=_difference(run))
     if run.parity.get("passed") is None:
         yield _Finding(
             answer="undecided", text="nobody checked that it computes the same as the pruned model"
@@ -98,6 +100,7 @@ def _findings(run: RunData) -> Iterator[_Finding]:
     yield from _speed_findings(run)
     yield from _size_findings(run.bench)
     yield from _metric_findings(run)
+    yield from _rounding_findings(run)
 
 
 def _speed_findings(run: RunData) -> Iterator[_Finding]:
@@ -168,6 +171,16 @@ def _metric_findings(run: RunData) -> Iterator[_Finding]:
         yield _Finding(answer="undecided", text=text)
 
 
+def _rounding_findings(run: RunData) -> Iterator[_Finding]:
+    """What 8-bit values cost by themselves; a certain loss is one even where dense is not certainly better."""
+    ours, float32 = run.compressed_metric, run.float32_metric
+    if ours is None or float32 is None or (change := ours.minus(float32)).high >= 0:
+        return
+    large = -change.value > LARGE_DROP
+    text = f"8-bit values lower the {metric_name(ours.name, run.task)}{' too far' if large else ''}"
+    yield _Finding(answer="no" if large else "mixed", text=text)
+
+
 def _praise(run: RunData) -> str:
     ahead = [name for name in (run.bench.baseline, "dense_int8") if _paired(run.bench, name)]
     names = " and ".join(dict.fromkeys(VARIANTS["dense"] if n == "pruned" else VARIANTS[n] for n in ahead))
@@ -192,6 +205,13 @@ def _size_ratio(bench: BenchReport, baseline: str) -> float | None:
     if ours is None or other is None or ours.size is None or other.size is None:
         return None
     return ours.size.disk_bytes / other.size.disk_bytes if other.size.disk_bytes else None
+
+
+def _difference(run: RunData) -> str:
+    worst = max((row.get("max_abs", 0) for row in run.parity.get("rows", ())), default=0)
+    if run.answers_elsewhere and worst <= (run.parity.get("atol") or 0):
+        return f"the file gives other answers elsewhere ({spoken_elsewhere(run.answers_elsewhere[0])})"
+    return f"it does not compute the same as the pruned model ({_gap(run)})"
 
 
 def _gap(run: RunData) -> str:

@@ -15,6 +15,7 @@ from platon_compress.report.heading import model_name, run_origin, run_subtitle,
 from platon_compress.report.notes import run_notes
 from platon_compress.report.plot_style import Plot
 from platon_compress.report.plots import latency_plot, layer_plot, size_plot, training_plot
+from platon_compress.report.rounding import spoken_rounding
 from platon_compress.report.run_data import RunData
 from platon_compress.report.tables import Table
 from platon_compress.report.verdict import Verdict
@@ -59,6 +60,7 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         "accuracy": tables.accuracy_table(run),
         "int8": tables.int8_table(bench),
         "parity": tables.parity_table(run),
+        "rounding": tables.rounding_table(run),
         "forms": tables.form_table(run.layers),
         "layers": tables.layer_table(run.layers),
         "operators": tables.operator_table(bench),
@@ -104,12 +106,24 @@ def _parity_sentence(run: RunData) -> str:
     worst = max(row["max_abs"] for row in rows)
     mixed = "" if "image" in (run_task(run) or "") else " of mixed lengths"
     examples = f"{run.parity.get('examples')} examples{mixed}"
-    if run.parity.get("passed"):
-        return (
-            f"Yes: on {examples} every form of the pruned model gives the same outputs; the largest difference is "
+    if worst <= atol:
+        same = (
+            f"on {examples} every form of the pruned model gives the same outputs; the largest difference is "
             f"{worst:.1e}, {atol:g} is allowed."
         )
+        return f"{'No' if run.answers_elsewhere else 'Yes'}: {same}{_rounded_sentence(run)}"
     return f"No: on {examples} the outputs differ by up to {worst:.1e}; {atol:g} is allowed."
+
+
+def _rounded_sentence(run: RunData) -> str:
+    """What the check means for a file with 8-bit values; nothing for others."""
+    if not run.rounded:
+        return ""
+    where = ", but the file itself gives other answers elsewhere" if run.answers_elsewhere else ""
+    return (
+        f" That is the compressed file before its weights were rounded to 8 bits{where}; what rounding changes is below: "
+        f"{spoken_rounding(run.rounded['rounding'])}."
+    )
 
 
 def _hardware(run: RunData) -> str:

@@ -28,11 +28,17 @@ VARIANTS: Mapping[str, str] = {
     "dense": "dense",
     "dense_int8": "dense int8",
     "pruned": "pruned, dense kernels",
+    "compressed_float32": "compressed, float32",
     "compressed": "compressed",
 }
 """Name of a measured file to its label."""
 
-SHORT_VARIANTS: Mapping[str, str] = {**VARIANTS, "dense_int8": "int8", "pruned": "pruned"}
+SHORT_VARIANTS: Mapping[str, str] = {
+    **VARIANTS,
+    "dense_int8": "int8",
+    "pruned": "pruned",
+    "compressed_float32": "float32",
+}
 """The same where a phone's width has to do."""
 
 FORMS: Mapping[str, str] = {
@@ -50,6 +56,9 @@ ROUTES: Mapping[str, str] = {
     "onnx_pruned": "pruned file",
     "onnx_compressed": "compressed file, our kernels",
     "onnx_compressed_stock": "compressed file, stock ONNX Runtime",
+    "onnx_compressed_portable": "compressed file, our portable kernels",
+    "onnx_float32": "its float32 form, our kernels",
+    "onnx_float32_stock": "its float32 form, stock ONNX Runtime",
 }
 """Route of the parity check, each against the pruned model in PyTorch, to its label."""
 
@@ -96,6 +105,7 @@ UNITS: Mapping[str, str] = {
     "question": "questions",
     "article": "articles",
     "query": "queries",
+    "word": "words",
 }
 """What is resampled, more than one of them."""
 

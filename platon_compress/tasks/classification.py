@@ -56,14 +56,17 @@ class SingleLabel(Task):
         labels = np.asarray(examples.labels)
         names = names_of_model(checkpoint)
 
+        def classes(outputs: Sequence[Outputs]) -> np.ndarray:
+            return np.concatenate([next(iter(answers.values())) for answers in outputs]).argmax(-1)
+
         def score(outputs: Sequence[Outputs]) -> Scores:
-            logits = np.concatenate([next(iter(answers.values())) for answers in outputs])
-            return classification_scores(logits.argmax(-1), labels, names, self.metric)
+            return classification_scores(classes(outputs), labels, names, self.metric)
 
         return Evaluation(
             batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_classification(labels, names, self.metric),
+            decisions=classes,
         )
 
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":

@@ -118,23 +118,27 @@ class QuestionAnswering(Task):
         gold = [[text for text, _ in answers] for answers in rows.answers]
         no_answer = 0.0 if not all(gold) else None
 
-        def score(outputs: Sequence[Outputs]) -> Scores:
+        def answers(outputs: Sequence[Outputs]) -> list[str]:
             windows: list[list[Window]] = [[] for _ in rows.questions]
             for index, logits in enumerate(_starts_and_ends(outputs)):
                 length = len(examples.features[index]["input_ids"])
                 own = logits[:, -length:] if left else logits[:, :length]
                 windows[examples.owners[index]].append((examples.notes[index], own))
-            predicted = [
+            return [
                 best_answer(mine, context, no_answer=no_answer, max_answer_tokens=_LONGEST_ANSWER)
                 for mine, context in zip(windows, rows.contexts, strict=True)
             ]
-            return answer_scores(predicted, gold, rows.groups, self.metric)
+
+        def score(outputs: Sequence[Outputs]) -> Scores:
+            return answer_scores(answers(outputs), gold, rows.groups, self.metric)
 
         return Evaluation(
             batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_answers(gold, self.metric),
             examples=len(rows),
+            decisions=answers,
+            decision="question",
         )
 
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:

@@ -119,14 +119,17 @@ class TextMultiLabel(Task):
         """Scored by the probability of each class."""
         labels = np.asarray(examples.labels)
 
+        def logits(outputs: Sequence[Outputs]) -> np.ndarray:
+            return np.concatenate([next(iter(answers.values())) for answers in outputs])
+
         def score(outputs: Sequence[Outputs]) -> Scores:
-            logits = np.concatenate([next(iter(answers.values())) for answers in outputs])
-            return multilabel_scores(_sigmoid(logits), labels, self.metric)
+            return multilabel_scores(_sigmoid(logits(outputs)), labels, self.metric)
 
         return Evaluation(
             batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_multilabel(labels, self.metric),
+            decisions=lambda outputs: [tuple(row) for row in logits(outputs) >= 0],
         )
 
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...]:

@@ -94,14 +94,18 @@ class TextRanking(Task):
         """Scored query by query."""
         rows: RankingRows = examples.rows
 
+        def scored(outputs: Sequence[Outputs]) -> np.ndarray:
+            return np.concatenate([next(iter(answers.values())) for answers in outputs])[:, 0]
+
         def score(outputs: Sequence[Outputs]) -> Scores:
-            logits = np.concatenate([next(iter(answers.values())) for answers in outputs])
-            return ranking_scores(logits[:, 0], rows.labels, rows.groups, self.metric)
+            return ranking_scores(scored(outputs), rows.labels, rows.groups, self.metric)
 
         return Evaluation(
             batches=self.batches(examples, checkpoint, batch_size),
             score=score,
             trivial=trivial_ranking(rows.labels, rows.groups, self.metric),
+            decisions=lambda outputs: _first_passages(scored(outputs), rows.groups),
+            decision="query",
         )
 
     def part(self, examples: Examples, limit: int) -> Examples:
@@ -137,3 +141,12 @@ def _check_one_output(checkpoint: Checkpoint) -> None:
     outputs = checkpoint.model.config.num_labels  # type: ignore[union-attr]
     if outputs != 1:
         raise InputError(f"the model has {outputs} outputs; give a cross-encoder with one")
+
+
+def _first_passages(scores: np.ndarray, groups: Sequence[str]) -> list[int]:
+    """The row of each query's best passage, in the order of the queries' first rows."""
+    best: dict[str, int] = {}
+    for row, group in enumerate(groups):
+        if group not in best or scores[row] > scores[best[group]]:
+            best[group] = row
+    return list(best.values())

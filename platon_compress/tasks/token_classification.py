@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from platon_compress.errors import InputError
-from platon_compress.scoring import Evaluation, Outputs, Scores
+from platon_compress.scoring import Evaluation, Outputs
 from platon_compress.tasks.classes import in_model_order, names_of_model, teacher_places
 from platon_compress.tasks.data.rows import TaggedRows
 from platon_compress.tasks.examples import Examples, padded, tokenise, window_sizes
@@ -109,7 +109,7 @@ class TokenClassification(Task):
         left = getattr(checkpoint.processor, "padding_side", "right") == "left"
         usual = names.index(_OUTSIDE) if _OUTSIDE in names else 0
 
-        def score(outputs: Sequence[Outputs]) -> Scores:
+        def predicted(outputs: Sequence[Outputs]) -> list[list[str]]:
             answers = [np.full(len(words), usual) for words in rows.words]
             room = [np.full(len(words), -1) for words in rows.words]
             for index, best in enumerate(_best_tags(outputs)):
@@ -119,11 +119,16 @@ class TokenClassification(Task):
                     distance = min(place, length - 1 - place)
                     if distance > room[owner][word]:
                         room[owner][word], answers[owner][word] = distance, own[place]
-            predicted = [[names[tag] for tag in tags] for tags in answers]
-            return entity_scores(predicted, rows.tags, self.metric)
+            return [[names[tag] for tag in tags] for tags in answers]
 
-        batches = self.batches(examples, checkpoint, batch_size)
-        return Evaluation(batches=batches, score=score, trivial=0.0, examples=len(rows))
+        return Evaluation(
+            batches=self.batches(examples, checkpoint, batch_size),
+            score=lambda outputs: entity_scores(predicted(outputs), rows.tags, self.metric),
+            trivial=0.0,
+            examples=len(rows),
+            decisions=lambda outputs: [tag for tags in predicted(outputs) for tag in tags],
+            decision="word",
+        )
 
     def loss(self, outputs: Any, inputs: "Mapping[str, Tensor]") -> "Tensor":
         """The mean cross-entropy of the words' first pieces."""

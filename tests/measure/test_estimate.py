@@ -54,7 +54,7 @@ def test_rows_in_order(text):
     assert made.rows[0].speedup is None
     assert all(row.speedup.baseline == "dense" for row in made.rows[1:])
     assert all(row.p50_seconds > 0 and row.size_bytes > 0 for row in made.rows)
-    assert made.rows[-1].forms == {"dense": 0, "structured": 0, "csr": 12}
+    assert made.rows[-1].forms == {"csr": 12}
     assert (made.tokens, made.batch, made.threads) == (8, 2, 1)
 
 
@@ -119,8 +119,8 @@ def test_unknown_inputs_are_asked_for():
 def test_the_calibrated_table_reaches_past_the_masks(tmp_path, monkeypatch):
     asked = {}
 
-    def calibrate(shapes, densities, rows, threads):
-        asked.update(shapes=shapes, densities=sorted(densities), rows=rows, threads=threads)
+    def calibrate(shapes, densities, rows, threads, *, int8):
+        asked.update(shapes=shapes, densities=sorted(densities), rows=rows, threads=threads, int8=int8)
         return {"kind": "cost-table", "schema": 2, "rows": []}
 
     monkeypatch.setattr("platon_compress.measure.calibrate.calibrate", calibrate)
@@ -129,4 +129,4 @@ def test_the_calibrated_table_reaches_past_the_masks(tmp_path, monkeypatch):
     module._calibrated(tiny_transformer("bert")[0], 0.8, 0.95, PlanConfig(tokens=16, threads=2), tmp_path)
     assert asked["shapes"] == [(32, 32), (32, 64), (64, 32)]
     assert asked["densities"] == pytest.approx([0.04, 0.05, 0.2, 0.24])
-    assert (asked["rows"], asked["threads"]) == ((16,), (2,))
+    assert (asked["rows"], asked["threads"], asked["int8"]) == ((16,), (2,), False)

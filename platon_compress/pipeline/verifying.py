@@ -1,0 +1,113 @@
+"""The stage that proves what the files compute: parity, the metric, and what 8-bit values change."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from platon_compress.errors import CheckFailedError
+from platon_compress.measure.bench_report import VARIANTS
+from platon_compress.pipeline.workspace import Workspace
+from platon_compress.report.rounding import spoken_elsewhere, spoken_rounding
+from platon_compress.scoring import Evaluation
+from platon_compress.tasks.synthetic import synthetic_batches
+
+if TYPE_CHECKING:
+    from platon_compress.export.parity import ParityReport
+
+__all__ = ["SMALL_BATCH", "verification", "verify_stage"]
+
+SMALL_BATCH = 8
+"""Verifying and metrics use small batches, so that most batches hold padding."""
+
+
+def verify_stage(work: Workspace) -> dict[str, Any]:
+    """Write parity.json. Raises CheckFailedError where the files do not compute what they should."""
+    from platon_compress.export import verify
+
+    section, onnx = work.recipe.verify, work.folder.onnx
+    rivals = {name: onnx / VARIANTS[name] for name in ("dense", "dense_int8")}
+    float32 = onnx / VARIANTS["compressed_float32"]
+    with work.reporter.progress("  parity and metric") as progress:
+        report = verify(
+            pruned=work.baked.model,
+            converted=work.compressed.model,
+            onnx_pruned=onnx / VARIANTS["pruned"],
+            onnx_compressed=onnx / VARIANTS["compressed"],
+            onnx_float32=float32 if float32.is_file() else None,
+            batches=verification(work, "test"),
+            atol=section.atol,
+            min_examples=section.examples,
+            extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
+            progress=progress,
+        )
+    _refuse_not_finite(report)
+    result = {**report.to_dict(), "inputs": _inputs(work)}
+    work.folder.write_json("parity.json", result)
+    worst = max(row["max_abs"] for row in result["rows"])
+    work.reporter.say(
+        f"  largest difference {worst:.2e} over {report.examples} examples ({result['inputs']})"
+    )
+    for line in _spoken(result):
+        work.reporter.say(f"  {line}")
+    _refuse_differences(report, worst, work)
+    rounding = {} if report.rounded is None else {"rounding": report.rounded.rounding.to_dict()}
+    return {"passed": True, "max_abs": worst, "examples": report.examples, **rounding}
+
+
+def verification(work: Workspace, split: str, limit: int | None = None) -> Evaluation:
+    """Examples of the "validation" or "test" data, at most `limit`; without data random inputs, not scored."""
+    if work.recipe.data is None:
+        return Evaluation(batches=_synthetic(work))
+    examples = work.validation if split == "validation" else work.test
+    if limit is not None:
+        examples = work.task.part(examples, limit)
+    return work.task.evaluation(examples, work.checkpoint, SMALL_BATCH)
+
+
+def _synthetic(work: Workspace) -> list[Any]:
+    return synthetic_batches(
+        work.checkpoint,
+        examples=work.recipe.verify.examples,
+        tokens=work.sequence_length(),
+        batch_size=SMALL_BATCH,
+    )
+
+
+def _inputs(work: Workspace) -> str:
+    data = work.recipe.data
+    if data is None:
+        return "random inputs"
+    return f"{'test' if data.has_test else 'validation'} data"
+
+
+def _spoken(parity: dict[str, Any]) -> Iterator[str]:
+    if parity["rounded"] is not None:
+        yield from (f"8-bit file: {spoken_elsewhere(near)}" for near in parity["rounded"]["elsewhere"])
+        yield f"8-bit values: {spoken_rounding(parity['rounded']['rounding'])}"
+
+
+def _refuse_not_finite(report: "ParityReport") -> None:
+    """Before anything is written: infinity is no JSON."""
+    rounded = report.rounded
+    nears = [] if rounded is None else [near.to_dict() for near in (*rounded.elsewhere, rounded.rounding)]
+    for row in (*report.rows, *nears):
+        if not math.isfinite(row["max_abs"]):
+            raise CheckFailedError(
+                f"parity failed: {row['pair']}: outputs are not finite, or not in the same places; look for NaN and "
+                "infinity in the checkpoint's weights and activations"
+            )
+
+
+def _refuse_differences(report: "ParityReport", worst: float, work: Workspace) -> None:
+    path = work.folder.path / "parity.json"
+    if worst > report.atol:
+        raise CheckFailedError(
+            f"parity failed: largest difference {worst:.2e} is beyond atol {report.atol:g}; see "
+            f"{path}, or raise verify.atol (--atol of compress) if that is acceptable"
+        )
+    for near in () if report.rounded is None else report.rounded.elsewhere:
+        if not near.passed:
+            raise CheckFailedError(
+                f"parity failed: the 8-bit file gives other answers elsewhere: {spoken_elsewhere(near.to_dict())}; see "
+                f"{path}, or take plan.values: float32"
+            )

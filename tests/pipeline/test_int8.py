@@ -1,0 +1,175 @@
+"""Whole runs whose plan makes 8-bit values: files, checks, figures; and what a run of the release before still allows."""
+
+import json
+
+import onnx
+import pytest
+import torch
+import transformers
+import yaml
+from tiny_berts import letter_texts, saved_bert
+
+from platon_compress.cli.require import check_requirements, parse_requirements
+from platon_compress.errors import CheckFailedError
+from platon_compress.export import rounding
+from platon_compress.manifest import manifest
+from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.runner import continue_run, run_recipe
+from platon_compress.recipe import parse_recipe
+from platon_compress.report.requirements import figures
+from platon_compress.report.run_data import read_run
+
+
+def _recipe(folder, values, **plan):
+    folder.mkdir(exist_ok=True)
+    model = folder / "bert"
+    if not model.exists():
+        texts = letter_texts(80)
+        saved_bert(model, "BertForSequenceClassification", zeros=0.7, spread=0.3, num_labels=2)
+        rows = [f"{text}\t{label}" for text, label in zip(texts, _answers(model, texts), strict=True)]
+        (folder / "rows.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    return parse_recipe(
+        {
+            "kind": "compress",
+            "model": {"name": str(model), "task": "text-classification"},
+            "data": {"validation": str(folder / "rows.tsv")},
+            "plan": {"force": "csr", "calibrate": False, "tokens": 16, "values": values, **plan},
+            "bench": {"batch": [1], "tokens": [16], "runs": 5},
+        },
+        source="test",
+    )
+
+
+def _answers(folder, texts):
+    """The model's own, so that it has learnt its task."""
+    tokens = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        return model(**tokens).logits.argmax(-1).tolist()
+
+
+def _encodings(path):
+    nodes = onnx.load(path).graph.node
+    return {"int8" if node.op_type.endswith("int8") else "float" for node in nodes if "csr" in node.op_type}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int8")
+    output = folder / "run"
+    results = run_recipe(_recipe(folder, "int8"), output, Reporter(quiet=True))
+    return folder, output, results
+
+
+def test_the_file_holds_8_bit_weights_and_its_float32_form_lies_beside_it(done):
+    _, output, results = done
+    assert _encodings(output / "onnx" / "compressed.onnx") == {"int8"}
+    assert _encodings(output / "onnx" / "compressed-float32.onnx") == {"float"}
+    layers = json.loads((output / "plan.json").read_text())["layers"]
+    assert {layer["values"] for layer in layers} == {"int8"}
+    assert "with 8-bit values as asked for" in layers[0]["reason"]
+    assert results["plan"]["int8_layers"] == results["convert"]["int8_weights"] == len(layers)
+    exported = results["export"]["compressed"]
+    assert exported["int8_nodes"] == exported["sparse_nodes"]
+    assert exported["unrounded_bytes"] == (output / "onnx" / "compressed-float32.onnx").stat().st_size
+
+
+def test_what_is_proved(done):
+    _, output, results = done
+    parity = json.loads((output / "parity.json").read_text())
+    assert parity["passed"] is True
+    assert [row["pair"].rpartition(" vs ")[2] for row in parity["rows"]] == [
+        "torch_converted", "onnx_pruned", "onnx_float32", "onnx_float32_stock",
+    ]  # fmt: skip
+    assert all(row["max_abs"] <= parity["atol"] for row in parity["rows"])
+    elsewhere = parity["rounded"]["elsewhere"]
+    assert [near["pair"].rpartition(" vs ")[2] for near in elsewhere][-1] == "onnx_compressed_stock"
+    assert all(near["passed"] and near["decisions"] and near["unit"] == "row" for near in elsewhere)
+    change = parity["rounded"]["rounding"]
+    assert change["passed"] is None
+    assert change["max_abs"] > parity["atol"]
+    assert change["metric_difference"]["paired"] is True
+    assert {"onnx_compressed", "onnx_compressed_stock", "onnx_float32"} <= parity["scores"].keys()
+    assert results["verify"]["rounding"] == change
+
+
+def test_what_is_measured_and_said(done):
+    _, output, results = done
+    bench = json.loads((output / "benchmark.json").read_text())
+    assert list(bench["variants"]) == ["dense", "dense_int8", "pruned", "compressed_float32", "compressed"]
+    pairs = [(r["baseline"], r["candidate"]) for r in bench["settings"][0]["ratios"]]
+    assert ("compressed_float32", "compressed") in pairs
+    found = figures(read_run(output))
+    assert found["speedup_float32"] > 0
+    assert abs(found["metric_drop_float32"]) <= 100
+    count = results["plan"]["int8_layers"]
+    for page in ("report.md", "report.html"):
+        text = (output / page).read_text()
+        assert f"{count} of {count} sparse layers have 8-bit values" in text
+        assert "that of its float32 form" in text
+        assert "by 8-bit values" in text
+        assert "csr int8" in text
+        assert "compressed, float32" in text
+        assert "The file with 8-bit values against other ways to run it" in text
+        assert "before its weights were rounded to 8 bits" in text
+
+
+def test_a_drop_by_rounding_can_be_required(done):
+    _, output, _ = done
+    check_requirements(parse_requirements("metric_drop_float32<=100"), output)
+    with pytest.raises(CheckFailedError, match="metric_drop_float32<=-101"):
+        check_requirements(parse_requirements("metric_drop_float32<=-101"), output)
+
+
+def test_other_answers_elsewhere_fail_the_stage(done, monkeypatch):
+    """Every bit of the 8-bit file's outputs in stock ONNX Runtime turned round: the stage must not pass."""
+    _, output, _ = done
+    real = rounding.check_rounded
+
+    def turned(path, evaluation, ours, others, scores, **more):
+        wrong = [
+            {name: -values for name, values in batch.items()} for batch in others["onnx_compressed_stock"]
+        ]
+        return real(path, evaluation, ours, {**others, "onnx_compressed_stock": wrong}, scores, **more)
+
+    monkeypatch.setattr("platon_compress.export.parity.check_rounded", turned)
+    with pytest.raises(
+        CheckFailedError, match="the 8-bit file gives other answers elsewhere: compressed file, stock"
+    ):
+        continue_run(output, "verify", Reporter(quiet=True))
+    monkeypatch.undo()
+    continue_run(output, "verify", Reporter(quiet=True))
+    continue_run(output, "report", Reporter(quiet=True))
+
+
+def test_float32_again_leaves_no_trace(done):
+    folder, output, _ = done
+    results = run_recipe(_recipe(folder, "float32"), output, Reporter(quiet=True))
+    assert not (output / "onnx" / "compressed-float32.onnx").exists()
+    assert _encodings(output / "onnx" / "compressed.onnx") == {"float"}
+    assert json.loads((output / "parity.json").read_text())["rounded"] is None
+    assert "compressed_float32" not in json.loads((output / "benchmark.json").read_text())["variants"]
+    assert results["plan"]["int8_layers"] == 0
+    assert "8-bit values" not in (output / "report.md").read_text()
+
+
+def test_a_run_of_the_release_before_goes_on(done):
+    """Its plan and parity lack the new keys, its recipe the new setting."""
+    _, output, _ = done
+    state = json.loads((output / "state.json").read_text())
+    for stage, name, schema in (("plan", "plan.json", 1), ("verify", "parity.json", 2)):
+        data = json.loads((output / name).read_text())
+        data["schema"] = schema
+        data.pop("rounded", None)
+        data.pop("int8_layers", None)
+        data.get("config", {}).pop("values", None)
+        for layer in data.get("layers", ()):
+            layer.pop("values")
+        (output / name).write_text(json.dumps(data))
+        state["stages"][stage]["files"] = manifest(output, (name,))
+    (output / "state.json").write_text(json.dumps(state))
+    recipe = yaml.safe_load((output / "recipe.yaml").read_text())
+    recipe.get("plan", {}).pop("values", None)
+    (output / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    results = continue_run(output, "report", Reporter(quiet=True))
+    assert results["report"]["verdict"].startswith("Verdict: ")
