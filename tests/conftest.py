@@ -1,6 +1,7 @@
 """Shared test settings: no network, few threads, the real data folder where it exists."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # over models this small, torch's threads wait for one another
+
+
+def pytest_collection_finish():
+    """What the tests have imported stays for ever: the collections that each Trainer asks for pass it over."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

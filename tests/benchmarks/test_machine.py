@@ -35,17 +35,8 @@ def setup(tmp_path_factory):
     return Setup(models=tmp_path_factory.getbasetemp() / "machine-models", tiny=True, device="cpu")
 
 
-@pytest.fixture
-def one_torch_thread():
-    torch = pytest.importorskip("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_kernels_are_measured_once_and_kept(tmp_path, capsys):
-    arguments = ["--parts", "kernels", "--tiny", "--minutes", "0.5", "-o", str(tmp_path / "m.json")]
+    arguments = ["--parts", "kernels", "--tiny", "--minutes", "10", "-o", str(tmp_path / "m.json")]
     assert main(arguments) == 0
     data = json.loads((tmp_path / "m.json").read_text())
     assert (data["kind"], data["schema"], data["tiny"]) == ("machine", 1, True)
@@ -81,10 +72,10 @@ def test_a_cell_that_fails_is_a_line_and_the_next_one_runs(tmp_path):
 
     part = _part(broken=broken, fine=lambda seconds: {"given": seconds})
     record, setup = _record(tmp_path, part)
-    run_part(part, setup, record, time.time() + 60)
+    run_part(part, setup, record, time.time() + 6000)
     entry = json.loads((tmp_path / "m.json").read_text())["parts"]["mine"]
     assert entry["failed"] == {"broken": "ZeroDivisionError: no good"}
-    assert 50 < entry["cells"]["fine"]["result"]["given"] <= 60
+    assert 5000 < entry["cells"]["fine"]["result"]["given"] <= 6000
     assert entry["left"] == []
     again, _ = _record(tmp_path, part)
     assert again.waiting("mine") == ["broken"]
@@ -108,14 +99,13 @@ def test_a_part_that_cannot_run_says_why(tmp_path):
 
 
 _DIES = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, sys
 path = pathlib.Path(sys.argv[1])
 data = json.loads(path.read_text())
 entry = data["parts"]["mine"]
 done = {*entry["cells"], *entry["failed"]}
 entry["running"] = next(name for name in entry["left"] if name not in done)
 path.write_text(json.dumps(data))
-time.sleep(float(sys.argv[2]))
 os.kill(os.getpid(), 9)
 """
 
@@ -124,20 +114,18 @@ def test_a_process_that_dies_costs_the_cell_it_was_at(tmp_path):
     (tmp_path / "dies.py").write_text(_DIES)
     part = _part(one=lambda seconds: {}, two=lambda seconds: {})
     record, _ = _record(tmp_path, part)
-    command = [sys.executable, str(tmp_path / "dies.py"), str(tmp_path / "m.json"), "0"]
+    command = [sys.executable, str(tmp_path / "dies.py"), str(tmp_path / "m.json")]
     record = machine._give(part, record, 60, time.time() + 60, command)
     failed = record.part("mine")["failed"]
     assert failed == dict.fromkeys(("one", "two"), "the process ended with -9")
 
 
 def test_a_process_that_hangs_is_stopped(tmp_path):
-    (tmp_path / "hangs.py").write_text(_DIES)
     part = _part(one=lambda seconds: {})
     record, _ = _record(tmp_path, part)
-    command = [sys.executable, str(tmp_path / "hangs.py"), str(tmp_path / "m.json"), "60"]
-    started = time.monotonic()
+    record.start("mine", "one")
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
     record = machine._one_process(part, record, time.time() + 1, time.time() + 1, command)
-    assert time.monotonic() - started < 30
     assert record.part("mine")["failed"] == {"one": "stopped, because the time was up"}
 
 
@@ -195,7 +183,6 @@ def _cells(part, setup):
     return {cell.name: cell for cell in part.cells(setup)}
 
 
-@pytest.mark.usefixtures("one_torch_thread")
 def test_encoders_run_at_every_number_of_threads(setup):
     cells = _cells(machine.BERT, setup)
     agreement = cells["agreement"].run(0)["files"]
@@ -211,7 +198,6 @@ def test_encoders_run_at_every_number_of_threads(setup):
 
 
 @pytest.mark.skipif(len(supported_kernels()) < 2, reason="there is one kernel set here")
-@pytest.mark.usefixtures("one_torch_thread")
 def test_a_session_keeps_the_instruction_set_it_was_opened_with(setup, monkeypatch):
     monkeypatch.setenv("PLATON_FORCE_ISA", "scalar")
     last = list(supported_kernels()[-2:])
@@ -228,7 +214,6 @@ def test_a_session_keeps_the_instruction_set_it_was_opened_with(setup, monkeypat
     assert os.environ["PLATON_FORCE_ISA"] == "scalar"
 
 
-@pytest.mark.usefixtures("one_torch_thread")
 def test_images_are_fed_at_the_size_of_the_file(setup):
     from parts.encoders import _feed
     from parts.random_models import VIT_B16, model_file
@@ -239,7 +224,6 @@ def test_images_are_fed_at_the_size_of_the_file(setup):
     assert [value.shape for value in _feed(session, 3, None).values()] == [(3, 3, 32, 32)]
 
 
-@pytest.mark.usefixtures("one_torch_thread")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_training_steps_with_and_without_the_pruner(setup, precision):
     found = _cells(machine.PRUNER, setup)[precision].run(0.0)
@@ -266,7 +250,6 @@ def test_waits_are_counted_by_torchs_own_warnings():
     assert modes == ["warn", "default"]
 
 
-@pytest.mark.usefixtures("one_torch_thread")
 def test_waits_that_grow_with_the_depth_are_seen(setup, monkeypatch):
     from parts import pruner
 
@@ -279,7 +262,6 @@ def test_waits_that_grow_with_the_depth_are_seen(setup, monkeypatch):
     assert depths == [2, 4]
 
 
-@pytest.mark.usefixtures("one_torch_thread")
 def test_forms_compute_what_their_zeros_say(setup):
     import torch
     from parts.forms import keep_two_of_four, top_operators
@@ -303,7 +285,6 @@ def test_forms_compute_what_their_zeros_say(setup):
     assert any("mm" in name for name in names)
 
 
-@pytest.mark.usefixtures("one_torch_thread")
 def test_what_a_device_cannot_do_is_said_beside_the_rest(setup):
     (cell,) = machine.FORMS.cells(setup)
     found = cell.run(0.0)

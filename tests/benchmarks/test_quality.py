@@ -22,6 +22,7 @@ from trials.seeds import difference_over_seeds, rows_of
 from platon_compress.errors import InputError
 from platon_compress.measure.result_files import read_results
 from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
 from platon_compress.scoring import Scores, accuracy_evaluation
 
@@ -283,14 +284,14 @@ def test_a_killed_grid_ends_its_cell_and_goes_on_from_the_checkpoint(tmp_path):
     with log.open("w") as file:
         grid = subprocess.Popen(command, stdout=file, stderr=file)
     folder = tmp_path / "runs" / "tiny" / "digits-50-s1"
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("stages/dense-checkpoints/checkpoint-*/*.json")):
+    deadline = time.monotonic() + 300
+    checkpoints = folder / "stages" / "dense-checkpoints"
+    while latest_complete_checkpoint(checkpoints) is None:
         assert grid.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
-    time.sleep(0.5)  # until the checkpoint is whole
     grid.send_signal(signal.SIGTERM)
-    assert grid.wait(60) == 130
+    assert grid.wait(180) == 130
     assert not _alive(str(folder.parent.parent))
     again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert again.returncode == 0, again.stderr

@@ -105,7 +105,7 @@ def test_a_real_ctrl_c_in_a_real_process(tmp_path):
         assert process.stdout.readline() == "working\n"
         process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=180)
         finally:
             process.kill()
     assert process.returncode == 130

@@ -44,7 +44,7 @@ def program(tmp_path_factory):
 
 def _run(program, *arguments):
     return subprocess.run(
-        [str(program), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
+        [str(program), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
     )
 
 

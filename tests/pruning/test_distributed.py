@@ -76,7 +76,7 @@ def _runs(injected, folder):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [__file__, "injected" if injected else "real", str(folder)]
     done = subprocess.run(
-        [sys.executable, *launcher, *arguments], check=False, capture_output=True, text=True, timeout=240
+        [sys.executable, *launcher, *arguments], check=False, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr[-2000:]
     core = _core()

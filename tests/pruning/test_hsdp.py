@@ -149,7 +149,7 @@ def ranks(tmp_path_factory):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
     done = subprocess.run(
         [sys.executable, *launcher, __file__, str(folder)],
-        check=False, capture_output=True, text=True, timeout=400,
+        check=False, capture_output=True, text=True, timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert sorted(path.name for path in (folder / "state").iterdir()) == [

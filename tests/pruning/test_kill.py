@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a Trainer run, at random moments and inside a save; what is resumed ends bit-identical.
+"""A Trainer run that ends without a word, at random moments and inside a save; what is resumed ends bit-identical.
 
 The runs live in children that a worker process forks, so that only the worker pays for importing torch.
 """
@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,19 @@ class _Rows(Dataset):
         return {"input_ids": ids, "labels": int(ids.sum()) % 2}
 
 
-def _train(folder):
+class _Alarm(transformers.TrainerCallback):
+    """So many seconds after the step has begun, the system ends the process: nobody handles SIGALRM."""
+
+    def __init__(self, step, seconds):
+        self.step, self.seconds = step, seconds
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step >= self.step:
+            self.step = _STEPS  # once
+            signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+
+def _train(folder, callbacks=()):
     """Starts, or goes on from the last complete checkpoint; leaves weights and masks in done.pt."""
     torch.manual_seed(0)
     config = transformers.BertConfig(
@@ -55,7 +66,7 @@ def _train(folder):
             save_strategy="steps", save_steps=_SAVE, save_total_limit=1, logging_strategy="no",
             report_to="none", disable_tqdm=True, use_cpu=True,
         ),
-        train_dataset=_Rows(),
+        train_dataset=_Rows(), callbacks=list(callbacks),
     )  # fmt: skip
     last = latest_complete_checkpoint(folder)
     settings = PruneConfig(sparsity=0.8, mask_interval=4)
@@ -65,8 +76,8 @@ def _train(folder):
     os.replace(folder / "done.tmp", folder / "done.pt")
 
 
-def _fork(folder, place=None):
-    """Process id of a child that trains, and kills itself at `place`."""
+def _fork(folder, place=None, callbacks=()):
+    """Process id of a child that trains with those callbacks, and kills itself at `place`."""
     child = os.fork()
     if child:
         return child
@@ -75,7 +86,7 @@ def _fork(folder, place=None):
         folder.mkdir(exist_ok=True)
         if place is not None:
             _arm(place)
-        _train(folder)
+        _train(folder, callbacks)
         status = 0
     finally:
         os._exit(status)
@@ -134,23 +145,14 @@ def _finish(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _newest(folder):
-    """The highest step of which there is a checkpoint, complete or not."""
-    return max((int(path.name.partition("-")[2]) for path in folder.glob("checkpoint-*")), default=0)
-
-
 def _worker(folder):
     torch.set_num_threads(1)
     assert _finish(_fork(folder / "whole")) == 0
     for seed in range(_SEEDS):
         moments, own, left = random.Random(seed), folder / f"seed-{seed}", []
         for step in sorted(moments.sample(range(0, _STEPS - 10, _SAVE), _KILLS)):
-            child = _fork(own)
-            while _newest(own) < step:
-                time.sleep(0.002)
-            time.sleep(moments.uniform(0, 0.06))  # about four steps and a save
-            os.kill(child, signal.SIGKILL)
-            assert _finish(child) == -signal.SIGKILL
+            seconds = moments.uniform(0.0005, 0.06)  # about four steps and a save
+            assert _finish(_fork(own, callbacks=(_Alarm(step, seconds),))) == -signal.SIGALRM
             last = latest_complete_checkpoint(own)
             left.append(last.name if last else "none yet")
         assert _finish(_fork(own)) == 0
@@ -170,7 +172,7 @@ def runs(tmp_path_factory):
         check=False,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-4000:]
     return folder, done.stdout

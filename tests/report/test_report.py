@@ -333,7 +333,7 @@ def test_page_renders_without_errors_or_requests(run_folder, tmp_path):
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
                "--enable-logging=stderr", "--v=0", f"--log-net-log={log}", "--disable-background-networking",
                "--window-size=1200,3000", f"--screenshot={shot}", f"file://{run_folder}/report.html"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0
     assert "CONSOLE" not in done.stderr
     assert shot.stat().st_size > 50_000

@@ -27,11 +27,12 @@ _SMALL = {
 
 
 def _word_pieces():
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=150, special_tokens=special))
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = [word for text in CORPUS for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    vocabulary = {piece: number for number, piece in enumerate([*special, *_pieces(words)])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -43,6 +44,14 @@ def _word_pieces():
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=POSITIONS, **names
     )
+
+
+def _pieces(words):
+    """Every letter and the halves of most words. The library's training draws lots among equals, and no seed decides."""
+    letters = {"##"[: 2 * bool(place)] + letter for word in words for place, letter in enumerate(word)}
+    halves = [piece for word in words for piece in (word[: len(word) // 2], f"##{word[len(word) // 2 :]}")]
+    longer = dict.fromkeys(piece for piece in halves if len(piece.removeprefix("##")) > 1)
+    return [*sorted(letters), *longer]
 
 
 def _byte_pairs():

@@ -150,4 +150,4 @@ def test_a_whole_run_of_columns_and_compress_of_lists(tmp_path, run_and_compress
     _, parity, said = run_and_compress(recipe, _lists(tmp_path / "lists.csv", letter_texts(96, 1)))
     scores = parity["scores"]["onnx_compressed"]
     assert scores["metric"] == "f1_micro"
-    assert f"baseline micro F1 {scores['values']['f1_micro']:.2%}" in said
+    assert f"baseline micro F1 {100 * scores['values']['f1_micro']:.2f} +- " in said
