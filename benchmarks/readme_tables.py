@@ -22,6 +22,7 @@ from tables.markdown import Table, machine
 from tables.models import model_table, summary_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.quality import QUALITY_NOTE, quality_machines, quality_tables
+from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 
 from platon_compress.errors import CheckFailedError, InputError
@@ -109,6 +110,10 @@ def _measured(
         yield f"Measured on {escape_markdown(processor(entry))}.\n"
 
 
+def _sizes(results: Results) -> Iterator[str]:
+    yield from map(str, size_tables(results))
+
+
 def _quality(results: Results) -> Iterator[str]:
     tables = list(quality_tables(results))
     yield from map(str, tables)
@@ -126,6 +131,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "int8-layers": partial(_measured, layer_tables),
     "int8-models": partial(_measured, model_tables),
     "quality": _quality,
+    "sizes": _sizes,
     "padding": _padding,
     "sentences": _sentences,
 }

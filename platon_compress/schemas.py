@@ -29,6 +29,7 @@ SCHEMAS = {
     "quality": 1,
     "quality-cell": 1,
     "rounding": 1,
+    "sizes": 1,
     "training": 1,
 }
 """Kind to the schema that this release writes and reads."""
