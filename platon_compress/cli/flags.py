@@ -17,6 +17,7 @@ __all__ = [
     "CacheFolder",
     "Calibrate",
     "Device",
+    "Embeddings",
     "Exporter",
     "Force",
     "GroupColumn",
@@ -145,6 +146,14 @@ Values = Annotated[
         "--values",
         help="Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
         callback=_one_of("float32", "int8", "auto"),
+    ),
+]
+Embeddings = Annotated[
+    str,
+    typer.Option(
+        "--embeddings",
+        help="Word embeddings as float32, or int8 (8-bit rows with a scale each).",
+        callback=_one_of("float32", "int8"),
     ),
 ]
 Calibrate = Annotated[

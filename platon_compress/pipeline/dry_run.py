@@ -67,6 +67,8 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         reporter.say("weights are ranked by score per measured millisecond of their layer")
     if recipe.plan.values != "float32":
         reporter.say(_spoken_values(recipe.plan.values))
+    if recipe.plan.embeddings == "int8":
+        reporter.say("word embeddings become 8-bit rows in the exported file")
     return {
         "train": len(examples[0]),
         "validation": len(examples[1]),
@@ -78,6 +80,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
         "teacher_bytes": teacher_bytes,
         "values": recipe.plan.values,
+        "embeddings": recipe.plan.embeddings,
         "pruning": shown.to_dict(),
     }
 

@@ -18,7 +18,7 @@ from platon_compress.pipeline.verifying import SMALL_BATCH, verification, verify
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
-from platon_compress.recipe import Recipe
+from platon_compress.recipe import PlanSection, Recipe
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 
@@ -96,6 +96,7 @@ def _export(work: Workspace) -> dict[str, Any]:
 
     section = work.recipe.export
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
+    shipped = replace(config, remove_padding=section.remove_padding, embeddings=work.recipe.plan.embeddings)
     inputs = example_inputs(work.checkpoint)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
@@ -105,12 +106,10 @@ def _export(work: Workspace) -> dict[str, Any]:
     ):
         steps = Steps(len(models) + 1, progress)
         for name, model in models.items():
-            # Padding removal is for the file that ships; dense and pruned stay what users have today, at their best:
-            # dense attention is one node from opset 23 on.
+            # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have
+            # today, at their best: dense attention is one node from opset 23 on.
             others = replace(config, opset=max(config.opset, ATTENTION_OPSET))
-            chosen = (
-                replace(config, remove_padding=section.remove_padding) if name == "compressed" else others
-            )
+            chosen = shipped if name == "compressed" else others
             unrounded = folder / VARIANTS["compressed_float32"] if name == "compressed" else None
             path = folder / f"{name}.onnx"
             results[name] = export_onnx(model, path, inputs, chosen, unrounded=unrounded).to_dict()
@@ -131,6 +130,8 @@ def _export(work: Workspace) -> dict[str, Any]:
             work.reporter.say(
                 f"  {float32}  {result['unrounded_bytes'] / 1e6:.2f} MB, before its weights were rounded to 8 bits"
             )
+        for table in result["int8_tables"]:
+            work.reporter.say(f"  {table} is stored in 8-bit rows")
         for skipped, reason in result["skipped"]:
             work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
     return {**results, "dense_int8": int8}
@@ -186,6 +187,8 @@ def _given(work: Workspace) -> dict[str, Any]:
 
 
 _LENGTH = ("plan.tokens", "data.max_length")
+# Embeddings are rounded by the export alone: nothing is measured for them.
+_PLAN = tuple(f"plan.{name}" for name in PlanSection.model_fields if name != "embeddings")
 
 
 def _training(recipe: Recipe) -> tuple[str, ...]:
@@ -199,7 +202,7 @@ def _of_dense(recipe: Recipe) -> tuple[str, ...]:
 
 def _of_prune(recipe: Recipe) -> tuple[str, ...]:
     measured = recipe.prune is not None and recipe.prune.per_millisecond
-    return (*_training(recipe), "prune", "distill", *(("plan",) if measured else ()))
+    return (*_training(recipe), "prune", "distill", *(_PLAN if measured else ()))
 
 
 def _of_examples(recipe: Recipe) -> tuple[str, ...]:
@@ -210,7 +213,7 @@ def _of_examples(recipe: Recipe) -> tuple[str, ...]:
 def _of_export(recipe: Recipe) -> tuple[str, ...]:
     # The settings of int8 are chosen by the validation rows.
     given = ("dense",) if recipe.kind == "compress" else ()
-    return ("export", *DATA_OF_TRAINING, *_of_examples(recipe), *given)
+    return ("export", "plan.embeddings", *DATA_OF_TRAINING, *_of_examples(recipe), *given)
 
 
 def _of_verify(recipe: Recipe) -> tuple[str, ...]:
@@ -250,7 +253,7 @@ def _after(trains: bool) -> tuple[Stage, ...]:
     baseline = "dense" if trains else "data"
     return (
         Stage(
-            name="plan", title="choose a form per layer", run=_plan, uses=_always("plan", "data.max_length"),
+            name="plan", title="choose a form per layer", run=_plan, uses=_always(*_PLAN, "data.max_length"),
             needs=("bake",), outputs=("plan.json", "cost_table.json"),
         ),
         Stage(

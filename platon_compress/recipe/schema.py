@@ -261,6 +261,11 @@ class PlanSection(Section):
         "model's and not equal to them; `auto`, 8-bit numbers where they are measured to be faster.",
         "float32",
     )
+    embeddings: Literal["float32", "int8"] = about(
+        "What word embeddings are stored as: `int8`, 8-bit numbers with a scale per row, a quarter of the bytes, which are "
+        "near the model's; lookup tables of up to 1,000 rows stay as they are.",
+        "float32",
+    )
 
     @model_validator(mode="after")
     def _rows(self) -> "PlanSection":

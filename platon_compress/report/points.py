@@ -95,7 +95,8 @@ def _spoken_values(run: RunData) -> str:
     """How many of the sparse layers have 8-bit values; nothing where none has."""
     sparse = [layer for layer in run.layers if layer["form"] == "csr"]
     rounded = sum(layer.get("values") == "int8" for layer in sparse)
-    return f"; {rounded} of {len(sparse)} sparse layers have 8-bit values" if rounded else ""
+    spoken = f"; {rounded} of {len(sparse)} sparse layers have 8-bit values" if rounded else ""
+    return spoken + ("; embeddings are 8-bit rows" if run.int8_tables else "")
 
 
 def _share(bench: BenchReport, key: str, baseline: str) -> float | None:

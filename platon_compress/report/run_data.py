@@ -149,6 +149,12 @@ class RunData:
         return _mapping(self.parity.get("rounded"))
 
     @property
+    def int8_tables(self) -> Sequence[str]:
+        """Names of the lookup tables of the compressed file that are 8-bit rows."""
+        tables = _mapping(self.stage("export").get("compressed")).get("int8_tables")
+        return tables if isinstance(tables, list) else ()
+
+    @property
     def answers_elsewhere(self) -> Sequence[Mapping[str, Any]]:
         """Ways to run a file with 8-bit weights that give other answers than it must."""
         return [near for near in self.rounded.get("elsewhere", ()) if not near.get("passed")]

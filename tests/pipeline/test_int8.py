@@ -12,6 +12,7 @@ from tiny_berts import letter_texts, saved_bert
 from platon_compress.cli.require import check_requirements, parse_requirements
 from platon_compress.errors import CheckFailedError
 from platon_compress.export import rounding
+from platon_compress.export.operators import OPERATORS
 from platon_compress.manifest import manifest
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import continue_run, run_recipe
@@ -50,7 +51,8 @@ def _answers(folder, texts):
 
 def _encodings(path):
     nodes = onnx.load(path).graph.node
-    return {"int8" if node.op_type.endswith("int8") else "float" for node in nodes if "csr" in node.op_type}
+    operators = [OPERATORS[node.op_type] for node in nodes if node.domain == "platon"]
+    return {"int8" if operator.quantized else "float" for operator in operators if operator.weights}
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +175,25 @@ def test_a_run_of_the_release_before_goes_on(done):
     (output / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     results = continue_run(output, "report", Reporter(quiet=True))
     assert results["report"]["verdict"].startswith("Verdict: ")
+
+
+def test_word_embeddings_alone(done, monkeypatch, tmp_path):
+    """They fall under the same checks; a run that changes nothing else plans nothing anew."""
+    folder, _, _ = done
+    recipe = _recipe(folder, "float32")
+    run_recipe(recipe, tmp_path / "run", Reporter(quiet=True))
+    monkeypatch.setattr("platon_compress.export.passes.quantize_tables.LEAST_ROWS", 10)
+    planned = (tmp_path / "run" / "plan.json").stat().st_mtime_ns
+    again = run_recipe(_recipe(folder, "float32", embeddings="int8"), tmp_path / "run", Reporter(quiet=True))
+    assert (tmp_path / "run" / "plan.json").stat().st_mtime_ns == planned
+    exported = again["export"]
+    assert "bert.embeddings.word_embeddings.weight" in exported["compressed"]["int8_tables"]
+    assert exported["compressed"]["int8_nodes"] == exported["dense"]["int8_tables"] == ()
+    assert exported["compressed"]["size_bytes"] < exported["compressed"]["unrounded_bytes"]
+    parity = json.loads((tmp_path / "run" / "parity.json").read_text())
+    assert parity["passed"] is True
+    assert all(near["passed"] for near in parity["rounded"]["elsewhere"])
+    assert parity["rounded"]["rounding"]["max_abs"] > 0
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "embeddings are 8-bit rows" in report
+    assert "sparse layers have 8-bit values" not in report
