@@ -28,6 +28,7 @@ ROOMS = (
     "platon_compress.incoming",
     "platon_compress.selection",
     "platon_compress.pruning",
+    "platon_compress.oneshot",
     "platon_compress.baking",
     "platon_compress.formats",
     "platon_compress.planning",

@@ -12,12 +12,14 @@ from platon_compress.cli.flags import (
     Batches,
     CacheFolder,
     Calibrate,
+    Calibration,
     Device,
     Embeddings,
     Exporter,
     Force,
     GroupColumn,
     LabelColumn,
+    Method,
     NegativeColumn,
     Opset,
     Output,
@@ -26,6 +28,7 @@ from platon_compress.cli.flags import (
     RemovePadding,
     Require,
     Runs,
+    Sparsity,
     Task,
     TextColumn,
     Threads,
@@ -140,7 +143,7 @@ def demo(output: Output = _DEMO_FOLDER, set_: Overrides = None, as_json: AsJson 
 
 @app.command(cls=StrictCommand)
 def compress(
-    model: Annotated[str, typer.Argument(help="Model folder or hub id that already holds zeros.")],
+    model: Annotated[str, typer.Argument(help="Model folder or hub id: with zeros, or with --sparsity.")],
     output: Output,
     task: Task = None,
     dense: Annotated[str | None, typer.Option("--dense", help="The unpruned model to compare with.")] = None,
@@ -152,6 +155,9 @@ def compress(
     label: LabelColumn = None,
     negative: NegativeColumn = None,
     group: GroupColumn = None,
+    sparsity: Sparsity = None,
+    calibration: Calibration = None,
+    method: Method = None,
     tokens: Tokens = None,
     batch: Batches = "1,8",
     threads: Threads = None,
@@ -170,7 +176,7 @@ def compress(
     cache_dir: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn an already sparse checkpoint, made by any tool, into a measured ONNX model. No training."""
+    """Turn a sparse checkpoint, made by any tool or by --sparsity, into a measured ONNX model. No training."""
     wanted = parse_requirements(require)
     columns = _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group)
     recipe: dict[str, Any] = {
@@ -178,7 +184,8 @@ def compress(
         # The task is put in when the settings that need no model have passed.
         "model": {"name": model, "task": task or "unknown", "cache_dir": cache_dir},
         "dense": dense,
-        "data": _labelled(data, columns, task),
+        "data": _labelled(data, calibration, columns, task),
+        "oneshot": _oneshot(sparsity, method),
         "plan": {
             "tokens": tokens,
             "threads": threads,
@@ -303,16 +310,26 @@ def _given(**flags: str | None) -> dict[str, str]:
     return {key: value for key, value in flags.items() if value is not None}
 
 
-def _labelled(data: str | None, given: dict[str, str], task: str | None) -> dict[str, Any] | None:
+def _labelled(
+    data: str | None, calibration: str | None, given: dict[str, str], task: str | None
+) -> dict[str, Any] | None:
     """The data section of `compress`. Raises InputError where a flag of --data stands alone, or names no use."""
-    if data is None:
+    files = _given(validation=data, calibration=calibration)
+    if not files:
         if given:
             flag = next(iter(given)).replace("_", "-")
             raise InputError(f"--{flag} names a column of --data, which is not given; give --data FILE too")
         return None
-    if task is not None:
+    if data is not None and task is not None:
         _check_measured(task)
-    return {"validation": data, **given}
+    return {**files, **given}
+
+
+def _oneshot(sparsity: float | None, method: str | None) -> dict[str, Any] | None:
+    """The section of pruning without training. Raises InputError for a flag of --sparsity alone."""
+    if sparsity is None and method is not None:
+        raise InputError("--method says how --sparsity prunes, which is not given; give --sparsity 0.5 too")
+    return None if sparsity is None else {"sparsity": sparsity, **_given(method=method)}
 
 
 def _check_measured(task: str) -> None:

@@ -16,12 +16,14 @@ __all__ = [
     "Batches",
     "CacheFolder",
     "Calibrate",
+    "Calibration",
     "Device",
     "Embeddings",
     "Exporter",
     "Force",
     "GroupColumn",
     "LabelColumn",
+    "Method",
     "NegativeColumn",
     "Opset",
     "Output",
@@ -30,6 +32,7 @@ __all__ = [
     "RemovePadding",
     "Require",
     "Runs",
+    "Sparsity",
     "Task",
     "TextColumn",
     "Threads",
@@ -97,6 +100,26 @@ GroupColumn = Annotated[
     str | None, typer.Option("--group", help="Column of what belongs together: a query, a document.")
 ]
 
+Sparsity = Annotated[
+    float | None,
+    typer.Option(
+        "--sparsity",
+        help="Prune a dense model so far, without training: 0.5. Takes --calibration.",
+        callback=limited("prune.sparsity"),
+    ),
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option("--calibration", help="A few hundred inputs without labels to prune by: texts.txt."),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="sparsegpt (default), wanda or magnitude.",
+        callback=_one_of("sparsegpt", "wanda", "magnitude"),
+    ),
+]
 Tokens = Annotated[
     int | None,
     typer.Option(

@@ -12,7 +12,7 @@ from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.freshness import refuse_other_settings, why_not_current
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.stage import Stage
-from platon_compress.pipeline.stages import STAGES
+from platon_compress.pipeline.stages import stages_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import BenchSection, Recipe, load_recipe, trusting
 from platon_compress.tasks.training import prune_config
@@ -83,7 +83,7 @@ def read_recipe_of(output: Path) -> Recipe:
 
 def stage_names(recipe: Recipe) -> tuple[str, ...]:
     """The names of a recipe's stages, in order."""
-    return tuple(stage.name for stage in STAGES[recipe.kind])
+    return tuple(stage.name for stage in stages_of(recipe))
 
 
 class _Run:
@@ -91,7 +91,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, output: Path, reporter: Reporter) -> None:
         self.recipe = recipe
-        self.stages = STAGES[recipe.kind]
+        self.stages = stages_of(recipe)
         self.folder = RunFolder.open(output, recipe.kind)
         self._reporter = reporter
         self._work = Workspace(self.folder, recipe, reporter)

@@ -1,6 +1,6 @@
 """The stages of a run, one function each: reads what earlier stages left, writes files, returns what it did."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from platon_compress.measure.bench_report import VARIANTS
 from platon_compress.pipeline import training
 from platon_compress.pipeline.baseline import DATA_OF_TRAINING
 from platon_compress.pipeline.costing import measured_plan_config
+from platon_compress.pipeline.oneshot import check_given, prune_once_stage
 from platon_compress.pipeline.plan_view import show_plan
-from platon_compress.pipeline.preflight import check_compress, check_rival, spoken_model
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.verifying import SMALL_BATCH, verification, verify_stage
 from platon_compress.pipeline.words import spoken_result
@@ -22,7 +22,7 @@ from platon_compress.recipe import PlanSection, Recipe
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 
-__all__ = ["STAGES"]
+__all__ = ["stages_of"]
 
 # Settings of the int8 rival are chosen by so many examples, which the published metric need not share.
 _CHOOSING_EXAMPLES = 256
@@ -32,13 +32,10 @@ def _bake(work: Workspace) -> dict[str, Any]:
     from platon_compress.baking import bake
 
     checkpoint = work.pruned()
-    if not work.trains:
-        check_compress(work.recipe, checkpoint, None if work.recipe.data is None else work.task)
-        for line in spoken_model(checkpoint):
-            work.reporter.say(f"  {line}")
-        if work.recipe.dense is not None:
-            check_rival(work.dense, checkpoint)
-    target = work.prune.sparsity if work.trains else None
+    oneshot = work.recipe.oneshot
+    if not work.trains and oneshot is None:
+        check_given(work, checkpoint)
+    target = work.prune.sparsity if work.trains else None if oneshot is None else oneshot.sparsity
     baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
@@ -173,7 +170,7 @@ def _report(work: Workspace) -> dict[str, Any]:
 
 def _given(work: Workspace) -> dict[str, Any]:
     """For `compress`: the metric of the baseline, where data was given."""
-    if work.recipe.data is None:
+    if not work.recipe.judges:
         work.reporter.say("  no data given: parity on random inputs, no task metric")
         return {}
     from platon_compress.tasks.trainer import evaluate
@@ -207,7 +204,7 @@ def _of_prune(recipe: Recipe) -> tuple[str, ...]:
 
 def _of_examples(recipe: Recipe) -> tuple[str, ...]:
     # Without data the examples are random, as many and as long as the recipe says.
-    return ("metric", *(("verify.examples", *_LENGTH) if recipe.data is None else ()))
+    return ("metric", *(("verify.examples", *_LENGTH) if not recipe.judges else ()))
 
 
 def _of_export(recipe: Recipe) -> tuple[str, ...]:
@@ -248,6 +245,20 @@ _GIVEN = (
 )  # fmt: skip
 
 
+_ONESHOT = (
+    Stage(
+        name="prune", title="prune without training", run=prune_once_stage,
+        uses=_always("model", "oneshot", "data.calibration", "data.text", "data.text_pair", "data.max_length", "train.seed"),
+        outputs=("stages/prune",), keeps=True,
+    ),
+    Stage(
+        name="bake", title="bake the zeros into the weights", run=_bake, uses=_always("bake"), needs=("prune",),
+        outputs=("model",),
+    ),
+    _GIVEN[-1],
+)  # fmt: skip
+
+
 def _after(trains: bool) -> tuple[Stage, ...]:
     """The stages that a training and a foreign checkpoint have in common."""
     baseline = "dense" if trains else "data"
@@ -279,8 +290,8 @@ def _after(trains: bool) -> tuple[Stage, ...]:
     )  # fmt: skip
 
 
-STAGES: Mapping[str, tuple[Stage, ...]] = {
-    "run": (*_TRAINING, *_after(True)),
-    "demo": (*_TRAINING, *_after(True)),
-    "compress": (*_GIVEN, *_after(False)),
-}
+def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a recipe, in order."""
+    if recipe.kind != "compress":
+        return (*_TRAINING, *_after(True))
+    return (*(_GIVEN if recipe.oneshot is None else _ONESHOT), *_after(False))

@@ -56,7 +56,7 @@ def verify_stage(work: Workspace) -> dict[str, Any]:
 
 def verification(work: Workspace, split: str, limit: int | None = None) -> Evaluation:
     """Examples of the "validation" or "test" data, at most `limit`; without data random inputs, not scored."""
-    if work.recipe.data is None:
+    if not work.recipe.judges:
         return Evaluation(batches=_synthetic(work))
     examples = work.validation if split == "validation" else work.test
     if limit is not None:
@@ -74,10 +74,9 @@ def _synthetic(work: Workspace) -> list[Any]:
 
 
 def _inputs(work: Workspace) -> str:
-    data = work.recipe.data
-    if data is None:
+    if not work.recipe.judges:
         return "random inputs"
-    return f"{'test' if data.has_test else 'validation'} data"
+    return f"{'test' if work.data.has_test else 'validation'} data"
 
 
 def _spoken(parity: dict[str, Any]) -> Iterator[str]:

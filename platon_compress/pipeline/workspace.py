@@ -70,7 +70,7 @@ class Workspace:
     def task(self) -> Task:
         """The task that the recipe's data is for, with the model that its metrics may compare with."""
         task = recipe_task(self.recipe)
-        if self.trains or self.recipe.dense is not None:
+        if self.trains or self.recipe.dense is not None or self.recipe.oneshot is not None:
             task.reference = self._reference
         return task
 
@@ -134,12 +134,16 @@ class Workspace:
         """The unpruned baseline: trained with the same steps, or given to `compress`."""
         if self.trains:
             return self._open(self.folder.work("dense"))
-        return _load(self.recipe, self.recipe.dense) if self.recipe.dense else self.pruned()
+        return self.given() if self.recipe.dense is None else _load(self.recipe, self.recipe.dense)
 
     def pruned(self) -> Checkpoint:
         """The model with zeros, before baking (baking changes it in place, so it is loaded anew)."""
-        if self.trains:
+        if self.trains or self.recipe.oneshot is not None:
             return self._open(self.folder.work("prune"))
+        return self.given()
+
+    def given(self) -> Checkpoint:
+        """The model that `compress` was given; every call loads it anew."""
         return _load(self.recipe, str(self.recipe.model.name))
 
     def masks(self) -> dict[str, Any] | None:

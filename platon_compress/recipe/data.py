@@ -39,8 +39,9 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "image-classification": (),
 }
 COLUMN_KEYS = ("text", "text_pair", "image", "label", "label_columns", "negative", "group")
-FILE_KEYS = ("train", "validation", "test")
-_SPLIT_KEYS = tuple(f"{key}_split" for key in FILE_KEYS)
+_SPLITS = ("train", "validation", "test")
+FILE_KEYS = (*_SPLITS, "calibration")
+_SPLIT_KEYS = tuple(f"{key}_split" for key in _SPLITS)
 _SLICE_KEYS = ("train_rows", "validation_rows")
 DATASET_KEYS = ("dataset", "dataset_config", *_SPLIT_KEYS, *_SLICE_KEYS, *COLUMN_KEYS)
 """What describes a data set of the hub, and goes with it where files are named instead."""
@@ -72,6 +73,11 @@ class DataSection(Section):
     validation: Text | None = about("Validation rows, as `train`.", None)
     test: Text | None = about(
         "Test rows, as `train`: measured when all is done, so that nothing is chosen by them.", None
+    )
+    calibration: Text | None = about(
+        "For `compress` with a `oneshot` section: a few hundred rows, as `train`, whose labels are not read; texts alone "
+        "may be a .txt file with one a line.",
+        None,
     )
     dataset: Text | None = about(
         "A Hugging Face `datasets` name instead of files; `builtin:digits` is scikit-learn's handwritten digits.",
@@ -149,6 +155,11 @@ class DataSection(Section):
     def has_test(self) -> bool:
         """Whether there are rows that choose nothing."""
         return self.test is not None or self.test_split is not None
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are rows to take the metric on."""
+        return self.validation is not None or self.dataset is not None
 
     @property
     def judged_splits(self) -> tuple[str, ...]:

@@ -26,7 +26,8 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
         for key in FILE_KEYS:
             path = getattr(recipe.data, key)
             if path is not None:
-                yield ("--data" if recipe.kind == "compress" else f"data.{key}"), path
+                flag = "--calibration" if key == "calibration" else "--data"
+                yield (flag if recipe.kind == "compress" else f"data.{key}"), path
     if recipe.plan.cost_table is not None:
         yield "plan.cost_table", recipe.plan.cost_table
     if recipe.dense is not None and recipe.kind != "compress":

@@ -19,6 +19,7 @@ __all__ = [
     "DistillSection",
     "ExportSection",
     "ModelSection",
+    "OneShotSection",
     "PlanSection",
     "PruneSection",
     "Recipe",
@@ -224,10 +225,25 @@ class PruneSection(Section):
             )
         if self.rewind_to is not None and self.rewind_to >= 1 - self.freeze:
             raise ValueError(
-                f"rewind_to {self.rewind_to:g} lies not before the frozen steps, which begin at {1 - self.freeze:g}; "
+                f"rewind_to {self.rewind_to:g} is not before the frozen steps, which begin at {1 - self.freeze:g}; "
                 "lower rewind_to or freeze"
             )
         return self
+
+
+class OneShotSection(Section):
+    """Pruning without training, for `compress`: the model looks at `data.calibration` once."""
+
+    sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
+        "Share of the weights of every linear layer in the blocks that becomes zeros; beyond 0.6 train instead."
+    )
+    method: Literal["sparsegpt", "wanda", "magnitude"] = about(
+        "`sparsegpt` lets the weights that stay make good what the others did; `wanda` and `magnitude` only choose.",
+        "sparsegpt",
+    )
+    rows: Annotated[int, limited("oneshot.rows"), NUMBER] = about(
+        "Take at most so many rows of `data.calibration`, at random.", 512
+    )
 
 
 class BakeSection(Section):
@@ -353,6 +369,7 @@ class Recipe(Section):
     train: TrainSection = about("The training.", TrainSection())
     prune: PruneSection | None = about("The pruning.", None)
     distill: DistillSection | None = about("Learning from a teacher.", None)
+    oneshot: OneShotSection | None = about("Pruning without training.", None)
     bake: BakeSection = about("How masks become zeros.", BakeSection())
     plan: PlanSection = about("The deployment.", PlanSection())
     export: ExportSection = about("How the ONNX files are written.", ExportSection())
@@ -363,6 +380,11 @@ class Recipe(Section):
     def has_labels(self) -> bool:
         """Whether the training rows carry labels."""
         return self.distill is None or self.distill.labels
+
+    @property
+    def judges(self) -> bool:
+        """Whether there are rows to take the metric on."""
+        return self.data is not None and self.data.has_validation
 
     @property
     def teacher(self) -> str | None:
@@ -378,6 +400,8 @@ class Recipe(Section):
         if self.kind == "compress":
             return self._complete_compress()
         data = self.data
+        if self.oneshot is not None:
+            raise ValueError("the section oneshot is for compress, which trains nothing; leave it out")
         if data is None or self.prune is None:
             raise ValueError(f"the section {'data' if data is None else 'prune'} is missing; add it")
         if self.model.task not in TRAINABLE_TASKS:
@@ -397,7 +421,20 @@ class Recipe(Section):
     def _complete_compress(self) -> "Recipe":
         if self.distill is not None:
             raise ValueError("compress trains nothing, so it cannot distill; leave the section out")
-        if self.data is not None and (self.data.validation is None) == (self.data.dataset is None):
+        data = self.data
+        calibrates = data is not None and data.calibration is not None
+        if self.oneshot is not None and not calibrates:
+            raise ValueError(
+                "pruning without training looks at data, and data.calibration (--calibration of compress) is not given; "
+                "give a file with a few hundred rows"
+            )
+        if self.oneshot is None and calibrates:
+            raise ValueError(
+                "data.calibration is for pruning without training; give oneshot.sparsity (--sparsity of compress) too"
+            )
+        if data is not None and data.validation is not None and data.dataset is not None:
+            raise ValueError("data.validation and data.dataset are both given; leave one out")
+        if data is not None and not data.has_validation and not calibrates:
             raise ValueError("the data is data.validation or data.dataset; give one of them")
         self._refuse_unused_keys()
         return self

@@ -7,6 +7,7 @@ from platon_compress.report.run_data import RunData
 
 __all__ = ["model_name", "run_origin", "run_subtitle", "run_task", "run_title"]
 
+_METHODS = {"sparsegpt": "SparseGPT", "wanda": "Wanda", "magnitude": "magnitude"}
 _FAMILIES = {
     "vit": "ViT",
     "deit": "DeiT",
@@ -31,6 +32,9 @@ def run_subtitle(run: RunData) -> str:
     what = (
         "compressed from a sparse checkpoint" if kind == "compress" else "pruned with PLATON and compressed"
     )
+    oneshot = run.stage("prune").get("oneshot")
+    if oneshot:
+        what = f"pruned without training ({_METHODS[oneshot['method']]}) and compressed"
     if run.stage("prune").get("distillation"):
         what = "pruned with PLATON and distillation and compressed"
     return f"{run_task(run) or 'model'}, {what} for ONNX Runtime"
@@ -44,6 +48,9 @@ def run_origin(run: RunData) -> dict[str, str]:
         "compress": f"platon-compress compress {model_name(run)} -o {name}",
     }
     kind = str(run.state.get("kind") or "run")
+    oneshot = run.stage("prune").get("oneshot")
+    if oneshot:
+        commands["compress"] += f" --sparsity {oneshot['sparsity']:g} --calibration FILE"
     measured = str(run.bench.environment.get("timestamp") or "").replace("T", " ")
     return {
         "run": name,

@@ -76,6 +76,13 @@ def _read_tsv(path: Path, name: str) -> Table:
     return Table(*tab_separated(_text_of(path), name), {})
 
 
+def _read_lines(path: Path, name: str) -> Table:
+    """A text a line, for those who have nothing but texts; empty lines are none."""
+    # Only line feeds end a line: str.splitlines also splits at characters that stand inside texts.
+    found = {i: line.strip() for i, line in enumerate(_text_of(path).split("\n"), 1) if line.strip()}
+    return Table({"text": list(found.values())}, Origin(name, lines=list(found)), {})
+
+
 def _text_of(path: Path) -> str:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return file.read()
@@ -191,4 +198,5 @@ _READERS: Mapping[str, Callable[[Path, str], Table]] = {
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,
+    ".txt": _read_lines,
 }

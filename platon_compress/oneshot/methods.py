@@ -1,0 +1,91 @@
+"""Which weights of one layer go, and what the others become. Sources are the papers; no code of theirs.
+
+- magnitude: the smallest weights of the matrix go, the others stay.
+- wanda (Sun et al. 2023): in every row the smallest |w| * |x| go, with the norm of the input; the others stay.
+- sparsegpt (Frantar and Alistarh 2023): columns from left to right; what a removed weight did to the output is made
+  good by the columns to its right, by the inverse of the inputs' second moments. Beyond the paper, a layer with a bias
+  lets the bias take the mean, so that only the variation around it has to be made good.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from platon_compress.errors import InputError
+from platon_compress.oneshot.moments import Moments
+
+__all__ = ["METHODS", "Method"]
+
+Method = Callable[[Tensor, Moments, float, bool], Tensor]
+"""(weight float64 [out, in], moments of its input, sparsity, whether a bias takes the mean) -> new weight [out, in]."""
+
+_BLOCK = 128  # columns that choose their zeros together
+_DAMPING = (
+    0.01  # of the mean second moment, added to each: inputs that hardly vary must not become huge factors
+)
+
+
+def _magnitude(weight: Tensor, moments: Moments, sparsity: float, has_bias: bool) -> Tensor:
+    del moments, has_bias
+    return weight.masked_fill(_smallest(weight.abs(), int(weight.numel() * sparsity)), 0.0)
+
+
+def _wanda(weight: Tensor, moments: Moments, sparsity: float, has_bias: bool) -> Tensor:
+    del has_bias
+    scores = weight.abs() * moments.second(centred=False).diagonal().sqrt()
+    goes = scores.argsort(dim=1, stable=True)[:, : int(weight.shape[1] * sparsity)]
+    return weight.scatter(1, goes, 0.0)
+
+
+def _sparsegpt(weight: Tensor, moments: Moments, sparsity: float, has_bias: bool) -> Tensor:
+    factor = _inverse_factor(moments.second(centred=has_bias))
+    weight, columns = weight.clone(), weight.shape[1]
+    gone = 0
+    for start in range(0, columns, _BLOCK):
+        end = min(start + _BLOCK, columns)
+        block, inner = weight[:, start:end], factor[start:end, start:end]
+        due = int(weight.shape[0] * end * sparsity)
+        mask = _smallest((block / inner.diagonal()) ** 2, due - gone)
+        gone = due
+        errors = _clear(block, mask, inner)
+        weight[:, end:] -= errors @ factor[start:end, end:]
+    return weight
+
+
+METHODS: Mapping[str, Method] = {"sparsegpt": _sparsegpt, "wanda": _wanda, "magnitude": _magnitude}
+
+
+def _clear(block: Tensor, mask: Tensor, factor: Tensor) -> Tensor:
+    """Zero `mask` in `block` [out, columns] in place, column by column; returns what later columns owe [out, columns]."""
+    errors = torch.zeros_like(block)
+    for column in range(block.shape[1]):
+        lost = torch.where(mask[:, column], block[:, column], 0.0) / factor[column, column]
+        block[:, column:] -= torch.outer(lost, factor[column, column:])
+        errors[:, column] = lost
+    block.masked_fill_(mask, 0.0)
+    return errors
+
+
+def _inverse_factor(second: Tensor) -> Tensor:
+    """Upper Cholesky factor of the inverse of the damped moments [in, in], float64.
+
+    Raises InputError where the inputs are not finite.
+    """
+    diagonal = second.diagonal()
+    damped = second + torch.diag(torch.full_like(diagonal, max(_DAMPING * float(diagonal.mean()), 1e-12)))
+    try:
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+        return torch.linalg.cholesky(inverse, upper=True)
+    except torch.linalg.LinAlgError as error:
+        raise InputError(
+            "the inputs of a layer are not finite or all alike on the calibration data; give other texts"
+        ) from error
+
+
+def _smallest(scores: Tensor, count: int) -> Tensor:
+    """Mask of exactly `count` smallest scores; ties go by position."""
+    mask = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    if count > 0:
+        mask[scores.flatten().argsort(stable=True)[:count]] = True
+    return mask.view_as(scores)

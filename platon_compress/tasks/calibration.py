@@ -1,0 +1,34 @@
+"""Batches to look at while pruning without training: real inputs of the model, without labels."""
+
+from typing import TYPE_CHECKING
+
+from platon_compress.scoring import Batch
+from platon_compress.tasks.data.tables import read_split
+from platon_compress.tasks.examples import Examples, pixels
+from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.rooms import ROOMS, task_of
+
+if TYPE_CHECKING:
+    from platon_compress.recipe import DataSection
+
+__all__ = ["calibration_batches"]
+
+_BATCH = 8
+
+
+def calibration_batches(
+    checkpoint: Checkpoint, task: str, data: "DataSection", rows: int, seed: int
+) -> list[Batch]:
+    """Inputs of the model, made of at most `rows` rows of `data.calibration` as its task makes them.
+
+    A model of a task that cannot be trained here reads plain texts or pictures. Raises InputError for a damaged file.
+    """
+    pictures = checkpoint.modality == "image"
+    name = task if task in ROOMS else "image-classification" if pictures else "text-classification"
+    room = task_of(name, data.model_copy(update={"problem": "single-label", "label_columns": ()}))
+    found = read_split(data, "calibration", name, seed, labelled=pictures).slice(rows, seed)
+    if pictures:
+        examples = Examples(pixels(found.inputs, checkpoint, found.origin), ())
+    else:
+        examples = room.encode(found, checkpoint, ())
+    return room.batches(examples, checkpoint, _BATCH)
