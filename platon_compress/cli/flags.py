@@ -105,7 +105,7 @@ Sparsity = Annotated[
     typer.Option(
         "--sparsity",
         help="Prune a dense model so far, without training: 0.5. Takes --calibration.",
-        callback=limited("prune.sparsity"),
+        callback=limited("oneshot.sparsity"),
     ),
 ]
 Calibration = Annotated[

@@ -33,7 +33,9 @@ class OneShotConfig:
                 f"sparsity must be above 0 and below 1, got {shown(self.sparsity)}; 0.5 keeps every second weight"
             )
         if self.method not in METHODS:
-            raise InputError(f"method must be one of {', '.join(METHODS)}, got {shown(self.method)}")
+            raise InputError(
+                f"method must be one of {', '.join(METHODS)}, got {shown(self.method)}; take sparsegpt"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,15 @@ class _Enough(Exception):  # noqa: N818 - no error: the layers behind need not r
 
 
 def _groups(replay: Replay, index: int) -> list[list[nn.Linear]]:
-    """The linear layers of a block in the order in which they run; those with one input are together."""
+    """The linear layers of a block in the order in which they run; those with one input are together.
+
+    A layer that runs more than once (DeBERTa's projections, for tokens and for positions) counts by its first input.
+    """
     found: list[tuple[Tensor, list[nn.Linear]]] = []
 
     def hook(layer: nn.Linear, arguments: tuple[Any, ...]) -> None:
+        if any(layer in group for _, group in found):
+            return
         for taken, group in found:
             if taken is arguments[0]:
                 group.append(layer)
@@ -146,7 +153,7 @@ def _prune_layer(layer: nn.Linear, name: str, moments: Moments, config: OneShotC
     after = METHODS[config.method](before, moments, config.sparsity, repaired)
     lost = before - after
     if repaired:
-        layer.bias += (lost @ moments.mean).to(layer.bias)
+        layer.bias.add_((lost @ moments.mean).to(layer.bias))
     layer.weight.copy_(after)
     second = moments.second(centred=repaired)
     error = float(((lost @ second) * lost).sum() / ((before @ second) * before).sum().clamp(min=1e-30))

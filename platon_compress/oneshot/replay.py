@@ -62,6 +62,10 @@ def record(model: nn.Module, paths: Sequence[str], batches: Sequence[Mapping[str
         with _watched(blocks) as seen:
             model(**{name: torch.as_tensor(value).to(device) for name, value in batch.items()})
         _check_chain(paths, seen)
+        if not torch.isfinite(seen[0][2]).all():
+            raise InputError(
+                "the inputs of the first block are not finite on the calibration data; check the model"
+            )
         calls.append([entry[1] for entry in seen])
         hidden.append(seen[0][2])
     return Replay(blocks, calls, hidden)
@@ -111,11 +115,15 @@ def _check_chain(paths: Sequence[str], seen: Sequence[_Seen]) -> None:
             "without training; prune it with a recipe (`run`)"
         )
     for path, (_, _, _, given), (_, _, taken, _) in zip(paths[1:], seen, seen[1:], strict=False):
-        if given[0].shape != taken.shape or not torch.equal(given[0], taken):
+        if not _same(given[0], taken):
             raise InputError(
                 f"something is computed between {path} and the block before it, so this model cannot be pruned without "
                 "training; prune it with a recipe (`run`)"
             )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one is other or (one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num()))
 
 
 def _first(output: Any) -> Tensor:

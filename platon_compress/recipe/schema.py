@@ -234,7 +234,7 @@ class PruneSection(Section):
 class OneShotSection(Section):
     """Pruning without training, for `compress`: the model looks at `data.calibration` once."""
 
-    sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
+    sparsity: Annotated[float, limited("oneshot.sparsity"), NUMBER] = about(
         "Share of the weights of every linear layer in the blocks that becomes zeros; beyond 0.6 train instead."
     )
     method: Literal["sparsegpt", "wanda", "magnitude"] = about(

@@ -1,6 +1,6 @@
 """Batches to look at while pruning without training: real inputs of the model, without labels."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.scoring import Batch
 from platon_compress.tasks.data.tables import read_split
@@ -26,7 +26,7 @@ def calibration_batches(
     pictures = checkpoint.modality == "image"
     name = task if task in ROOMS else "image-classification" if pictures else "text-classification"
     room = task_of(name, data.model_copy(update={"problem": "single-label", "label_columns": ()}))
-    found = read_split(data, "calibration", name, seed, labelled=pictures).slice(rows, seed)
+    found: Any = read_split(data, "calibration", name, seed, labelled=pictures).slice(rows, seed)
     if pictures:
         examples = Examples(pixels(found.inputs, checkpoint, found.origin), ())
     else:

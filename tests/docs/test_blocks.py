@@ -84,7 +84,8 @@ def _write_rows(path, rows):
 
 def _write_models(folder):
     tokenizer = letter_tokenizer(folder, WORDS)
-    for name, zeros in (("tiny", 0.0), ("path/to/pruned-model", 0.8)):
+    (folder / "texts.txt").write_text("\n".join(["the film was good", "the bad film"] * 9), encoding="utf-8")
+    for name, zeros in (("tiny", 0.0), ("path/to/model", 0.0), ("path/to/pruned-model", 0.8)):
         tiny_bert(zeros=zeros, max_position_embeddings=128).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
 

@@ -14,12 +14,18 @@ GOOD = {
     "prune": {"sparsity": 0.9},
     "distill": {"teacher": "teacher"},
 }
+UNTRAINED = {
+    "kind": "compress",
+    "model": GOOD["model"],
+    "data": {"calibration": "a.txt"},
+    "oneshot": {"sparsity": 0.5},
+}
 KEYS = sorted(key for key in LIMITS if key.split(".")[0] in Recipe.model_fields and key != "model.size")
 
 
 def _set(key, value):
-    raw = copy.deepcopy(GOOD)
     section, name = key.split(".")
+    raw = copy.deepcopy(UNTRAINED if section == "oneshot" else GOOD)
     raw.setdefault(section, {})[name] = value
     return raw
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, MissingExtraError, first_line
 from platon_compress.tasks.data.rows import Origin
-from platon_compress.tasks.data.table_files import Table, read_table
+from platon_compress.tasks.data.table_files import TEXTS, Table, read_table
 from platon_compress.tasks.hub import asked_once, is_fault_of_this_machine, offline_hint, resolve_name
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class Source:
         more: columns that are read beside those that keys name. others: endings that the task reads by itself.
         """
         if self.in_files:
-            return read_table(self.path, self.split, others)
+            table = read_table(self.path, self.split, others)
+            return table.called(self.named("text")) if self.path.suffix.lower() == TEXTS else table
         keys = ("text", "text_pair", "image", "negative", "group", *("label",) * self.labelled)
         wanted = {self.column(key) for key in keys} | set(more)
         return self._hub_table(wanted | set(self.data.label_columns if self.labelled else ()))

@@ -7,7 +7,7 @@ import contextlib
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,11 @@ from platon_compress.tasks.data.rows import Origin
 from platon_compress.tasks.data.separated import comma_separated, tab_separated
 from platon_compress.tasks.hub import is_fault_of_this_machine
 
-__all__ = ["Table", "explained", "read_table", "table_of"]
+__all__ = ["TEXTS", "Table", "explained", "read_table", "table_of"]
+
+
+TEXTS = ".txt"
+"""Ending of a file with a text a line."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Table:
             )
         return self.columns[name]
 
+    def called(self, name: str) -> "Table":
+        """The table of one column, called `name`: lines of texts have no name of their own."""
+        (values,) = self.columns.values()
+        return replace(self, columns={name: values})
+
 
 def read_table(path: Path, split: str, others: Sequence[str] = ()) -> Table:
     """The table in `path`. Raises InputError, naming the line, where it is damaged or of another format.
@@ -46,9 +55,8 @@ def read_table(path: Path, split: str, others: Sequence[str] = ()) -> Table:
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(
-            f"data.{split} {path.name!r} is none of {' '.join((*_READERS, *others))}; convert it to one of them"
-        )
+        endings = " ".join(dict.fromkeys((*_READERS, *others)))
+        raise InputError(f"data.{split} {path.name!r} is none of {endings}; convert it to one of them")
     with explained(path, split):
         return reader(path, f"{split} file {path.name}")
 
@@ -198,5 +206,5 @@ _READERS: Mapping[str, Callable[[Path, str], Table]] = {
     ".json": _read_json,
     ".jsonl": _read_json_lines,
     ".parquet": _read_parquet,
-    ".txt": _read_lines,
+    TEXTS: _read_lines,
 }

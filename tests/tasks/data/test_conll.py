@@ -98,7 +98,7 @@ def test_a_conll_file_of_another_ending_gets_its_cure(tmp_path):
     path.write_text("Ada\tB-PER\nleft\tO\n")
     with pytest.raises(InputError, match=r"t\.tsv has no column 'tokens' .*one word a line, call it \.conll"):
         read_split(_section(path), "train", TASK, 1)
-    with pytest.raises(InputError, match=r"'t\.words' is none of \.csv .*\.parquet \.conll"):
+    with pytest.raises(InputError, match=r"'t\.words' is none of \.csv .*\.parquet .*\.conll"):
         read_split(_section(path.rename(tmp_path / "t.words")), "train", TASK, 1)
 
 
