@@ -121,7 +121,7 @@ def test_single_stages_work_on_the_folder(finished, tmp_path, capsys):
     assert "convert is out of date: plan is not up to date; run it before verify" in line
 
 
-STAGE_COMMANDS = ("verify", "bake", "plan", "convert", "export", "verify", "bench model", "report")
+STAGE_COMMANDS = ("verify", "bake", "plan", "convert", "export", "verify", "bench model")
 
 
 def test_after_every_single_stage_the_folder_can_be_reported(finished, tmp_path, capsys):

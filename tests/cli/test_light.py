@@ -13,53 +13,63 @@ RECIPE = (
 )
 
 
-def _run(arguments, folder):
+CASES = [
+    ([], 2),
+    (["--help"], 0),
+    (["--version"], 0),
+    (["run", "--help"], 0),
+    (["bench", "model", "--help"], 0),
+    (["schema"], 0),
+    (["init", "text-classification", "-o", "new.yaml"], 0),
+    (["nonsense"], 2),
+    (["run", "missing.yaml", "-o", "x"], 2),
+    (["run", "r.yaml", "-o", "x", "--bogus"], 2),
+    (["run", "r.yaml", "-o", "x", "--set", "prune.sparsity=2"], 2),
+    (["run", "r.yaml", "-o", "x", "--dry-run"], 2),
+    (["run", "r.yaml", "-o", "r.yaml"], 2),
+    (["run", "r.yaml", "-o", "x", "--require", "luck>=1"], 2),
+    (["prune", "r.yaml", "-o", "x"], 2),
+    (["demo", "-o", "x", "--set", "train.epochs=0"], 2),
+    (["compress", "m", "-o", "x", "--data", "missing.csv"], 2),
+    (["compress", "m", "-o", "x", "--batch", "0"], 2),
+    (["bake", "-o", "x"], 2),
+    (["report", "-o", "x"], 2),
+    (["estimate", "m", "--tokens", "0"], 2),
+    (["calibrate", "-o", "table.json", "--threads", "100000"], 2),
+    (["bench", "kernel", "-o", "x", "--threads", "100000"], 2),
+    (["bench", "model", "-o", "x", "--runs", "0"], 2),
+]
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """One process gives all commands, one after the other: status and what each of them was the first to load."""
+    folder = tmp_path_factory.mktemp("light")
+    (folder / "r.yaml").write_text(RECIPE)
     code = (
         "import json, sys\n"
+        "from pathlib import Path\n"
         "from platon_compress.cli import main\n"
-        f"status = main({arguments!r})\n"
-        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
-        "sys.stdout.write('\\n' + json.dumps([status, loaded]))\n"
+        "before, outcomes = set(), []\n"
+        f"for arguments in {[arguments for arguments, _ in CASES]!r}:\n"
+        "    status = main(arguments)\n"
+        f"    loaded = {set(HEAVY)!r} & set(sys.modules)\n"
+        "    outcomes.append([status, sorted(loaded - before)])\n"
+        "    before = loaded\n"
+        "Path('outcomes.json').write_text(json.dumps(outcomes))\n"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True, check=False
     )
-    return (*json.loads(done.stdout.splitlines()[-1]), done.stderr)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "outcomes.json").read_text())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        ([], 2),
-        (["--help"], 0),
-        (["--version"], 0),
-        (["run", "--help"], 0),
-        (["bench", "model", "--help"], 0),
-        (["schema"], 0),
-        (["init", "text-classification", "-o", "new.yaml"], 0),
-        (["nonsense"], 2),
-        (["run", "missing.yaml", "-o", "x"], 2),
-        (["run", "r.yaml", "-o", "x", "--bogus"], 2),
-        (["run", "r.yaml", "-o", "x", "--set", "prune.sparsity=2"], 2),
-        (["run", "r.yaml", "-o", "x", "--dry-run"], 2),
-        (["run", "r.yaml", "-o", "r.yaml"], 2),
-        (["run", "r.yaml", "-o", "x", "--require", "luck>=1"], 2),
-        (["prune", "r.yaml", "-o", "x"], 2),
-        (["demo", "-o", "x", "--set", "train.epochs=0"], 2),
-        (["compress", "m", "-o", "x", "--data", "missing.csv"], 2),
-        (["compress", "m", "-o", "x", "--batch", "0"], 2),
-        (["bake", "-o", "x"], 2),
-        (["report", "-o", "x"], 2),
-        (["estimate", "m", "--tokens", "0"], 2),
-        (["calibrate", "-o", "table.json", "--threads", "100000"], 2),
-        (["bench", "kernel", "-o", "x", "--threads", "100000"], 2),
-        (["bench", "model", "-o", "x", "--runs", "0"], 2),
-    ],
+    "number", range(len(CASES)), ids=[" ".join(words) or "nothing" for words, _ in CASES]
 )
-def test_nothing_heavy_is_loaded(arguments, status, tmp_path):
-    (tmp_path / "r.yaml").write_text(RECIPE)
-    got, loaded, errors = _run(arguments, tmp_path)
-    assert (got, loaded) == (status, []), errors
+def test_nothing_heavy_is_loaded(outcomes, number):
+    assert outcomes[number] == [CASES[number][1], []]
 
 
 def test_where_only_deploying_is_possible_the_command_names_the_cure(tmp_path):

@@ -1,6 +1,7 @@
 """A stage opens what the one before it wrote: nothing is computed twice, in one run or over several."""
 
 import json
+import shutil
 
 import pytest
 
@@ -41,13 +42,18 @@ def run(calls, tmp_path_factory):
     return folder, dict(calls)
 
 
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run[0], tmp_path / "copy")
+
+
 def test_a_run_bakes_and_converts_once(run):
     assert run[1] == {"bake": 1, "convert": 1}
 
 
 @pytest.mark.parametrize("lost", [("report",), ("export", "verify", "bench", "report")])
-def test_a_resumed_run_does_neither_again(run, calls, lost):
-    folder, before = run[0], dict(calls)
+def test_a_resumed_run_does_neither_again(copy, calls, lost):
+    folder, before = copy, dict(calls)
     state = json.loads((folder / "state.json").read_text())
     state["stages"] = {name: record for name, record in state["stages"].items() if name not in lost}
     (folder / "state.json").write_text(json.dumps(state))
@@ -56,8 +62,8 @@ def test_a_resumed_run_does_neither_again(run, calls, lost):
     assert calls == before
 
 
-def test_a_single_stage_calls_only_its_own(run, calls):
-    folder, before = run[0], dict(calls)
+def test_a_single_stage_calls_only_its_own(copy, calls):
+    folder, before = copy, dict(calls)
     continue_run(folder, "convert", Reporter(quiet=True))
     assert calls == {**before, "convert": before["convert"] + 1}
 
@@ -88,8 +94,8 @@ def test_a_refused_call_changes_nothing(run, section, key, value, message):
     assert {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()} == before
 
 
-def test_a_mended_recipe_runs_only_what_uses_it(run, calls):
-    folder, before = run[0], dict(calls)
+def test_a_mended_recipe_runs_only_what_uses_it(copy, calls):
+    folder, before = copy, dict(calls)
     stamps = json.loads((folder / "state.json").read_text())["stages"]
     run_recipe(parse_recipe({**RECIPE, "bench": {"batch": [2], "runs": 5}}), folder, Reporter(quiet=True))
     after = json.loads((folder / "state.json").read_text())["stages"]
