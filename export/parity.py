@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError
+from platon_compress.export.node_check import check_nodes
 from platon_compress.export.outputs import differences, onnx_outputs
-from platon_compress.export.rounding import FLOAT32, RoundedFile, check_rounded, portable_batches
+from platon_compress.export.rounding import (
+    COMPRESSED,
+    COMPRESSED_STOCK,
+    FLOAT32,
+    RoundedFile,
+    check_rounded,
+    sampled_batches,
+)
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation
@@ -30,8 +38,6 @@ __all__ = ["REFERENCE", "ParityReport", "torch_outputs", "verify"]
 REFERENCE = "torch_pruned"
 _CONVERTED = "torch_converted"
 _ONNX_PRUNED = "onnx_pruned"
-_COMPRESSED = "onnx_compressed"
-_COMPRESSED_STOCK = "onnx_compressed_stock"
 _FLOAT32_STOCK = "onnx_float32_stock"
 
 
@@ -94,8 +100,8 @@ def verify(
     same = _same_computation(pruned, converted)
     extra = {} if evaluation.score is None else extra_onnx or {}
     routes = 4 + len(extra) + (not same) + (0 if onnx_float32 is None else 2)
-    portable = () if onnx_float32 is None else portable_batches(evaluation.batches)
-    steps = Steps(len(evaluation.batches) * routes + len(portable), progress)
+    sampled = () if onnx_float32 is None else sampled_batches(evaluation.batches)
+    steps = Steps(len(evaluation.batches) * routes + len(sampled), progress)
     work = _Work(evaluation=evaluation, allowed=atol * max(1.0, evaluation.scale), steps=steps)
     work.reference = work.torch(REFERENCE, pruned)
     work.score(REFERENCE, work.reference)
@@ -103,8 +109,8 @@ def verify(
     work.compare(_ONNX_PRUNED, work.onnx(_ONNX_PRUNED, onnx_pruned, library=False))
     rounded = None
     if onnx_float32 is None:
-        work.compare(_COMPRESSED, work.onnx(_COMPRESSED, onnx_compressed, library=True))
-        work.compare(_COMPRESSED_STOCK, work.onnx(_COMPRESSED_STOCK, onnx_compressed, library=False))
+        work.compare(COMPRESSED, work.onnx(COMPRESSED, onnx_compressed, library=True))
+        work.compare(COMPRESSED_STOCK, work.onnx(COMPRESSED_STOCK, onnx_compressed, library=False))
     else:
         rounded = _both_forms(work, onnx_float32, onnx_compressed)
     for name, path in extra.items():
@@ -157,15 +163,17 @@ def _both_forms(work: _Work, float32: str | Path, path: str | Path) -> RoundedFi
     unrounded = work.onnx(FLOAT32, float32, library=True)
     work.compare(FLOAT32, unrounded)
     work.compare(_FLOAT32_STOCK, work.onnx(_FLOAT32_STOCK, float32, library=False))
-    ours = work.onnx(_COMPRESSED, path, library=True)
-    stock = work.onnx(_COMPRESSED_STOCK, path, library=False)
-    for name, outputs in ((_COMPRESSED, ours), (_COMPRESSED_STOCK, stock)):
-        if _finite(outputs):
-            work.score(name, outputs)
-    others = {FLOAT32: unrounded, _COMPRESSED_STOCK: stock}
-    return check_rounded(
-        path, work.evaluation, ours, others, work.scores, name=_COMPRESSED, over=work.steps.over
-    )
+    outputs = {
+        FLOAT32: unrounded,
+        COMPRESSED: work.onnx(COMPRESSED, path, library=True),
+        COMPRESSED_STOCK: work.onnx(COMPRESSED_STOCK, path, library=False),
+    }
+    for name in (COMPRESSED, COMPRESSED_STOCK):
+        if _finite(outputs[name]):
+            work.score(name, outputs[name])
+    sampled = sampled_batches(work.evaluation.batches)
+    operators = check_nodes(path, work.steps.over(sampled, "8-bit operators by themselves"))
+    return check_rounded(path, float32, work.evaluation, outputs, work.scores, operators)
 
 
 def _finite(outputs: Sequence[Outputs]) -> bool:

@@ -1,4 +1,4 @@
-"""How near a file with 8-bit weights is to itself elsewhere, and to the same file before its weights were rounded.
+"""What is proved of a file with 8-bit weights, and how near it is to its form before they were rounded.
 
 The whole numbers of a product are defined exactly, what lies between two products is not: a last bit of an activation
 function moves a rounding, and a few layers later roundings fall independently. So two right ways to run one file give
@@ -6,48 +6,55 @@ answers that are near to each other, not equal.
 
 Rules:
 
-1. [elsewhere] The file with the kernels that a session takes here is compared with the library's portable kernels, which
-   define the numbers (on at least 64 examples from all over, because they are slow), and with stock ONNX Runtime. At least
-   LEAST_AGREEMENT of the decisions must be the same; a single one that differs says nothing. A decision is what a user
-   of the task reads: the class of a row, the tag of a word, the answer to a question, the first passage of a query.
-2. Where there are no decisions (numbers, embeddings, inputs that nobody labelled), the cosine of all outputs must be at
-   least LEAST_COSINE.
-3. The task's metric with the library and without must not be apart by more than METRIC_APART with certainty: the interval
-   of the paired difference reaches that far towards zero.
+1. [exact] The file is what rounding the float32 form gives, array by array; the form itself is proved as any file is.
+2. [operators] Each operator with 8-bit weights, on what the file feeds it, gives the same with the kernels that a session
+   takes here, with the library's portable ones and in stock ONNX Runtime, see `node_check`. This is where a wrong kernel
+   shows.
+3. [elsewhere] The whole file with the library and in stock ONNX Runtime: at least LEAST_AGREEMENT of the decisions are the
+   same; a single one that differs says nothing. A decision is what a user of the task reads: the class of a row, the tag
+   of a word, the answer to a question, the first passage of a query. Where there are none (numbers, embeddings, inputs
+   that nobody labelled) the cosine of all outputs is at least LEAST_COSINE. The task's metric is not certainly apart by
+   more than METRIC_APART: the interval of the paired difference reaches that near to zero.
 4. [rounding] Against its float32 form the file is measured, not judged: what the loss may be is a user's choice.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
-from platon_compress.export.outputs import compared_pairs, differences, onnx_outputs
-from platon_compress.library import kernel_names, selected_kernel, taking_kernels
+from platon_compress.export.functions import is_ours
+from platon_compress.export.node_check import MOST_RELATIVE_ERROR, NodeCheck
+from platon_compress.export.operators import OPERATORS
+from platon_compress.export.outputs import compared_pairs, differences
+from platon_compress.export.quantize import quantize_weights
 from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores
 
 __all__ = [
+    "COMPRESSED",
+    "COMPRESSED_STOCK",
     "FLOAT32",
     "LEAST_AGREEMENT",
     "LEAST_COSINE",
     "METRIC_APART",
-    "PORTABLE",
     "Nearness",
     "RoundedFile",
     "check_rounded",
-    "portable_batches",
+    "is_rounding_of",
+    "sampled_batches",
 ]
+
+COMPRESSED, COMPRESSED_STOCK, FLOAT32 = "onnx_compressed", "onnx_compressed_stock", "onnx_float32"
+"""Names of the routes: the file with the library, without it, and the form before rounding."""
 
 LEAST_AGREEMENT = 0.995
 LEAST_COSINE = 0.999
 METRIC_APART = 0.001
-
-FLOAT32 = "onnx_float32"
-PORTABLE = "onnx_compressed_portable"
-_PORTABLE_EXAMPLES = 64
+_SAMPLED_EXAMPLES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,21 +94,28 @@ class Nearness:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundedFile:
-    """What is known of a file with 8-bit weights. elsewhere: rule 1, against other ways to run it; rounding: rule 4."""
+    """What is known of a file with 8-bit weights, by the rules above."""
 
-    elsewhere: tuple[Nearness, ...]
+    exact: bool
+    operators: tuple[NodeCheck, ...]
+    elsewhere: Nearness
     rounding: Nearness
 
     @property
     def passed(self) -> bool:
-        """Whether it gives the same answers everywhere, and finite ones."""
-        return all(near.passed for near in self.elsewhere) and math.isfinite(self.rounding.max_abs)
+        """Whether rules 1 to 3 hold, and all answers are finite."""
+        whole = bool(self.elsewhere.passed) and math.isfinite(self.rounding.max_abs)
+        return self.exact and whole and all(check.passed for check in self.operators)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         return {
-            "elsewhere": [near.to_dict() for near in self.elsewhere],
+            "passed": self.passed,
+            "exact": self.exact,
+            "operators": [check.to_dict() for check in self.operators],
+            "elsewhere": self.elsewhere.to_dict(),
             "rounding": self.rounding.to_dict(),
+            "most_relative_error": MOST_RELATIVE_ERROR,
             "least_agreement": LEAST_AGREEMENT,
             "least_cosine": LEAST_COSINE,
             "metric_apart": METRIC_APART,
@@ -110,57 +124,66 @@ class RoundedFile:
 
 def check_rounded(
     path: str | Path,
+    float32: str | Path,
     evaluation: Evaluation,
-    ours: Sequence[Outputs],
-    others: Mapping[str, Sequence[Outputs]],
+    outputs: Mapping[str, Sequence[Outputs]],
     scores: Mapping[str, Scores],
-    *,
-    name: str,
-    over: Callable[[Sequence[Batch], str], Sequence[Batch]],
+    operators: tuple[NodeCheck, ...],
 ) -> RoundedFile:
-    """Compare by the rules above.
+    """Judge the file at `path`, whose form before rounding is at `float32`.
 
-    ours: outputs of the file at `path` with the library, under `name`; others: those of its float32 form, under FLOAT32,
-    and of the file in stock ONNX Runtime, under any name; scores: by those names, empty where nothing is scored.
-    over: counts the batches that the portable kernels have done.
+    outputs: by the names COMPRESSED, COMPRESSED_STOCK and FLOAT32; scores: by the same, empty where nothing is scored;
+    operators: of `check_nodes`.
     """
-    ways = {way: outputs for way, outputs in others.items() if way != FLOAT32}
-    elsewhere = [_judged(_near(name, ours, way, out, evaluation, scores)) for way, out in ways.items()]
-    if portable_batches(evaluation.batches):
-        elsewhere.insert(0, _against_portable(path, evaluation, ours, name, over))
-    rounding = _near(name, ours, FLOAT32, others[FLOAT32], evaluation, scores)
-    return RoundedFile(elsewhere=tuple(elsewhere), rounding=rounding)
+
+    def near(way: str) -> Nearness:
+        return _near(COMPRESSED, outputs[COMPRESSED], way, outputs[way], evaluation, scores)
+
+    elsewhere = near(COMPRESSED_STOCK)
+    return RoundedFile(
+        exact=is_rounding_of(path, float32),
+        operators=operators,
+        elsewhere=replace(elsewhere, passed=_passes(elsewhere)),
+        rounding=near(FLOAT32),
+    )
 
 
-def portable_batches(batches: Sequence[Batch]) -> list[int]:
-    """Numbers of the batches, from all over, that the portable kernels run; none where a session takes them anyway."""
-    if kernel_names()[0] == selected_kernel():
-        return []
-    sizes = [len(next(iter(batch.values()))) for batch in batches]
-    count = min(len(batches), -(-_PORTABLE_EXAMPLES * len(batches) // max(sum(sizes), 1)) or 1)
-    return [place * len(batches) // count for place in range(count)]
+def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
+    """Whether the 8-bit operators of one file hold what rounding the same operators of the other gives."""
+    file, form = ir.load(path), ir.load(float32)
+    ours = {node.name: node for node in file.graph if _is_int8(node)}
+    encodings = {name: OPERATORS[node.op_type].encoding for name, node in ours.items()}
+    for encoding in sorted(set(encodings.values())):
+        wanted = {name for name, own in encodings.items() if own == encoding}
+        quantize_weights(form, lambda node, wanted=wanted: node.name in wanted, encoding=encoding)  # type: ignore[misc]
+    made = {node.name: node for node in form.graph if _is_int8(node)}
+    return bool(ours) and ours.keys() == made.keys() and all(_equal(ours[name], made[name]) for name in ours)
 
 
-def _against_portable(
-    path: str | Path,
-    evaluation: Evaluation,
-    ours: Sequence[Outputs],
-    name: str,
-    over: Callable[[Sequence[Batch], str], Sequence[Batch]],
-) -> Nearness:
-    """On some of the batches; the decisions need all, so the others' outputs stand in on both sides."""
-    chosen = portable_batches(evaluation.batches)
-    batches = [evaluation.batches[place] for place in chosen]
-    with taking_kernels(kernel_names()[0]):
-        found = onnx_outputs(path, over(batches, PORTABLE), use_library=True)
-    numbers = _numbers([ours[place] for place in chosen], found, batches)
-    mixed = list(ours)
-    for place, outputs in zip(chosen, found, strict=True):
-        mixed[place] = outputs
-    decided = _decided(evaluation, ours, mixed)
-    share = sum(map(_rows, batches)) / max(sum(map(_rows, evaluation.batches)), 1)
-    decided["decisions"] = math.ceil(decided["decisions"] * share)
-    return _judged(Nearness(pair=f"{name} vs {PORTABLE}", **numbers, **decided))
+def sampled_batches(batches: Sequence[Batch]) -> list[Batch]:
+    """Batches from all over that hold at least 64 examples, or all: enough for operators, which see every token."""
+    count = min(len(batches), -(-_SAMPLED_EXAMPLES * len(batches) // max(sum(map(_rows, batches)), 1)) or 1)
+    return [batches[place * len(batches) // count] for place in range(count)]
+
+
+def _is_int8(node: ir.Node) -> bool:
+    return is_ours(node) and "int8" in OPERATORS[node.op_type].encoding
+
+
+def _equal(one: ir.Node, other: ir.Node) -> bool:
+    """Operator, attributes and constants; what is computed may have another name."""
+    pairs = zip(one.inputs, other.inputs, strict=False)
+    arrays = [(_array(a), _array(b)) for a, b in pairs]
+    return (
+        one.op_type == other.op_type
+        and {name: a.value for name, a in one.attributes.items()}
+        == {n: a.value for n, a in other.attributes.items()}
+        and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in arrays)
+    )
+
+
+def _array(value: ir.Value | None) -> np.ndarray | None:
+    return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
 def _near(
@@ -178,10 +201,6 @@ def _near(
         **_decided(evaluation, ours, others),
         metric_difference=scores[name].minus(scores[way]) if scored else None,
     )
-
-
-def _judged(near: Nearness) -> Nearness:
-    return replace(near, passed=_passes(near))
 
 
 def _passes(near: Nearness) -> bool:

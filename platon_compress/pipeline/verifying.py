@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import CheckFailedError
 from platon_compress.measure.bench_report import VARIANTS
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.report.rounding import spoken_elsewhere, spoken_rounding
+from platon_compress.report.rounding import rounding_failures, spoken_operators, spoken_rounding, spoken_way
 from platon_compress.scoring import Evaluation
 from platon_compress.tasks.synthetic import synthetic_batches
 
@@ -81,14 +81,16 @@ def _inputs(work: Workspace) -> str:
 
 def _spoken(parity: dict[str, Any]) -> Iterator[str]:
     if parity["rounded"] is not None:
-        yield from (f"8-bit file: {spoken_elsewhere(near)}" for near in parity["rounded"]["elsewhere"])
-        yield f"8-bit values: {spoken_rounding(parity['rounded']['rounding'])}"
+        rounded = parity["rounded"]
+        yield from map(spoken_operators, rounded["operators"])
+        yield f"8-bit file: {spoken_way(rounded['elsewhere'])}"
+        yield f"8-bit values: {spoken_rounding(rounded['rounding'])}"
 
 
 def _refuse_not_finite(report: "ParityReport") -> None:
     """Before anything is written: infinity is no JSON."""
     rounded = report.rounded
-    nears = [] if rounded is None else [near.to_dict() for near in (*rounded.elsewhere, rounded.rounding)]
+    nears = [] if rounded is None else [rounded.elsewhere.to_dict(), rounded.rounding.to_dict()]
     for row in (*report.rows, *nears):
         if not math.isfinite(row["max_abs"]):
             raise CheckFailedError(
@@ -104,9 +106,8 @@ def _refuse_differences(report: "ParityReport", worst: float, work: Workspace) -
             f"parity failed: largest difference {worst:.2e} is beyond atol {report.atol:g}; see "
             f"{path}, or raise verify.atol (--atol of compress) if that is acceptable"
         )
-    for near in () if report.rounded is None else report.rounded.elsewhere:
-        if not near.passed:
-            raise CheckFailedError(
-                f"parity failed: the 8-bit file gives other answers elsewhere: {spoken_elsewhere(near.to_dict())}; see "
-                f"{path}, or take plan.values: float32"
-            )
+    failure = next(rounding_failures({} if report.rounded is None else report.rounded.to_dict()), None)
+    if failure is not None:
+        raise CheckFailedError(
+            f"parity failed: 8-bit values: {failure}; see {path}, or take plan.values: float32"
+        )

@@ -1,17 +1,45 @@
-"""What 8-bit values change, in words: the `rounded` part of parity.json."""
+"""What is proved of 8-bit values and what they change, in words: the `rounded` part of parity.json."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from platon_compress.report.points import points_apart
-from platon_compress.report.words import ROUTES, UNITS
+from platon_compress.report.words import ROUTES, UNITS, WAYS
 from platon_compress.scoring import Difference
 
-__all__ = ["metric_change", "spoken_elsewhere", "spoken_rounding"]
+__all__ = [
+    "metric_change",
+    "other_way",
+    "rounding_failures",
+    "spoken_operators",
+    "spoken_rounding",
+    "spoken_way",
+]
 
 
-def spoken_elsewhere(near: Mapping[str, Any]) -> str:
-    """`compressed file, stock ONNX Runtime: 870 of 872 predictions the same, metric +0.0 ± 0.1 points`."""
+def rounding_failures(rounded: Mapping[str, Any]) -> Iterator[str]:
+    """Why a file with 8-bit values is not right, worst first; nothing where it is, or where there is none."""
+    if not rounded:
+        return
+    if not rounded["exact"]:
+        yield "the file is not what rounding its float32 form gives"
+    for check in rounded["operators"]:
+        if not check["passed"]:
+            yield f"an operator computes something else: {spoken_operators(check)}"
+    if not rounded["elsewhere"]["passed"]:
+        yield f"other answers in {spoken_way(rounded['elsewhere'])}"
+
+
+def spoken_operators(check: Mapping[str, Any]) -> str:
+    """`12 operators alone in stock ONNX Runtime: relative error at most 1.7e-05`."""
+    return (
+        f"{check['nodes']} 8-bit operators alone, {WAYS.get(check['way'], check['way'])}: relative error at most "
+        f"{check['relative_error']:.1e} ({check['worst']})"
+    )
+
+
+def spoken_way(near: Mapping[str, Any]) -> str:
+    """`compressed file, stock ONNX Runtime: 870 of 872 examples have the same answer, ...`."""
     return f"{ROUTES.get(other_way(near), other_way(near))}: {_answers(near)}{_metric(near)}"
 
 

@@ -154,11 +154,6 @@ class RunData:
         tables = _mapping(self.stage("export").get("compressed")).get("int8_tables")
         return tables if isinstance(tables, list) else ()
 
-    @property
-    def answers_elsewhere(self) -> Sequence[Mapping[str, Any]]:
-        """Ways to run a file with 8-bit weights that give other answers than it must."""
-        return [near for near in self.rounded.get("elsewhere", ()) if not near.get("passed")]
-
     def _metric(self, routes: Sequence[str], stage: str | None) -> Metric | None:
         trained = self.stage(stage) if stage else {}
         for route in routes:

@@ -168,7 +168,7 @@ def parity_table(run: RunData) -> Table | None:
 
 def rounding_table(run: RunData) -> Table | None:
     """The file with 8-bit weights elsewhere, and against its float32 form."""
-    nears = [*run.rounded.get("elsewhere", ()), *filter(None, (run.rounded.get("rounding"),))]
+    nears = [run.rounded[name] for name in ("elsewhere", "rounding") if name in run.rounded]
     rows = []
     for near in nears:
         change, decided = metric_change(near), near["decisions"]

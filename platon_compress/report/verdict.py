@@ -26,7 +26,7 @@ from typing import Literal
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.timing import PairedRatio, Statement
 from platon_compress.report.points import verdict_points
-from platon_compress.report.rounding import spoken_elsewhere
+from platon_compress.report.rounding import rounding_failures
 from platon_compress.report.run_data import RunData
 from platon_compress.report.words import VARIANTS, metric_name
 
@@ -209,8 +209,9 @@ def _size_ratio(bench: BenchReport, baseline: str) -> float | None:
 
 def _difference(run: RunData) -> str:
     worst = max((row.get("max_abs", 0) for row in run.parity.get("rows", ())), default=0)
-    if run.answers_elsewhere and worst <= (run.parity.get("atol") or 0):
-        return f"the file gives other answers elsewhere ({spoken_elsewhere(run.answers_elsewhere[0])})"
+    failure = next(rounding_failures(run.rounded), None)
+    if failure and worst <= (run.parity.get("atol") or 0):
+        return failure
     return f"it does not compute the same as the pruned model ({_gap(run)})"
 
 

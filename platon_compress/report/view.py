@@ -15,7 +15,7 @@ from platon_compress.report.heading import model_name, run_origin, run_subtitle,
 from platon_compress.report.notes import run_notes
 from platon_compress.report.plot_style import Plot
 from platon_compress.report.plots import latency_plot, layer_plot, size_plot, training_plot
-from platon_compress.report.rounding import spoken_rounding
+from platon_compress.report.rounding import rounding_failures, spoken_operators, spoken_rounding
 from platon_compress.report.run_data import RunData
 from platon_compress.report.tables import Table
 from platon_compress.report.verdict import Verdict
@@ -111,7 +111,7 @@ def _parity_sentence(run: RunData) -> str:
             f"on {examples} every form of the pruned model gives the same outputs; the largest difference is "
             f"{worst:.1e}, {atol:g} is allowed."
         )
-        return f"{'No' if run.answers_elsewhere else 'Yes'}: {same}{_rounded_sentence(run)}"
+        return f"{'Yes' if run.parity.get('passed') else 'No'}: {same}{_rounded_sentence(run)}"
     return f"No: on {examples} the outputs differ by up to {worst:.1e}; {atol:g} is allowed."
 
 
@@ -119,11 +119,20 @@ def _rounded_sentence(run: RunData) -> str:
     """What the check means for a file with 8-bit values; nothing for others."""
     if not run.rounded:
         return ""
-    where = ", but the file itself gives other answers elsewhere" if run.answers_elsewhere else ""
+    failures = list(rounding_failures(run.rounded))
+    proved = (
+        f"But {'; '.join(failures)}."
+        if failures
+        else f"The 8-bit file is its exact rounding; {_operators(run)}."
+    )
     return (
-        f" That is the compressed file before its weights were rounded to 8 bits{where}; what rounding changes is below: "
+        f" That is the compressed file before its weights were rounded to 8 bits. {proved} What rounding changes: "
         f"{spoken_rounding(run.rounded['rounding'])}."
     )
+
+
+def _operators(run: RunData) -> str:
+    return "; ".join(map(spoken_operators, run.rounded["operators"]))
 
 
 def _hardware(run: RunData) -> str:

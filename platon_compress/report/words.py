@@ -16,6 +16,7 @@ __all__ = [
     "STATEMENTS",
     "UNITS",
     "VARIANTS",
+    "WAYS",
     "metric_figure",
     "metric_name",
     "metric_title",
@@ -56,11 +57,13 @@ ROUTES: Mapping[str, str] = {
     "onnx_pruned": "pruned file",
     "onnx_compressed": "compressed file, our kernels",
     "onnx_compressed_stock": "compressed file, stock ONNX Runtime",
-    "onnx_compressed_portable": "compressed file, our portable kernels",
     "onnx_float32": "its float32 form, our kernels",
     "onnx_float32_stock": "its float32 form, stock ONNX Runtime",
 }
 """Route of the parity check, each against the pruned model in PyTorch, to its label."""
+
+WAYS: Mapping[str, str] = {"portable": "our portable kernels", "stock": "stock ONNX Runtime"}
+"""Another way to run an operator with 8-bit weights to its label."""
 
 STATEMENTS: Mapping[str, str] = {"faster": "faster", "slower": "slower", "undecided": "undecided"}
 """What an interval says; undecided: it holds 1, or there are too few pairs for one."""

@@ -2,20 +2,30 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from platon_compress import PlanConfig, bake, convert, plan
-from platon_compress.export import export_onnx, rounding, verify
-from platon_compress.export.rounding import FLOAT32, check_rounded, portable_batches
+from platon_compress.export import export_onnx, node_check, rounding, verify
+from platon_compress.export.config import ExportConfig
+from platon_compress.export.node_check import check_nodes
+from platon_compress.export.rounding import (
+    COMPRESSED,
+    COMPRESSED_STOCK,
+    FLOAT32,
+    check_rounded,
+    is_rounding_of,
+    sampled_batches,
+)
 from platon_compress.library import kernel_names, selected_kernel, taking_kernels
 from platon_compress.scoring import Evaluation, accuracy_evaluation
 from platon_compress.selection import select
 from platon_compress.testing import tiny_transformer
-
-_STOCK = "onnx_compressed_stock"
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +77,15 @@ def test_the_graph_is_proved_by_the_float32_form(routes):
     assert all(row["max_abs"] < 1e-5 for row in report.rows)
     assert report.rounded.rounding.max_abs > 1e-3
     assert report.rounded.rounding.passed is None
-    stock = report.rounded.elsewhere[-1]
-    assert (stock.decisions, stock.unit) == (96, "row")
-    assert stock.outputs == 96 * 3
-    assert 0 <= stock.relative_error < report.rounded.rounding.relative_error
+    rounded = report.rounded
+    assert rounded.exact
+    stock = rounded.elsewhere
+    assert (stock.decisions, stock.unit, stock.outputs) == (96, "row", 96 * 3)
+    assert 0 <= stock.relative_error < rounded.rounding.relative_error
+    ways = [check.way for check in rounded.operators]
+    assert ways == (["stock"] if selected_kernel() == kernel_names()[0] else ["portable", "stock"])
+    assert {check.nodes for check in rounded.operators} == {4}
+    assert all(check.relative_error < 1e-5 and check.rows > 64 for check in rounded.operators)
     json.dumps(report.to_dict(), allow_nan=False)
 
 
@@ -78,42 +93,96 @@ def test_without_labels_outputs_are_compared(routes):
     report = verify(**routes, batches=_batches())
     assert report.passed
     assert report.scores == {}
-    for near in report.rounded.elsewhere:
-        assert (near.decisions, near.agreement, near.metric_difference) == (0, None, None)
-        assert near.cosine > 0.999
+    near = report.rounded.elsewhere
+    assert (near.decisions, near.agreement, near.metric_difference) == (0, None, None)
+    assert near.cosine > 0.999
 
 
-@pytest.mark.skipif(
-    selected_kernel() == kernel_names()[0], reason="a session takes the portable kernels anyway"
-)
-def test_the_portable_kernels_run_some_batches(routes, monkeypatch):
-    """64 of 96 examples in four of six batches; what they answer is what counts."""
+def test_64_examples_from_all_over_are_sampled():
     batches = _batches()
-    assert portable_batches(batches) == [0, 1, 3, 4]
-    kernels = []
-    real = rounding.onnx_outputs
-
-    def watched(path, given, **options):
-        kernels.append((selected_kernel(), len(given)))
-        return real(path, given, **options)
-
-    monkeypatch.setattr(rounding, "onnx_outputs", watched)
-    report = verify(**routes, batches=_labelled(batches))
-    portable = report.rounded.elsewhere[0]
-    assert portable.pair == "onnx_compressed vs onnx_compressed_portable"
-    assert portable.decisions == 64
-    assert kernels == [(kernel_names()[0], 4)]
-    assert selected_kernel() != kernel_names()[0]
+    sampled = sampled_batches(batches)
+    assert [place for place, batch in enumerate(batches) if any(batch is one for one in sampled)] == [
+        0,
+        1,
+        3,
+        4,
+    ]
+    assert sampled_batches(batches[:2]) == batches[:2]
 
 
-def test_where_the_portable_kernels_are_taken_nothing_is_compared_with_them(routes):
-    with taking_kernels(kernel_names()[0]):
-        assert portable_batches(_batches()) == []
-        report = verify(**routes, batches=_batches())
-    assert [near.pair for near in report.rounded.elsewhere] == [f"onnx_compressed vs {_STOCK}"]
+@pytest.mark.parametrize("way", ["portable", "stock"])
+def test_an_operator_that_computes_something_else_is_found(way, routes, monkeypatch):
+    """One number of one row of one operator is turned round in one of the ways."""
+    if way == "portable" and selected_kernel() == kernel_names()[0]:
+        pytest.skip("a session takes the portable kernels anyway")
+    real, sessions = node_check._named, []
+    place = 2 if way == "portable" else 2 + (selected_kernel() != kernel_names()[0])
+
+    def wrong(session, feed):
+        found = real(session, feed)
+        if not any(session is one for one in sessions):
+            sessions.append(session)  # what records, ours, then the other ways
+        if session is sessions[min(place, len(sessions) - 1)] and len(sessions) > place:
+            name = list(found)[1]
+            found[name] = found[name].copy()
+            found[name].reshape(-1)[5] *= -1
+        return found
+
+    monkeypatch.setattr(node_check, "_named", wrong)
+    report = verify(**routes, batches=_labelled(_batches()))
+    assert [check.passed for check in report.rounded.operators if check.way != way] in ([], [True])
+    (broken,) = [check for check in report.rounded.operators if check.way == way]
+    assert not broken.passed
+    assert broken.worst
+    assert not report.passed
 
 
-def _checked(count, flips, *, score=None, decisions=True, noise=0.0, wrong=None):
+def test_a_file_that_is_no_rounding_of_its_form_is_found(routes, tmp_path):
+    """A scale of one row is ten percent larger."""
+    model = onnx.load(routes["onnx_compressed"])
+    tensor = next(t for t in model.graph.initializer if t.name.endswith("row_scales"))
+    scales = numpy_helper.to_array(tensor).copy()
+    scales[3] *= 1.1
+    tensor.CopyFrom(numpy_helper.from_array(scales, tensor.name))
+    onnx.save(model, tmp_path / "changed.onnx")
+    assert is_rounding_of(routes["onnx_compressed"], routes["onnx_float32"])
+    assert not is_rounding_of(tmp_path / "changed.onnx", routes["onnx_float32"])
+    assert not is_rounding_of(routes["onnx_float32"], routes["onnx_float32"])
+    report = verify(**{**routes, "onnx_compressed": tmp_path / "changed.onnx"}, batches=_batches())
+    assert (report.rounded.exact, report.passed) == (False, False)
+
+
+@pytest.mark.parametrize("family", ["vit", "distilbert", "deberta-v3"])
+def test_operators_of_other_families(family, tmp_path):
+    """With a norm in front, with masks, and layers that are not joined."""
+    model, inputs = tiny_transformer(family)
+    generator = torch.Generator().manual_seed(0)
+    baked = bake(model, {n: torch.rand(w.shape, generator=generator) < 0.3 for n, w in select(model).items()})
+    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr", values="int8")))
+    result = export_onnx(compressed, tmp_path / "c.onnx", inputs, unrounded=tmp_path / "f.onnx")
+    assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
+    batch = {name: value.numpy() for name, value in inputs.items()}
+    for check in check_nodes(tmp_path / "c.onnx", [batch, batch]):
+        assert check.nodes == len(result.int8_nodes)
+        assert check.passed
+
+
+def test_padding_removed_and_some_layers_in_floats(tmp_path):
+    model, inputs = tiny_transformer("bert")
+    generator = torch.Generator().manual_seed(0)
+    baked = bake(model, {n: torch.rand(w.shape, generator=generator) < 0.3 for n, w in select(model).items()})
+    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr", values="int8")))
+    compressed = replace(compressed, int8=frozenset(n for n in compressed.int8 if "attention" in n))
+    config = ExportConfig(remove_padding=True)
+    result = export_onnx(compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx")
+    assert 0 < len(result.int8_nodes) < len(result.sparse_nodes)
+    assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
+    for check in check_nodes(tmp_path / "c.onnx", _batches(2)):
+        assert check.nodes == len(result.int8_nodes)
+        assert check.passed
+
+
+def _checked(monkeypatch, count, flips, *, score=None, decisions=True, noise=0.0, wrong=None):
     """Two ways that decide about `count` rows, of which `flips` differ."""
     ours = np.tile([1.0, 0.0], (count, 1))
     others = ours.copy()
@@ -124,41 +193,42 @@ def _checked(count, flips, *, score=None, decisions=True, noise=0.0, wrong=None)
     batch = [{"input_ids": np.zeros((count, 2), np.int64)}]
     decided = lambda outputs: np.concatenate([next(iter(o.values())).argmax(-1) for o in outputs])  # noqa: E731
     evaluation = Evaluation(batches=batch, decisions=decided if decisions else None)
-    answers = {FLOAT32: [{"logits": ours}], _STOCK: [{"logits": others}]}
-    with taking_kernels(kernel_names()[0]):
-        return check_rounded(
-            "none.onnx", evaluation, [{"logits": ours}], answers, score or {}, name="ours",
-            over=lambda batches, _: batches,
-        )  # fmt: skip
+    outputs = {
+        COMPRESSED: [{"logits": ours}],
+        FLOAT32: [{"logits": ours}],
+        COMPRESSED_STOCK: [{"logits": others}],
+    }
+    monkeypatch.setattr(rounding, "is_rounding_of", lambda path, form: True)
+    return check_rounded("file.onnx", "form.onnx", evaluation, outputs, score or {}, ())
 
 
 @pytest.mark.parametrize(
     ("count", "flips", "passed"), [(64, 1, True), (64, 2, False), (1000, 5, True), (1000, 6, False)]
 )
-def test_the_share_of_decisions(count, flips, passed):
-    checked = _checked(count, flips)
-    (near,) = checked.elsewhere
+def test_the_share_of_decisions(monkeypatch, count, flips, passed):
+    checked = _checked(monkeypatch, count, flips)
+    near = checked.elsewhere
     assert (near.decisions, near.changed, near.passed) == (count, flips, passed)
     assert near.agreement == pytest.approx(1 - flips / count)
     assert checked.passed is passed
 
 
-def test_the_cosine_where_nothing_is_decided():
-    assert _checked(100, 0, decisions=False, noise=0.01).passed
-    assert not _checked(100, 0, decisions=False, noise=0.2).passed
+def test_the_cosine_where_nothing_is_decided(monkeypatch):
+    assert _checked(monkeypatch, 100, 0, decisions=False, noise=0.01).passed
+    assert not _checked(monkeypatch, 100, 0, decisions=False, noise=0.2).passed
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_what_is_not_finite_fails(wrong):
-    checked = _checked(100, 0, wrong=wrong)
+def test_what_is_not_finite_fails(monkeypatch, wrong):
+    checked = _checked(monkeypatch, 100, 0, wrong=wrong)
     assert not checked.passed
-    assert checked.elsewhere[0].cosine == 0
+    assert checked.elsewhere.cosine == 0
 
 
 @pytest.mark.parametrize(
     ("right", "passed"), [(500, True), (495, True), (440, False)], ids=["same", "within", "beyond"]
 )
-def test_the_metric(right, passed):
+def test_the_metric(monkeypatch, right, passed):
     """Of 500 right answers elsewhere; 5 fewer may be chance, 60 fewer are not."""
     batches = [{"input_ids": np.zeros((600, 2), np.int64)}]
     labelled = accuracy_evaluation(batches, [np.zeros(600, np.int64)])
@@ -166,9 +236,9 @@ def test_the_metric(right, passed):
     def answers(hits):
         return [{"logits": np.stack([np.arange(600) < hits, np.full(600, 0.5)], axis=1).astype(float)}]
 
-    scores = {"ours": labelled.score(answers(right)), _STOCK: labelled.score(answers(500))}
-    checked = _checked(600, 0, score=scores)
-    assert checked.elsewhere[0].metric_difference.value == pytest.approx((right - 500) / 600)
+    scores = {COMPRESSED: labelled.score(answers(right)), COMPRESSED_STOCK: labelled.score(answers(500))}
+    checked = _checked(monkeypatch, 600, 0, score=scores)
+    assert checked.elsewhere.metric_difference.value == pytest.approx((right - 500) / 600)
     assert checked.passed is passed
 
 

@@ -120,7 +120,8 @@ def test_the_plan_travels_with_the_folder(tmp_path):
     for name, model in (("one", compressed), ("two", again)):
         export_onnx(model, tmp_path / f"{name}.onnx", inputs)
     assert _weighted(tmp_path / "one.onnx") == _weighted(tmp_path / "two.onnx")
-    assert np.array_equal(*(_outputs(tmp_path / f"{name}.onnx", inputs) for name in ("one", "two")))
+    ours, again = (_outputs(tmp_path / f"{name}.onnx", inputs) for name in ("one", "two"))
+    assert np.abs(ours - again).max() < 1e-5
 
 
 def test_a_folder_that_rounds_what_is_no_csr_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Whole runs whose plan makes 8-bit values: files, checks, figures; and what a run of the release before still allows."""
 
 import json
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -11,7 +12,7 @@ from tiny_berts import letter_texts, saved_bert
 
 from platon_compress.cli.require import check_requirements, parse_requirements
 from platon_compress.errors import CheckFailedError
-from platon_compress.export import rounding
+from platon_compress.export import parity
 from platon_compress.export.operators import OPERATORS
 from platon_compress.manifest import manifest
 from platon_compress.pipeline.reporter import Reporter
@@ -78,20 +79,24 @@ def test_the_file_holds_8_bit_weights_and_its_float32_form_lies_beside_it(done):
 
 def test_what_is_proved(done):
     _, output, results = done
-    parity = json.loads((output / "parity.json").read_text())
-    assert parity["passed"] is True
-    assert [row["pair"].rpartition(" vs ")[2] for row in parity["rows"]] == [
+    proved = json.loads((output / "parity.json").read_text())
+    assert proved["passed"] is True
+    assert [row["pair"].rpartition(" vs ")[2] for row in proved["rows"]] == [
         "torch_converted", "onnx_pruned", "onnx_float32", "onnx_float32_stock",
     ]  # fmt: skip
-    assert all(row["max_abs"] <= parity["atol"] for row in parity["rows"])
-    elsewhere = parity["rounded"]["elsewhere"]
-    assert [near["pair"].rpartition(" vs ")[2] for near in elsewhere][-1] == "onnx_compressed_stock"
-    assert all(near["passed"] and near["decisions"] and near["unit"] == "row" for near in elsewhere)
-    change = parity["rounded"]["rounding"]
+    assert all(row["max_abs"] <= proved["atol"] for row in proved["rows"])
+    rounded = proved["rounded"]
+    assert rounded["exact"] is rounded["passed"] is True
+    assert [check["way"] for check in rounded["operators"]][-1] == "stock"
+    assert all(check["passed"] and check["nodes"] == 4 for check in rounded["operators"])
+    elsewhere, change = rounded["elsewhere"], rounded["rounding"]
+    assert elsewhere["pair"] == "onnx_compressed vs onnx_compressed_stock"
+    assert elsewhere["passed"] is True
+    assert (elsewhere["decisions"], elsewhere["unit"]) == (80, "row")
     assert change["passed"] is None
-    assert change["max_abs"] > parity["atol"]
+    assert change["max_abs"] > proved["atol"]
     assert change["metric_difference"]["paired"] is True
-    assert {"onnx_compressed", "onnx_compressed_stock", "onnx_float32"} <= parity["scores"].keys()
+    assert {"onnx_compressed", "onnx_compressed_stock", "onnx_float32"} <= proved["scores"].keys()
     assert results["verify"]["rounding"] == change
 
 
@@ -123,22 +128,19 @@ def test_a_drop_by_rounding_can_be_required(done):
         check_requirements(parse_requirements("metric_drop_float32<=-101"), output)
 
 
-def test_other_answers_elsewhere_fail_the_stage(done, monkeypatch):
-    """Every bit of the 8-bit file's outputs in stock ONNX Runtime turned round: the stage must not pass."""
+def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypatch):
+    """A kernel that is wrong in another way to run the file."""
     _, output, _ = done
-    real = rounding.check_rounded
-
-    def turned(path, evaluation, ours, others, scores, **more):
-        wrong = [
-            {name: -values for name, values in batch.items()} for batch in others["onnx_compressed_stock"]
-        ]
-        return real(path, evaluation, ours, {**others, "onnx_compressed_stock": wrong}, scores, **more)
-
-    monkeypatch.setattr("platon_compress.export.parity.check_rounded", turned)
+    real = parity.check_nodes
+    monkeypatch.setattr(
+        parity, "check_nodes",
+        lambda path, batches: tuple(replace(check, relative_error=0.5) for check in real(path, batches)),
+    )  # fmt: skip
     with pytest.raises(
-        CheckFailedError, match="the 8-bit file gives other answers elsewhere: compressed file, stock"
+        CheckFailedError, match="8-bit values: an operator computes something else: 4 8-bit oper"
     ):
         continue_run(output, "verify", Reporter(quiet=True))
+    assert json.loads((output / "parity.json").read_text())["passed"] is False
     monkeypatch.undo()
     continue_run(output, "verify", Reporter(quiet=True))
     continue_run(output, "report", Reporter(quiet=True))

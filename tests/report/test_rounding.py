@@ -23,7 +23,7 @@ def _near(way, *, passed, changed=2, decisions=872, **more):
     }  # fmt: skip
 
 
-def _run(ours, float32, dense, *, elsewhere=True, count=872, **parity):
+def _run(ours, float32, dense, *, elsewhere=True, operators=True, exact=True, count=872, **parity):
     """Right answers of the 8-bit file, its float32 form and dense, each a subset of the next better one."""
     data = bench([2.5], [1.5])
     data["settings"][0]["ratios"].append(ratio("compressed_float32", "compressed", 1.3))
@@ -34,15 +34,25 @@ def _run(ours, float32, dense, *, elsewhere=True, count=872, **parity):
     size = data["variants"]["compressed"]
     data["variants"]["compressed_float32"] = {**size, "file": "compressed-float32.onnx"}
     routes = {"onnx_compressed": ours, "onnx_float32": float32, "dense": dense}
+    check = {
+        "way": "stock",
+        "nodes": 12,
+        "rows": 900,
+        "relative_error": 2e-5,
+        "worst": "ffn",
+        "max_abs": 1e-3,
+    }
     rounded = {
-        "elsewhere": [_near("compressed_stock", passed=elsewhere, changed=2 if elsewhere else 40)],
+        "exact": exact,
+        "operators": [{**check, "passed": operators}],
+        "elsewhere": _near("compressed_stock", passed=elsewhere, changed=2 if elsewhere else 40),
         "rounding": _near("float32", passed=None, changed=9),
     }
     made = run(
         data,
         parity={
             "scores": {name: scores(hits / count, 0.012, answers(count, hits)) for name, hits in routes.items()},
-            "examples": count, "passed": elsewhere, "rounded": rounded, **parity,
+            "examples": count, "passed": elsewhere and operators and exact, "rounded": rounded, **parity,
         },
     )  # fmt: skip
     layers = [{**_LAYER, "values": "int8"}, {**_LAYER, "name": "v"}, {**_LAYER, "name": "u", "form": "dense"}]
@@ -77,16 +87,29 @@ def test_what_rounding_costs_is_judged(ours, float32, answer, reason):
     assert reason is None or reason in verdict.against
 
 
-def test_other_answers_elsewhere_are_a_no():
-    made = _run(
-        750, 751, 751, elsewhere=False, rows=[{"pair": "torch_pruned vs onnx_float32", "max_abs": 1e-6}]
-    )
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (
+            "elsewhere",
+            "other answers in compressed file, stock ONNX Runtime: 832 of 872 examples have the same answer",
+        ),
+        (
+            "operators",
+            "an operator computes something else: 12 8-bit operators alone, stock ONNX Runtime: relative err",
+        ),
+        ("exact", "the file is not what rounding its float32 form gives"),
+    ],
+)
+def test_an_8_bit_file_that_is_not_right_is_a_no(broken, said):
+    rows = [{"pair": "torch_pruned vs onnx_float32", "max_abs": 1e-6, "mean_abs": 1e-7}]
+    made = _run(750, 751, 751, rows=rows, **{broken: False})
     verdict = judge(made)
     assert verdict.answer == "no"
-    assert verdict.sentence.startswith(
-        "the file gives other answers elsewhere (compressed file, stock ONNX Runtime: 832 of 872 examples have the same "
-        "answer"
-    )
+    assert verdict.sentence.startswith(said)
+    sentence = build_view(made, verdict).parity
+    assert sentence.startswith("No: on 872 examples")
+    assert f"But {said}" in sentence
 
 
 def test_a_graph_that_differs_is_named_first():
@@ -120,12 +143,8 @@ def test_the_page_says_which_form_is_proved():
     made = _run(750, 751, 751, rows=rows)
     sentence = build_view(made, judge(made)).parity
     assert sentence.startswith("Yes: on 872 examples")
-    assert (
-        "before its weights were rounded to 8 bits; what rounding changes is below: against float32 863 of"
-        in sentence
-    )
-    failed = _run(750, 751, 751, elsewhere=False, rows=rows)
-    assert "the file itself gives other answers elsewhere" in build_view(failed, judge(failed)).parity
+    assert "The 8-bit file is its exact rounding; 12 8-bit operators alone, stock ONNX Runtime" in sentence
+    assert "What rounding changes: against float32 863 of 872 examples have the same answer" in sentence
     details = {card.label: card.detail for card in key_cards(made)}
     assert details["Same answers"].startswith("its float32 form as the pruned model on 872 examples")
     assert details["Sparsity"] == "layers: 1 csr int8, 1 csr, 1 dense"

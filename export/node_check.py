@@ -1,0 +1,188 @@
+"""Operators with 8-bit weights by themselves, on what the file really feeds them: equal inputs, near-equal outputs.
+
+Whole files drift apart, because a rounding that falls differently changes all that follows. One operator does not: its
+whole numbers are defined exactly, and only the floats inside it (an activation function, a softmax, a norm) differ by last
+bits, which now and then move one byte by one. So a kernel that computes something else shows here, and nowhere else as
+clearly.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from platon_compress.export.model_file import INLINE_LIMIT_BYTES
+from platon_compress.export.operators import DOMAIN, OPERATORS
+from platon_compress.export.session import open_session
+from platon_compress.library import kernel_names, selected_kernel, taking_kernels
+from platon_compress.scoring import Batch
+
+__all__ = ["MOST_RELATIVE_ERROR", "NodeCheck", "check_nodes"]
+
+MOST_RELATIVE_ERROR = 1e-3
+_GIVEN = "given."
+_INTEGERS = frozenset({"lengths"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeCheck:
+    """The operators with 8-bit weights in another way than with the kernels that a session takes here.
+
+    way: "portable" or "stock". nodes, tokens: how many operators, and rows of their outputs in all. relative_error: the
+    length of the difference over that of the outputs, of the operator where it is largest, which is `worst`.
+    max_abs: the largest difference of all.
+    """
+
+    way: str
+    nodes: int
+    rows: int
+    relative_error: float
+    worst: str
+    max_abs: float
+
+    @property
+    def passed(self) -> bool:
+        return math.isfinite(self.max_abs) and self.relative_error <= MOST_RELATIVE_ERROR
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return {**asdict(self), "passed": self.passed}
+
+
+@dataclass
+class _Sums:
+    gap: float = 0.0
+    size: float = 0.0
+    largest: float = 0.0
+    rows: int = 0
+
+    def add(self, ours: np.ndarray, other: np.ndarray) -> None:
+        apart = ours.astype(np.float64) - other
+        self.gap += float(np.vdot(apart, apart))
+        self.size += float(np.vdot(other, other))
+        self.largest = max(self.largest, float(np.abs(apart).max(initial=0.0)))
+        self.rows += apart.size // max(apart.shape[-1], 1)
+
+    @property
+    def relative(self) -> float:
+        return math.sqrt(self.gap / self.size) if self.size else math.sqrt(self.gap)
+
+
+def check_nodes(path: str | Path, batches: Sequence[Batch]) -> tuple[NodeCheck, ...]:
+    """Run every operator with 8-bit weights of the file on the activations that these batches give it.
+
+    One entry for the portable kernels, where a session takes others here, and one for stock ONNX Runtime.
+    """
+    model = onnx.load(str(path))
+    nodes = [node for node in model.graph.node if _is_int8(node)]
+    with tempfile.TemporaryDirectory(prefix="platon-nodes-") as name:
+        recorder = open_session(_saved(_recording(model, nodes), Path(name) / "recording.onnx"))
+        alone = _saved(_alone(model, nodes), Path(name) / "alone.onnx")
+        ours, others = open_session(alone), {"stock": open_session(alone, use_library=False)}
+        if selected_kernel() != kernel_names()[0]:
+            with taking_kernels(kernel_names()[0]):
+                others = {"portable": open_session(alone), **others}
+        sums = {way: {node.output[0]: _Sums() for node in nodes} for way in others}
+        for batch in batches:
+            given = _given(recorder, batch)
+            expected = _named(ours, given)
+            for way, session in others.items():
+                found = _named(session, given)
+                for output, total in sums[way].items():
+                    total.add(expected[output], found[output])
+    names = {node.output[0]: node.name for node in nodes}
+    return tuple(_summary(way, totals, names) for way, totals in sums.items())
+
+
+def _summary(way: str, totals: Mapping[str, _Sums], names: Mapping[str, str]) -> NodeCheck:
+    worst = max(totals, key=lambda output: totals[output].relative)
+    return NodeCheck(
+        way=way,
+        nodes=len(totals),
+        rows=sum(total.rows for total in totals.values()),
+        relative_error=totals[worst].relative,
+        worst=names[worst],
+        max_abs=max(total.largest for total in totals.values()),
+    )
+
+
+def _is_int8(node: onnx.NodeProto) -> bool:
+    operator = OPERATORS.get(node.op_type) if node.domain == DOMAIN else None
+    return operator is not None and "int8" in operator.encoding
+
+
+def _activations(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
+    """What the operators read that is no constant: name to the name of that input in the operator's table."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    read = {}
+    for node in nodes:
+        operator = OPERATORS[node.op_type]
+        named = zip(operator.inputs, node.input, strict=True)
+        read |= {
+            value: name for name, value in named if name in operator.activations and value not in constants
+        }
+    return read
+
+
+def _recording(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
+    """The file with what the operators read as its only outputs."""
+    recording = onnx.ModelProto()
+    recording.CopyFrom(model)
+    inputs = {value.name for value in model.graph.input}
+    del recording.graph.output[:]
+    recording.graph.output.extend(
+        _value(name, role) for name, role in _activations(model, nodes).items() if name not in inputs
+    )
+    return recording
+
+
+def _alone(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
+    """The operators side by side, each on inputs of its own."""
+    read = _activations(model, nodes)
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [f"{_GIVEN}{name}" if name in read else name for name in node.input]
+        copies.append(copy)
+    needed = {name for node in copies for name in node.input}
+    graph = helper.make_graph(
+        copies,
+        "alone",
+        [_value(f"{_GIVEN}{name}", role) for name, role in read.items()],
+        [_value(node.output[0], "Y") for node in nodes],
+        [tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    return helper.make_model(
+        graph, opset_imports=model.opset_import, functions=model.functions, ir_version=model.ir_version
+    )
+
+
+def _value(name: str, role: str) -> onnx.ValueInfoProto:
+    kind = TensorProto.INT64 if role in _INTEGERS else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, kind, None)
+
+
+def _saved(model: onnx.ModelProto, path: Path) -> Path:
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > INLINE_LIMIT_BYTES
+    onnx.save(model, str(path), save_as_external_data=large)
+    return path
+
+
+def _given(recorder: Any, batch: Batch) -> dict[str, np.ndarray]:
+    """What the operators read of one batch, under the names of the lonely operators' inputs."""
+    feed = {value.name: np.ascontiguousarray(batch[value.name]) for value in recorder.get_inputs()}
+    found = {**feed, **_named(recorder, feed)}
+    return {f"{_GIVEN}{name}": array for name, array in found.items()}
+
+
+def _named(session: Any, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    taken = {value.name: feed[value.name] for value in session.get_inputs()}
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, taken), strict=True))
