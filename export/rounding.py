@@ -6,7 +6,8 @@ answers that are near to each other, not equal.
 
 Rules:
 
-1. [exact] The file is what rounding the float32 form gives, array by array; the form itself is proved as any file is.
+1. [exact] The file is what rounding its float32 form gives, operator by operator and array by array, tables of
+   embeddings included; the form itself is proved as any file is.
 2. [operators] Each operator with 8-bit weights, on what the file feeds it, gives the same with the kernels that a session
    takes here, with the library's portable ones and in stock ONNX Runtime, see `node_check`. This is where a wrong kernel
    shows.
@@ -19,8 +20,10 @@ Rules:
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,10 @@ from platon_compress.export.functions import is_ours
 from platon_compress.export.node_check import MOST_RELATIVE_ERROR, NodeCheck
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.outputs import compared_pairs, differences
+from platon_compress.export.passes import SplitTables, apply_rule
+from platon_compress.export.passes.clean import tidy
 from platon_compress.export.quantize import quantize_weights
+from platon_compress.export.round_model import quantize_tables
 from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores
 
 __all__ = [
@@ -149,15 +155,18 @@ def check_rounded(
 
 
 def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
-    """Whether the 8-bit operators of one file hold what rounding the same operators of the other gives."""
+    """Whether rounding the operators and tables of one file that are 8-bit numbers in the other gives just the other."""
     file, form = ir.load(path), ir.load(float32)
-    ours = {node.name: node for node in file.graph if _is_int8(node)}
-    encodings = {name: OPERATORS[node.op_type].encoding for name, node in ours.items()}
+    encodings = {node.name: OPERATORS[node.op_type].encoding for node in file.graph if _is_int8(node)}
     for encoding in sorted(set(encodings.values())):
         wanted = {name for name, own in encodings.items() if own == encoding}
         quantize_weights(form, lambda node, wanted=wanted: node.name in wanted, encoding=encoding)  # type: ignore[misc]
-    made = {node.name: node for node in form.graph if _is_int8(node)}
-    return bool(ours) and ours.keys() == made.keys() and all(_equal(ours[name], made[name]) for name in ours)
+    tables = any(map(_reads_int8_table, file.graph))
+    if tables:
+        quantize_tables(form)
+        apply_rule(SplitTables(), form.graph)
+        tidy(form)
+    return (tables or bool(encodings)) and _content(file) == _content(form)
 
 
 def sampled_batches(batches: Sequence[Batch]) -> list[Batch]:
@@ -167,23 +176,21 @@ def sampled_batches(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def _is_int8(node: ir.Node) -> bool:
-    return is_ours(node) and "int8" in OPERATORS[node.op_type].encoding
+    return is_ours(node) and OPERATORS[node.op_type].quantized
 
 
-def _equal(one: ir.Node, other: ir.Node) -> bool:
-    """Operator, attributes and constants; what is computed may have another name."""
-    pairs = zip(one.inputs, other.inputs, strict=False)
-    arrays = [(_array(a), _array(b)) for a, b in pairs]
-    return (
-        one.op_type == other.op_type
-        and {name: a.value for name, a in one.attributes.items()}
-        == {n: a.value for n, a in other.attributes.items()}
-        and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in arrays)
-    )
+def _reads_int8_table(node: ir.Node) -> bool:
+    table = node.inputs[0] if node.op_type == "Gather" else None
+    return table is not None and table.const_value is not None and table.const_value.dtype == ir.DataType.INT8
 
 
-def _array(value: ir.Value | None) -> np.ndarray | None:
-    return None if value is None or value.const_value is None else value.const_value.numpy()
+def _content(model: ir.Model) -> tuple[Counter[str], Counter[bytes]]:
+    """Operators and constants, whatever they are called and in whatever order they stand."""
+    tensors = [
+        value.const_value for value in model.graph.initializers.values() if value.const_value is not None
+    ]
+    digests = (sha256(f"{t.dtype} {t.shape} ".encode() + t.tobytes()).digest() for t in tensors)
+    return Counter(node.op_type for node in model.graph), Counter(digests)
 
 
 def _near(

@@ -123,7 +123,7 @@ def _rounded_sentence(run: RunData) -> str:
     proved = (
         f"But {'; '.join(failures)}."
         if failures
-        else f"The 8-bit file is its exact rounding; {_operators(run)}."
+        else f"The 8-bit file is its exact rounding{_operators(run)}."
     )
     return (
         f" That is the compressed file before its weights were rounded to 8 bits. {proved} What rounding changes: "
@@ -132,7 +132,7 @@ def _rounded_sentence(run: RunData) -> str:
 
 
 def _operators(run: RunData) -> str:
-    return "; ".join(map(spoken_operators, run.rounded["operators"]))
+    return "".join(f"; {spoken_operators(check)}" for check in run.rounded["operators"])
 
 
 def _hardware(run: RunData) -> str:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from tiny_berts import tiny_bert
 
 from platon_compress import PlanConfig, bake, convert, plan
 from platon_compress.export import export_onnx, node_check, rounding, verify
@@ -150,6 +151,27 @@ def test_a_file_that_is_no_rounding_of_its_form_is_found(routes, tmp_path):
     assert not is_rounding_of(routes["onnx_float32"], routes["onnx_float32"])
     report = verify(**{**routes, "onnx_compressed": tmp_path / "changed.onnx"}, batches=_batches())
     assert (report.rounded.exact, report.passed) == (False, False)
+
+
+def test_tables_alone(tmp_path):
+    """Word embeddings of more than 1,000 rows; no operator of ours is 8-bit."""
+    model = tiny_bert(zeros=0.7, vocab_size=1200)
+    baked = bake(model)
+    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr")))
+    inputs = {name: torch.from_numpy(values) for name, values in _batches(1)[0].items()}
+    config = ExportConfig(embeddings="int8")
+    result = export_onnx(compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx")
+    assert (len(result.int8_tables), result.int8_nodes) == (1, ())
+    assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
+    assert not is_rounding_of(tmp_path / "f.onnx", tmp_path / "f.onnx")
+    assert check_nodes(tmp_path / "c.onnx", _batches(2)) == ()
+    changed = onnx.load(tmp_path / "c.onnx")
+    tensor = next(t for t in changed.graph.initializer if t.data_type == onnx.TensorProto.INT8)
+    rows = numpy_helper.to_array(tensor).copy()
+    rows[7, 3] += 1
+    tensor.CopyFrom(numpy_helper.from_array(rows, tensor.name))
+    onnx.save(changed, tmp_path / "changed.onnx")
+    assert not is_rounding_of(tmp_path / "changed.onnx", tmp_path / "f.onnx")
 
 
 @pytest.mark.parametrize("family", ["vit", "distilbert", "deberta-v3"])

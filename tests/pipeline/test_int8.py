@@ -192,10 +192,11 @@ def test_word_embeddings_alone(done, monkeypatch, tmp_path):
     assert "bert.embeddings.word_embeddings.weight" in exported["compressed"]["int8_tables"]
     assert exported["compressed"]["int8_nodes"] == exported["dense"]["int8_tables"] == ()
     assert exported["compressed"]["size_bytes"] < exported["compressed"]["unrounded_bytes"]
-    parity = json.loads((tmp_path / "run" / "parity.json").read_text())
-    assert parity["passed"] is True
-    assert all(near["passed"] for near in parity["rounded"]["elsewhere"])
-    assert parity["rounded"]["rounding"]["max_abs"] > 0
+    proved = json.loads((tmp_path / "run" / "parity.json").read_text())
+    assert proved["passed"] is True
+    assert proved["rounded"]["exact"] is proved["rounded"]["elsewhere"]["passed"] is True
+    assert proved["rounded"]["operators"] == []
+    assert proved["rounded"]["rounding"]["max_abs"] > 0
     report = (tmp_path / "run" / "report.md").read_text()
     assert "embeddings are 8-bit rows" in report
     assert "sparse layers have 8-bit values" not in report
