@@ -4,8 +4,8 @@ import logging
 
 import pytest
 import torch
-import transformers
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from tiny_trainers import TokenRows, tiny_trainer
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from platon_compress.pruning import PlatonCallback, PruneConfig
 
@@ -24,25 +24,15 @@ class _Stop(TrainerCallback):
 
 def _choosing(folder, **settings):
     """A Trainer that keeps its best model; the metric falls with every step, so the first candidate wins."""
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=40,
-        max_position_embeddings=16,
-    )  # fmt: skip
-    arguments = TrainingArguments(output_dir=str(folder), **{
-        "max_steps": 16, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1,
-        "report_to": "none", "disable_tqdm": True, "use_cpu": True,
+    usual = {
         "save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2,
-        "load_best_model_at_end": True, "metric_for_best_model": "worst", "greater_is_better": True, **settings,
-    })  # fmt: skip
-    ids = torch.randint(3, 40, (32, 6))
-    rows = [{"input_ids": row, "labels": int(row.sum()) % 2} for row in ids]
-    trainer = Trainer(
-        model=transformers.BertForSequenceClassification(config),
-        args=arguments,
-        train_dataset=rows,
-        eval_dataset=rows,
+        "load_best_model_at_end": True, "metric_for_best_model": "worst", "greater_is_better": True,
+    }  # fmt: skip
+    trainer = tiny_trainer(
+        folder,
+        eval_dataset=TokenRows(),
         compute_metrics=lambda output: {"worst": float(100 - trainer.state.global_step)},
+        **{**usual, **settings},
     )
     return trainer
 

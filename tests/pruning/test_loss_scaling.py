@@ -4,8 +4,8 @@ import pytest
 import torch
 import transformers
 from accelerate.optimizer import AcceleratedOptimizer
+from tiny_trainers import tiny_trainer
 from torch import nn
-from torch.utils.data import Dataset
 
 from platon_compress.pruning import PlatonCallback, PruneConfig, Pruner
 
@@ -86,15 +86,6 @@ def test_overflow_outside_of_what_is_pruned():
     assert pruner.count_zeros() == pruner.size // 2
 
 
-class _Rows(Dataset):
-    def __len__(self):
-        return 32
-
-    def __getitem__(self, index):
-        ids = torch.randint(3, 40, (6,), generator=torch.Generator().manual_seed(index))
-        return {"input_ids": ids, "labels": int(ids.sum()) % 2}
-
-
 class _Watching(transformers.TrainerCallback):
     """Puts an infinity into the classifier's gradient, and notes at which steps the first weight stood still."""
 
@@ -119,19 +110,7 @@ def test_the_callback_follows_the_optimizer(tmp_path, optim, overflows):
 
     A fused optimizer does not set `step_was_skipped`, and leaves the gradients scaled. [8, 9] is a whole window.
     """
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=40,
-        max_position_embeddings=16,
-    )  # fmt: skip
-    trainer = transformers.Trainer(
-        model=transformers.BertForSequenceClassification(config),
-        args=transformers.TrainingArguments(
-            output_dir=str(tmp_path), max_steps=_STEPS, per_device_train_batch_size=4, save_strategy="no",
-            report_to="none", disable_tqdm=True, use_cpu=True, max_grad_norm=0.0, optim=optim, learning_rate=1e-3,
-        ),
-        train_dataset=_Rows(),
-    )  # fmt: skip
+    trainer = tiny_trainer(tmp_path, max_steps=_STEPS, max_grad_norm=0.0, optim=optim)
     trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
     callback = PlatonCallback(_config(total_steps=None, beta1=0.0, criterion="sensitivity")).attach(trainer)
     watching, largest = _Watching(overflows), _Largest(callback)

@@ -3,32 +3,13 @@
 import struct
 
 import pytest
-import torch
-import transformers
-from transformers import Trainer, TrainingArguments
+from tiny_trainers import tiny_trainer
 
 from platon_compress.pruning import PlatonCallback, PruneConfig
 
 pytest.importorskip("tensorboardX", reason="tensorboardX is not installed (extra [test])")
 
 _STEPS = 16
-
-
-def _trainer(folder):
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=40,
-        max_position_embeddings=16,
-    )  # fmt: skip
-    ids = torch.randint(3, 40, (32, 6))
-    rows = [{"input_ids": row, "labels": int(row.sum()) % 2} for row in ids]
-    arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=_STEPS, per_device_train_batch_size=4, logging_steps=1, save_strategy="no",
-        report_to=["tensorboard"], disable_tqdm=True, use_cpu=True,
-    )  # fmt: skip
-    return Trainer(
-        model=transformers.BertForSequenceClassification(config), args=arguments, train_dataset=rows
-    )
 
 
 def _scalars(folder):
@@ -49,7 +30,7 @@ def _scalars(folder):
 
 def test_the_figures_of_every_step_reach_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
-    trainer = _trainer(tmp_path)
+    trainer = tiny_trainer(tmp_path, report_to=["tensorboard"])
     callback = PlatonCallback(PruneConfig(sparsity=0.8, mask_interval=2), log_layers=True).attach(trainer)
     trainer.train()
     scalars = _scalars(tmp_path)

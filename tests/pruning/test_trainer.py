@@ -5,9 +5,8 @@ import shutil
 
 import pytest
 import torch
-import transformers
-from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from tiny_trainers import TokenRows, tiny_trainer
+from transformers import Trainer, TrainerCallback
 
 from platon_compress.errors import InputError
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
@@ -15,33 +14,11 @@ from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete
 _STEPS = 16
 
 
-class _Rows(Dataset):
-    def __len__(self):
-        return 32
-
-    def __getitem__(self, index):
-        generator = torch.Generator().manual_seed(index)
-        ids = torch.randint(3, 40, (6,), generator=generator)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": int(ids.sum()) % 2}
-
-
-def _trainer(folder, *, seed=0, evaluate=False, **settings):
-    torch.manual_seed(seed)
-    config = transformers.BertConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=40,
-        max_position_embeddings=16,
-    )  # fmt: skip
-    arguments = {
-        "max_steps": _STEPS, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1,
-        "save_strategy": "no", "report_to": "none", "disable_tqdm": True, "use_cpu": True,
-    }  # fmt: skip
-    return Trainer(
-        model=transformers.BertForSequenceClassification(config),
-        args=TrainingArguments(output_dir=str(folder), **{**arguments, **settings}),
-        train_dataset=_Rows(),
-        eval_dataset=_Rows() if evaluate else None,
-        compute_metrics=(lambda output: {"score": -float(output.predictions.mean())}) if evaluate else None,
-    )
+def _trainer(folder, *, evaluate=False, **settings):
+    if not evaluate:
+        return tiny_trainer(folder, **settings)
+    metrics = {"compute_metrics": lambda output: {"score": -float(output.predictions.mean())}}
+    return tiny_trainer(folder, eval_dataset=TokenRows(), **metrics, **settings)
 
 
 def _config(**settings):

@@ -4,9 +4,7 @@ import json
 import shutil
 
 import pytest
-import torch
-import transformers
-from torch.utils.data import Dataset
+from tiny_trainers import tiny_trainer
 
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
 from platon_compress.pruning.state.completeness import SEAL, SealCallback, is_complete
@@ -28,29 +26,10 @@ _DAMAGE = {
 }
 
 
-class _Rows(Dataset):
-    def __len__(self):
-        return 32
-
-    def __getitem__(self, index):
-        ids = torch.randint(3, 40, (6,), generator=torch.Generator().manual_seed(index))
-        return {"input_ids": ids, "labels": int(ids.sum()) % 2}
-
-
 def _train(folder, *, prunes, **settings):
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, vocab_size=40,
-        max_position_embeddings=16,
-    )  # fmt: skip
-    trainer = transformers.Trainer(
-        model=transformers.BertForSequenceClassification(config),
-        args=transformers.TrainingArguments(
-            output_dir=str(folder), max_steps=6, per_device_train_batch_size=4, save_strategy="steps", save_steps=2,
-            logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True, **settings,
-        ),
-        train_dataset=_Rows(),
-        callbacks=[] if prunes else [SealCallback()],
+    trainer = tiny_trainer(
+        folder, max_steps=6, save_strategy="steps", save_steps=2, logging_strategy="no",
+        callbacks=[] if prunes else [SealCallback()], **settings,
     )  # fmt: skip
     if prunes:
         PlatonCallback(PruneConfig(sparsity=0.5, mask_interval=1)).attach(trainer)
