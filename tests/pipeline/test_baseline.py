@@ -6,7 +6,7 @@ import yaml
 from platon_compress.errors import InputError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.folder import RunFolder
-from platon_compress.pipeline.stages import STAGES
+from platon_compress.pipeline.stages import stages_of
 from platon_compress.recipe import parse_recipe
 
 RECIPE = {
@@ -23,7 +23,7 @@ def _earlier(folder, recipe):
     run = RunFolder.open(folder, parsed.kind)
     with run.locked():
         run.remember_recipe(yaml.safe_dump(recipe))
-        dense = next(stage for stage in STAGES["run"] if stage.name == "dense")
+        dense = next(stage for stage in stages_of(parsed) if stage.name == "dense")
         run.finish(dense, 1.0, {"value": 0.9, "steps": 100}, dense.settings(parsed))
     return folder
 

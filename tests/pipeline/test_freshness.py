@@ -5,7 +5,7 @@ import pytest
 from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.freshness import refuse_other_settings, why_not_current
-from platon_compress.pipeline.stages import STAGES
+from platon_compress.pipeline.stages import stages_of
 from platon_compress.recipe import parse_recipe
 
 RUN = {
@@ -20,7 +20,7 @@ def _finished(tmp_path, raw, stages=None):
     recipe = parse_recipe(raw)
     folder = RunFolder.open(tmp_path / "run", recipe.kind)
     with folder.locked():
-        for stage in STAGES[recipe.kind]:
+        for stage in stages_of(recipe):
             if stages is None or stage.name in stages:
                 for name in stage.outputs:
                     if name.endswith((".json", ".md", ".html")):
@@ -54,11 +54,11 @@ def _changed(raw, dotted, value):
 )
 def test_a_changed_key_touches_what_uses_it(tmp_path, raw, key, value, first):
     folder = _finished(tmp_path, raw)
-    kind = raw.get("kind", "run")
-    assert why_not_current(STAGES[kind], folder, parse_recipe(raw)) == {}
+    stages = stages_of(parse_recipe(raw))
+    assert why_not_current(stages, folder, parse_recipe(raw)) == {}
     changed = _changed(raw, key, value)
-    refuse_other_settings(STAGES[kind], folder, changed)
-    reasons = why_not_current(STAGES[kind], folder, changed)
+    refuse_other_settings(stages, folder, changed)
+    reasons = why_not_current(stages, folder, changed)
     assert list(reasons)[:1] == first
     if first:
         assert reasons[first[0]].startswith(f"{key} was ") or key == "data"
@@ -78,28 +78,28 @@ def test_a_changed_key_touches_what_uses_it(tmp_path, raw, key, value, first):
 def test_what_took_long_is_not_thrown_away(tmp_path, raw, key, value, told):
     folder = _finished(tmp_path, raw)
     with pytest.raises(InputError, match=rf"holds a run with other settings: {told}; give another --output"):
-        refuse_other_settings(STAGES[folder.kind], folder, _changed(raw, key, value))
+        refuse_other_settings(stages_of(parse_recipe(raw)), folder, _changed(raw, key, value))
 
 
 def test_before_the_training_is_done_its_settings_may_change(tmp_path):
     folder = _finished(tmp_path, RUN, stages=("data", "dense"))
     changed = _changed(RUN, "prune.sparsity", 0.8)
-    refuse_other_settings(STAGES["run"], folder, changed)
-    reasons = why_not_current(STAGES["run"], folder, changed)
+    refuse_other_settings(stages_of(changed), folder, changed)
+    reasons = why_not_current(stages_of(changed), folder, changed)
     assert "dense" in reasons  # until data has been read again, with the same result
     with folder.locked():
-        data = STAGES["run"][0]
+        data = stages_of(changed)[0]
         folder.finish(data, 1.0, {"of": "data"}, data.settings(changed))
-    assert "dense" not in why_not_current(STAGES["run"], folder, changed)
+    assert "dense" not in why_not_current(stages_of(changed), folder, changed)
 
 
 def test_another_result_makes_what_is_made_of_it_old(tmp_path):
     folder = _finished(tmp_path, RUN)
-    plan = next(stage for stage in STAGES["run"] if stage.name == "plan")
+    plan = next(stage for stage in stages_of(parse_recipe(RUN)) if stage.name == "plan")
     with folder.locked(), folder.running(plan, {}):
         folder.write_text("plan.json", "another")
         folder.finish(plan, 1.0, {}, plan.settings(parse_recipe(RUN)))
-    reasons = why_not_current(STAGES["run"], folder, parse_recipe(RUN))
+    reasons = why_not_current(stages_of(parse_recipe(RUN)), folder, parse_recipe(RUN))
     assert list(reasons) == ["convert", "export", "verify", "bench", "report"]
     assert reasons["convert"] == "plan has been done again since"
     assert reasons["export"] == "convert is not up to date"
