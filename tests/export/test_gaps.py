@@ -24,10 +24,10 @@ _ROWS, _COLUMNS = 13, 37
 def test_codes_come_back(bits, count):
     codes = np.random.default_rng(count).integers(0, 2**bits, count)
     packed = pack(codes, bits)
-    assert packed.size == -(-count * bits // 8)
+    assert packed.size == -(-count // 8) * bits
     back = unpack(packed, bits)
     assert np.array_equal(back[:count], codes)
-    assert (back[count:] == 2**bits - 1).all()
+    assert not back[count:].any()
 
 
 @pytest.mark.parametrize("bits", GAP_BITS)
@@ -42,7 +42,15 @@ def test_positions_come_back(bits, density):
 def test_one_bit_is_the_mask_up_to_its_last_non_zero():
     mask = np.array([0, 1, 1, 0, 0, 0, 0, 1, 0, 1, 0, 0], bool)
     _, data = encode_gaps(np.flatnonzero(mask), [1])
-    assert np.array_equal(np.unpackbits(data, bitorder="little")[:10] == 0, mask[:10])
+    assert np.array_equal(data, np.packbits(mask, bitorder="little"))
+
+
+@pytest.mark.parametrize(
+    ("size", "bits", "reason"), [(6, 0, "1 to 8 bits, got 0"), (6, 9, "got 9"), (7, 3, "whole groups")]
+)
+def test_bytes_that_are_no_codes_are_refused(size, bits, reason):
+    with pytest.raises(ValueError, match=reason):
+        decode_gaps(np.zeros(size, np.uint8), bits)
 
 
 @pytest.mark.parametrize(("density", "bits"), [(0.5, 1), (0.2, 3), (0.1, 4), (0.05, 6), (0.01, 8)])
@@ -105,10 +113,10 @@ def test_the_specification_unpacks_it(bits):
     assert np.array_equal(program["weight"](values, gaps, bits, *dense.shape), dense)
 
 
-def _zeros(data, place):
-    """`data` with a bit less."""
+def _with_bit(data, place):
+    """`data` with the highest bit of a byte set."""
     changed = data.copy()
-    changed[place] &= 0x7F
+    changed[place] |= 0x80
     return changed
 
 
@@ -116,7 +124,7 @@ _DENSE = random_bytes(_ROWS, _COLUMNS)
 _CSR = CsrWeight.from_dense(_DENSE.astype(np.float32))
 _VALUES, _GAPS, _ = gap_arrays(_CSR.values, _CSR.columns, _CSR.row_starts, _COLUMNS, [3])
 _COUNT = _CSR.values.size
-_FULL = np.full((_COUNT * 7 + 7) // 8, 255, np.uint8)  # codes of 127
+_SKIPS = np.zeros(39_000, np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -125,19 +133,23 @@ _FULL = np.full((_COUNT * 7 + 7) // 8, 255, np.uint8)  # codes of 127
         ({"gap_bits": 0}, {}, r"gap_bits must be in \[1, 8\], got 0"),
         ({"gap_bits": 9}, {}, r"gap_bits must be in \[1, 8\], got 9"),
         ({"gap_bits": -(2**63)}, {}, r"gap_bits must be in \[1, 8\], got -9223372036854775808"),
+        ({"gap_bits": 7}, {}, f"gaps must be groups of 7 bytes, got {_GAPS.size} bytes"),
+        ({"gap_bits": 1}, {}, "gaps are of more non-zeros than there are values"),
         ({"in_features": 5}, {}, "gaps lead beyond the last row"),
         ({"in_features": 0}, {}, r"in_features must be in \[1, 2147483646\], got 0"),
+        ({"in_features": 2**30}, {}, "the matrix must have at most 2147481600 elements, got 13 x 1073741824"),
         ({"out_features": 2**31 - 2}, {}, f"row_scales must have out_features = 2147483646 entries, got {_ROWS}"),
-        ({"gap_bits": 1}, {}, "gaps are of more non-zeros than there are values"),
-        ({}, {"gaps": _GAPS[:-1]}, "unused bits be ones|values must have .* non-zeros"),
-        ({}, {"gaps": np.append(_GAPS, np.uint8(255))}, "gaps must end with the last non-zero"),
+        ({}, {"gaps": _GAPS[:-1]}, "gaps must be groups of 3 bytes"),
+        ({}, {"gaps": _GAPS[:-3]}, f"values must have .* bytes for .* non-zeros, got {_VALUES.size}"),
+        ({}, {"gaps": np.append(_GAPS, np.zeros(3, np.uint8))}, "gaps must end with the last non-zero's"),
         ({}, {"gaps": _GAPS[:0]}, f"values must have 0 bytes for 0 non-zeros, got {_VALUES.size}"),
-        ({}, {"gaps": np.full(40_000, 255, np.uint8)}, "gaps must end with the last non-zero"),
-        ({}, {"values": _VALUES[:-1]}, "gaps are of more non-zeros than there are values"),
-        ({}, {"values": np.append(_VALUES, np.uint8(255))}, f"values must have {_VALUES.size} bytes for {_COUNT}"),
-        ({}, {"values": _FULL}, "values must be within -63 to 63, got 64 in row 1"),
-        ({}, {"values": _zeros(_VALUES, -1)}, "unused bits of values must be ones"),
-        ({}, {"gaps": _zeros(_GAPS, -1)}, "unused bits be ones|than there are values|values must have"),
+        ({}, {"gaps": _SKIPS}, "gaps must end with the last non-zero's"),
+        ({}, {"gaps": np.append(_SKIPS, _GAPS)}, "gaps lead beyond the last row"),
+        ({}, {"values": _VALUES[:-1]}, "values must be groups of 7 bytes"),
+        ({}, {"values": _VALUES[:-7]}, "gaps are of more non-zeros than there are values"),
+        ({}, {"values": np.append(_VALUES, _VALUES[:7])}, f"values must have {_VALUES.size} bytes for {_COUNT}"),
+        ({}, {"values": np.zeros_like(_VALUES)}, "values must be within -63 to 63, got -64 in row 1"),
+        ({}, {"values": _with_bit(_VALUES, -1)}, "values behind the last non-zero's must be filled with zeros"),
         ({}, {"values": _VALUES.astype(np.int8)}, "Type Error|type"),
         ({}, {"gaps": _GAPS[None]}, "gaps must have one dimension, got 2"),
         ({}, {"row_scales": np.zeros(_ROWS, np.float32)}, r"row_scales must be positive and finite, got 0\.0+"),

@@ -85,7 +85,7 @@ def test_what_is_stored(tmp_path):
             packed, gaps, scales = (arrays[named[n]] for n in weight.arrays("gaps_int8"))
             attributes = {attribute.name: attribute.i for attribute in node.attribute}
             positions = decode_gaps(gaps, attributes[f"{weight.prefix}gap_bits"])
-            assert packed.size == -(-7 * positions.size // 8)
+            assert packed.size == 7 * -(-positions.size // 8)
             assert 0 < abs(unpack_values(packed, positions.size)).max() <= LARGEST
             assert positions[-1] < weight.elements(attributes)
             assert scales.shape == (weight.rows[0] * attributes[weight.rows[1]],)

@@ -110,7 +110,7 @@ def test_packed_weights_count_by_what_they_stand_for(tmp_path):
     assert size.parameters == 32 + 4
     assert size.nonzeros == 2 + 4
     assert size.sparse_index_bytes == gaps.size
-    assert size.encoder_bytes == 3 + gaps.size + 16 + 16
+    assert size.encoder_bytes == 7 + gaps.size + 16 + 16
 
 
 def test_shared_arrays_are_counted_once(tmp_path):

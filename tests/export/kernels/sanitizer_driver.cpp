@@ -266,12 +266,11 @@ int crafted_weights(const std::vector<std::string>& kernels) {
   return accepted;
 }
 
-// Codes of `bits` bits, the lowest bit first, and ones behind the last.
+// Codes of `bits` bits, the lowest bit first; zeros fill the last group of eight.
 std::vector<uint8_t> packed(const std::vector<unsigned>& codes, int bits) {
-  const size_t used = codes.size() * static_cast<size_t>(bits);
-  std::vector<uint8_t> bytes((used + 7) / 8, 255);
-  for (size_t i = 0; i < used; ++i)
-    if (!(codes[i / bits] >> i % bits & 1)) bytes[i / 8] &= static_cast<uint8_t>(~(1u << i % 8));
+  std::vector<uint8_t> bytes((codes.size() + 7) / 8 * static_cast<size_t>(bits), 0);
+  for (size_t i = 0; i < codes.size() * static_cast<size_t>(bits); ++i)
+    bytes[i / 8] |= static_cast<uint8_t>((codes[i / bits] >> i % bits & 1) << i % 8);
   return bytes;
 }
 
@@ -288,9 +287,9 @@ Gaps pack_gaps(const Weights& w, int bits) {
     for (int32_t i = w.starts[static_cast<size_t>(row)]; i < w.starts[static_cast<size_t>(row) + 1]; ++i) {
       const int64_t place = row * w.in + w.columns[static_cast<size_t>(i)];
       const unsigned skip = (1u << bits) - 1;
-      for (; place - next >= skip; next += skip) gaps.push_back(skip);
-      gaps.push_back(static_cast<unsigned>(place - next));
-      values.push_back(static_cast<unsigned>(w.bytes[static_cast<size_t>(i)] + 63));
+      for (; place - next >= skip; next += skip) gaps.push_back(0);
+      gaps.push_back(static_cast<unsigned>(place - next + 1));
+      values.push_back(static_cast<unsigned>(w.bytes[static_cast<size_t>(i)] + 64));
       next = place + 1;
     }
   return {packed(gaps, bits), packed(values, 7), bits};

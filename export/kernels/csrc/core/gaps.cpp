@@ -8,49 +8,50 @@ namespace {
 
 constexpr int kValueBits = 7;
 constexpr int64_t kMaxGapBits = 8;
-constexpr int64_t kMaxValueBytes = std::numeric_limits<int32_t>::max() / 8 * kValueBits;  // counts fit in 32 bits
+constexpr int kValueOffset = kMaxByteWeight + 1;
+constexpr int64_t kMaxElements = std::numeric_limits<int32_t>::max() - 2047;  // places fit in 32 bits, behind it too
 
 std::string text(int64_t value) { return std::to_string(value); }
 
-// Codes of up to 8 bits, one after the other.
-class Codes {
- public:
-  Codes(const uint8_t* data, int64_t bytes, int bits)
-      : next_(data), end_(data + bytes), bits_(bits), mask_((1u << bits) - 1) {}
+constexpr int kGroup = 8;
 
-  // False where fewer bits are left than a code has.
-  bool read(unsigned& code) {
-    if (held_ < bits_) {
-      if (next_ == end_) return false;
-      bits_held_ |= static_cast<unsigned>(*next_++) << held_;
-      held_ += 8;
-    }
-    code = bits_held_ & mask_;
-    bits_held_ >>= bits_;
-    held_ -= bits_;
-    return true;
+// Eight codes of `bits` bits, which fill `bits` bytes.
+void read_group(const uint8_t* bytes, int bits, unsigned codes[kGroup]) {
+  uint64_t held = 0;
+  for (int i = 0; i < bits; ++i) held |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+  const uint64_t mask = (uint64_t{1} << bits) - 1;
+  for (int i = 0; i < kGroup; ++i, held >>= bits) codes[i] = static_cast<unsigned>(held & mask);
+}
+
+// Places of the non-zeros among eight codes, of which `next` is the first place, and their number.
+int read_gaps(const uint8_t* bytes, int bits, int64_t& next, int64_t places[kGroup]) {
+  unsigned codes[kGroup];
+  read_group(bytes, bits, codes);
+  const int64_t skip = (int64_t{1} << bits) - 1;
+  int count = 0;
+  for (const unsigned code : codes) {  // without branches: half of the codes of a mask are zeros
+    next += code ? code : skip;
+    places[count] = next - 1;
+    count += code != 0;
   }
+  return count;
+}
 
-  int64_t bytes_left() const { return end_ - next_; }
-  // Of the bits of the byte that was read last, whether those behind the last code are ones.
-  bool rest_is_ones() const { return bits_held_ == (1u << held_) - 1; }
-
- private:
-  const uint8_t* next_;
-  const uint8_t* const end_;
-  const int bits_;
-  const unsigned mask_;
-  unsigned bits_held_ = 0;
-  int held_ = 0;
-};
+void check_groups(const std::string& name, int64_t bytes, int64_t bits) {
+  if (bytes % bits)
+    throw InputError(name + " must be groups of " + text(bits) + " bytes, got " + text(bytes) + " bytes");
+}
 
 void check_sizes(const GapsView& packed) {
   check_features(packed.in_features, packed.out_features);
   check_scale_count(packed.row_scale_count, packed.out_features);  // before memory is taken for as many rows
   if (packed.gap_bits < 1 || packed.gap_bits > kMaxGapBits)
     throw InputError("gap_bits must be in [1, " + text(kMaxGapBits) + "], got " + text(packed.gap_bits));
-  if (packed.value_bytes > kMaxValueBytes)
-    throw InputError("values must have at most " + text(kMaxValueBytes) + " bytes, got " + text(packed.value_bytes));
+  if (packed.out_features > kMaxElements / packed.in_features)
+    throw InputError("the matrix must have at most " + text(kMaxElements) + " elements, got " +
+                     text(packed.out_features) + " x " + text(packed.in_features));
+  check_groups("gaps", packed.gap_bytes, packed.gap_bits);
+  check_groups("values", packed.value_bytes, kValueBits);
 }
 
 }  // namespace
@@ -66,39 +67,42 @@ Unpacked::Unpacked(const GapsView& packed)
 }
 
 void Unpacked::read_places(const GapsView& packed) {
-  const size_t most = static_cast<size_t>(packed.value_bytes * 8 / kValueBits);
-  const unsigned skip = (1u << packed.gap_bits) - 1;
+  const int bits = static_cast<int>(packed.gap_bits);
+  const size_t most = static_cast<size_t>(packed.value_bytes / kValueBits * kGroup);
   columns_.reserve(most);
   row_starts_.reserve(static_cast<size_t>(out_features_) + 1);
   row_starts_.push_back(0);
-  Codes gaps(packed.gaps, packed.gap_bytes, static_cast<int>(packed.gap_bits));
-  int64_t column = 0, row = 0, left = packed.gap_bytes;  // left: bytes behind the last non-zero's gap
-  for (unsigned gap; gaps.read(gap);) {
-    column += gap;
-    if (gap == skip) continue;
-    for (; column >= in_features_ && row < out_features_; ++row, column -= in_features_)
-      row_starts_.push_back(static_cast<int32_t>(columns_.size()));
-    if (row == out_features_) throw InputError("gaps lead beyond the last row");
-    if (columns_.size() == most)
+  int64_t next = 0, row_end = in_features_;  // places in the matrix, row by row
+  for (int64_t byte = 0; byte < packed.gap_bytes; byte += bits) {
+    int64_t places[kGroup];
+    const int count = read_gaps(packed.gaps + byte, bits, next, places);
+    if (columns_.size() + count > most)
       throw InputError("gaps are of more non-zeros than there are values, " + text(static_cast<int64_t>(most)));
-    columns_.push_back(static_cast<int32_t>(column++));
-    left = gaps.bytes_left();
+    for (int i = 0; i < count; ++i) {
+      for (; places[i] >= row_end; row_end += in_features_) {
+        if (row_starts_.size() == static_cast<size_t>(out_features_)) throw InputError("gaps lead beyond the last row");
+        row_starts_.push_back(static_cast<int32_t>(columns_.size()));
+      }
+      columns_.push_back(static_cast<int32_t>(places[i] - (row_end - in_features_)));
+    }
+    if (!count && byte + bits == packed.gap_bytes) throw InputError("gaps must end with the last non-zero's");
   }
-  if (left || !gaps.rest_is_ones()) throw InputError("gaps must end with the last non-zero, and unused bits be ones");
   row_starts_.resize(static_cast<size_t>(out_features_) + 1, static_cast<int32_t>(columns_.size()));
 }
 
 void Unpacked::read_values(const GapsView& packed) {
-  const int64_t count = static_cast<int64_t>(columns_.size()), bytes = (count * kValueBits + 7) / 8;
-  if (packed.value_bytes != bytes)
-    throw InputError("values must have " + text(bytes) + " bytes for " + text(count) + " non-zeros, got " +
-                     text(packed.value_bytes));
-  values_.reserve(columns_.size());
-  Codes values(packed.values, packed.value_bytes, kValueBits);
-  unsigned code = 0;
-  for (int64_t i = 0; i < count && values.read(code); ++i)
-    values_.push_back(static_cast<int8_t>(static_cast<int>(code) - kMaxByteWeight));
-  if (!values.rest_is_ones()) throw InputError("unused bits of values must be ones");
+  const size_t count = columns_.size(), groups = (count + kGroup - 1) / kGroup;
+  if (packed.value_bytes != static_cast<int64_t>(groups) * kValueBits)
+    throw InputError("values must have " + text(static_cast<int64_t>(groups) * kValueBits) + " bytes for " +
+                     text(static_cast<int64_t>(count)) + " non-zeros, got " + text(packed.value_bytes));
+  values_.reserve(groups * kGroup);
+  for (size_t group = 0; group < groups; ++group) {
+    unsigned codes[kGroup];
+    read_group(packed.values + group * kValueBits, kValueBits, codes);
+    for (const unsigned code : codes) values_.push_back(static_cast<int8_t>(static_cast<int>(code) - kValueOffset));
+  }
+  for (size_t i = count; i < values_.size(); ++i)
+    if (values_[i] != -kValueOffset) throw InputError("values behind the last non-zero's must be filled with zeros");
 }
 
 CsrView Unpacked::csr() const {

@@ -7,14 +7,15 @@
 
 namespace platon {
 
-// Untrusted, in somebody else's memory. The lowest bit of a code and of a byte comes first; unused bits are ones.
+// Untrusted, in somebody else's memory. The lowest bit of a code and of a byte comes first; zeros fill the last group
+// of eight codes.
 struct GapsView {
-  // Zeros in front of each non-zero, rows one behind the other. The largest code of `gap_bits` bits is a gap without a
-  // non-zero behind it.
+  // How far each non-zero is from the one before, rows one behind the other. 0 stands for as many zeros as the largest
+  // code of `gap_bits` bits, and no non-zero.
   const uint8_t* gaps;
   int64_t gap_bytes;
   int64_t gap_bits;
-  const uint8_t* values;  // in codes of 7 bits, each larger than its value by kMaxByteWeight
+  const uint8_t* values;  // in codes of 7 bits, each larger than its value by kMaxByteWeight + 1
   int64_t value_bytes;
   const float* row_scales;
   int64_t row_scale_count;
