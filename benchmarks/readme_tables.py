@@ -20,6 +20,7 @@ from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
 from tables.models import model_table, summary_table
+from tables.oneshot import oneshot_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.quality import QUALITY_NOTE, quality_machines, quality_tables
 from tables.sizes import size_tables
@@ -123,6 +124,13 @@ def _quality(results: Results) -> Iterator[str]:
         yield f"Measured on {escape_markdown('; '.join(where))}.\n"
 
 
+def _oneshot(results: Results) -> Iterator[str]:
+    yield str(oneshot_table(results))
+    entries = [entry for entry in results.values() if entry["kind"] == "oneshot"]
+    where = "; ".join(dict.fromkeys(processor(entry) for entry in entries))
+    yield f"Seconds of one thread of {escape_markdown(where)}, beside other work.\n"
+
+
 PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "summary": _summary,
     "models": _models,
@@ -131,6 +139,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "int8-layers": partial(_measured, layer_tables),
     "int8-models": partial(_measured, model_tables),
     "quality": _quality,
+    "oneshot": _oneshot,
     "sizes": _sizes,
     "padding": _padding,
     "sentences": _sentences,

@@ -21,6 +21,7 @@ SCHEMAS = {
     "kernels": 3,
     "machine": 1,
     "memory": 1,
+    "oneshot": 1,
     "padding": 1,
     "parity": 3,
     "peers": 1,
