@@ -122,7 +122,7 @@ def _is_int8(node: onnx.NodeProto) -> bool:
 def _activations(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
     """What the operators read that is no constant: name to the name of that input in the operator's table."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    read = {}
+    read: dict[str, str] = {}
     for node in nodes:
         operator = OPERATORS[node.op_type]
         named = zip(operator.inputs, node.input, strict=True)

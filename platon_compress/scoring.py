@@ -155,7 +155,7 @@ class Evaluation:
     trivial: float | None = None
     examples: int = 0
     scale: float = 1.0
-    decisions: Callable[[Sequence[Outputs]], Sequence[Any]] | None = None
+    decisions: Callable[[Sequence[Outputs]], Sequence[Any] | np.ndarray] | None = None
     decision: str = "row"
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from sample_runs import answers, bench, ratio, run, scores
 
 from platon_compress.report.cards import key_cards
 from platon_compress.report.requirements import FIGURES, figures
+from platon_compress.report.rounding import spoken_rounding, spoken_way
 from platon_compress.report.tables import accuracy_table, form_table, layer_table, rounding_table
 from platon_compress.report.verdict import judge
 from platon_compress.report.view import build_view
@@ -156,3 +157,15 @@ def test_figures_against_the_float32_form():
     assert found["metric_drop_float32"] == found["accuracy_drop_float32"] == pytest.approx(900 / 872)
     assert (found["speedup_float32"], found["speedup_float32_low"]) == (1.3, pytest.approx(1.28))
     assert not {"metric_drop_float32", "speedup_float32"} & figures(run(bench([2.0], [1.5]))).keys()
+
+
+def test_without_decisions_numbers_are_told():
+    near = _near("compressed_stock", passed=True, decisions=0, changed=0, metric_difference=None)
+    assert spoken_way(near) == (
+        "compressed file, stock ONNX Runtime: relative error 1.2e-02, largest difference 3.1e-02, cosine 0.99980, largest "
+        "scores agree for 99.0%"
+    )
+    assert spoken_rounding(_near("float32", passed=None, changed=9)) == (
+        "against float32 863 of 872 examples have the same answer, relative error 1.2e-02, largest difference 3.1e-02, "
+        "metric -0.1 ± 0.3 points"
+    )
