@@ -13,6 +13,7 @@ import numpy as np
 __all__ = [
     "GAP_BITS",
     "LARGEST",
+    "MOST_ELEMENTS",
     "VALUE_BITS",
     "decode_gaps",
     "encode_gaps",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 LARGEST = 63  # 2 * 63 * 255 fits in 16 bits, signed
+MOST_ELEMENTS = 2**31 - 2048  # of a matrix: places fit in 32 bits, those that skips lead to behind it too
 VALUE_BITS = 7
 GAP_BITS = tuple(range(1, 9))
 _OFFSET = LARGEST + 1

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from platon_compress.errors import InputError
 from platon_compress.export.functions import attach_functions, is_ours
-from platon_compress.export.gaps import GAP_BITS, LARGEST, encode_gaps, pack_values
+from platon_compress.export.gaps import GAP_BITS, LARGEST, MOST_ELEMENTS, encode_gaps, pack_values
 from platon_compress.export.model_file import write_model
 from platon_compress.export.operators import ENCODINGS, OPERATORS, StoredWeight
 from platon_compress.export.passes import _graph as g
@@ -63,7 +63,14 @@ def gap_arrays(
     in_features: int,
     gap_bits: Iterable[int] = GAP_BITS,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """values and gaps, packed, and gap_bits, the best of those given, of rounded CSR arrays."""
+    """values and gaps, packed, and gap_bits, the best of those given, of rounded CSR arrays.
+
+    InputError for a matrix of more elements than the encoding can say.
+    """
+    if (len(row_starts) - 1) * in_features > MOST_ELEMENTS:
+        raise InputError(
+            f"a weight of {len(row_starts) - 1} x {in_features} is too large for 8-bit values; keep it in float32"
+        )
     rows = np.repeat(np.arange(len(row_starts) - 1, dtype=np.int64), np.diff(row_starts))
     bits, gaps = encode_gaps(rows * in_features + columns, gap_bits)
     return pack_values(values), gaps, bits
@@ -136,18 +143,19 @@ class _Store:
                 raise TypeError("weights of an operator must be constants of the main graph")
             factor, unit = weight.columns
             in_features = factor * node.attributes[unit].as_int()
-            parts, attributes = self._encoded(*arrays, in_features)  # type: ignore[arg-type]
+            parts, attributes = self._encoded(in_features, *arrays)  # type: ignore[arg-type]
             graph, stem = node.graph, f"{floats[0].name}.int8"
             values = tuple(g.add_constant(graph, f"{stem}.{part}", array) for part, array in parts.items())
             self._made[floats] = _Stored(values, attributes)
         return self._made[floats]
 
     def _encoded(
-        self, values: np.ndarray, columns: np.ndarray, row_starts: np.ndarray, in_features: int
+        self, in_features: int, values: np.ndarray, columns: np.ndarray, row_starts: np.ndarray
     ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
         """Arrays by name, in the encoding's order, and attributes."""
-        *csr, scales = quantize_rows(values, columns, row_starts)
+        values, columns, row_starts, scales = quantize_rows(values, columns, row_starts)
         if self._encoding == "csr_int8":
-            return dict(zip(ENCODINGS[self._encoding], (*csr, scales), strict=True)), {}
-        packed, gaps, bits = gap_arrays(*csr, in_features, self._gap_bits)
+            arrays = (values, columns, row_starts, scales)
+            return dict(zip(ENCODINGS[self._encoding], arrays, strict=True)), {}
+        packed, gaps, bits = gap_arrays(values, columns, row_starts, in_features, self._gap_bits)
         return {"values": packed, "gaps": gaps, "row_scales": scales}, {"gap_bits": bits}

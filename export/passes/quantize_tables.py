@@ -41,9 +41,9 @@ class QuantizeTables(Rule):
         table = node.inputs[0]
         if table is None or table.const_value is None or not g.looks_up(node, 0):
             return None
-        if table.const_value.dtype != ir.DataType.FLOAT or len(table.const_value.shape) != 2:
+        if table.const_value.dtype != ir.DataType.FLOAT or g.rank(table) != 2:
             return None
-        if table.const_value.shape[0] <= LEAST_ROWS:
+        if (g.static_dim(table, 0) or 0) <= LEAST_ROWS:
             return None
         uses = [g.looks_up(reader, place) and reader.graph is node.graph for reader, place in table.uses()]
         if table.is_graph_input() or table.is_graph_output() or not all(uses):

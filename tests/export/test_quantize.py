@@ -15,7 +15,7 @@ from platon_compress.export.config import ExportConfig
 from platon_compress.export.gaps import LARGEST, decode_gaps, unpack_values
 from platon_compress.export.model_file import weight_bytes
 from platon_compress.export.operators import OPERATORS
-from platon_compress.export.quantize import quantize_file, quantize_rows, quantize_weights
+from platon_compress.export.quantize import gap_arrays, quantize_file, quantize_rows, quantize_weights
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.planning import Form
 from platon_compress.selection import select
@@ -200,3 +200,11 @@ def test_only_the_wanted_operators_are_turned(tmp_path):
     assert 0 < len(turned) == count < len(names)
     assert all("FeedForward" in name for name in turned)
     assert {identifier[1] for identifier in model.functions} == set(names)
+
+
+def test_a_matrix_that_is_too_large_is_refused():
+    """Places in it would not fit in 32 bits."""
+    none, starts = np.zeros(0, np.int8), np.zeros(2, np.int32)
+    assert gap_arrays(none, none, starts, 2**31 - 2048)[1].size == 0
+    with pytest.raises(InputError, match=r"a weight of 1 x 2147481601 is too large for 8-bit values"):
+        gap_arrays(none, none, starts, 2**31 - 2047)
