@@ -107,7 +107,11 @@ def memory_report(results: Sequence[ProcessMemory], config: MemoryConfig) -> dic
             for result in results
         ],
         "shares": [_shares(base, result) for result in others],
-        "load_ratios": [compare(loads, baseline=base.path, candidate=r.path).to_dict() for r in others],
+        "load_ratios": [
+            compare(loads, baseline=base.path, candidate=result.path).to_dict()
+            | {"baseline": Path(base.path).name, "candidate": Path(result.path).name}
+            for result in others
+        ],
     }
     return stamped(KIND, content)
 

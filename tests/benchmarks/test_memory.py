@@ -65,6 +65,7 @@ def test_report_compares_medians_and_pairs_of_loads():
     assert [entry["path"] for entry in report["files"]] == ["dense.onnx", "sparse.onnx"]
     assert set(report["shares"][0].values()) == {0.25}
     assert report["load_ratios"][0]["median"] == pytest.approx(4)
+    assert "/" not in report["load_ratios"][0]["baseline"] + report["load_ratios"][0]["candidate"]
     json.dumps(report)
 
 
