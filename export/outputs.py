@@ -14,7 +14,7 @@ from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.scoring import Batch, Outputs
 
-__all__ = ["compared_pairs", "differences", "onnx_outputs"]
+__all__ = ["compared_pairs", "differences", "onnx_outputs", "relative_error"]
 
 
 def onnx_outputs(path: str | Path, batches: Sequence[Batch], *, use_library: bool) -> list[Outputs]:
@@ -49,6 +49,18 @@ def differences(
         "mean_abs": total / max(count, 1),
         "argmax_agreement": agree / max(decisions, 1),
     }
+
+
+def relative_error(
+    outputs: Sequence[Outputs], reference: Sequence[Outputs], batches: Sequence[Batch]
+) -> float:
+    """The length of the difference over that of the reference, of all numbers that may be read."""
+    gap = size = 0.0
+    for _, (wanted, got) in compared_pairs(reference, outputs, batches):
+        exact = wanted.astype(np.float64)
+        apart = got - exact
+        gap, size = gap + float(np.vdot(apart, apart)), size + float(np.vdot(exact, exact))
+    return math.sqrt(gap / size) if size else math.sqrt(gap)
 
 
 def compared_pairs(

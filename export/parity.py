@@ -8,7 +8,7 @@ the file itself stands in `rounding`.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from platon_compress.export.rounding import (
     check_rounded,
     sampled_batches,
 )
+from platon_compress.export.sensitivity import operator_costs, rounded_operators
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation
@@ -84,6 +85,7 @@ def verify(
     atol: float = 1e-4,
     min_examples: int = 64,
     extra_onnx: Mapping[str, str | Path] | None = None,
+    sensitivity: bool = False,
     progress: Progress | None = None,
 ) -> ParityReport:
     """Run every route on `batches` and compare.
@@ -92,6 +94,7 @@ def verify(
     (see `scoring.accuracy_evaluation`) also says how answers are scored. extra_onnx: name -> file of which only
     the metric is taken (the dense baseline, its int8 version). onnx_float32: the form of `onnx_compressed` before its
     weights were rounded (`export_onnx(..., unrounded=...)`), where they are 8-bit numbers; see `rounding` for the rules.
+    sensitivity: say of each of its operators what rounding it alone costs.
     atol: largest difference allowed, times the scale of the outputs where it is above 1.
     Raises InputError for too few examples or a missing file.
     """
@@ -101,7 +104,9 @@ def verify(
     extra = {} if evaluation.score is None else extra_onnx or {}
     routes = 4 + len(extra) + (not same) + (0 if onnx_float32 is None else 2)
     sampled = () if onnx_float32 is None else sampled_batches(evaluation.batches)
-    steps = Steps(len(evaluation.batches) * routes + len(sampled), progress)
+    one_by_one = onnx_float32 is not None and sensitivity
+    operators = len(rounded_operators(onnx_compressed)) if one_by_one else 0
+    steps = Steps(len(evaluation.batches) * routes + len(sampled) + operators, progress)
     work = _Work(evaluation=evaluation, allowed=atol * max(1.0, evaluation.scale), steps=steps)
     work.reference = work.torch(REFERENCE, pruned)
     work.score(REFERENCE, work.reference)
@@ -113,6 +118,9 @@ def verify(
         work.compare(COMPRESSED_STOCK, work.onnx(COMPRESSED_STOCK, onnx_compressed, library=False))
     else:
         rounded = _both_forms(work, onnx_float32, onnx_compressed)
+        if one_by_one:
+            costs = operator_costs(onnx_compressed, onnx_float32, sampled, steps)
+            rounded = replace(rounded, sensitivity=costs)
     for name, path in extra.items():
         work.score(name, work.onnx(name, path, library=False))
     return work.report(rounded)

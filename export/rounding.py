@@ -38,6 +38,7 @@ from platon_compress.export.passes import SplitTables, apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.quantize import quantize_weights
 from platon_compress.export.round_model import quantize_tables
+from platon_compress.export.sensitivity import OperatorCost
 from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores
 
 __all__ = [
@@ -100,12 +101,13 @@ class Nearness:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundedFile:
-    """What is known of a file with 8-bit weights, by the rules above."""
+    """What is known of a file with 8-bit weights, by the rules above. sensitivity: see the module of that name."""
 
     exact: bool
     operators: tuple[NodeCheck, ...]
     elsewhere: Nearness
     rounding: Nearness
+    sensitivity: tuple[OperatorCost, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -121,6 +123,7 @@ class RoundedFile:
             "operators": [check.to_dict() for check in self.operators],
             "elsewhere": self.elsewhere.to_dict(),
             "rounding": self.rounding.to_dict(),
+            "sensitivity": [cost.to_dict() for cost in self.sensitivity],
             "most_relative_error": MOST_RELATIVE_ERROR,
             "least_agreement": LEAST_AGREEMENT,
             "least_cosine": LEAST_COSINE,

@@ -32,6 +32,7 @@ __all__ = [
     "RemovePadding",
     "Require",
     "Runs",
+    "Sensitivity",
     "Sparsity",
     "Task",
     "TextColumn",
@@ -162,6 +163,9 @@ Force = Annotated[
         help="dense, structured or csr for every layer.",
         callback=_one_of("dense", "structured", "csr"),
     ),
+]
+Sensitivity = Annotated[
+    bool, typer.Option("--sensitivity", help="With 8-bit values: what each operator's cost by themselves.")
 ]
 Values = Annotated[
     str,

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import CheckFailedError
 from platon_compress.measure.bench_report import VARIANTS
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.report.rounding import rounding_failures, spoken_operators, spoken_rounding, spoken_way
+from platon_compress.report.rounding import (
+    rounding_failures,
+    spoken_cost,
+    spoken_operators,
+    spoken_rounding,
+    spoken_way,
+)
 from platon_compress.scoring import Evaluation
 from platon_compress.tasks.synthetic import synthetic_batches
 
@@ -37,6 +43,7 @@ def verify_stage(work: Workspace) -> dict[str, Any]:
             batches=verification(work, "test"),
             atol=section.atol,
             min_examples=section.examples,
+            sensitivity=section.sensitivity,
             extra_onnx={name: path for name, path in rivals.items() if path.is_file()},
             progress=progress,
         )
@@ -85,6 +92,7 @@ def _spoken(parity: dict[str, Any]) -> Iterator[str]:
         yield from map(spoken_operators, rounded["operators"])
         yield f"8-bit file: {spoken_way(rounded['elsewhere'])}"
         yield f"8-bit values: {spoken_rounding(rounded['rounding'])}"
+        yield from map(spoken_cost, rounded["sensitivity"])
 
 
 def _refuse_not_finite(report: "ParityReport") -> None:

@@ -322,6 +322,10 @@ class VerifySection(Section):
     examples: Annotated[int, limited("verify.examples"), NUMBER] = about(
         "Least number of examples to compare on.", 64
     )
+    sensitivity: bool = about(
+        "Say of every operator with 8-bit weights what rounding it alone costs, on at least 64 examples.",
+        False,
+    )
 
 
 class BenchSection(Section):

@@ -11,6 +11,7 @@ __all__ = [
     "metric_change",
     "other_way",
     "rounding_failures",
+    "spoken_cost",
     "spoken_operators",
     "spoken_rounding",
     "spoken_way",
@@ -46,6 +47,11 @@ def spoken_way(near: Mapping[str, Any]) -> str:
 def spoken_rounding(near: Mapping[str, Any]) -> str:
     """What they change against the float32 form of the file."""
     return f"against float32 {_answers(near)}{_metric(near)}"
+
+
+def spoken_cost(cost: Mapping[str, Any]) -> str:
+    """What one operator's 8-bit weights cost by themselves."""
+    return f"8-bit values of {cost['operator']} alone: relative error {cost['relative_error']:.1e}"
 
 
 def metric_change(near: Mapping[str, Any]) -> Difference | None:

@@ -27,6 +27,7 @@ __all__ = [
     "operator_table",
     "parity_table",
     "rounding_table",
+    "sensitivity_table",
     "size_table",
     "spoken_form",
     "start_table",
@@ -198,6 +199,20 @@ def rounding_table(run: RunData) -> Table | None:
         ),
         rows,
         text_columns=(0, 7),
+    )
+
+
+def sensitivity_table(run: RunData) -> Table | None:
+    """What each operator's 8-bit weights cost by themselves, the costliest first."""
+    rows = [
+        (str(cost["operator"]), f"{cost['relative_error']:.1e}")
+        for cost in run.rounded.get("sensitivity", ())
+    ]
+    return _table(
+        "What 8-bit weights of one operator alone change in the outputs",
+        ("operator", "relative error"),
+        rows,
+        long_columns=(0,),
     )
 
 

@@ -61,6 +61,7 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         "int8": tables.int8_table(bench),
         "parity": tables.parity_table(run),
         "rounding": tables.rounding_table(run),
+        "sensitivity": tables.sensitivity_table(run),
         "forms": tables.form_table(run.layers),
         "layers": tables.layer_table(run.layers),
         "operators": tables.operator_table(bench),

@@ -68,6 +68,7 @@ def test_the_graph_is_proved_by_the_float32_form(routes):
     report = verify(
         **routes,
         batches=_labelled(_batches()),
+        sensitivity=True,
         progress=lambda done, total, status: seen.append((done, total)),
     )
     assert seen == [(done, seen[0][1]) for done in range(1, seen[0][1] + 1)]
@@ -86,6 +87,10 @@ def test_the_graph_is_proved_by_the_float32_form(routes):
     ways = [check.way for check in rounded.operators]
     assert ways == (["stock"] if selected_kernel() == kernel_names()[0] else ["portable", "stock"])
     assert {check.nodes for check in rounded.operators} == {4}
+    costs = [cost.relative_error for cost in rounded.sensitivity]
+    assert costs == sorted(costs, reverse=True)
+    assert len({cost.operator for cost in rounded.sensitivity}) == 4
+    assert 0 < costs[-1] < costs[0] <= 2 * rounded.rounding.relative_error
     assert all(check.relative_error < 1e-5 and check.rows > 64 for check in rounded.operators)
     json.dumps(report.to_dict(), allow_nan=False)
 
@@ -94,6 +99,7 @@ def test_without_labels_outputs_are_compared(routes):
     report = verify(**routes, batches=_batches())
     assert report.passed
     assert report.scores == {}
+    assert report.rounded.sensitivity == ()
     near = report.rounded.elsewhere
     assert (near.decisions, near.agreement, near.metric_difference) == (0, None, None)
     assert near.cosine > 0.999

@@ -36,6 +36,7 @@ def _recipe(folder, values, **plan):
             "model": {"name": str(model), "task": "text-classification"},
             "data": {"validation": str(folder / "rows.tsv")},
             "plan": {"force": "csr", "calibrate": False, "tokens": 16, "values": values, **plan},
+            "verify": {"sensitivity": values == "int8"},
             "bench": {"batch": [1], "tokens": [16], "runs": 5},
         },
         source="test",
@@ -98,6 +99,9 @@ def test_what_is_proved(done):
     assert change["metric_difference"]["paired"] is True
     assert {"onnx_compressed", "onnx_compressed_stock", "onnx_float32"} <= proved["scores"].keys()
     assert results["verify"]["rounding"] == change
+    assert {cost["operator"] for cost in rounded["sensitivity"]} == set(
+        results["export"]["compressed"]["int8_nodes"]
+    )
 
 
 def test_what_is_measured_and_said(done):
@@ -119,6 +123,7 @@ def test_what_is_measured_and_said(done):
         assert "compressed, float32" in text
         assert "The file with 8-bit values against other ways to run it" in text
         assert "before its weights were rounded to 8 bits" in text
+        assert "What 8-bit weights of one operator alone change in the outputs" in text
 
 
 def test_a_drop_by_rounding_can_be_required(done):
