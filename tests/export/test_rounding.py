@@ -91,7 +91,7 @@ def test_the_graph_is_proved_by_the_float32_form(routes):
     assert costs == sorted(costs, reverse=True)
     assert len({cost.operator for cost in rounded.sensitivity}) == 4
     assert 0 < costs[-1] < costs[0] <= 2 * rounded.rounding.relative_error
-    assert all(check.relative_error < 1e-5 and check.rows > 64 for check in rounded.operators)
+    assert all(check.relative_error < 1e-4 and check.rows > 64 for check in rounded.operators)
     json.dumps(report.to_dict(), allow_nan=False)
 
 
