@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study import RESULTS, run_study, study_parser
-from tables.int8 import layer_tables, model_tables
+from tables.int8 import layer_tables, model_tables, summary_tables
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
 from tables.models import model_table, summary_table
@@ -137,6 +137,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "speed": _speed,
     "machines": partial(_measured, machine_tables),
     "int8-layers": partial(_measured, layer_tables),
+    "int8-summary": partial(_measured, summary_tables),
     "int8-models": partial(_measured, model_tables),
     "quality": _quality,
     "oneshot": _oneshot,

@@ -10,7 +10,7 @@ from platon_compress.measure.timing import compare
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE
 
-__all__ = ["layer_tables", "model_tables"]
+__all__ = ["layer_tables", "model_tables", "summary_tables"]
 
 _LAYERS = {
     "int8 avx2": "8 bits, AVX2",
@@ -33,13 +33,23 @@ def layer_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
 
 def model_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
     """Each result with whole models, and its table: speed over dense, and of 8 bits over dense int8."""
-    head = ("model", "size", "threads", "zeros", *_MODELS.values(), "8 bits over dense int8")
     for entry in results.values():
         if entry["kind"] == "int8" and entry["models"]:
-            rows = sorted(
-                entry["models"], key=lambda row: (row["model"], row["batch"], row["tokens"], row["sparsity"])
-            )
-            yield entry, Table(head, 2, [_model_row(row) for row in rows])
+            yield entry, _model_table(entry["models"])
+
+
+def summary_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
+    """The same with the rows that the README shows: one text of 128 tokens."""
+    for entry in results.values():
+        rows = [row for row in entry.get("models", ()) if (row["batch"], row["tokens"]) == (1, 128)]
+        if entry["kind"] == "int8" and rows:
+            yield entry, _model_table(rows)
+
+
+def _model_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    head = ("model", "size", "threads", "zeros", *_MODELS.values(), "8 bits over dense int8")
+    ordered = sorted(rows, key=lambda row: (row["model"], row["batch"], row["tokens"], row["sparsity"]))
+    return Table(head, 2, [_model_row(row) for row in ordered])
 
 
 def _layer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
