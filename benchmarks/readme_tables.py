@@ -125,8 +125,11 @@ def _quality(results: Results) -> Iterator[str]:
 
 
 def _oneshot(results: Results) -> Iterator[str]:
-    yield str(oneshot_table(results))
     entries = [entry for entry in results.values() if entry["kind"] == "oneshot"]
+    if not entries:
+        yield "Not measured yet.\n"
+        return
+    yield str(oneshot_table(results))
     where = "; ".join(dict.fromkeys(processor(entry) for entry in entries))
     yield f"Seconds of one thread of {escape_markdown(where)}, beside other work.\n"
 
