@@ -15,23 +15,24 @@ std::string text(int64_t value) { return std::to_string(value); }
 
 constexpr int kGroup = 8;
 
-// Eight codes of `bits` bits, which fill `bits` bytes.
-void read_group(const uint8_t* bytes, int bits, unsigned codes[kGroup]) {
+// Eight codes of kBits bits, which fill kBits bytes.
+template <int kBits>
+void read_group(const uint8_t* bytes, unsigned codes[kGroup]) {
   uint64_t held = 0;
-  for (int i = 0; i < bits; ++i) held |= static_cast<uint64_t>(bytes[i]) << (8 * i);
-  const uint64_t mask = (uint64_t{1} << bits) - 1;
-  for (int i = 0; i < kGroup; ++i, held >>= bits) codes[i] = static_cast<unsigned>(held & mask);
+  for (int i = 0; i < kBits; ++i) held |= static_cast<uint64_t>(bytes[i]) << (8 * i);
+  for (int i = 0; i < kGroup; ++i, held >>= kBits) codes[i] = static_cast<unsigned>(held & ((1u << kBits) - 1));
 }
 
-// Places of the non-zeros among eight codes, of which `next` is the first place, and their number.
-int read_gaps(const uint8_t* bytes, int bits, int64_t& next, int64_t places[kGroup]) {
+// Columns of the non-zeros among eight codes, and their number. `next`: the column behind those, in the row where it
+// was.
+template <int kBits>
+int read_gaps(const uint8_t* bytes, int64_t& next, int64_t columns[kGroup]) {
   unsigned codes[kGroup];
-  read_group(bytes, bits, codes);
-  const int64_t skip = (int64_t{1} << bits) - 1;
+  read_group<kBits>(bytes, codes);
   int count = 0;
   for (const unsigned code : codes) {  // without branches: half of the codes of a mask are zeros
-    next += code ? code : skip;
-    places[count] = next - 1;
+    next += code ? code : (1u << kBits) - 1;
+    columns[count] = next - 1;
     count += code != 0;
   }
   return count;
@@ -62,32 +63,48 @@ Unpacked::Unpacked(const GapsView& packed)
       in_features_(packed.in_features),
       out_features_(packed.out_features) {
   check_sizes(packed);
-  read_places(packed);
+  using Read = void (Unpacked::*)(const GapsView&);
+  constexpr Read kReads[] = {&Unpacked::read_places<1>, &Unpacked::read_places<2>, &Unpacked::read_places<3>,
+                             &Unpacked::read_places<4>, &Unpacked::read_places<5>, &Unpacked::read_places<6>,
+                             &Unpacked::read_places<7>, &Unpacked::read_places<8>};
+  (this->*kReads[packed.gap_bits - 1])(packed);
   read_values(packed);
 }
 
+template <int kBits>
 void Unpacked::read_places(const GapsView& packed) {
-  const int bits = static_cast<int>(packed.gap_bits);
   const size_t most = static_cast<size_t>(packed.value_bytes / kValueBits * kGroup);
-  columns_.reserve(most);
+  columns_.resize(most);
   row_starts_.reserve(static_cast<size_t>(out_features_) + 1);
   row_starts_.push_back(0);
-  int64_t next = 0, row_end = in_features_;  // places in the matrix, row by row
-  for (int64_t byte = 0; byte < packed.gap_bytes; byte += bits) {
-    int64_t places[kGroup];
-    const int count = read_gaps(packed.gaps + byte, bits, next, places);
-    if (columns_.size() + count > most)
+  size_t found = 0;
+  int64_t next = 0;
+  for (int64_t byte = 0; byte < packed.gap_bytes; byte += kBits) {
+    int64_t columns[kGroup];
+    const int count = read_gaps<kBits>(packed.gaps + byte, next, columns);
+    if (found + count > most)
       throw InputError("gaps are of more non-zeros than there are values, " + text(static_cast<int64_t>(most)));
-    for (int i = 0; i < count; ++i) {
-      for (; places[i] >= row_end; row_end += in_features_) {
-        if (row_starts_.size() == static_cast<size_t>(out_features_)) throw InputError("gaps lead beyond the last row");
-        row_starts_.push_back(static_cast<int32_t>(columns_.size()));
-      }
-      columns_.push_back(static_cast<int32_t>(places[i] - (row_end - in_features_)));
-    }
-    if (!count && byte + bits == packed.gap_bytes) throw InputError("gaps must end with the last non-zero's");
+    if (next > in_features_) next -= start_rows(columns, count, found);
+    for (int i = 0; i < count; ++i) columns_[found + i] = static_cast<int32_t>(columns[i]);
+    found += count;
+    if (!count && byte + kBits == packed.gap_bytes) throw InputError("gaps must end with the last non-zero's");
   }
-  row_starts_.resize(static_cast<size_t>(out_features_) + 1, static_cast<int32_t>(columns_.size()));
+  columns_.resize(found);
+  row_starts_.resize(static_cast<size_t>(out_features_) + 1, static_cast<int32_t>(found));
+}
+
+// Columns that are counted from the beginning of one row, into those of the rows where they are. Returns by how much
+// the last one became smaller.
+int64_t Unpacked::start_rows(int64_t columns[], int count, size_t found) {
+  int64_t passed = 0;
+  for (int i = 0; i < count; ++i) {
+    for (; columns[i] - passed >= in_features_; passed += in_features_) {
+      if (row_starts_.size() == static_cast<size_t>(out_features_)) throw InputError("gaps lead beyond the last row");
+      row_starts_.push_back(static_cast<int32_t>(found + static_cast<size_t>(i)));
+    }
+    columns[i] -= passed;
+  }
+  return passed;
 }
 
 void Unpacked::read_values(const GapsView& packed) {
@@ -95,11 +112,12 @@ void Unpacked::read_values(const GapsView& packed) {
   if (packed.value_bytes != static_cast<int64_t>(groups) * kValueBits)
     throw InputError("values must have " + text(static_cast<int64_t>(groups) * kValueBits) + " bytes for " +
                      text(static_cast<int64_t>(count)) + " non-zeros, got " + text(packed.value_bytes));
-  values_.reserve(groups * kGroup);
+  values_.resize(groups * kGroup);
   for (size_t group = 0; group < groups; ++group) {
     unsigned codes[kGroup];
-    read_group(packed.values + group * kValueBits, kValueBits, codes);
-    for (const unsigned code : codes) values_.push_back(static_cast<int8_t>(static_cast<int>(code) - kValueOffset));
+    read_group<kValueBits>(packed.values + group * kValueBits, codes);
+    for (int i = 0; i < kGroup; ++i)
+      values_[group * kGroup + i] = static_cast<int8_t>(static_cast<int>(codes[i]) - kValueOffset);
   }
   for (size_t i = count; i < values_.size(); ++i)
     if (values_[i] != -kValueOffset) throw InputError("values behind the last non-zero's must be filled with zeros");

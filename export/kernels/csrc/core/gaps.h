@@ -31,7 +31,9 @@ class Unpacked {
   CsrView csr() const;  // of this object's memory; `validate` it
 
  private:
+  template <int kBits>
   void read_places(const GapsView& packed);
+  int64_t start_rows(int64_t columns[], int count, size_t found);
   void read_values(const GapsView& packed);
 
   std::vector<int32_t> columns_, row_starts_;
