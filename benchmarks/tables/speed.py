@@ -7,10 +7,11 @@ condition and 3x in another; both are true, and a figure without its condition s
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import Any
 
-from engines.compare import BASELINE, INT8, OURS
+from engines.compare import BASELINE, INT8, OURS, OURS_INT8
 from tables.markdown import Table, percent, setting_label
 
 from platon_compress.measure.bench_report import BenchReport
@@ -27,6 +28,8 @@ CONDITIONS = {
     "four processes at once": "four processes of one thread each, without pauses",
 }
 _WAYS = dict(zip(("interleaved", "isolated", "concurrent"), list(CONDITIONS)[1:], strict=True))
+_OWN = {OURS: "", OURS_INT8: "8-bit values"}
+_KERNELS = {"avx512vnni": "AVX-512 with VNNI"}
 _HEAD = (
     "model", "zeros", "size", "condition", "dense, ms", "compressed, ms", "vs dense", "vs dense int8",
     "vs other engines",
@@ -45,19 +48,26 @@ class SpeedRow:
     dense_seconds: float
     compressed_seconds: float
     ratios: Mapping[str, str]
+    form: str = ""
+
+    @property
+    def title(self) -> str:
+        """The model, with the values of its weights where they are no floats, and the kernels where they are not AVX2."""
+        isa = _KERNELS.get(self.entry.get("environment", {}).get("isa"), "")
+        return ", ".join(filter(None, (str(self.entry.get("title", "")), self.form, isa)))
 
     @property
     def order(self) -> tuple[Any, ...]:
         """Model, size, sparsity, condition."""
         place = list(CONDITIONS).index(self.condition)
-        title, sparsity = str(self.entry.get("title")), self.entry.get("sparsity") or 0
+        title, sparsity = self.title, self.entry.get("sparsity") or 0
         return (title, self.batch, self.tokens or 0, sparsity, place, self.stem)
 
     def cells(self) -> tuple[str, ...]:
         """In the columns of the table."""
-        others = {name: text for name, text in self.ratios.items() if name not in (BASELINE, INT8)}
+        others = {name: text for name, text in self.ratios.items() if name not in (BASELINE, INT8, OURS)}
         return (
-            str(self.entry.get("title", "")),
+            self.title,
             percent(self.entry),
             setting_label(self.batch, self.tokens),
             self.condition,
@@ -113,12 +123,10 @@ def _benchmark_rows(stem: str, entry: Mapping[str, Any]) -> Iterator[SpeedRow]:
 
 
 def _peer_rows(stem: str, entry: Mapping[str, Any]) -> Iterator[SpeedRow]:
-    for setting in entry["settings"]:
-        ours = [c for c in setting["comparisons"] if c["candidate"] == OURS]
-        for way, condition in _WAYS.items():
-            ratios = {c["baseline"]: _way_ratio(c[way]) for c in ours if c[way] is not None}
-            if not ratios:
-                continue
+    for setting, (own, form), (way, condition) in product(entry["settings"], _OWN.items(), _WAYS.items()):
+        ours = [c for c in setting["comparisons"] if c["candidate"] == own]
+        ratios = {c["baseline"]: _way_ratio(c[way]) for c in ours if c[way] is not None}
+        if ratios:
             yield SpeedRow(
                 stem=stem,
                 entry=entry,
@@ -126,8 +134,9 @@ def _peer_rows(stem: str, entry: Mapping[str, Any]) -> Iterator[SpeedRow]:
                 tokens=setting["tokens"],
                 condition=condition,
                 dense_seconds=_seconds(setting[way][BASELINE]),
-                compressed_seconds=_seconds(setting[way][OURS]),
+                compressed_seconds=_seconds(setting[way][own]),
                 ratios=ratios,
+                form=form,
             )
 
 
