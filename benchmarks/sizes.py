@@ -135,6 +135,13 @@ def _bounds(path: Path, embeddings: str) -> Iterator[dict[str, Any]]:
         yield _row(f"bound with {bits} bits a value", rest + places + nonzeros * bits / 8, embeddings)
 
 
+def _array(value: ir.Value | None) -> np.ndarray:
+    """The numbers of an input that is constant, as every weight of an operator is."""
+    if value is None or value.const_value is None:
+        raise TypeError("a weight of an operator is no constant")
+    return value.const_value.numpy()
+
+
 def _packed_weights(model: ir.Model) -> Iterator[tuple[int, int, int]]:
     """Of every weight: bytes of values and gaps, elements, non-zeros."""
     for node in (node for node in model.graph if is_ours(node)):
@@ -142,9 +149,7 @@ def _packed_weights(model: ir.Model) -> Iterator[tuple[int, int, int]]:
         named = dict(zip(operator.inputs, node.inputs, strict=True))
         sizes = {name: attribute.value for name, attribute in node.attributes.items()}
         for weight in operator.weights:
-            values, gaps = (
-                named[f"{weight.prefix}{part}"].const_value.numpy() for part in ("values", "gaps")
-            )
+            values, gaps = (_array(named[f"{weight.prefix}{part}"]) for part in ("values", "gaps"))
             count = decode_gaps(gaps, sizes[f"{weight.prefix}gap_bits"]).size
             yield values.nbytes + gaps.nbytes, weight.elements(sizes), count
 
