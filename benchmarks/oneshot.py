@@ -17,7 +17,8 @@ import torch
 from study import add_output, floats, keep, names, run_study, study_parser, watched
 
 from platon_compress.measure.environment import describe_environment
-from platon_compress.oneshot import METHODS, OneShotConfig, prune_once
+from platon_compress.oneshot import OneShotConfig, prune_once
+from platon_compress.oneshot.methods import METHODS
 from platon_compress.recipe import DataSection
 from platon_compress.schemas import stamped
 from platon_compress.scoring import Evaluation, Scores

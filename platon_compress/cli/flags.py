@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from platon_compress.cli.options import check_folder
 from platon_compress.errors import shown
 from platon_compress.limits import LIMITS
+from platon_compress.oneshot.config import Method as OneShotMethod
 
 __all__ = [
     "AsJson",
@@ -118,7 +119,7 @@ Method = Annotated[
     typer.Option(
         "--method",
         help="sparsegpt (default), wanda or magnitude.",
-        callback=_one_of("sparsegpt", "wanda", "magnitude"),
+        callback=_one_of(*get_args(OneShotMethod)),
     ),
 ]
 Tokens = Annotated[

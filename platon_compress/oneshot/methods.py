@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from platon_compress.errors import InputError
+from platon_compress.oneshot.config import Method
 from platon_compress.oneshot.moments import Moments
 
-__all__ = ["METHODS", "Method"]
+__all__ = ["METHODS"]
 
-Method = Callable[[Tensor, Moments, float, bool], Tensor]
+_Method = Callable[[Tensor, Moments, float, bool], Tensor]
 """(weight float64 [out, in], moments of its input, sparsity, whether a bias takes the mean) -> new weight [out, in]."""
 
 _BLOCK = 128  # columns that choose their zeros together
-_DAMPING = (
-    0.01  # of the mean second moment, added to each: inputs that hardly vary must not become huge factors
-)
+# Share of the mean second moment that is added to each: inputs that hardly vary must not become huge factors.
+_DAMPING = 0.01
 
 
 def _magnitude(weight: Tensor, moments: Moments, sparsity: float, has_bias: bool) -> Tensor:
@@ -53,7 +53,7 @@ def _sparsegpt(weight: Tensor, moments: Moments, sparsity: float, has_bias: bool
     return weight
 
 
-METHODS: Mapping[str, Method] = {"sparsegpt": _sparsegpt, "wanda": _wanda, "magnitude": _magnitude}
+METHODS: Mapping[Method, _Method] = {"sparsegpt": _sparsegpt, "wanda": _wanda, "magnitude": _magnitude}
 
 
 def _clear(block: Tensor, mask: Tensor, factor: Tensor) -> Tensor:

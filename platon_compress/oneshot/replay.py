@@ -5,8 +5,8 @@ what the one before it gave. Then blocks run alone, with those arguments and oth
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,11 @@ from platon_compress.errors import InputError
 __all__ = ["Replay", "record"]
 
 _HIDDEN = "hidden_states"
+_CURE = "prune this model with a recipe (`run`)"
+
+
+class _Enough(Exception):  # noqa: N818 - no error: what is behind need not run
+    """The input that was asked for has been seen."""
 
 
 @dataclass
@@ -40,20 +45,56 @@ class Replay:
     calls: list[list[_Call]]
     hidden: list[Tensor]
 
-    def run(self, index: int) -> Iterator[Tensor]:
-        """What block `index` gives for each batch."""
+    def linears(self, index: int) -> list[list[nn.Linear]]:
+        """The linear layers of block `index`, which is next, in the order in which they run; those of one input together.
+
+        A layer that runs more than once (DeBERTa's projections, for tokens and for positions) counts by its first input.
+        """
+        found: list[tuple[Tensor, list[nn.Linear]]] = []
+
+        def note(layer: nn.Module, arguments: tuple[Any, ...]) -> None:
+            if any(layer in group for _, group in found):
+                return
+            group = next((group for taken, group in found if taken is arguments[0]), None)
+            if group is None:
+                found.append((arguments[0], group := []))
+            group.append(layer)  # type: ignore[arg-type]  # only linear layers are watched
+
+        with ExitStack() as watched:
+            for module in self.blocks[index].modules():
+                if isinstance(module, nn.Linear):
+                    watched.enter_context(module.register_forward_pre_hook(note))
+            next(self._outputs(index))
+        return [group for _, group in found]
+
+    def inputs(self, index: int, layer: nn.Module) -> Iterator[Tensor]:
+        """What `layer` of block `index`, which is next, is given first on each batch; the block runs only so far."""
+        seen: list[Tensor] = []
+
+        def stop(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+            seen.append(arguments[0])
+            raise _Enough
+
         for calls, hidden in zip(self.calls, self.hidden, strict=True):
-            yield calls[index].run(self.blocks[index], hidden)
+            with layer.register_forward_pre_hook(stop):
+                try:
+                    calls[index].run(self.blocks[index], hidden)
+                except _Enough:
+                    yield seen.pop()
 
     def advance(self, index: int) -> None:
         """Go on to the block behind `index`."""
-        self.hidden = list(self.run(index))
+        self.hidden = list(self._outputs(index))
+
+    def _outputs(self, index: int) -> Iterator[Tensor]:
+        for calls, hidden in zip(self.calls, self.hidden, strict=True):
+            yield calls[index].run(self.blocks[index], hidden)
 
 
 def record(model: nn.Module, paths: Sequence[str], batches: Sequence[Mapping[str, Any]]) -> Replay:
     """Watch `model` (in eval mode) on `batches` of its inputs.
 
-    Raises InputError for a model whose blocks do not follow each other directly.
+    Raises InputError for a model whose blocks do not follow each other directly, and where it computes NaN or infinity.
     """
     blocks = [model.get_submodule(path) for path in paths]
     calls, hidden = [], []
@@ -61,23 +102,30 @@ def record(model: nn.Module, paths: Sequence[str], batches: Sequence[Mapping[str
     for batch in batches:
         with _watched(blocks) as seen:
             model(**{name: torch.as_tensor(value).to(device) for name, value in batch.items()})
-        _check_chain(paths, seen)
-        if not torch.isfinite(seen[0][2]).all():
+        if not torch.isfinite(seen[0].taken).all():
             raise InputError(
                 "the inputs of the first block are not finite on the calibration data; check the model"
             )
-        calls.append([entry[1] for entry in seen])
-        hidden.append(seen[0][2])
+        _check_chain(paths, seen)
+        calls.append([visit.call for visit in seen])
+        hidden.append(seen[0].taken)
     return Replay(blocks, calls, hidden)
 
 
-_Seen = tuple[int, _Call, Tensor, list[Tensor]]
+@dataclass
+class _Visit:
+    """One call of a block while the whole model runs: its number, how, on what hidden states, and what it gave."""
+
+    block: int
+    call: _Call
+    taken: Tensor
+    given: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 @contextmanager
-def _watched(blocks: Sequence[nn.Module]) -> Iterator[list[_Seen]]:
-    """Every call of a block: its number, the call, its hidden states, and what it gave."""
-    seen: list[_Seen] = []
+def _watched(blocks: Sequence[nn.Module]) -> Iterator[list[_Visit]]:
+    """Every call of a block, as it happens."""
+    seen: list[_Visit] = []
 
     def before(number: int) -> Any:
         def hook(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -85,45 +133,43 @@ def _watched(blocks: Sequence[nn.Module]) -> Iterator[list[_Seen]]:
             if not isinstance(hidden, Tensor):
                 raise InputError(
                     f"a {type(module).__name__} is not given its hidden states first, so it cannot be pruned without "
-                    "training; prune this model with a recipe (`run`)"
+                    f"training; {_CURE}"
                 )
-            kept = {name: None if name == _HIDDEN else value for name, value in named.items()}
-            call = _Call(arguments if _HIDDEN in named else (None, *arguments[1:]), kept)
-            seen.append((number, call, hidden, []))
+            # Not kept twice: `run` puts hidden states in their place.
+            inside = _HIDDEN in named
+            arguments, named = (
+                (arguments, {**named, _HIDDEN: None}) if inside else ((None, *arguments[1:]), named)
+            )
+            seen.append(_Visit(number, _Call(arguments, named), hidden))
 
         return hook
 
     def after(module: nn.Module, arguments: Any, output: Any) -> None:
-        seen[-1][3].append(_first(output))
+        seen[-1].given = _first(output)
 
-    handles = []
-    for number, block in enumerate(blocks):
-        handles.append(block.register_forward_pre_hook(before(number), with_kwargs=True))
-        handles.append(block.register_forward_hook(after))
-    try:
+    with ExitStack() as hooks:
+        for number, block in enumerate(blocks):
+            hooks.enter_context(block.register_forward_pre_hook(before(number), with_kwargs=True))
+            hooks.enter_context(block.register_forward_hook(after))
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _check_chain(paths: Sequence[str], seen: Sequence[_Seen]) -> None:
-    numbers = [entry[0] for entry in seen]
-    if numbers != list(range(len(paths))):
+def _check_chain(paths: Sequence[str], seen: Sequence[_Visit]) -> None:
+    if [visit.block for visit in seen] != list(range(len(paths))):
         raise InputError(
             f"the blocks of this model ({paths[0]} ...) are not run once each in their order, so it cannot be pruned "
-            "without training; prune it with a recipe (`run`)"
+            f"without training; {_CURE}"
         )
-    for path, (_, _, _, given), (_, _, taken, _) in zip(paths[1:], seen, seen[1:], strict=False):
-        if not _same(given[0], taken):
+    for path, one, following in zip(paths[1:], seen, seen[1:], strict=False):
+        if not _same(one.given, following.taken):
             raise InputError(
                 f"something is computed between {path} and the block before it, so this model cannot be pruned without "
-                "training; prune it with a recipe (`run`)"
+                f"training; {_CURE}"
             )
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one is other or (one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num()))
+    return one is other or (one.shape == other.shape and torch.equal(one, other))
 
 
 def _first(output: Any) -> Tensor:

@@ -19,6 +19,7 @@ from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import PlanSection, Recipe
+from platon_compress.recipe.data import COLUMN_KEYS
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 
@@ -245,10 +246,15 @@ _GIVEN = (
 )  # fmt: skip
 
 
+_CALIBRATION = tuple(
+    f"data.{key}"
+    for key in ("calibration", *COLUMN_KEYS, "max_length", "document_stride")
+    if "label" not in key
+)
 _ONESHOT = (
     Stage(
         name="prune", title="prune without training", run=prune_once_stage,
-        uses=_always("model", "oneshot", "data.calibration", "data.text", "data.text_pair", "data.max_length", "train.seed"),
+        uses=_always("model", "oneshot", *_CALIBRATION, "train.seed"),
         outputs=("stages/prune",), keeps=True,
     ),
     Stage(

@@ -7,6 +7,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from platon_compress.errors import shown
 from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
+from platon_compress.oneshot.config import Method
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
 from platon_compress.recipe.data import DataSection, unused_data_keys
 from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, Texts, about, limited, numbers
@@ -237,7 +238,7 @@ class OneShotSection(Section):
     sparsity: Annotated[float, limited("oneshot.sparsity"), NUMBER] = about(
         "Share of the weights of every linear layer in the blocks that becomes zeros; beyond 0.6 train instead."
     )
-    method: Literal["sparsegpt", "wanda", "magnitude"] = about(
+    method: Method = about(
         "`sparsegpt` lets the weights that stay make good what the others did; `wanda` and `magnitude` only choose.",
         "sparsegpt",
     )

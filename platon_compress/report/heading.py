@@ -28,16 +28,16 @@ def run_title(run: RunData) -> str:
 
 def run_subtitle(run: RunData) -> str:
     """Task and what was done to the model."""
-    kind = str(run.state.get("kind") or "run")
-    what = (
-        "compressed from a sparse checkpoint" if kind == "compress" else "pruned with PLATON and compressed"
-    )
-    oneshot = run.stage("prune").get("oneshot")
-    if oneshot:
-        what = f"pruned without training ({_METHODS[oneshot['method']]}) and compressed"
-    if run.stage("prune").get("distillation"):
-        what = "pruned with PLATON and distillation and compressed"
-    return f"{run_task(run) or 'model'}, {what} for ONNX Runtime"
+    return f"{run_task(run) or 'model'}, {_what_was_done(run)} for ONNX Runtime"
+
+
+def _what_was_done(run: RunData) -> str:
+    pruned = run.stage("prune")
+    if "oneshot" in pruned:
+        return f"pruned without training ({_METHODS[pruned['oneshot']['method']]}) and compressed"
+    if run.state.get("kind") == "compress":
+        return "compressed from a sparse checkpoint"
+    return f"pruned with PLATON and {'distillation and ' if pruned.get('distillation') else ''}compressed"
 
 
 def run_origin(run: RunData) -> dict[str, str]:

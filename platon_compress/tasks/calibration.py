@@ -1,10 +1,8 @@
 """Batches to look at while pruning without training: real inputs of the model, without labels."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from platon_compress.scoring import Batch
-from platon_compress.tasks.data.tables import read_split
-from platon_compress.tasks.examples import Examples, pixels
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.rooms import ROOMS, task_of
 
@@ -23,12 +21,8 @@ def calibration_batches(
 
     A model of a task that cannot be trained here reads plain texts or pictures. Raises InputError for a damaged file.
     """
-    pictures = checkpoint.modality == "image"
-    name = task if task in ROOMS else "image-classification" if pictures else "text-classification"
+    usual = "image-classification" if checkpoint.modality == "image" else "text-classification"
+    name = task if task in ROOMS else usual
     room = task_of(name, data.model_copy(update={"problem": "single-label", "label_columns": ()}))
-    found: Any = read_split(data, "calibration", name, seed, labelled=pictures).slice(rows, seed)
-    if pictures:
-        examples = Examples(pixels(found.inputs, checkpoint, found.origin), ())
-    else:
-        examples = room.encode(found, checkpoint, ())
-    return room.batches(examples, checkpoint, _BATCH)
+    found = room.read("calibration", seed, labelled=False).slice(rows, seed)
+    return room.batches(room.encode(found, checkpoint, ()), checkpoint, _BATCH)

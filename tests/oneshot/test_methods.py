@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from platon_compress.errors import InputError
-from platon_compress.oneshot import METHODS, methods
+from platon_compress.oneshot import methods
+from platon_compress.oneshot.methods import METHODS
 from platon_compress.oneshot.moments import Moments, valid_rows
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from platon_compress.errors import InputError
-from platon_compress.oneshot import METHODS, OneShotConfig, prune_once
+from platon_compress.oneshot import OneShotConfig, prune_once
+from platon_compress.oneshot.methods import METHODS
 from platon_compress.oneshot.moments import Moments, valid_rows
 from platon_compress.selection import select
 from platon_compress.testing import tiny_transformer
@@ -199,3 +200,13 @@ def test_no_data_and_wrong_settings():
     model.bert.embeddings.word_embeddings.weight.data[:] = float("inf")
     with pytest.raises(InputError, match="not finite"):
         prune_once(model, calibration(inputs), HALF)
+
+
+def test_a_layer_that_never_runs_is_named():
+    model = Twice(lambda x: x)
+    model.blocks[1].append(nn.Identity())
+    model.blocks[1][3].unused = nn.Linear(8, 8)
+    with pytest.raises(
+        InputError, match=r"blocks\.1\.3\.unused\.weight does nothing on the calibration data"
+    ):
+        prune_once(model, [{"x": torch.randn(64, 8).numpy()}], HALF)

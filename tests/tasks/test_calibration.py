@@ -1,5 +1,6 @@
 """Inputs for pruning without training, as every task reads them, without labels."""
 
+import numpy as np
 import pytest
 import tiny_berts
 import torch
@@ -18,6 +19,8 @@ def files(tmp_path_factory):
     (folder / "lines.txt").write_text(
         "\n".join(["the film was good", "", "  bad film "] * 9), encoding="utf-8"
     )
+    pictures = np.random.default_rng(0).integers(0, 255, (9, 16, 16, 3), dtype=np.uint8)
+    np.savez(folder / "pictures.npz", x_train=pictures)
     return folder
 
 
@@ -56,6 +59,8 @@ def checkpoint(files):
         ("text-ranking", {"calibration": "queries.tsv"}, 26),  # whole queries
         ("feature-extraction", {"calibration": "lines.txt"}, 18),
         ("image-classification", {"calibration": "photos/train"}, 40),
+        ("image-classification", {"calibration": "photos/train/cats"}, 36),
+        ("image-classification", {"calibration": "pictures.npz"}, 9),
     ],
 )
 def test_every_task_reads_its_files(files, checkpoint, task, data, rows):

@@ -21,14 +21,17 @@ DIGITS = "builtin:digits"
 
 
 def image_rows(source: Source) -> Rows:
-    """Pictures with one class each. Raises InputError for other files, and for pictures that cannot be read."""
+    """Pictures with one class each; unlabelled ones may lie in one folder.
+
+    Raises InputError for other files, and for pictures that cannot be read.
+    """
     if source.data.dataset == DIGITS:
         return _digits(source.split)
     if not source.in_files:
         return _hub_rows(source)
     path = source.path
     if path.is_dir():
-        return _image_folder(path)
+        return _image_folder(path) if source.labelled else _pictures_below(path)
     if path.suffix == ".npz":
         return _npz_rows(path, source)
     raise InputError(
@@ -38,9 +41,10 @@ def image_rows(source: Source) -> Rows:
 
 def _hub_rows(source: Source) -> Rows:
     table = source.table()
-    labels = class_labels(
-        source.values(table, "label"), table.origin, table.class_names.get(source.named("label"))
-    )
+    labels: list[str] = []
+    if source.labelled:
+        names = table.class_names.get(source.named("label"))
+        labels = class_labels(source.values(table, "label"), table.origin, names)
     return Rows(list(_hub_pictures(table, source.named("image"))), labels, table.origin)
 
 
@@ -74,6 +78,17 @@ def _image_folder(path: Path) -> Rows:
     return Rows([open_picture(file) for file in files], labels, Origin(f"image folder {path}", files=files))
 
 
+def _pictures_below(path: Path) -> Rows:
+    """Every file of a folder and of those in it, in the order of their paths."""
+    files = [Path(file) for file in sorted(map(str, _files_below(path)))]
+    return Rows([open_picture(file) for file in files], (), Origin(f"image folder {path}", files=files))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for entry in _visible(folder):
+        yield from _files_below(entry) if entry.is_dir() else (entry,)
+
+
 def _class_files(folder: Path) -> list[Path]:
     """The pictures of one class. A folder inside could be a class, a split or a leftover: it is not guessed."""
     entries = sorted(_visible(folder))
@@ -102,6 +117,8 @@ def _npz_rows(path: Path, source: Source) -> Rows:
             )
         with archive:
             images = _npz_array(archive, source.named("image"), ("x", "images"), split, path)
+            if not source.labelled:
+                return Rows(pictures_of(images, path.name), (), Origin(name))
             labels = _npz_array(archive, source.named("label"), ("y", "labels"), split, path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
@@ -120,7 +137,7 @@ def _npz_rows(path: Path, source: Source) -> Rows:
 
 def _npz_array(archive: Any, name: str, kinds: tuple[str, str], split: str, path: Path) -> np.ndarray:
     """The array called `name`, or as Keras (x_train) and MedMNIST (train_images) call theirs."""
-    parts = (split, *(() if split == "train" else ("val", "test")))
+    parts = ("train",) if split in ("train", "calibration") else (split, "val", "test")
     others = [f"{kinds[0]}_{part}" for part in parts] + [f"{part}_{kinds[1]}" for part in parts]
     for candidate in (name, *others):
         if candidate in archive:
