@@ -1,7 +1,8 @@
 """What the command lines of all studies share: flags, where a result goes, lines, errors, the time left.
 
 A study without flags writes into runs/studies, which git ignores. `-o benchmarks/results` is for results to commit:
-there a checkout with local changes is refused, before anything is measured.
+there a checkout with local changes is refused, before anything is measured. The state at the start counts: a change to
+the checkout while a study runs costs no result, but is said.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import CheckFailedError, InputError, PlatonError
-from platon_compress.measure.environment import git_state
+from platon_compress.measure.environment import git_state, started_from
 from platon_compress.measure.result_files import save_result
 from platon_compress.progress import Progress
 
@@ -34,6 +35,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SCRATCH = Path("runs/studies")
 MODELS = Path("runs/targets")
 """Where exported models stay between studies."""
+_CHANGED = "; the checkout has changed since the start: what was imported or started late may be newer code"
 
 
 def study_parser(description: str | None, *, threads: bool = True) -> argparse.ArgumentParser:
@@ -102,7 +104,7 @@ def keep(
     sparsity: float | None = None,
     name: str | None = None,
 ) -> str:
-    """Write one result into `options.output` and say where."""
+    """Write one result into `options.output` and say where, and whether the checkout has changed since the start."""
     path = save_result(
         options.output,
         name or options.name,
@@ -112,7 +114,8 @@ def keep(
         sparsity=sparsity,
         allow_changed_tree=not _is_committed(options.output),
     )
-    return f"written: {path}"
+    changed = _is_committed(options.output) and git_state() != started_from()
+    return f"written: {path}{_CHANGED if changed else ''}"
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def watched(text: str) -> Iterator[Progress]:
 def _check_committable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output is {folder}, which is a file; give a folder")
-    state = git_state()
+    state = started_from()  # asked here first, so that it is the state at the start of the study
     if _is_committed(folder) and state and state["dirty"]:
         raise CheckFailedError(
             f"this checkout has local changes, so nothing may go into {folder}; commit them, or leave -o out"

@@ -1,9 +1,7 @@
 """Whole encoders in ONNX Runtime on the CPU: random masks against dense and dense int8, by threads."""
 
-import contextlib
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +10,12 @@ import numpy as np
 from parts.cells import Cell, Part, Setup, timed
 from parts.random_models import BERT_BASE, VIT_B16, Shape, model_file
 
-from platon_compress.library import supported_kernels
+from platon_compress.library import supported_kernels, taking_kernels
 from platon_compress.measure.environment import chosen_isa
 from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
 
 __all__ = ["BERT", "VIT"]
 
-_FORCE = "PLATON_FORCE_ISA"
 _FILES = ("dense", "90", "int8", "80", "95")
 
 
@@ -102,22 +99,10 @@ def _compare_sets(
     """The 90 % file under each kernel set. A session keeps the set that was chosen when it was opened."""
     path, sides = model_file(shape, setup.models, "90", tiny=setup.tiny), {}
     for name in names:
-        with _forced(name):
+        with taking_kernels(name):
             session = open_on(path, threads=threads)
         sides[name] = partial(session.run, None, _feed(session, batch, tokens))
     return {"batch": batch, "tokens": tokens, "threads": threads} | timed(sides, seconds, names[0])
-
-
-@contextlib.contextmanager
-def _forced(isa: str) -> Iterator[None]:
-    before = os.environ.get(_FORCE)
-    os.environ[_FORCE] = isa
-    try:
-        yield
-    finally:
-        del os.environ[_FORCE]
-        if before is not None:
-            os.environ[_FORCE] = before
 
 
 def _agreement(shape: Shape, setup: Setup, seconds: float) -> dict[str, Any]:

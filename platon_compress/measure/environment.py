@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from typing import Any
 from platon_compress.errors import PlatonError
 from platon_compress.library import selected_kernel
 
-__all__ = ["DEFAULT_PACKAGES", "chosen_isa", "describe_environment", "git_state", "usable_cores"]
+__all__ = [
+    "DEFAULT_PACKAGES",
+    "chosen_isa",
+    "describe_environment",
+    "git_state",
+    "started_from",
+    "usable_cores",
+]
 
 DEFAULT_PACKAGES = (
     "platon-compress",
@@ -39,8 +47,8 @@ def describe_environment(
     `threads` is the number used by the measurement (None: all cores); `isa` the instruction set of our
     kernels, asked of the library by :func:`chosen_isa` when it is not given. Keys: cpu_model, cpu_flags,
     cores_logical, cores_physical, memory_bytes, isa, threads, operating_system, machine, python, packages
-    (name to version, None when absent), git ({"commit", "dirty"} or None outside a checkout),
-    timestamp (ISO 8601, UTC) and load_average (1, 5 and 15 minutes, or None).
+    (name to version, None when absent), git (of :func:`started_from`), timestamp (ISO 8601, UTC) and load_average
+    (1, 5 and 15 minutes, or None).
     """
     cpu = _cpu_info()
     return {
@@ -55,7 +63,7 @@ def describe_environment(
         "machine": platform.machine(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in packages},
-        "git": git_state(),
+        "git": started_from(),
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_average": _load_average(),
     }
@@ -67,6 +75,12 @@ def chosen_isa() -> str:
         return selected_kernel()
     except PlatonError:
         return "none"
+
+
+@cache
+def started_from() -> dict[str, Any] | None:
+    """`git_state` of this checkout when the process first asked: later changes are not what it measures."""
+    return git_state()
 
 
 def git_state(folder: Path = _CHECKOUT) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import study
 from study import RESULTS, add_output, keep, run_study, study_parser
 
 from platon_compress.errors import InputError
+from platon_compress.measure import environment
+from platon_compress.measure.environment import describe_environment, started_from
 from platon_compress.schemas import stamped
 
 STUDIES = sorted(
@@ -55,11 +58,36 @@ def test_lines_and_errors(tmp_path, capsys):
 
 
 def test_a_changed_checkout_commits_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(study, "git_state", lambda: {"commit": "1", "dirty": True})
+    monkeypatch.setattr(study, "started_from", lambda: {"commit": "1", "dirty": True})
     started = []
     assert run_study(started.append, *_options("-o", str(RESULTS))) == 1
     assert started == []
     assert "this checkout has local changes, so nothing may go into" in capsys.readouterr().err
+
+
+@pytest.fixture
+def checkout(monkeypatch):
+    """The state that the checkout is in; a test may change it."""
+    state = {"commit": "1", "dirty": False}
+    monkeypatch.setattr(environment, "git_state", lambda: dict(state))
+    monkeypatch.setattr(study, "git_state", lambda: dict(state))
+    started_from.cache_clear()
+    yield state
+    started_from.cache_clear()
+
+
+@pytest.mark.parametrize("changes", [{}, {"dirty": True}, {"commit": "2"}])
+def test_a_checkout_that_changes_meanwhile_costs_no_result(checkout, changes, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+
+    def work(options):
+        checkout.update(changes)
+        yield keep(options, stamped("rounding", {"environment": describe_environment()}), title="One")
+
+    assert run_study(work, *_options("-o", str(tmp_path))) == 0
+    kept = json.loads((tmp_path / "one.json").read_text())
+    assert kept["environment"]["git"] == {"commit": "1", "dirty": False}
+    assert ("the checkout has changed since the start" in capsys.readouterr().out) == bool(changes)
 
 
 def test_a_scratch_folder_takes_results_of_a_changed_checkout(tmp_path):
