@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from study import add_output, keep, run_study, study_parser, watched
+from study import add_output, keep, run_study, share, study_parser, watched
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.measure.environment import describe_environment
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     parser = study_parser(__doc__, threads=False)
     add_output(parser, "checkpoint")
-    parser.add_argument("--sparsity", type=float, default=0.9)
+    parser.add_argument("--sparsity", type=share, default=0.9)
     parser.add_argument("--rounds", type=int, default=15)
     return run_study(_measure, parser, arguments)
 

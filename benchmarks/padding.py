@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study import MODELS, RESULTS, add_output, keep, run_study, study_parser, watched
+from study import MODELS, RESULTS, add_output, keep, run_study, share, study_parser, watched
 from targets import TARGETS, UNPADDED, export_random, random_stem, target_named
 from text_lengths import read_texts, token_lengths
 
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str]) -> int:
         "--onnx", type=Path, default=MODELS, help=f"keeps the exported models, default {MODELS}"
     )
     parser.add_argument("--model", default="minilm-l6", help=", ".join(TARGETS))
-    parser.add_argument("--sparsity", type=float, default=0.9)
+    parser.add_argument("--sparsity", type=share, default=0.9)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=12)
     return run_study(_measure, parser, arguments)

@@ -18,14 +18,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-from study import MODELS, add_output, floats, keep, run_study, study_parser, watched
-from targets import export_random, random_stem, target_named
+from study import add_output, keep, run_study, study_parser, watched
+from targets import add_random, export_random, random_stem, target_named
 
-from platon_compress.errors import InputError
-from platon_compress.export.functions import is_ours
 from platon_compress.export.gaps import decode_gaps
 from platon_compress.export.model_file import write_model
-from platon_compress.export.operators import OPERATORS
+from platon_compress.export.operators import DOMAIN, OPERATORS
 from platon_compress.export.quantize import quantize_weights
 from platon_compress.export.round_model import quantize_tables
 from platon_compress.measure.environment import describe_environment
@@ -51,16 +49,11 @@ def main(arguments: list[str]) -> int:
     parser = study_parser(__doc__, threads=False)
     add_output(parser, "sizes-bert-base")
     parser.add_argument("--model", default="bert-base", help="of targets.py, default bert-base")
-    parser.add_argument("--sparsity", type=floats, default=(0.5, 0.8, 0.9), help="default 0.5,0.8,0.9")
-    parser.add_argument("--onnx", type=Path, default=MODELS, help=f"keeps the models, default {MODELS}")
+    add_random(parser, sparsity="0.5,0.8,0.9")
     return run_study(_study, parser, arguments)
 
 
 def _study(options: argparse.Namespace) -> Iterator[str]:
-    if any(not 0 < sparsity < 1 for sparsity in options.sparsity):
-        raise InputError(
-            f"--sparsity must lie between 0 and 1, got {options.sparsity}; write for example 0.8"
-        )
     target, rows = target_named(options.model), []
     with watched("sizes") as progress:
         for place, sparsity in enumerate(options.sparsity):
@@ -126,7 +119,7 @@ def _ours(folder: Path) -> Iterator[dict[str, Any]]:
 def _bounds(path: Path, embeddings: str) -> Iterator[dict[str, Any]]:
     """Of the smallest file: its bytes but for places and values, and what those take at least."""
     rest, places, nonzeros = float(_on_disk(path)), 0.0, 0
-    for packed_bytes, elements, count in _packed_weights(ir.load(path)):
+    for packed_bytes, elements, count in _packed_weights(onnx.load(path)):
         share = np.array([count, elements - count]) / elements
         rest -= packed_bytes
         places -= elements * float((share * np.log2(share)).sum()) / 8
@@ -135,21 +128,18 @@ def _bounds(path: Path, embeddings: str) -> Iterator[dict[str, Any]]:
         yield _row(f"bound with {bits} bits a value", rest + places + nonzeros * bits / 8, embeddings)
 
 
-def _array(value: ir.Value | None) -> np.ndarray:
-    """The numbers of an input that is constant, as every weight of an operator is."""
-    if value is None or value.const_value is None:
-        raise TypeError("a weight of an operator is no constant")
-    return value.const_value.numpy()
-
-
-def _packed_weights(model: ir.Model) -> Iterator[tuple[int, int, int]]:
+def _packed_weights(model: onnx.ModelProto) -> Iterator[tuple[int, int, int]]:
     """Of every weight: bytes of values and gaps, elements, non-zeros."""
-    for node in (node for node in model.graph if is_ours(node)):
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in (node for node in model.graph.node if node.domain == DOMAIN):
         operator = OPERATORS[node.op_type]
-        named = dict(zip(operator.inputs, node.inputs, strict=True))
-        sizes = {name: attribute.value for name, attribute in node.attributes.items()}
+        named = dict(zip(operator.inputs, node.input, strict=True))
+        sizes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         for weight in operator.weights:
-            values, gaps = (_array(named[f"{weight.prefix}{part}"]) for part in ("values", "gaps"))
+            values, gaps = (
+                onnx.numpy_helper.to_array(tensors[named[f"{weight.prefix}{part}"]])
+                for part in ("values", "gaps")
+            )
             count = decode_gaps(gaps, sizes[f"{weight.prefix}gap_bits"]).size
             yield values.nbytes + gaps.nbytes, weight.elements(sizes), count
 

@@ -27,6 +27,8 @@ __all__ = [
     "keep",
     "names",
     "run_study",
+    "share",
+    "shares",
     "study_parser",
     "watched",
 ]
@@ -66,6 +68,19 @@ def names(text: str) -> tuple[str, ...]:
 def floats(text: str) -> tuple[float, ...]:
     """Numbers from a flag such as 0.8,0.9; argparse turns the ValueError into its one line."""
     return tuple(float(part) for part in text.split(","))
+
+
+def share(text: str) -> float:
+    """A share of zeros, between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}; write for example 0.9")
+    return value
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Shares of zeros from a flag such as 0.8,0.9."""
+    return tuple(share(part) for part in text.split(","))
 
 
 def counts(text: str) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study import MODELS, add_output, floats, keep, names, run_study, study_parser, watched
+from study import MODELS, add_output, keep, names, run_study, shares, study_parser, watched
 
 from platon_compress.errors import InputError
 from platon_compress.measure.bench_report import BenchReport
@@ -27,6 +27,7 @@ __all__ = [
     "TARGETS",
     "UNPADDED",
     "TargetModel",
+    "add_random",
     "add_targets",
     "cell_stem",
     "chosen_targets",
@@ -169,18 +170,20 @@ def add_targets(
 ) -> None:
     """The flags of a study over target models, with these defaults."""
     parser.add_argument("--models", type=names, default=names(models), help=f"default {models}")
-    parser.add_argument("--sparsity", type=floats, default=floats(sparsity), help=f"default {sparsity}")
-    parser.add_argument(
-        "--onnx", type=Path, default=MODELS, help=f"keeps the exported models, default {MODELS}"
-    )
+    add_random(parser, sparsity=sparsity)
     parser.add_argument("--runs", type=int, default=50, help="rounds per cell, fewer where inputs are long")
 
 
+def add_random(parser: argparse.ArgumentParser, *, sparsity: str) -> None:
+    """The flags of a study that calls :func:`export_random`: shares of zeros with this default, where models stay."""
+    parser.add_argument("--sparsity", type=shares, default=shares(sparsity), help=f"default {sparsity}")
+    parser.add_argument(
+        "--onnx", type=Path, default=MODELS, help=f"keeps the exported models, default {MODELS}"
+    )
+
+
 def chosen_targets(options: argparse.Namespace) -> list[tuple[str, TargetModel, float]]:
-    """(name, target, sparsity) for every combination; InputError when one is not known."""
-    for sparsity in options.sparsity:
-        if not 0 < sparsity < 1:
-            raise InputError(f"--sparsity holds {sparsity}; give shares of zeros, for example 0.8,0.9")
+    """(name, target, sparsity) for every combination; InputError for an unknown name."""
     return [(name, target_named(name), s) for name in options.models for s in options.sparsity]
 
 

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -204,13 +204,10 @@ def _compare(pair: tuple[str, str], *ways: Mapping[str, Any]) -> Comparison:
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """(baseline, candidate): everything against dense ONNX Runtime, and ours against everything else."""
-    others = [name for name in names if name not in {BASELINE, OURS, OURS_INT8}]
-    ours = [name for name in (OURS, OURS_INT8) if name in names]
-    return [
-        *((BASELINE, name) for name in names if name != BASELINE),
-        *((name, own) for own in ours for name in others),
-        *((OURS, OURS_INT8) for _ in ours[1:]),
-    ]
+    ours = [own for own in (OURS, OURS_INT8) if own in names]
+    rivals = [name for name in names if name not in {BASELINE, *ours}]
+    against_dense = ((BASELINE, name) for name in names if name != BASELINE)
+    return [*against_dense, *product(rivals, ours), *pairwise(ours)]
 
 
 def _interleaved(work: _Work, feed: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -3,24 +3,11 @@
 import json
 
 import int8
-import pytest
-import targets
-
-TINY = targets.TargetModel(
-    title="Tiny",
-    config_class="BertConfig",
-    architecture="BertForSequenceClassification",
-    config={
-        "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
-        "vocab_size": 200,
-    },
-    cells={(1, 8): {}},
-)  # fmt: skip
 
 
-def test_layers_and_a_model(tmp_path, monkeypatch, capsys):
+def test_layers_and_a_model(tiny_target, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(int8, "SHAPES", ((24, 40),))
-    monkeypatch.setitem(targets.TARGETS, "tiny", TINY)
+    tiny_target(cells={(1, 8): {}}, hidden_size=32, intermediate_size=64)
     flags = ["--models", "tiny", "--sparsity", "0.5", "--rows", "9", "--threads", "1", "--runs", "3"]
     assert int8.main([*flags, "-o", str(tmp_path), "--onnx", str(tmp_path / "models")]) == 0
     result = json.loads((tmp_path / "int8.json").read_text())
@@ -34,9 +21,3 @@ def test_layers_and_a_model(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "out_features 24, in_features 40, sparsity 0.5, rows 9" in printed
     assert "model tiny" in printed
-
-
-@pytest.mark.parametrize("sparsity", ["0", "1", "nan"])
-def test_shares_out_of_range_are_refused(sparsity, tmp_path, capsys):
-    assert int8.main(["--sparsity", sparsity, "-o", str(tmp_path)]) == 2
-    assert "--sparsity must lie between 0 and 1" in capsys.readouterr().err

@@ -4,9 +4,7 @@ import json
 
 import padding
 import pytest
-import targets as target_bench
 from padding import benchmark_padding, main, padded_batches
-from targets import TargetModel
 
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx
@@ -45,17 +43,8 @@ def test_sides_and_ratios(tmp_path):
 
 
 @pytest.fixture
-def tiny(monkeypatch):
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = {**sizes, "vocab_size": 60, "max_position_embeddings": 32}
-    target = TargetModel(
-        title="Tiny",
-        config_class="BertConfig",
-        architecture="BertForSequenceClassification",
-        cells={},
-        config=config,
-    )
-    monkeypatch.setitem(target_bench.TARGETS, "tiny", target)
+def tiny(tiny_target):
+    return tiny_target()
 
 
 @pytest.fixture(scope="module")

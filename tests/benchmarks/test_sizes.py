@@ -4,23 +4,11 @@ import json
 
 import pytest
 import sizes
-import targets
 from tables.sizes import size_tables
 
-TINY = targets.TargetModel(
-    title="Tiny",
-    config_class="BertConfig",
-    architecture="BertForSequenceClassification",
-    config={
-        "hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 256,
-        "vocab_size": 1500,
-    },
-    cells={},
-)  # fmt: skip
 
-
-def test_a_tiny_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(targets.TARGETS, "tiny", TINY)
+def test_a_tiny_model(tiny_target, tmp_path, capsys):
+    tiny_target(hidden_size=64, intermediate_size=256, vocab_size=1500)
     flags = ["--model", "tiny", "--sparsity", "0.5,0.9", "--name", "sizes"]
     assert sizes.main([*flags, "-o", str(tmp_path), "--onnx", str(tmp_path / "models")]) == 0
     result = json.loads((tmp_path / "sizes.json").read_text())
@@ -40,8 +28,3 @@ def test_a_tiny_model(tmp_path, monkeypatch, capsys):
     assert "| Tiny, MB | embeddings | 50% zeros | 90% zeros |" in table
     assert table.count("\n") == 2 + 4 + 2 * (len(sizes.ENCODINGS) + 2)
     assert "50%, compressed, 8 bits, smallest, embeddings int8" in capsys.readouterr().out
-
-
-def test_shares_out_of_range_are_refused(tmp_path, capsys):
-    assert sizes.main(["--sparsity", "1", "-o", str(tmp_path)]) == 2
-    assert "--sparsity must lie between 0 and 1" in capsys.readouterr().err

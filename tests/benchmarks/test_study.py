@@ -102,3 +102,12 @@ def test_a_file_is_no_output_folder(tmp_path, capsys):
     (tmp_path / "x").touch()
     assert run_study(lambda options: (), *_options("-o", str(tmp_path / "x"))) == 2
     assert "which is a file; give a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0", "1", "nan", "90", "0.5,-0.1"])
+def test_shares_out_of_range_are_refused(text, capsys):
+    for name in ("sizes", "int8", "targets"):
+        with pytest.raises(SystemExit, match="2"):
+            importlib.import_module(name).main(["--sparsity", text])
+        said = f"argument --sparsity: must lie between 0 and 1, got {text.split(',')[-1]}; write for example"
+        assert said in capsys.readouterr().err

@@ -1,34 +1,18 @@
 import json
 
 import pytest
-import targets as target_bench
-from targets import TARGETS, TargetModel, main, rounds, target_lines
+from targets import TARGETS, main, rounds, target_lines
 
 from platon_compress.measure import model_bench
 from platon_compress.measure.session_probe import ColdStart
 
-TINY = TargetModel(
-    title="Tiny",
-    config_class="BertConfig",
-    architecture="BertForSequenceClassification",
-    config={
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "vocab_size": 50,
-        "max_position_embeddings": 16,
-    },
-    cells={(1, 4): {0.9: (1e-9, 1e9)}, (2, 4): {0.9: (1e9, 1e9)}},
-)
-
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(tiny_target, monkeypatch):
     pytest.importorskip("torch")
     start = ColdStart(load_seconds=0.1, first_seconds=0.01, session_bytes=1000, peak_bytes=2000)
     monkeypatch.setattr(model_bench, "probe_session", lambda *args, **kwargs: start)
-    monkeypatch.setitem(target_bench.TARGETS, "tiny", TINY)
+    return tiny_target(cells={(1, 4): {0.9: (1e-9, 1e9)}, (2, 4): {0.9: (1e9, 1e9)}})
 
 
 @pytest.mark.usefixtures("tiny")
@@ -52,8 +36,6 @@ def test_measures_prints_and_keeps_results(tmp_path, capsys):
 def test_unknown_target_is_refused(tmp_path, capsys):
     assert main(["-o", str(tmp_path), "--models", "gpt-2"]) == 2
     assert "no target 'gpt-2'; choose from minilm-l6, bert-base, vit-b16" in capsys.readouterr().err
-    assert main(["-o", str(tmp_path), "--sparsity", "90"]) == 2
-    assert "--sparsity holds 90.0; give shares of zeros" in capsys.readouterr().err
 
 
 def test_every_cell_has_rising_floors():
@@ -68,7 +50,7 @@ def test_lines_need_a_ratio():
         settings = ()
         baseline = "dense"
 
-    assert list(target_lines(TINY, 0.9, Report())) == []
+    assert list(target_lines(TARGETS["bert-base"], 0.9, Report())) == []
 
 
 def test_long_inputs_get_fewer_rounds():
