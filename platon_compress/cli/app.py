@@ -45,9 +45,15 @@ from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError, shown
 from platon_compress.limits import LIMITS
 from platon_compress.pipeline.output import say
-from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe, trusting
+from platon_compress.recipe import (
+    TRAINABLE_TASKS,
+    Recipe,
+    load_recipe,
+    parse_recipe,
+    shipped_recipe,
+    trusting,
+)
 from platon_compress.recipe.paths import check_paths
-from platon_compress.recipe.schema import TRAINABLE_TASKS
 
 __all__ = ["app"]
 
@@ -181,30 +187,19 @@ def compress(
     """Turn a sparse checkpoint, made by any tool or by --sparsity, into a measured ONNX model. No training."""
     wanted = parse_requirements(require)
     columns = _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group)
+    machine = {"threads": threads, "device": device}
+    forms = {"force": force, "values": values, "embeddings": embeddings}
     recipe: dict[str, Any] = {
         "kind": "compress",
         # The task is put in when the settings that need no model have passed.
         "model": {"name": model, "task": task or "unknown", "cache_dir": cache_dir},
         "dense": dense,
-        "data": _labelled(data, calibration, columns, task),
+        "data": _rows(data, calibration, columns),
         "oneshot": _oneshot(sparsity, method),
-        "plan": {
-            "tokens": tokens,
-            "threads": threads,
-            "device": device,
-            "force": force,
-            "values": values,
-            "embeddings": embeddings,
-            "calibrate": calibrate_now,
-        },
+        "plan": {"tokens": tokens, "calibrate": calibrate_now, **machine, **forms},
         "export": {"opset": opset, "exporter": exporter, "remove_padding": remove_padding},
         "verify": {"atol": atol, "sensitivity": sensitivity},
-        "bench": {
-            "batch": numbers(batch, "--batch", LIMITS["bench.batch"]),
-            "threads": threads,
-            "device": device,
-            "runs": runs,
-        },
+        "bench": {"batch": numbers(batch, "--batch", LIMITS["bench.batch"]), "runs": runs, **machine},
     }
     check_paths(parse_recipe(recipe, source="compress"))
     recipe["model"]["task"] = _task(model, task, trust_remote_code, cache_dir)
@@ -312,19 +307,13 @@ def _given(**flags: str | None) -> dict[str, str]:
     return {key: value for key, value in flags.items() if value is not None}
 
 
-def _labelled(
-    data: str | None, calibration: str | None, given: dict[str, str], task: str | None
-) -> dict[str, Any] | None:
-    """The data section of `compress`. Raises InputError where a flag of --data stands alone, or names no use."""
+def _rows(data: str | None, calibration: str | None, columns: dict[str, str]) -> dict[str, Any] | None:
+    """The data section of `compress`. Raises InputError for a column of no file."""
     files = _given(validation=data, calibration=calibration)
-    if not files:
-        if given:
-            flag = next(iter(given)).replace("_", "-")
-            raise InputError(f"--{flag} names a column of --data, which is not given; give --data FILE too")
-        return None
-    if data is not None and task is not None:
-        _check_measured(task)
-    return {**files, **given}
+    if columns and not files:
+        flag = next(iter(columns)).replace("_", "-")
+        raise InputError(f"--{flag} names a column of --data, which is not given; give --data FILE too")
+    return {**files, **columns} or None
 
 
 def _oneshot(sparsity: float | None, method: str | None) -> dict[str, Any] | None:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import typer
 
 from platon_compress.cli.options import check_folder
 from platon_compress.errors import shown
 from platon_compress.limits import LIMITS
-from platon_compress.oneshot.config import Method as OneShotMethod
+from platon_compress.recipe.reference import choices
 
 __all__ = [
     "AsJson",
@@ -56,15 +56,16 @@ def limited(key: str) -> Callable[[float | None], float | None]:
     return check
 
 
-def _one_of(*choices: str) -> Callable[[str | None], str | None]:
-    """The check of a flag that takes one of a few words."""
+def _choice(flag: str, key: str, text: str) -> Any:
+    """An option that takes the words of the recipe's `key`."""
+    words = choices(key)
 
     def check(value: str | None) -> str | None:
-        if value is not None and value not in choices:
-            raise typer.BadParameter(f"{shown(value)}; choose one of {', '.join(choices)}")
+        if value is not None and value not in words:
+            raise typer.BadParameter(f"{shown(value)}; choose one of {', '.join(words)}")
         return value
 
-    return check
+    return typer.Option(flag, help=text, callback=check)
 
 
 Output = Annotated[
@@ -115,12 +116,7 @@ Calibration = Annotated[
     typer.Option("--calibration", help="A few hundred inputs without labels to prune by: texts.txt."),
 ]
 Method = Annotated[
-    str | None,
-    typer.Option(
-        "--method",
-        help="sparsegpt (default), wanda or magnitude.",
-        callback=_one_of(*get_args(OneShotMethod)),
-    ),
+    str | None, _choice("--method", "oneshot.method", "sparsegpt (default), wanda or magnitude.")
 ]
 Tokens = Annotated[
     int | None,
@@ -136,7 +132,7 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", help="Threads; default: all cores.", callback=limited("plan.threads")),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.", callback=_one_of("cpu", "cuda"))]
+Device = Annotated[str, _choice("--device", "plan.device", "cpu or cuda.")]
 Runs = Annotated[
     int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
 ]
@@ -148,40 +144,28 @@ Opset = Annotated[
     int,
     typer.Option("--opset", help="Version of the standard operators.", callback=limited("export.opset")),
 ]
-Exporter = Annotated[
-    str,
-    typer.Option(
-        "--exporter", help="torchscript, or the slower dynamo.", callback=_one_of("torchscript", "dynamo")
-    ),
-]
+Exporter = Annotated[str, _choice("--exporter", "export.exporter", "torchscript, or the slower dynamo.")]
 RemovePadding = Annotated[
     bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
 ]
-Force = Annotated[
-    str | None,
-    typer.Option(
-        "--force",
-        help="dense, structured or csr for every layer.",
-        callback=_one_of("dense", "structured", "csr"),
-    ),
-]
+Force = Annotated[str | None, _choice("--force", "plan.force", "dense, structured or csr for every layer.")]
 Sensitivity = Annotated[
     bool, typer.Option("--sensitivity", help="With 8-bit values: what each operator's cost by themselves.")
 ]
 Values = Annotated[
     str,
-    typer.Option(
+    _choice(
         "--values",
-        help="Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
-        callback=_one_of("float32", "int8", "auto"),
+        "plan.values",
+        "Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
     ),
 ]
 Embeddings = Annotated[
     str,
-    typer.Option(
+    _choice(
         "--embeddings",
-        help="Word embeddings as float32, or int8 (8-bit rows with a scale each).",
-        callback=_one_of("float32", "int8"),
+        "plan.embeddings",
+        "Word embeddings as float32, or int8 (8-bit rows with a scale each).",
     ),
 ]
 Calibrate = Annotated[

@@ -1,8 +1,9 @@
 """Commands that only measure: `bench`, `calibrate`, `estimate`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,9 @@ from platon_compress.errors import InputError, shown
 from platon_compress.files import write_json
 from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
 from platon_compress.pipeline.output import say
+
+if TYPE_CHECKING:
+    from platon_compress.measure.estimate import EstimateRow
 
 __all__ = ["add_measuring_commands", "bench"]
 
@@ -153,21 +157,10 @@ def calibrate(
     if as_json:
         say(json.dumps(table))
         return
-    rows = [
-        (
-            f"{row['out']}x{row['in']}",
-            f"{row['rows']}",
-            f"{row['threads']}",
-            f"{row['density']:.0%}",
-            f"{row['dense_seconds'] / row['csr_seconds']:.2f}x",
-            f"{row['dense_seconds'] / row['csr_int8_seconds']:.2f}x",
-        )
-        for row in table["rows"]
-    ]
     talk.table(
         f"Cost table in {output}",
         ("[out x in]", "rows", "threads", "density", "CSR over dense", "with 8-bit values"),
-        rows,
+        [_cost_line(row) for row in table["rows"]],
     )
 
 
@@ -220,20 +213,33 @@ def estimate(
     if as_json:
         say(json.dumps(result.to_dict()))
         return
-    rows = [
-        (
-            row.name,
-            f"{row.size_bytes / 1e6:.1f} MB",
-            f"{row.p50_seconds * 1e3:.2f} ms",
-            "-" if row.speedup is None else f"{row.speedup.median:.2f}x",
-            ", ".join(f"{count} {form}" for form, count in row.forms.items()),
-        )
-        for row in result.rows
-    ]
     title = f"{model}: {result.tokens} tokens, batch {result.batch}, {result.threads} threads"
-    talk.table(title, ("variant", "size", "p50", "over dense", "forms"), rows)
+    talk.table(
+        title, ("variant", "size", "p50", "over dense", "forms"), [_estimate_line(row) for row in result.rows]
+    )
     for line in (*result.notes, result.label):
         talk.say(line)
+
+
+def _cost_line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['out']}x{row['in']}",
+        f"{row['rows']}",
+        f"{row['threads']}",
+        f"{row['density']:.0%}",
+        f"{row['dense_seconds'] / row['csr_seconds']:.2f}x",
+        f"{row['dense_seconds'] / row['csr_int8_seconds']:.2f}x",
+    )
+
+
+def _estimate_line(row: "EstimateRow") -> tuple[str, ...]:
+    return (
+        row.name,
+        f"{row.size_bytes / 1e6:.1f} MB",
+        f"{row.p50_seconds * 1e3:.2f} ms",
+        "-" if row.speedup is None else f"{row.speedup.median:.2f}x",
+        ", ".join(f"{count} {form}" for form, count in row.forms.items()),
+    )
 
 
 def _shapes(text: str) -> list[tuple[int, int]]:

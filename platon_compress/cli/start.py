@@ -10,8 +10,8 @@ from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError
 from platon_compress.files import write_text
 from platon_compress.pipeline.output import say
+from platon_compress.recipe import TRAINABLE_TASKS
 from platon_compress.recipe.reference import json_schema, markdown
-from platon_compress.recipe.schema import TRAINABLE_TASKS
 from platon_compress.recipe.starter import starter
 
 __all__ = ["add_starting_commands"]

@@ -1,6 +1,6 @@
 """What a run would do, without doing it: steps, selected weights, schedule, memory, teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from platon_compress.errors import InputError
@@ -13,6 +13,7 @@ from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recip
 from platon_compress.recipe import Recipe
 from platon_compress.report.words import metric_name
 from platon_compress.tasks.preflight import seconds_per_step
+from platon_compress.tasks.task import Task
 from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps
 
 __all__ = ["describe_run"]
@@ -60,15 +61,8 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     )
     for line in spoken_model(student):
         reporter.say(line)
-    if recipe.distill is not None:
-        reporter.say(spoken_distillation(recipe, task))
-        reporter.say(f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more")
-    if recipe.prune.per_millisecond:
-        reporter.say("weights are ranked by score per measured millisecond of their layer")
-    if recipe.plan.values != "float32":
-        reporter.say(_spoken_values(recipe.plan.values))
-    if recipe.plan.embeddings == "int8":
-        reporter.say("word embeddings become 8-bit rows in the exported file")
+    for line in _spoken_settings(recipe, task, teacher_bytes):
+        reporter.say(line)
     return {
         "train": len(examples[0]),
         "validation": len(examples[1]),
@@ -85,9 +79,19 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     }
 
 
-def _spoken_values(values: str) -> str:
-    where = "where that is measured to be faster" if values == "auto" else "in the exported file"
-    return f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
+def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator[str]:
+    """What the recipe asks for beyond pruning."""
+    if recipe.distill is not None:
+        yield spoken_distillation(recipe, task)
+        yield f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more"
+    if recipe.prune is not None and recipe.prune.per_millisecond:
+        yield "weights are ranked by score per measured millisecond of their layer"
+    if recipe.plan.values != "float32":
+        auto = recipe.plan.values == "auto"
+        where = "where that is measured to be faster" if auto else "in the exported file"
+        yield f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
+    if recipe.plan.embeddings == "int8":
+        yield "word embeddings become 8-bit rows in the exported file"
 
 
 def _say_classes(names: Sequence[str], counts: Sequence[Mapping[str, int]], reporter: Reporter) -> None:

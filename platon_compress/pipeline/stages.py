@@ -63,10 +63,7 @@ def _plan(work: Workspace) -> dict[str, Any]:
     planned = plan(work.baked, measured_plan_config(work))
     work.folder.write_json("plan.json", planned.to_dict())
     show_plan(planned, work.reporter)
-    return {
-        "counts": planned.counts(),
-        "int8_layers": sum(layer.values == "int8" for layer in planned.layers),
-    }
+    return {"counts": planned.counts(), "int8_layers": planned.int8_layers}
 
 
 def _convert(work: Workspace) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -93,16 +93,7 @@ class PlanConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; :meth:`from_dict` reads it back."""
-        return {
-            "tokens": self.tokens,
-            "batch": self.batch,
-            "threads": self.threads,
-            "device": self.device,
-            "cost_table": None if self.cost_table is None else str(self.cost_table),
-            "force": None if self.force is None else str(self.force),
-            "min_speedup": self.min_speedup,
-            "values": self.values,
-        }
+        return {**asdict(self), "cost_table": None if self.cost_table is None else str(self.cost_table)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "PlanConfig":

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import NoneType
 from typing import Any
 
@@ -46,17 +46,7 @@ class LayerPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the field names are the keys."""
-        return {
-            "name": self.name,
-            "group": self.group,
-            "shape": list(self.shape),
-            "density": self.density,
-            "form": str(self.form),
-            "values": self.values,
-            "kept": None if self.kept is None else list(self.kept),
-            "expected_speedup": self.expected_speedup,
-            "reason": self.reason,
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "LayerPlan":
@@ -101,6 +91,11 @@ class Plan:
         """Layers per form, for example {"dense": 3, "structured": 0, "csr": 33}."""
         return {str(form): sum(layer.form is form for layer in self.layers) for form in Form}
 
+    @property
+    def int8_layers(self) -> int:
+        """Layers whose values the export rounds to 8-bit numbers."""
+        return sum(layer.values == INT8 for layer in self.layers)
+
     def spoken_counts(self) -> dict[str, int]:
         """Those that there are, value types apart, for example {"dense": 3, "csr int8": 33}."""
         return dict(Counter(layer.spoken_form for layer in self.layers))
@@ -111,7 +106,7 @@ class Plan:
             "config": self.config.to_dict(),
             "cost_table": dict(self.cost_table),
             "counts": self.counts(),
-            "int8_layers": sum(layer.values == INT8 for layer in self.layers),
+            "int8_layers": self.int8_layers,
             "layers": [layer.to_dict() for layer in self.layers],
         }
         return stamped("plan", content)

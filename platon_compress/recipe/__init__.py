@@ -1,21 +1,16 @@
 """The YAML recipe of a run: model, data, train, prune, plan, verify, bench. Unknown keys are refused."""
 
-from platon_compress.recipe.loading import load_recipe, parse_recipe, shipped_recipe, trusting
-from platon_compress.recipe.schema import (
-    TRAINABLE_TASKS,
+from platon_compress.recipe.data import TRAINABLE_TASKS, DataSection
+from platon_compress.recipe.deployment import (
     BakeSection,
     BenchSection,
-    DataSection,
-    DistillSection,
     ExportSection,
-    ModelSection,
-    OneShotSection,
     PlanSection,
-    PruneSection,
-    Recipe,
-    TrainSection,
     VerifySection,
 )
+from platon_compress.recipe.loading import load_recipe, parse_recipe, shipped_recipe, trusting
+from platon_compress.recipe.schema import ModelSection, Recipe
+from platon_compress.recipe.training import DistillSection, OneShotSection, PruneSection, TrainSection
 
 __all__ = [
     "TRAINABLE_TASKS",

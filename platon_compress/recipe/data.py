@@ -12,6 +12,7 @@ __all__ = [
     "DATASET_KEYS",
     "DATA_KEYS",
     "FILE_KEYS",
+    "TRAINABLE_TASKS",
     "DataSection",
     "Problem",
     "unused_data_keys",
@@ -38,6 +39,7 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "text-ranking": _OF_TEXTS,
     "image-classification": (),
 }
+TRAINABLE_TASKS = tuple(_COLUMNS)
 COLUMN_KEYS = ("text", "text_pair", "image", "label", "label_columns", "negative", "group")
 _SPLITS = ("train", "validation", "test")
 FILE_KEYS = (*_SPLITS, "calibration")

@@ -11,7 +11,7 @@ from platon_compress.limits import LIMITS
 from platon_compress.recipe.mistakes import sections_in
 from platon_compress.recipe.schema import Recipe
 
-__all__ = ["json_schema", "markdown", "spoken"]
+__all__ = ["choices", "json_schema", "markdown", "spoken"]
 
 _HEAD = """# The recipe
 
@@ -38,6 +38,11 @@ def json_schema() -> str:
 def markdown() -> str:
     """The reference of all keys, without a line break at its end."""
     return "\n".join([_HEAD, *_lines()]).rstrip("\n")
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """The words that a key such as `plan.device` takes; none where it takes something else."""
+    return tuple(_schema_of(key).get("enum", ()))
 
 
 def spoken(value: Any) -> str:
@@ -76,21 +81,20 @@ def _values(key: str, field: FieldInfo) -> str:
         return (
             f"a list, each {number}" if isinstance(field.default, tuple) or key == "bench.tokens" else number
         )
-    properties = _schema_of(key)
-    found = next(part for part in properties.get("anyOf", [properties]) if part.get("type") != "null")
-    if "enum" in found:
-        return ", ".join(f"`{choice}`" for choice in found["enum"])
+    if words := choices(key):
+        return ", ".join(f"`{word}`" for word in words)
     names = {
         "string": "a text",
         "boolean": "`true`, `false`",
         "array": "a list of texts",
         "object": "a mapping",
     }
-    return names[found["type"]]
+    return names[_schema_of(key)["type"]]
 
 
 def _schema_of(key: str) -> dict[str, Any]:
-    """The JSON schema of one key."""
+    """The JSON schema of what one key takes beside null."""
     section, _, name = key.rpartition(".")
     model: type[BaseModel] = sections_in(Recipe.model_fields[section].annotation)[0] if section else Recipe
-    return dict(model.model_json_schema()["properties"][name])
+    found = model.model_json_schema()["properties"][name]
+    return next(dict(part) for part in found.get("anyOf", [found]) if part.get("type") != "null")

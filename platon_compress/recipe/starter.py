@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from platon_compress.errors import InputError, shown
-from platon_compress.recipe.data import DATA_KEYS, default_column
+from platon_compress.recipe.data import DATA_KEYS, TRAINABLE_TASKS, default_column
 from platon_compress.recipe.mistakes import sections_in
 from platon_compress.recipe.reference import spoken
-from platon_compress.recipe.schema import TRAINABLE_TASKS, Recipe
+from platon_compress.recipe.schema import Recipe
 
 __all__ = ["starter"]
 

@@ -1,5 +1,6 @@
 """The key numbers: over all settings, with their intervals."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,9 +35,7 @@ def key_cards(run: RunData) -> tuple[Card, ...]:
 
 def _sparsity_card(run: RunData) -> Iterator[Card]:
     if run.sparsity is not None:
-        counts: dict[str, int] = {}
-        for layer in run.layers:
-            counts[spoken_form(layer)] = counts.get(spoken_form(layer), 0) + 1
+        counts = Counter(map(spoken_form, run.layers))
         yield Card(
             label=CARDS["sparsity"], value=f"{run.sparsity:.1%}", detail=f"layers: {spoken_counts(counts)}"
         )
@@ -83,9 +82,8 @@ def _metric_card(run: RunData) -> Iterator[Card]:
 
 
 def _parity_card(run: RunData) -> Iterator[Card]:
-    rows = run.parity.get("rows")
-    if rows:
-        worst = max(row["max_abs"] for row in rows)
+    worst = run.worst_difference
+    if worst is not None:
         answer = "yes" if run.parity.get("passed") else "NO"
         what = "its float32 form as" if run.rounded else "as"
         detail = f"{what} the pruned model on {run.parity.get('examples')} examples, largest difference {worst:.1e}"

@@ -45,9 +45,8 @@ def figures(run: RunData) -> dict[str, float]:
     found.update(_sizes(run))
     if run.sparsity is not None:
         found["sparsity"] = 100 * run.sparsity
-    rows = run.parity.get("rows") or ()
-    if rows:
-        found["max_difference"] = max(float(row["max_abs"]) for row in rows)
+    if run.worst_difference is not None:
+        found["max_difference"] = run.worst_difference
     return found
 
 

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from platon_compress.report.points import points_apart
-from platon_compress.report.words import ROUTES, UNITS, WAYS
+from platon_compress.report.words import UNITS, WAYS, route_name
 from platon_compress.scoring import Difference
 
 __all__ = [
     "metric_change",
-    "other_way",
     "rounding_failures",
     "spoken_cost",
     "spoken_operators",
@@ -41,7 +40,7 @@ def spoken_operators(check: Mapping[str, Any]) -> str:
 
 def spoken_way(near: Mapping[str, Any]) -> str:
     """`compressed file, stock ONNX Runtime: 870 of 872 examples have the same answer, ...`."""
-    return f"{ROUTES.get(other_way(near), other_way(near))}: {_answers(near)}{_metric(near)}"
+    return f"{route_name(near['pair'])}: {_answers(near)}{_metric(near)}"
 
 
 def spoken_rounding(near: Mapping[str, Any]) -> str:
@@ -58,11 +57,6 @@ def metric_change(near: Mapping[str, Any]) -> Difference | None:
     """Of the metrics of both ways; None where nothing was scored."""
     found = near.get("metric_difference")
     return Difference(**found) if isinstance(found, Mapping) else None
-
-
-def other_way(near: Mapping[str, Any]) -> str:
-    """`onnx_compressed_stock` of a pair."""
-    return str(near["pair"]).rpartition(" vs ")[2]
 
 
 def _answers(near: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ class RunData:
     @property
     def has_dense_model(self) -> bool:
         """False for a sparse checkpoint that came alone: its "dense" file is the same weights, not a rival."""
-        given = self.state.get("kind") != "compress" or bool(self.recipe.get("dense"))
+        given = self.state.get("kind") != "compress" or any(map(self.recipe.get, ("dense", "oneshot")))
         return given and self.bench.baseline == "dense"
 
     @property
@@ -147,6 +147,11 @@ class RunData:
     def rounded(self) -> Mapping[str, Any]:
         """What the parity check says of a file with 8-bit weights, see `export/rounding.py`; empty for others."""
         return _mapping(self.parity.get("rounded"))
+
+    @property
+    def worst_difference(self) -> float | None:
+        """The largest difference of any route from the pruned model; None where none was measured."""
+        return max((float(row["max_abs"]) for row in self.parity.get("rows") or ()), default=None)
 
     @property
     def int8_tables(self) -> Sequence[str]:

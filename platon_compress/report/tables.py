@@ -9,9 +9,9 @@ from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.timing import PairedRatio, percentiles
 from platon_compress.report.points import points_apart
-from platon_compress.report.rounding import metric_change, other_way
+from platon_compress.report.rounding import metric_change
 from platon_compress.report.run_data import Metric, RunData
-from platon_compress.report.words import NONE, ROUTES, STATEMENTS, VARIANTS, metric_figure, metric_name
+from platon_compress.report.words import NONE, STATEMENTS, VARIANTS, metric_figure, metric_name, route_name
 
 __all__ = [
     "Table",
@@ -159,7 +159,7 @@ def parity_table(run: RunData) -> Table | None:
     for row in run.parity.get("rows", ()):
         agreement = row.get("argmax_agreement")
         agreed = NONE if agreement is None else f"{agreement:.2%}"
-        rows.append((_route(str(row["pair"])), f"{row['max_abs']:.2e}", f"{row['mean_abs']:.2e}", agreed))
+        rows.append((route_name(str(row["pair"])), f"{row['max_abs']:.2e}", f"{row['mean_abs']:.2e}", agreed))
     return _table(
         "Differences of the outputs from the pruned model in PyTorch",
         ("route", "max abs difference", "mean abs difference", "argmax agreement"),
@@ -175,7 +175,7 @@ def rounding_table(run: RunData) -> Table | None:
         change, decided = metric_change(near), near["decisions"]
         rows.append(
             (
-                ROUTES.get(other_way(near), other_way(near)),
+                route_name(near["pair"]),
                 NONE if not decided else f"{near['changed']} of {decided}",
                 f"{near['relative_error']:.1e}",
                 f"{near['cosine']:.5f}",
@@ -351,11 +351,6 @@ def _table(
         long_columns=long_columns,
         strong_rows=strong,
     )
-
-
-def _route(pair: str) -> str:
-    """The route's label; a pair that is not one of ours stays as it is."""
-    return ROUTES.get(pair.rpartition(" vs ")[2], pair)
 
 
 def _against_int8(setting: SettingReport, name: str) -> str:

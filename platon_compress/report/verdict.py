@@ -7,8 +7,7 @@ Rules, in this order:
    class by two standard errors. A small fast model of nothing is no result.
 2. "no": parity failed; the sparse linears did not run in the native kernel; slower than dense in every setting; the
    metric certainly below dense, or below the file before its weights were rounded to 8 bits, and by more than LARGE_DROP;
-   or dense int8 is faster everywhere, no larger and not
-   certainly less accurate.
+   or dense int8 is faster everywhere, no larger and not certainly less accurate.
 3. "undecided": what the answer hangs on was not measured or the interval does not tell: speed against dense or dense
    int8 in some setting, parity, the metric or dense's not measured, or so few examples that a drop of LARGE_DROP is possible
    or one of NOTABLE_DROP is seen.
@@ -208,16 +207,8 @@ def _size_ratio(bench: BenchReport, baseline: str) -> float | None:
 
 
 def _difference(run: RunData) -> str:
-    worst = max((row.get("max_abs", 0) for row in run.parity.get("rows", ())), default=0)
-    failure = next(rounding_failures(run.rounded), None)
-    if failure and worst <= (run.parity.get("atol") or 0):
-        return failure
-    return f"it does not compute the same as the pruned model ({_gap(run)})"
-
-
-def _gap(run: RunData) -> str:
-    worst = max((row.get("max_abs", 0) for row in run.parity.get("rows", ())), default=None)
-    atol = run.parity.get("atol")
-    return (
-        f"max difference {worst:.2g}, allowed {atol:.2g}" if worst is not None and atol else "parity failed"
-    )
+    """Why parity failed: a difference of the graphs before one of the 8-bit values."""
+    worst, atol = run.worst_difference, run.parity.get("atol")
+    beyond = f"max difference {worst:.2g}, allowed {atol:.2g}" if worst and atol else "parity failed"
+    failure = None if worst and worst > (atol or 0) else next(rounding_failures(run.rounded), None)
+    return failure or f"it does not compute the same as the pruned model ({beyond})"

@@ -101,10 +101,9 @@ def _as_sentence(text: str) -> str:
 
 def _parity_sentence(run: RunData) -> str:
     """The check in plain words; empty where nothing was checked."""
-    rows, atol = run.parity.get("rows"), run.parity.get("atol")
-    if not rows or atol is None:
+    worst, atol = run.worst_difference, run.parity.get("atol")
+    if worst is None or atol is None:
         return ""
-    worst = max(row["max_abs"] for row in rows)
     mixed = "" if "image" in (run_task(run) or "") else " of mixed lengths"
     examples = f"{run.parity.get('examples')} examples{mixed}"
     if worst <= atol:
@@ -121,19 +120,16 @@ def _rounded_sentence(run: RunData) -> str:
     if not run.rounded:
         return ""
     failures = list(rounding_failures(run.rounded))
+    operators = map(spoken_operators, run.rounded["operators"])
     proved = (
         f"But {'; '.join(failures)}."
         if failures
-        else f"The 8-bit file is its exact rounding{_operators(run)}."
+        else f"The 8-bit file is {'; '.join(('its exact rounding', *operators))}."
     )
     return (
         f" That is the compressed file before its weights were rounded to 8 bits. {proved} What rounding changes: "
         f"{spoken_rounding(run.rounded['rounding'])}."
     )
-
-
-def _operators(run: RunData) -> str:
-    return "".join(f"; {spoken_operators(check)}" for check in run.rounded["operators"])
 
 
 def _hardware(run: RunData) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "metric_figure",
     "metric_name",
     "metric_title",
+    "route_name",
 ]
 
 NONE = "\N{EN DASH}"
@@ -152,3 +153,8 @@ def metric_title(name: str, task: str | None = None) -> str:
 def metric_figure(name: str, value: float, digits: int = 1) -> str:
     """A value as a figure: 86.0% of examples, but 80.6 of a correlation or an F1, which are shares of nothing."""
     return f"{100 * value:.{digits}f}" + ("%" if name in _SHARES else "")
+
+
+def route_name(pair: str) -> str:
+    """Of the second route of `torch_pruned vs onnx_compressed`; a pair that is not one of ours stays as it is."""
+    return ROUTES.get(pair.rpartition(" vs ")[2], pair)

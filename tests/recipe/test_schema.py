@@ -140,3 +140,19 @@ def test_a_huge_value_is_not_spelled_out():
     with pytest.raises(InputError) as caught:
         parse_recipe(_set("train.seed", [[["x" * 1000] * 1000] * 1000] * 10))
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("section", "content", "message"),
+    [
+        ("oneshot", {"sparsity": 0.5}, "the section oneshot is for compress, which trains nothing; leave it"),
+        (
+            "data",
+            {**GOOD["data"], "calibration": "c.txt"},
+            r"data\.calibration is for compress, which trains",
+        ),
+    ],
+)
+def test_what_prunes_without_training_is_refused_in_a_training(section, content, message):
+    with pytest.raises(InputError, match=message):
+        parse_recipe({**GOOD, section: content})

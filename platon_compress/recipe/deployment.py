@@ -1,0 +1,127 @@
+"""The sections of a recipe that say what becomes of a pruned model: bake, plan, export, verify, bench."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from platon_compress.limits import MAX_LIST, MAX_ROWS
+from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, about, limited
+
+__all__ = ["BakeSection", "BenchSection", "ExportSection", "PlanSection", "VerifySection"]
+
+
+def _check_rows(section: str, batch: tuple[int, ...], tokens: tuple[int, ...]) -> None:
+    if max(batch) * max(tokens) > MAX_ROWS:
+        raise ValueError(
+            f"{section}.batch {max(batch)} times {section}.tokens {max(tokens)} is more than {MAX_ROWS:,} rows; lower one"
+        )
+
+
+class BakeSection(Section):
+    """How masks become zeros."""
+
+    values: Literal["float32", "float16"] = about(
+        "`float16` rounds the weights that stay, so that the file stores two bytes each.", "float32"
+    )
+
+
+class PlanSection(Section):
+    """The deployment that the forms of the layers are chosen for."""
+
+    tokens: Annotated[int, limited("plan.tokens"), NUMBER] | None = about(
+        "Tokens per example; default: `data.max_length`, at most 128, or the model's patches.", None
+    )
+    batch: Annotated[int, limited("plan.batch"), NUMBER] = about("Examples per batch.", 1)
+    threads: Annotated[int, limited("plan.threads"), NUMBER] | None = about(
+        "Threads; default: all cores.", None
+    )
+    device: Literal["cpu", "cuda"] = about("Where the model will run.", "cpu")
+    calibrate: bool = about("Measure this model's layer shapes on this machine first.", True)
+    cost_table: Text | None = about(
+        "A cost table that `platon-compress calibrate` wrote, instead of measuring now.", None
+    )
+    force: Literal["dense", "structured", "csr"] | None = about(
+        "One form for every layer that can take it.", None
+    )
+    values: Literal["float32", "int8", "auto"] = about(
+        "What sparse weights are stored and multiplied as: `int8`, 8-bit numbers with a scale per row, which are near the "
+        "model's and not equal to them; `auto`, 8-bit numbers where they are measured to be faster.",
+        "float32",
+    )
+    embeddings: Literal["float32", "int8"] = about(
+        "What word embeddings are stored as: `int8`, 8-bit numbers with a scale per row, a quarter of the bytes, which are "
+        "near the model's; lookup tables of up to 1,000 rows stay as they are.",
+        "float32",
+    )
+
+    @model_validator(mode="after")
+    def _rows(self) -> "PlanSection":
+        _check_rows("plan", (self.batch,), (self.tokens or 1,))
+        return self
+
+    @model_validator(mode="after")
+    def _has_sparse_weights(self) -> "PlanSection":
+        if self.values != "int8":
+            return self
+        if self.device == "cuda":
+            raise ValueError(
+                "values is int8, but on cuda no layer is sparse; take values: float32 or device: cpu"
+            )
+        if self.force in ("dense", "structured"):
+            raise ValueError(
+                f"values is int8, but with force: {self.force} no layer is sparse; leave one of them out"
+            )
+        return self
+
+
+class ExportSection(Section):
+    """How the ONNX files are written."""
+
+    opset: Annotated[int, limited("export.opset"), NUMBER] = about("Version of the standard operators.", 18)
+    exporter: Literal["torchscript", "dynamo"] = about(
+        "PyTorch's tracing exporter, or its slower successor.", "torchscript"
+    )
+    remove_padding: bool = about("Compute on the valid tokens of a padded batch only.", False)
+
+
+class VerifySection(Section):
+    """The parity check."""
+
+    atol: Annotated[float, limited("verify.atol"), NUMBER] = about(
+        "Largest allowed difference of the outputs.", 1e-4
+    )
+    examples: Annotated[int, limited("verify.examples"), NUMBER] = about(
+        "Least number of examples to compare on.", 64
+    )
+    sensitivity: bool = about(
+        "Say of every operator with 8-bit weights what rounding it alone costs, on at least 64 examples.",
+        False,
+    )
+
+
+class BenchSection(Section):
+    """What is timed: every batch with every token count."""
+
+    batch: Annotated[
+        tuple[Annotated[int, limited("bench.batch"), NUMBER], ...],
+        Field(min_length=1, max_length=MAX_LIST),
+        LISTED,
+    ] = about("Batch sizes.", (1, 8))
+    tokens: (
+        Annotated[
+            tuple[Annotated[int, limited("bench.tokens"), NUMBER], ...],
+            Field(min_length=1, max_length=MAX_LIST),
+            LISTED,
+        ]
+        | None
+    ) = about("Tokens per text; default: as in `plan.tokens`.", None)
+    runs: Annotated[int, limited("bench.runs"), NUMBER] = about("Timed rounds per setting.", 50)
+    threads: Annotated[int, limited("bench.threads"), NUMBER] | None = about(
+        "Threads; default: `plan.threads`.", None
+    )
+    device: Literal["cpu", "cuda"] = about("Where to measure.", "cpu")
+
+    @model_validator(mode="after")
+    def _rows(self) -> "BenchSection":
+        _check_rows("bench", self.batch, self.tokens or (1,))
+        return self

@@ -1,0 +1,171 @@
+"""The sections of a recipe that say how a model gets its zeros: train, distill, prune, oneshot."""
+
+from typing import Annotated
+
+from pydantic import model_validator
+
+from platon_compress.oneshot.config import Method
+from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
+from platon_compress.recipe.fields import NUMBER, Section, Text, Texts, about, limited
+
+__all__ = ["DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
+
+
+class TrainSection(Section):
+    """The training, done once dense and once more with pruning."""
+
+    epochs: Annotated[float, limited("train.epochs"), NUMBER] = about("Passes over the training rows.", 4)
+    batch_size: Annotated[int, limited("train.batch_size"), NUMBER] = about("Rows per step.", 32)
+    learning_rate: Annotated[float, limited("train.learning_rate"), NUMBER] = about(
+        "AdamW's, at the end of the warm-up; it falls linearly to zero.", 5e-5
+    )
+    weight_decay: Annotated[float, limited("train.weight_decay"), NUMBER] = about("AdamW's.", 0.01)
+    warmup_ratio: Annotated[float, limited("train.warmup_ratio"), NUMBER] = about(
+        "Share of the steps in which the learning rate rises.", 0.1
+    )
+    max_grad_norm: Annotated[float, limited("train.max_grad_norm"), NUMBER] = about(
+        "Gradients are clipped to this norm.", 1.0
+    )
+    gradient_accumulation_steps: Annotated[int, limited("train.gradient_accumulation_steps"), NUMBER] = about(
+        "Batches per optimiser step.", 1
+    )
+    evaluations: Annotated[int, limited("train.evaluations"), NUMBER] = about(
+        "How often the metric is taken and a checkpoint written during a training.", 6
+    )
+    bf16: bool = about("Compute in bfloat16.", False)
+    seed: Annotated[int, limited("train.seed"), NUMBER] = about(
+        "Of the order of the rows, of dropout and of new weights.", 1
+    )
+
+
+class DistillSection(Section):
+    """Learning from a teacher while pruning. Leave the section out to learn from the labels alone."""
+
+    teacher: Text | None = about(
+        "A fine-tuned model (folder, hub id or `package:NAME`); default: the run's own dense baseline, and for "
+        "sentence-similarity without labels the model itself.",
+        None,
+    )
+    weight: Annotated[float, limited("distill.weight"), NUMBER] | None = about(
+        "Share of the teacher's answers in the loss, the labels have the rest; default: 0.5, or 1 without labels.",
+        None,
+    )
+    temperature: Annotated[float, limited("distill.temperature"), NUMBER] = about(
+        "Softens both sides' answers; embeddings and scores of rankings are compared as they are.", 2.0
+    )
+    hidden: Annotated[float, limited("distill.hidden"), NUMBER] = about(
+        "Factor of the layer-wise error of the hidden states; 0 leaves them out.", 0.0
+    )
+    labels: bool = about(
+        "False reads the training texts without a label column; then `teacher` must be given (sentence-similarity has "
+        "one), and the baseline learns from it too. A baseline that would learn from itself is taken as it is.",
+        True,
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DistillSection":
+        if not self.labels and self.weight not in (None, 1):
+            raise ValueError(f"weight is {self.weight}, but without labels it is 1; leave it out")
+        if self.weight == 0 and self.hidden == 0:
+            raise ValueError("weight and hidden are both 0, so nothing is learnt; raise one of them")
+        return self
+
+    @property
+    def share(self) -> float:
+        """`weight` with its default filled in."""
+        return self.weight if self.weight is not None else (0.5 if self.labels else 1.0)
+
+
+class PruneSection(Section):
+    """PLATON's settings. Warm-ups, freeze and rewind are fractions of all steps."""
+
+    sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
+        "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten."
+    )
+    granularity: Granularity = about(
+        "What lives or dies as one: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention "
+        "head, a neuron of the feed-forward.",
+        "element",
+    )
+    criterion: Criterion = about("How weights are scored.", "platon")
+    mask_interval: Annotated[int, limited("prune.mask_interval"), NUMBER] | None = about(
+        "Steps between two masks; default: 10, or less in a short run.", None
+    )
+    beta1: Annotated[float, limited("prune.beta1"), NUMBER] = about("Smoothing of the sensitivity.", 0.85)
+    beta2: Annotated[float, limited("prune.beta2"), NUMBER] = about("Smoothing of its uncertainty.", 0.95)
+    initial_warmup: Annotated[float, limited("prune.initial_warmup"), NUMBER] = about(
+        "Fraction of the steps before the first mask.", 0.1
+    )
+    final_warmup: Annotated[float, limited("prune.final_warmup"), NUMBER] = about(
+        "Fraction of the steps at the end, at the full sparsity.", 0.3
+    )
+    freeze: Annotated[float, limited("prune.freeze"), NUMBER] = about(
+        "Fraction of the steps at the end in which the mask stays as it is; at most `final_warmup`.", 0.0
+    )
+    rewind_to: Annotated[float, limited("prune.rewind_to"), NUMBER] | None = about(
+        "When the mask freezes, the learning rate goes back to where it was at this fraction of the run.",
+        None,
+    )
+    per_millisecond: bool = about(
+        "Divide the scores by the measured cost of a weight of the layer, from `plan.cost_table` or measured "
+        "before the training (`plan.calibrate: false`: from the table that ships).",
+        False,
+    )
+    schedule: Shape = about(
+        "How the sparsity rises: `cubic`, or at once after the warm-up with a ranking that goes on (`constant`) or is "
+        "made once (`one_shot`).",
+        "cubic",
+    )
+    scope: Scope = about(
+        "One ranking for all weights, one per weight matrix, or one per role in the block.", "global"
+    )
+    max_layer_sparsity: Annotated[float, limited("prune.max_layer_sparsity"), NUMBER] | None = about(
+        "No single weight matrix loses more than this share (scope `global`).", None
+    )
+    group_multiple: Annotated[int, limited("prune.group_multiple"), NUMBER] | None = about(
+        "Heads or neurons kept per layer are a multiple of this; default: 1 head, 8 neurons.", None
+    )
+    targets: Texts | None = about(
+        "Names of modules or parameters to prune, or patterns that begin with `re:`; default: the linear layers of "
+        "the transformer blocks.",
+        None,
+    )
+    ignore: Texts = about("The same, to leave alone.", ())
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "PruneSection":
+        if self.initial_warmup + self.final_warmup >= 1:
+            raise ValueError(
+                f"initial_warmup {self.initial_warmup:g} and final_warmup {self.final_warmup:g} leave no step in "
+                "which the sparsity rises; lower one of them, together they must stay below 1"
+            )
+        if self.freeze > self.final_warmup:
+            raise ValueError(
+                f"freeze {self.freeze:g} is more than final_warmup {self.final_warmup:g}, so the sparsity would not be "
+                "reached; lower freeze or raise final_warmup"
+            )
+        if self.rewind_to is not None and not self.freeze:
+            raise ValueError(
+                f"rewind_to {self.rewind_to:g} rewinds when the mask freezes, but freeze is 0; set for example freeze: 0.2"
+            )
+        if self.rewind_to is not None and self.rewind_to >= 1 - self.freeze:
+            raise ValueError(
+                f"rewind_to {self.rewind_to:g} is not before the frozen steps, which begin at {1 - self.freeze:g}; "
+                "lower rewind_to or freeze"
+            )
+        return self
+
+
+class OneShotSection(Section):
+    """Pruning without training, for `compress`: the model looks at `data.calibration` once."""
+
+    sparsity: Annotated[float, limited("oneshot.sparsity"), NUMBER] = about(
+        "Share of the weights of every linear layer in the blocks that becomes zeros; beyond 0.6 train instead."
+    )
+    method: Method = about(
+        "`sparsegpt` lets the weights that stay make good what the others did; `wanda` and `magnitude` only choose.",
+        "sparsegpt",
+    )
+    rows: Annotated[int, limited("oneshot.rows"), NUMBER] = about(
+        "Take at most so many rows of `data.calibration`, at random.", 512
+    )
