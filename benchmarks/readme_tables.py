@@ -10,7 +10,7 @@ What lies between `<!-- results:NAME -->` and `<!-- /results:NAME -->` is replac
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tables.markdown import Table, machine
 from tables.models import model_table, summary_table
 from tables.oneshot import oneshot_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
-from tables.quality import QUALITY_NOTE, quality_machines, quality_tables
+from tables.quality import QUALITY_NOTE, quality_tables
 from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 
@@ -40,6 +40,7 @@ _REGION = re.compile(
     r"<!-- results:(?P<name>[\w.-]+) -->\n(?P<body>.*?)<!-- /results:(?P=name) -->", re.DOTALL
 )
 _VERDICT = "verdict-"
+_NONE_YET = "Not measured yet.\n"
 
 
 def refreshed(text: str, results: Results, source: str) -> str:
@@ -84,7 +85,7 @@ def _speed(results: Results) -> Iterator[str]:
     yield "".join(f"- *{name}*: {meaning}.\n" for name, meaning in CONDITIONS.items())
     if missing := missing_peers(results):
         yield "".join(f"- {escape_markdown(line)}\n" for line in missing)
-    yield f"Measured on {escape_markdown('; '.join(dict.fromkeys(machine(row.entry) for row in rows)))}.\n"
+    yield _where(row.entry for row in rows)
 
 
 def _padding(results: Results) -> Iterator[str]:
@@ -116,22 +117,29 @@ def _sizes(results: Results) -> Iterator[str]:
 
 
 def _quality(results: Results) -> Iterator[str]:
-    tables = list(quality_tables(results))
-    yield from map(str, tables)
-    yield f"{QUALITY_NOTE}\n" if tables else "Not measured yet.\n"
-    if tables:
-        where = dict.fromkeys(machine(entry) for entry in quality_machines(results))
-        yield f"Measured on {escape_markdown('; '.join(where))}.\n"
+    if not (entries := _of_kind(results, "quality")):
+        yield _NONE_YET
+        return
+    yield from map(str, quality_tables(results))
+    yield f"{QUALITY_NOTE}\n"
+    yield _where(entries)
 
 
 def _oneshot(results: Results) -> Iterator[str]:
-    entries = [entry for entry in results.values() if entry["kind"] == "oneshot"]
-    if not entries:
-        yield "Not measured yet.\n"
+    if not (entries := _of_kind(results, "oneshot")):
+        yield _NONE_YET
         return
     yield str(oneshot_table(results))
-    where = "; ".join(dict.fromkeys(processor(entry) for entry in entries))
-    yield f"Seconds of one thread of {escape_markdown(where)}, beside other work.\n"
+    yield _where(entries)
+
+
+def _of_kind(results: Results, kind: str) -> list[Mapping[str, Any]]:
+    return [entry for entry in results.values() if entry["kind"] == kind]
+
+
+def _where(entries: Iterable[Mapping[str, Any]]) -> str:
+    """The line below a table: every machine once."""
+    return f"Measured on {escape_markdown('; '.join(dict.fromkeys(map(machine, entries))))}.\n"
 
 
 PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {

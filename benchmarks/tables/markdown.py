@@ -6,7 +6,7 @@ from typing import Any
 
 from platon_compress.report.writing import escape_markdown
 
-__all__ = ["Table", "machine", "percent", "setting_label"]
+__all__ = ["Table", "counted", "machine", "percent", "setting_label"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,11 @@ class Table:
         rule = [":---" if index < self.text_columns else "---:" for index in range(len(self.head))]
         lines = [self.head, rule, *([str(escape_markdown(cell)) for cell in row] for row in self.rows)]
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def percent(entry: Mapping[str, Any]) -> str:
@@ -39,4 +44,4 @@ def machine(entry: Mapping[str, Any]) -> str:
     env = entry["environment"]
     packages = env.get("packages", {})
     runtime = packages.get("onnxruntime") or packages.get("onnxruntime-gpu")
-    return f"{env.get('cpu_model')}, {env.get('threads')} threads, {env.get('isa')}, ONNX Runtime {runtime}"
+    return f"{env['cpu_model']}, {counted(env['threads'], 'thread')}, {env['isa']}, ONNX Runtime {runtime}"

@@ -35,8 +35,8 @@ _MODEL_HEAD = (
 
 
 def summary_table(rows: Sequence[SpeedRow]) -> Table:
-    """The README's rows. Raises InputError for a result that is gone."""
-    found = {(row.stem, row.batch, row.tokens, row.condition): row for row in rows}
+    """The README's rows, of float weights. Raises InputError for a result that is gone."""
+    found = {(row.stem, row.batch, row.tokens, row.condition): row for row in rows if not row.form}
     if missing := [key for key in _SUMMARY if key not in found]:
         raise InputError(
             f"the README shows {missing[0]}, which no result holds; change _SUMMARY in {__file__}"
@@ -54,7 +54,7 @@ def _summary_cells(row: SpeedRow) -> tuple[str, ...]:
     measured = [_accuracy(row.entry, name) for name in ("dense", "compressed")]
     accuracy = " and ".join(measured) if row.entry.get("accuracy") else "random masks"
     return (
-        str(row.entry["title"]),
+        row.title,
         percent(row.entry),
         setting_label(row.batch, row.tokens),
         row.condition,
@@ -69,7 +69,7 @@ def _summary_cells(row: SpeedRow) -> tuple[str, ...]:
 
 def _model_cells(row: SpeedRow) -> tuple[str, ...]:
     return (
-        str(row.entry["title"]),
+        row.title,
         str(row.entry["masks"]),
         percent(row.entry),
         setting_label(row.batch, row.tokens),

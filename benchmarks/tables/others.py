@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tables.markdown import Table
+from tables.markdown import Table, counted
 
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_ratio
@@ -55,7 +55,7 @@ def padding_rows(results: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
         if entry["kind"] != _PADDING:
             continue
         over = {r["candidate"]: r for r in entry["ratios"] if r["baseline"] == "dense, padded"}
-        threads = _count(entry["environment"]["threads"], "thread")
+        threads = counted(entry["environment"]["threads"], "thread")
         label = f"{entry['title']}, {entry['data']}, batch {entry['batch_size']}, {threads}"
         valid = f"{entry['valid_share']['padded']:.0%} ({entry['valid_share']['bucketed']:.0%} bucketed)"
         rows.append((label, f"{entry['sparsity']:.0%}", valid, *(_ratio(over[side]) for side in _SIDES)))
@@ -81,7 +81,7 @@ def block_sentence(results: Mapping[str, Mapping[str, Any]], folder: str) -> Ite
         gains = [f"{_range_of(values, 'x')} with {rows} rows" for rows, values in _gains(entry).items()]
         models = ", ".join(sorted({row["model"] for row in entry["rows"]}))
         zeros = [1 - density for density in entry["config"]["densities"]]
-        threads = _count(max(row["threads"] for row in entry["rows"]), "thread")
+        threads = counted(max(row["threads"] for row in entry["rows"]), "thread")
         yield (
             f"Masks of 4x1 blocks run the layers of {models} {' and '.join(gains)} as fast as masks of single "
             f"weights with the same number of zeros, between {min(zeros):.0%} and {max(zeros):.0%} zeros ({threads}, "
@@ -104,7 +104,7 @@ def pruning_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> 
 
 def _step_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
     config, linear = entry["config"], entry["linear"]
-    size = f"batch {config['batch']} x {config['tokens']} tokens, {_count(config['threads'], 'thread')}"
+    size = f"batch {config['batch']} x {config['tokens']} tokens, {counted(config['threads'], 'thread')}"
     per_weight = [1e9 * row["step_seconds"] / row["weights"] for row in linear]
     millions = [row["weights"] / 1e6 for row in linear]
     return (
@@ -145,7 +145,7 @@ def _checkpoint_sentence(name: str, entry: Mapping[str, Any], folder: str) -> st
 def _memory_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
     dense, compressed = (file["medians"] for file in entry["files"][:2])
     load = entry["load_ratios"][0]
-    workers, threads = entry["config"]["workers"], _count(entry["config"]["threads"], "thread")
+    workers, threads = entry["config"]["workers"], counted(entry["config"]["threads"], "thread")
     return (
         f"Memory of {entry['title']} with {entry['sparsity']:.0%} zeros, whole processes of {threads}, Python included: "
         f"one peaks at {_megabytes(compressed['peak_bytes'])} against {_megabytes(dense['peak_bytes'])} dense "
@@ -167,7 +167,7 @@ def _kernel_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
     ]
     models = ", ".join(sorted({row["model"] for row in chosen}))
     return (
-        f"The kernels alone, layers of {models}, {count} rows, {_count(threads, 'thread')}, useful GFLOP/s by zeros: "
+        f"The kernels alone, layers of {models}, {count} rows, {counted(threads, 'thread')}, useful GFLOP/s by zeros: "
         f"{', '.join(parts)}; the processor's arithmetic ceiling is {ceiling:.0f} "
         f"([roofline]({folder}/roofline.png), [samples]({folder}/{name}.json))."
     )
@@ -183,7 +183,3 @@ def _ratio(ratio: Mapping[str, Any]) -> str:
 
 def _megabytes(value: float) -> str:
     return f"{value / 1e6:.0f} MB"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

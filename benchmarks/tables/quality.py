@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tables.markdown import Table, setting_label
+from tables.markdown import Table, counted, setting_label
 
 from platon_compress.measure.bench_report import SettingReport
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
-__all__ = ["QUALITY_NOTE", "quality_machines", "quality_tables"]
+__all__ = ["QUALITY_NOTE", "quality_tables"]
 
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
@@ -38,11 +38,6 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
             yield Table(_HEAD, 4, [_row(row, _cells(entry, row)) for row in entry["rows"]])
 
 
-def quality_machines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The grids, for where they were measured."""
-    yield from (entry for entry in results.values() if entry["kind"] == "quality")
-
-
 def _cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Those of a row, in the order of its seeds."""
     key = (row["row"], row["sparsity"])
@@ -53,22 +48,19 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
     first, changes = cells[0], row["differences"]
     # Where nobody teaches with labels, the baseline itself is the dense model with the same teacher.
     taught = changes.get("taught", changes["dense"])
+    units, seeds = f"{row['units']:,} {UNITS.get(row['unit'], 'units')}", counted(len(row["seeds"]), "seed")
     return (
         str(row["row"]),
         str(row["model"]),
         str(row["data"]),
         f"{row['sparsity']:.0%}",
-        f"{metric_name(row['metric'])} ({row['units']:,} {UNITS.get(row['unit'], 'units')}, {_seeds(row['seeds'])})",
+        f"{metric_name(row['metric'])} ({units}, {seeds})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
         *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught)),
         *(_speed(first, rival) for rival in ("dense", "dense_int8")),
         _file_share(first),
         "; ".join(_controls(row)),
     )
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"{len(seeds)} seed" + ("s" if len(seeds) > 1 else "")
 
 
 def _metric(row: Mapping[str, Any], name: str) -> str:
