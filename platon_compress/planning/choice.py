@@ -37,12 +37,19 @@ class Weight:
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
-    """seconds: of the layer in this form, None where the table does not say."""
+    """found: what the table says of the layer that shrinking leaves; None where it says nothing."""
 
     form: Form
     values: str
-    seconds: float | None
+    found: CostEstimate | None
     why: str
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the layer in this form; None where they were not measured."""
+        if self.found is None or self.form is not Form.CSR:
+            return None if self.found is None else self.found.dense_seconds
+        return self.found.csr_int8_seconds if self.values == INT8 else self.found.csr_seconds
 
 
 def decide(weights: Sequence[Weight], config: PlanConfig, table: CostTable) -> tuple[LayerPlan, ...]:
@@ -111,46 +118,18 @@ def _staying(choice: _Choice, reason: str) -> _Choice:
 
 def _choose(weight: Weight, config: PlanConfig, table: CostTable, values: str) -> _Choice:
     found = table.estimate(*weight.final_shape, weight.density, config.rows, config.used_threads)
-    seconds, measured = _csr_seconds(found, values)
     if config.force is Form.CSR:
         why = "CSR because it was forced" + ("" if values == FLOAT32 else ", with 8-bit values as asked for")
-        return _Choice(form=Form.CSR, values=values, seconds=seconds if measured else None, why=why)
-    refusal = _csr_refusal(weight, config, table, found, seconds)
-    if refusal is not None:
+        return _Choice(form=Form.CSR, values=values, found=found, why=why)
+    refusal = _csr_refusal(weight, config, table, found, values)
+    if found is None or refusal is not None:
         form = Form.DENSE if weight.kept is None else Form.STRUCTURED
-        dense = None if found is None else found.dense_seconds
-        return _Choice(form=form, values=FLOAT32, seconds=dense, why=f"no CSR: {refusal}")
-    assert found is not None  # noqa: S101 - a refusal says that nothing was found
-    why = f"CSR{_with_values(values, measured)} is expected to be {_times(found, seconds)} as fast as dense"
-    why += _against_float32(found, values, measured)
-    return _Choice(form=Form.CSR, values=values, seconds=seconds if measured else None, why=why)
-
-
-def _csr_seconds(found: CostEstimate | None, values: str) -> tuple[float | None, bool]:
-    """Of the CSR layer with these values, and whether they were measured; float32's stand in for 8-bit ones."""
-    if found is None:
-        return None, False
-    if values == FLOAT32:
-        return found.csr_seconds, True
-    return (found.csr_int8_seconds or found.csr_seconds), found.csr_int8_seconds is not None
-
-
-def _with_values(values: str, measured: bool) -> str:
-    return " with 8-bit values" if values == INT8 and measured else ""
-
-
-def _against_float32(found: CostEstimate, values: str, measured: bool) -> str:
-    if values == FLOAT32:
-        return ""
-    if not measured:
-        return (
-            " with float32 values; the cost table does not say how much faster the 8-bit ones asked for are"
-        )
-    return f", {found.csr_seconds / (found.csr_int8_seconds or 1):.2f}x as fast as float32"
+        return _Choice(form=form, values=FLOAT32, found=found, why=f"no CSR: {refusal}")
+    return _Choice(form=Form.CSR, values=values, found=found, why=_expectation(found, values))
 
 
 def _csr_refusal(
-    weight: Weight, config: PlanConfig, table: CostTable, found: CostEstimate | None, seconds: float | None
+    weight: Weight, config: PlanConfig, table: CostTable, found: CostEstimate | None, values: str
 ) -> str | None:
     """Why this weight does not become CSR; None when it does."""
     if config.force is not None:
@@ -159,18 +138,32 @@ def _csr_refusal(
         return "the sparse kernels run on the CPU, the plan is for cuda"
     if reason := table.unfit():
         return reason
-    if found is None or seconds is None:
+    if found is None:
         return _unknown(weight, config, table)
-    if found.dense_seconds / seconds < config.min_speedup:
-        return (
-            f"it is expected to be {_times(found, seconds)} as fast as dense, below {config.min_speedup:g}x"
-        )
+    if found.dense_seconds / _csr_seconds(found, values) < config.min_speedup:
+        return f"it is expected to be {_times(found, values)} as fast as dense, below {config.min_speedup:g}x"
     return None
 
 
-def _times(found: CostEstimate, seconds: float | None) -> str:
+def _expectation(found: CostEstimate, values: str) -> str:
+    faster = f"is expected to be {_times(found, values)} as fast as dense"
+    if values == FLOAT32:
+        return f"CSR {faster}"
+    if found.csr_int8_seconds is None:
+        unknown = "the cost table does not say how much faster the 8-bit ones asked for are"
+        return f"CSR {faster} with float32 values; {unknown}"
+    gain = found.csr_seconds / found.csr_int8_seconds
+    return f"CSR with 8-bit values {faster}, {gain:.2f}x as fast as float32"
+
+
+def _csr_seconds(found: CostEstimate, values: str) -> float:
+    """With these values; where 8-bit ones were not measured float32's, which are slower, stand in for them."""
+    return (found.csr_int8_seconds if values == INT8 else None) or found.csr_seconds
+
+
+def _times(found: CostEstimate, values: str) -> str:
     out_features, in_features, rows, threads = found.cell
-    ratio = found.dense_seconds / (seconds or found.csr_seconds)
+    ratio = found.dense_seconds / _csr_seconds(found, values)
     return f"{ratio:.2f}x (table: {out_features}x{in_features}, {rows} rows, {threads} threads)"
 
 
@@ -187,12 +180,12 @@ def _expected_speedup(weight: Weight, config: PlanConfig, table: CostTable, choi
     """Seconds of the dense original / seconds of the chosen form, both as the table expects them."""
     if choice.form is Form.DENSE:
         return 1.0
-    before = table.estimate(*weight.shape, 0.0, config.rows, config.used_threads)
-    density = weight.density if choice.form is Form.CSR else 0.0
-    after = table.estimate(*weight.final_shape, density, config.rows, config.used_threads)
+    sparse = choice.form is Form.CSR
+    before, dense = (
+        table.estimate(*shape, 0.0, config.rows, config.used_threads)
+        for shape in (weight.shape, weight.final_shape)
+    )
+    after = choice.found if sparse else dense
     if before is None or after is None or config.device != "cpu":
         return None
-    if choice.form is not Form.CSR:
-        return before.dense_seconds / after.dense_seconds
-    seconds, _ = _csr_seconds(after, choice.values)
-    return None if seconds is None else before.dense_seconds / seconds
+    return before.dense_seconds / (_csr_seconds(after, choice.values) if sparse else after.dense_seconds)
