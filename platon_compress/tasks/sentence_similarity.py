@@ -14,6 +14,7 @@ Rules:
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,13 +29,14 @@ from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from platon_compress.recipe import DataSection
 
 __all__ = ["SentenceSimilarity"]
 
 _VECTORS = ("last_hidden_state", "token_embeddings")
+_DENSE_BATCH = 32
 _OF_TEXTS = ("fidelity", "similarity_spearman")  # metrics that need no scores
 
 
@@ -48,6 +50,8 @@ class SentenceSimilarity(Task):
     def __init__(self, data: "DataSection", metric: str | None = None) -> None:
         super().__init__(data, metric)
         self._chosen = metric is not None
+        # By dense model and texts: an evaluation of the same rows compares with the same vectors.
+        self._kept: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], np.ndarray]] = WeakKeyDictionary()
 
     def read(self, split: str, seed: int, *, labelled: bool = True) -> SimilarityRows:
         """Rows to train on without labels are single texts; rows without scores change the metric to fidelity."""
@@ -156,7 +160,7 @@ class SentenceSimilarity(Task):
         }
         single = Examples([{"texts": (features[text],)} for text in places], ())
         batches = self.batches(single, checkpoint, batch_size)
-        dense = self._dense_embeddings(batches)
+        dense = self._dense_embeddings(single)
         if self.metric in _OF_TEXTS and dense is None:
             raise InputError(
                 f"{self.metric} compares with the dense model, which is not given; give it with --dense, or a file with "
@@ -180,14 +184,29 @@ class SentenceSimilarity(Task):
     def _text_metric(self) -> str:
         return self.metric if self.metric in _OF_TEXTS else "fidelity"
 
-    def _dense_embeddings(self, batches: Sequence[Batch]) -> np.ndarray | None:
-        """Of the dense model for every text of the batches, [texts, width]; None where there is none."""
-        from platon_compress.export.parity import torch_outputs
-
+    def _dense_embeddings(self, single: Examples) -> np.ndarray | None:
+        """Of the dense model for every text, [texts, width]; None where there is none. Texts that come again are kept."""
         reference = None if self.reference is None else self.reference()
         if reference is None:
             return None
-        return _embeddings(torch_outputs(reference.model, batches), batches, reference)
+        kept = self._kept.setdefault(reference.model, {})
+        ids = tuple(tuple(feature["texts"][0]["input_ids"]) for feature in single.features)
+        if ids not in kept:
+            kept[ids] = self._embedded(single, reference)
+        return kept[ids]
+
+    def _embedded(self, single: Examples, reference: Checkpoint) -> np.ndarray:
+        """[texts, width]: batches of texts of like lengths, whose outputs are not kept."""
+        from platon_compress.export.parity import torch_outputs
+
+        order = np.argsort(
+            [len(feature["texts"][0]["input_ids"]) for feature in single.features], kind="stable"
+        )
+        batches = self.batches(Examples([single.features[i] for i in order], ()), reference, _DENSE_BATCH)
+        parts = [
+            _embeddings(torch_outputs(reference.model, [batch]), [batch], reference) for batch in batches
+        ]
+        return np.concatenate(parts)[np.argsort(order)]
 
     def check_rows(self, rows: SimilarityRows) -> None:
         """They can be judged: by their scores, or against a dense model."""

@@ -84,6 +84,27 @@ def test_scored_pairs_are_judged_by_their_cosines(dense, pairs):
     assert (scores.unit, scores.units, evaluation.trivial, evaluation.examples) == ("row", 20, 0.0, 20)
 
 
+def test_the_dense_model_embeds_the_same_texts_once(dense, pairs, tmp_path):
+    task = _task()
+    first = load_checkpoint(_saved(tmp_path / "first", seed=5), NAME)
+    seen = []
+    first.model.register_forward_pre_hook(
+        lambda module, args, given: seen.append(len(given["input_ids"])), with_kwargs=True
+    )
+    task.reference = lambda: first
+    examples = task.encode(pairs, dense, [])
+    outputs = torch_outputs(dense.model, task.evaluation(examples, dense, 8).batches)
+    near = [task.evaluation(part, dense, 8).score(outputs) for part in (examples, examples)]
+    assert sum(seen) == len(pairs.distinct())
+    assert near[0].values == near[1].values
+    few = task.evaluation(task.part(examples, 3), dense, 8)
+    assert sum(seen) == len(pairs.distinct()) + sum(len(batch["input_ids"]) for batch in few.batches)
+    task.reference = lambda: dense
+    again = task.evaluation(examples, dense, 8).score(outputs)
+    assert again.values["fidelity"] == pytest.approx(1)
+    assert near[0].values["fidelity"] < 0.9
+
+
 def test_without_a_dense_model_only_the_scores_judge(dense, pairs):
     task = _task()
     evaluation = task.evaluation(task.encode(pairs, dense, []), dense, 8)
