@@ -144,8 +144,9 @@ def calibrate(
 
     ``int8``: CSR with 8-bit values too, which `plan.values: auto` needs and which takes nearly as long again.
     ``progress(done, total)`` is called after each cell (shape, rows, threads). A cell takes about
-    ``(runs + 2) * (1 + len(densities)) * (20 ms + 4 layers)``; on a busy machine it is repeated for some
-    seconds. The table's ``unsettled_cells`` counts those that never settled: measure again on a quieter machine.
+    ``(runs + 2) * (20 ms + 4 layers)`` for dense and for every density and value type of CSR; on a busy machine it is
+    repeated for some seconds. The table's ``unsettled_cells`` counts those that never settled: measure again on a quieter
+    machine.
 
     Raises:
         InputError: an empty or impossible scope, or an installation without the operator library.
@@ -201,7 +202,8 @@ def _table(rows: list[dict[str, Any]], runs: int, masks: str) -> dict[str, Any]:
 
 
 def _sides(densities: Sequence[float], int8: bool) -> tuple[_Side, ...]:
-    return (_DENSE, *((kind, d) for kind in ("csr", *(("csr_int8",) if int8 else ())) for d in densities))
+    kinds = _OPERATORS if int8 else ("csr",)
+    return (_DENSE, *((kind, density) for kind in kinds for density in densities))
 
 
 def _measure_cell(
@@ -209,9 +211,9 @@ def _measure_cell(
 ) -> list[dict[str, Any]]:
     """One row per density."""
     x = np.random.default_rng(0).standard_normal((1, rows, shape[1]), dtype=np.float32)
-    runners = {f"{k} {d}": _runner(path, x, threads, sparse=k != "dense") for (k, d), path in paths.items()}
+    runners = {str(side): _runner(path, x, threads, sparse=side != _DENSE) for side, path in paths.items()}
     samples, settled = _settled_samples(runners, runs)
-    seconds = {side: min(samples[f"{side[0]} {side[1]}"]) / _COPIES for side in paths}
+    seconds = {side: min(samples[str(side)]) / _COPIES for side in paths}
     densities = [density for kind, density in paths if kind == "csr"]
     columns = {
         f"{kind}_seconds": _not_falling([seconds[kind, density] for density in densities])
@@ -307,10 +309,10 @@ def _model(shape: tuple[int, int], side: _Side, block_rows: int = 1) -> onnx.Mod
 def _csr_arrays(weight: np.ndarray, kind: str) -> dict[str, np.ndarray]:
     """In the order in which the operator takes them."""
     csr = CsrWeight.from_dense(weight)
-    arrays = (csr.values, csr.columns, csr.row_starts)
+    arrays = {"values": csr.values, "columns": csr.columns, "row_starts": csr.row_starts}
     if kind == "csr":
-        return dict(zip(("values", "columns", "row_starts"), arrays, strict=True))
-    return dict(zip(("values", "columns", "row_starts", "row_scales"), quantize_rows(*arrays), strict=True))
+        return arrays
+    return dict(zip((*arrays, "row_scales"), quantize_rows(**arrays), strict=True))
 
 
 def _dense_nodes(number: int) -> list[onnx.NodeProto]:
