@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from platon_compress.export.model_file import INLINE_LIMIT_BYTES
 from platon_compress.export.operators import DOMAIN, OPERATORS
+from platon_compress.export.outputs import Distance
 from platon_compress.export.session import open_session
 from platon_compress.library import kernel_names, selected_kernel, taking_kernels
 from platon_compress.scoring import Batch
@@ -34,9 +35,9 @@ _INTEGERS = frozenset({"lengths"})
 class NodeCheck:
     """The operators with 8-bit weights in another way than with the kernels that a session takes here.
 
-    way: "portable" or "stock". nodes, tokens: how many operators, and rows of their outputs in all. relative_error: the
-    length of the difference over that of the outputs, of the operator where it is largest, which is `worst`.
-    max_abs: the largest difference of all.
+    way: "portable" or "stock". nodes, rows: how many operators, and rows of their outputs in all. relative_error: the
+    length of the difference over that of an output, of the operator where it is largest, which is `worst`.
+    max_abs: the largest difference of all. Both are infinite where a number is not finite.
     """
 
     way: str
@@ -55,25 +56,6 @@ class NodeCheck:
         return {**asdict(self), "passed": self.passed}
 
 
-@dataclass
-class _Sums:
-    gap: float = 0.0
-    size: float = 0.0
-    largest: float = 0.0
-    rows: int = 0
-
-    def add(self, ours: np.ndarray, other: np.ndarray) -> None:
-        apart = ours.astype(np.float64) - other
-        self.gap += float(np.vdot(apart, apart))
-        self.size += float(np.vdot(other, other))
-        self.largest = max(self.largest, float(np.abs(apart).max(initial=0.0)))
-        self.rows += apart.size // max(apart.shape[-1], 1)
-
-    @property
-    def relative(self) -> float:
-        return math.sqrt(self.gap / self.size) if self.size else math.sqrt(self.gap)
-
-
 def check_nodes(path: str | Path, batches: Sequence[Batch]) -> tuple[NodeCheck, ...]:
     """Run every operator with 8-bit weights of the file on the activations that these batches give it.
 
@@ -83,35 +65,42 @@ def check_nodes(path: str | Path, batches: Sequence[Batch]) -> tuple[NodeCheck, 
     nodes = [node for node in model.graph.node if _is_int8(node)]
     if not nodes:
         return ()  # its tables alone are 8-bit numbers, looked up by standard operators
+    names, rows = {output: node.name for node in nodes for output in node.output}, 0
     with tempfile.TemporaryDirectory(prefix="platon-nodes-") as name:
-        recorder = open_session(_saved(_recording(model, nodes), Path(name) / "recording.onnx"))
         alone = _saved(_alone(model, nodes), Path(name) / "alone.onnx")
-        ours, others = open_session(alone), {"stock": open_session(alone, use_library=False)}
-        if selected_kernel() != kernel_names()[0]:
-            with taking_kernels(kernel_names()[0]):
-                others = {"portable": open_session(alone), **others}
-        sums = {way: {node.output[0]: _Sums() for node in nodes} for way in others}
+        recorder = open_session(_saved(_recording(model, nodes), Path(name) / "recording.onnx"))
+        ours, others = open_session(alone), _other_sessions(alone)
+        apart = {way: {output: Distance() for output in names} for way in others}
         for batch in batches:
             given = _given(recorder, batch)
             expected = _named(ours, given)
+            rows += sum(array.size // max(array.shape[-1], 1) for array in expected.values())
             for way, session in others.items():
-                found = _named(session, given)
-                for output, total in sums[way].items():
-                    total.add(expected[output], found[output])
-    names = {node.output[0]: node.name for node in nodes}
-    return tuple(_summary(way, totals, names) for way, totals in sums.items())
-
-
-def _summary(way: str, totals: Mapping[str, _Sums], names: Mapping[str, str]) -> NodeCheck:
-    worst = max(totals, key=lambda output: totals[output].relative)
-    return NodeCheck(
-        way=way,
-        nodes=len(totals),
-        rows=sum(total.rows for total in totals.values()),
-        relative_error=totals[worst].relative,
-        worst=names[worst],
-        max_abs=max(total.largest for total in totals.values()),
+                for output, array in _named(session, given).items():
+                    apart[way][output].add(expected[output], array)
+    return tuple(
+        NodeCheck(way=way, nodes=len(nodes), rows=rows, **_worst(found, names))
+        for way, found in apart.items()
     )
+
+
+def _other_sessions(path: Path) -> dict[str, Any]:
+    """By the name of the way."""
+    stock = {"stock": open_session(path, use_library=False)}
+    portable = kernel_names()[0]
+    if selected_kernel() == portable:
+        return stock
+    with taking_kernels(portable):
+        return {"portable": open_session(path), **stock}
+
+
+def _worst(apart: Mapping[str, Distance], names: Mapping[str, str]) -> dict[str, Any]:
+    worst = max(apart, key=lambda output: apart[output].relative_error)
+    return {
+        "relative_error": apart[worst].relative_error,
+        "worst": names[worst],
+        "max_abs": max(distance.max_abs for distance in apart.values()),
+    }
 
 
 def _is_int8(node: onnx.NodeProto) -> bool:
@@ -133,15 +122,13 @@ def _activations(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> dic
 
 
 def _recording(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
-    """The file with what the operators read as its only outputs."""
-    recording = onnx.ModelProto()
-    recording.CopyFrom(model)
+    """`model`, changed in place: what the operators read are its only outputs."""
     inputs = {value.name for value in model.graph.input}
-    del recording.graph.output[:]
-    recording.graph.output.extend(
+    del model.graph.output[:]
+    model.graph.output.extend(
         _value(name, role) for name, role in _activations(model, nodes).items() if name not in inputs
     )
-    return recording
+    return model
 
 
 def _alone(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
@@ -158,7 +145,7 @@ def _alone(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.Mode
         copies,
         "alone",
         [_value(f"{_GIVEN}{name}", role) for name, role in read.items()],
-        [_value(node.output[0], "Y") for node in nodes],
+        [_value(output, "Y") for node in nodes for output in node.output],
         [tensor for tensor in model.graph.initializer if tensor.name in needed],
     )
     return helper.make_model(

@@ -6,6 +6,7 @@ that `attention_mask` hides are not compared: nobody may read them.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.scoring import Batch, Outputs
 
-__all__ = ["compared_pairs", "differences", "onnx_outputs", "relative_error"]
+__all__ = ["Distance", "all_finite", "argmax_agreement", "differences", "distance", "onnx_outputs"]
 
 
 def onnx_outputs(path: str | Path, batches: Sequence[Batch], *, use_library: bool) -> list[Outputs]:
@@ -31,39 +32,97 @@ def onnx_outputs(path: str | Path, batches: Sequence[Batch], *, use_library: boo
     ]
 
 
+@dataclass
+class Distance:
+    """How far numbers are from those of a reference: sums in float64 over all arrays that were added.
+
+    Where one is not finite, or not in the same place, all distances are infinite and the cosine is 0.
+    count: how many numbers; differing: how many of them are not equal. max_abs, mean_abs: of the differences.
+    relative_error: the length of the difference over that of the reference.
+    """
+
+    count: int = 0
+    differing: int = 0
+    max_abs: float = 0.0
+    _sum: float = 0.0
+    _squares: float = 0.0
+    _own: float = 0.0
+    _reference: float = 0.0
+    _product: float = 0.0
+
+    def add(self, array: np.ndarray, reference: np.ndarray) -> None:
+        """Two arrays of one shape."""
+        own, wanted = (numbers.astype(np.float64).ravel() for numbers in (array, reference))
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            apart = np.abs(own - wanted)
+        self.count += apart.size
+        self.differing += int(np.count_nonzero(apart))
+        largest = float(apart.max(initial=0.0))
+        self.max_abs = max(self.max_abs, largest) if math.isfinite(largest) else math.inf
+        self._sum += float(apart.sum())
+        self._squares += float(apart @ apart)
+        self._own += float(own @ own)
+        self._reference += float(wanted @ wanted)
+        self._product += float(own @ wanted)
+
+    @property
+    def mean_abs(self) -> float:
+        return self._sum / max(self.count, 1) if self._finite else math.inf
+
+    @property
+    def relative_error(self) -> float:
+        return math.sqrt(self._squares / (self._reference or 1.0)) if self._finite else math.inf
+
+    @property
+    def cosine(self) -> float:
+        if not self._finite:
+            return 0.0
+        lengths = math.sqrt(self._own) * math.sqrt(self._reference)
+        return self._product / lengths if lengths else float(self._own == self._reference)
+
+    @property
+    def _finite(self) -> bool:
+        return math.isfinite(self.max_abs)
+
+
+def distance(reference: Sequence[Outputs], outputs: Sequence[Outputs], batches: Sequence[Batch]) -> Distance:
+    """Of all numbers that may be read."""
+    found = Distance()
+    for _, (wanted, got) in _compared_pairs(reference, outputs, batches):
+        found.add(got, wanted)
+    return found
+
+
+def argmax_agreement(
+    reference: Sequence[Outputs], outputs: Sequence[Outputs], batches: Sequence[Batch]
+) -> float:
+    """The share of the first output's rows whose largest number is at the same place."""
+    agree, rows = 0, 0
+    for first, (wanted, got) in _compared_pairs(reference, outputs, batches):
+        if first:
+            same = wanted.argmax(axis=-1) == got.argmax(axis=-1)
+            agree, rows = agree + int(same.sum()), rows + same.size
+    return agree / max(rows, 1)
+
+
+def all_finite(outputs: Sequence[Outputs]) -> bool:
+    """Whether metrics and decisions can be asked for: they refuse other numbers."""
+    return all(bool(np.isfinite(values).all()) for batch in outputs for values in batch.values())
+
+
 def differences(
     reference: Sequence[Outputs], outputs: Sequence[Outputs], batches: Sequence[Batch]
 ) -> dict[str, float]:
     """{"max_abs", "mean_abs"} over all outputs, {"argmax_agreement"} of the first; inf where one is not finite."""
-    largest, total, count = 0.0, 0.0, 0
-    agree, decisions = 0, 0
-    for first, (a, b) in compared_pairs(reference, outputs, batches):
-        gap = np.abs(a.astype(np.float64) - b.astype(np.float64))
-        largest = max(largest, float(gap.max(initial=0.0))) if np.isfinite(gap).all() else math.inf
-        total, count = total + float(gap.sum()), count + gap.size
-        if first:
-            same = a.argmax(axis=-1) == b.argmax(axis=-1)
-            agree, decisions = agree + int(same.sum()), decisions + same.size
+    apart = distance(reference, outputs, batches)
     return {
-        "max_abs": largest,
-        "mean_abs": total / max(count, 1),
-        "argmax_agreement": agree / max(decisions, 1),
+        "max_abs": apart.max_abs,
+        "mean_abs": apart.mean_abs,
+        "argmax_agreement": argmax_agreement(reference, outputs, batches),
     }
 
 
-def relative_error(
-    outputs: Sequence[Outputs], reference: Sequence[Outputs], batches: Sequence[Batch]
-) -> float:
-    """The length of the difference over that of the reference, of all numbers that may be read."""
-    gap = size = 0.0
-    for _, (wanted, got) in compared_pairs(reference, outputs, batches):
-        exact = wanted.astype(np.float64)
-        apart = got - exact
-        gap, size = gap + float(np.vdot(apart, apart)), size + float(np.vdot(exact, exact))
-    return math.sqrt(gap / size) if size else math.sqrt(gap)
-
-
-def compared_pairs(
+def _compared_pairs(
     reference: Sequence[Outputs], outputs: Sequence[Outputs], batches: Sequence[Batch]
 ) -> Iterator[tuple[bool, tuple[np.ndarray, np.ndarray]]]:
     """(is the first output, (reference array, other array)) with hidden positions removed."""

@@ -8,24 +8,25 @@ the file itself stands in `rounding`.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import onnx_ir as ir
 
 from platon_compress.errors import InputError
 from platon_compress.export.node_check import check_nodes
-from platon_compress.export.outputs import differences, onnx_outputs
+from platon_compress.export.outputs import all_finite, differences, onnx_outputs
+from platon_compress.export.quantize import rounded_operators
 from platon_compress.export.rounding import (
     COMPRESSED,
     COMPRESSED_STOCK,
     FLOAT32,
     RoundedFile,
     check_rounded,
-    sampled_batches,
+    sampled_places,
 )
-from platon_compress.export.sensitivity import operator_costs, rounded_operators
+from platon_compress.export.sensitivity import operator_costs
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation
@@ -103,10 +104,9 @@ def verify(
     same = _same_computation(pruned, converted)
     extra = {} if evaluation.score is None else extra_onnx or {}
     routes = 4 + len(extra) + (not same) + (0 if onnx_float32 is None else 2)
-    sampled = () if onnx_float32 is None else sampled_batches(evaluation.batches)
-    one_by_one = onnx_float32 is not None and sensitivity
-    operators = len(rounded_operators(onnx_compressed)) if one_by_one else 0
-    steps = Steps(len(evaluation.batches) * routes + len(sampled) + operators, progress)
+    sampled = [] if onnx_float32 is None else sampled_places(evaluation.batches)
+    one_by_one = rounded_operators(ir.load(onnx_compressed)) if onnx_float32 and sensitivity else {}
+    steps = Steps(len(evaluation.batches) * routes + len(sampled) + len(one_by_one), progress)
     work = _Work(evaluation=evaluation, allowed=atol * max(1.0, evaluation.scale), steps=steps)
     work.reference = work.torch(REFERENCE, pruned)
     work.score(REFERENCE, work.reference)
@@ -117,10 +117,7 @@ def verify(
         work.compare(COMPRESSED, work.onnx(COMPRESSED, onnx_compressed, library=True))
         work.compare(COMPRESSED_STOCK, work.onnx(COMPRESSED_STOCK, onnx_compressed, library=False))
     else:
-        rounded = _both_forms(work, onnx_float32, onnx_compressed)
-        if one_by_one:
-            costs = operator_costs(onnx_compressed, onnx_float32, sampled, steps)
-            rounded = replace(rounded, sensitivity=costs)
+        rounded = _both_forms(work, onnx_float32, onnx_compressed, sampled, one_by_one)
     for name, path in extra.items():
         work.score(name, work.onnx(name, path, library=False))
     return work.report(rounded)
@@ -166,8 +163,13 @@ class _Work:
         )
 
 
-def _both_forms(work: _Work, float32: str | Path, path: str | Path) -> RoundedFile:
-    """The float32 form as any compressed file; the file itself by the rules of `rounding`."""
+def _both_forms(
+    work: _Work, float32: str | Path, path: str | Path, sampled: Sequence[int], one_by_one: Mapping[str, str]
+) -> RoundedFile:
+    """The float32 form as any compressed file; the file itself by the rules of `rounding`.
+
+    sampled: places of the batches that operators run on. one_by_one: operators of which is said what each costs.
+    """
     unrounded = work.onnx(FLOAT32, float32, library=True)
     work.compare(FLOAT32, unrounded)
     work.compare(_FLOAT32_STOCK, work.onnx(_FLOAT32_STOCK, float32, library=False))
@@ -177,16 +179,13 @@ def _both_forms(work: _Work, float32: str | Path, path: str | Path) -> RoundedFi
         COMPRESSED_STOCK: work.onnx(COMPRESSED_STOCK, path, library=False),
     }
     for name in (COMPRESSED, COMPRESSED_STOCK):
-        if _finite(outputs[name]):
+        if all_finite(outputs[name]):
             work.score(name, outputs[name])
-    sampled = sampled_batches(work.evaluation.batches)
-    operators = check_nodes(path, work.steps.over(sampled, "8-bit operators by themselves"))
-    return check_rounded(path, float32, work.evaluation, outputs, work.scores, operators)
-
-
-def _finite(outputs: Sequence[Outputs]) -> bool:
-    """Metrics refuse other numbers; the check fails by them anyway."""
-    return all(bool(np.isfinite(values).all()) for batch in outputs for values in batch.values())
+    batches = [work.evaluation.batches[place] for place in sampled]
+    exact = [unrounded[place] for place in sampled]
+    operators = check_nodes(path, work.steps.over(batches, "8-bit operators by themselves"))
+    costs = operator_costs(one_by_one, float32, batches, exact, work.steps)
+    return check_rounded(path, float32, work.evaluation, outputs, work.scores, operators, costs)
 
 
 def _check_count(evaluation: Evaluation, least: int) -> None:

@@ -23,7 +23,7 @@ from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._become import become
 from platon_compress.export.passes.clean import drop_unused
 
-__all__ = ["gap_arrays", "quantize_file", "quantize_rows", "quantize_weights"]
+__all__ = ["gap_arrays", "quantize_file", "quantize_rows", "quantize_weights", "rounded_operators"]
 
 _FROM = "csr"
 
@@ -111,6 +111,12 @@ def quantize_file(source: str | Path, target: str | Path, **settings: Any) -> in
         )
     write_model(model, Path(target))
     return count
+
+
+def rounded_operators(model: ir.Model) -> dict[str, str]:
+    """Names of the operators with 8-bit weights, each with their encoding."""
+    ours = ((node, OPERATORS[node.op_type]) for node in model.graph if is_ours(node))
+    return {str(node.name): operator.encoding for node, operator in ours if operator.quantized}
 
 
 class _Store:

@@ -6,7 +6,7 @@ answers that are near to each other, not equal.
 
 Rules:
 
-1. [exact] The file is what rounding its float32 form gives, operator by operator and array by array, tables of
+1. [exact] The file is what rounding its float32 form gives, operator by operator with all that each reads, tables of
    embeddings included; the form itself is proved as any file is.
 2. [operators] Each operator with 8-bit weights, on what the file feeds it, gives the same with the kernels that a session
    takes here, with the library's portable ones and in stock ONNX Runtime, see `node_check`. This is where a wrong kernel
@@ -20,8 +20,7 @@ Rules:
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -30,13 +29,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from platon_compress.export.functions import is_ours
 from platon_compress.export.node_check import MOST_RELATIVE_ERROR, NodeCheck
-from platon_compress.export.operators import OPERATORS
-from platon_compress.export.outputs import compared_pairs, differences
+from platon_compress.export.outputs import all_finite, argmax_agreement, distance
 from platon_compress.export.passes import SplitTables, apply_rule
 from platon_compress.export.passes.clean import tidy
-from platon_compress.export.quantize import quantize_weights
+from platon_compress.export.quantize import quantize_weights, rounded_operators
 from platon_compress.export.round_model import quantize_tables
 from platon_compress.export.sensitivity import OperatorCost
 from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores
@@ -52,7 +49,7 @@ __all__ = [
     "RoundedFile",
     "check_rounded",
     "is_rounding_of",
-    "sampled_batches",
+    "sampled_places",
 ]
 
 COMPRESSED, COMPRESSED_STOCK, FLOAT32 = "onnx_compressed", "onnx_compressed_stock", "onnx_float32"
@@ -138,15 +135,24 @@ def check_rounded(
     outputs: Mapping[str, Sequence[Outputs]],
     scores: Mapping[str, Scores],
     operators: tuple[NodeCheck, ...],
+    sensitivity: tuple[OperatorCost, ...] = (),
 ) -> RoundedFile:
     """Judge the file at `path`, whose form before rounding is at `float32`.
 
     outputs: by the names COMPRESSED, COMPRESSED_STOCK and FLOAT32; scores: by the same, empty where nothing is scored;
-    operators: of `check_nodes`.
+    operators: of `check_nodes`; sensitivity: of `operator_costs`.
     """
 
+    answers = {name: _answers(evaluation, found) for name, found in outputs.items()}
+
     def near(way: str) -> Nearness:
-        return _near(COMPRESSED, outputs[COMPRESSED], way, outputs[way], evaluation, scores)
+        scored = COMPRESSED in scores and way in scores
+        return Nearness(
+            pair=f"{COMPRESSED} vs {way}",
+            **_numbers(outputs[COMPRESSED], outputs[way], evaluation.batches),
+            **_decided(answers[COMPRESSED], answers[way], evaluation.decision),
+            metric_difference=scores[COMPRESSED].minus(scores[way]) if scored else None,
+        )
 
     elsewhere = near(COMPRESSED_STOCK)
     return RoundedFile(
@@ -154,32 +160,30 @@ def check_rounded(
         operators=operators,
         elsewhere=replace(elsewhere, passed=_passes(elsewhere)),
         rounding=near(FLOAT32),
+        sensitivity=sensitivity,
     )
 
 
 def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
     """Whether rounding the operators and tables of one file that are 8-bit numbers in the other gives just the other."""
     file, form = ir.load(path), ir.load(float32)
-    encodings = {node.name: OPERATORS[node.op_type].encoding for node in file.graph if _is_int8(node)}
-    for encoding in sorted(set(encodings.values())):
-        wanted = {name for name, own in encodings.items() if own == encoding}
+    operators = rounded_operators(file)
+    for encoding in sorted(set(operators.values())):
+        wanted = {name for name, own in operators.items() if own == encoding}
         quantize_weights(form, lambda node, wanted=wanted: node.name in wanted, encoding=encoding)  # type: ignore[misc]
     tables = any(map(_reads_int8_table, file.graph))
     if tables:
         quantize_tables(form)
-        apply_rule(SplitTables(), form.graph)
-        tidy(form)
-    return (tables or bool(encodings)) and _content(file) == _content(form)
+        for model in (file, form):  # in the file they may be split, as settings wanted it
+            apply_rule(SplitTables(), model.graph)
+            tidy(model)
+    return (tables or bool(operators)) and _content(file) == _content(form)
 
 
-def sampled_batches(batches: Sequence[Batch]) -> list[Batch]:
-    """Batches from all over that hold at least 64 examples, or all: enough for operators, which see every token."""
+def sampled_places(batches: Sequence[Batch]) -> list[int]:
+    """Of batches from all over that hold at least 64 examples, or all: enough for operators, which see every token."""
     count = min(len(batches), -(-_SAMPLED_EXAMPLES * len(batches) // max(sum(map(_rows, batches)), 1)) or 1)
-    return [batches[place * len(batches) // count] for place in range(count)]
-
-
-def _is_int8(node: ir.Node) -> bool:
-    return is_ours(node) and OPERATORS[node.op_type].quantized
+    return [place * len(batches) // count for place in range(count)]
 
 
 def _reads_int8_table(node: ir.Node) -> bool:
@@ -187,30 +191,22 @@ def _reads_int8_table(node: ir.Node) -> bool:
     return table is not None and table.const_value is not None and table.const_value.dtype == ir.DataType.INT8
 
 
-def _content(model: ir.Model) -> tuple[Counter[str], Counter[bytes]]:
-    """Operators and constants, whatever they are called and in whatever order they stand."""
-    tensors = [
-        value.const_value for value in model.graph.initializers.values() if value.const_value is not None
-    ]
-    digests = (sha256(f"{t.dtype} {t.shape} ".encode() + t.tobytes()).digest() for t in tensors)
-    return Counter(node.op_type for node in model.graph), Counter(digests)
-
-
-def _near(
-    name: str,
-    ours: Sequence[Outputs],
-    way: str,
-    others: Sequence[Outputs],
-    evaluation: Evaluation,
-    scores: Mapping[str, Scores],
-) -> Nearness:
-    scored = name in scores and way in scores
-    return Nearness(
-        pair=f"{name} vs {way}",
-        **_numbers(ours, others, evaluation.batches),
-        **_decided(evaluation, ours, others),
-        metric_difference=scores[name].minus(scores[way]) if scored else None,
-    )
+def _content(model: ir.Model) -> list[tuple[Any, ...]]:
+    """Node by node what is done to what, whatever values and nodes are called; at the end what comes out."""
+    known: dict[ir.Value | None, Any] = {None: None}
+    known |= {value: value.name for value in model.graph.inputs}
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None:
+            head = f"{tensor.dtype} {tensor.shape} ".encode()
+            known[value] = sha256(head + tensor.tobytes()).digest()
+    content: list[tuple[Any, ...]] = []
+    for number, node in enumerate(model.graph):
+        attributes = (ir.serde.serialize_attribute(each) for each in node.attributes.values())
+        written = sorted(each.SerializeToString(deterministic=True) for each in attributes)
+        content.append((node.domain, node.op_type, written, [known[value] for value in node.inputs]))
+        known |= {value: (number, place) for place, value in enumerate(node.outputs)}
+    return [*content, tuple((value.name, known[value]) for value in model.graph.outputs)]
 
 
 def _passes(near: Nearness) -> bool:
@@ -225,38 +221,30 @@ def _passes(near: Nearness) -> bool:
 
 
 def _numbers(ours: Sequence[Outputs], others: Sequence[Outputs], batches: Sequence[Batch]) -> dict[str, Any]:
-    product = own = other = gap = 0.0
-    outputs = differing = 0
-    for a, b in _compared(ours, others, batches):
-        product, own, other = product + float(a @ b), own + float(a @ a), other + float(b @ b)
-        gap += float((a - b) @ (a - b))
-        outputs, differing = outputs + a.size, differing + int(np.count_nonzero(a != b))
-    apart = differences(others, ours, batches)
-    finite = math.isfinite(apart["max_abs"])
-    lengths = math.sqrt(own) * math.sqrt(other) if finite else 1.0
+    apart = distance(others, ours, batches)
     return {
-        **apart,
-        "cosine": (product / lengths if lengths else float(own == other)) if finite else 0.0,
-        "relative_error": (math.sqrt(gap / other) if other else math.sqrt(gap)) if finite else math.inf,
-        "outputs": outputs,
-        "differing": differing,
+        "max_abs": apart.max_abs,
+        "mean_abs": apart.mean_abs,
+        "cosine": apart.cosine,
+        "relative_error": apart.relative_error,
+        "argmax_agreement": argmax_agreement(others, ours, batches),
+        "outputs": apart.count,
+        "differing": apart.differing,
     }
 
 
-def _compared(
-    ours: Sequence[Outputs], others: Sequence[Outputs], batches: Sequence[Batch]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """float64 vectors of what may be read."""
-    for _, (a, b) in compared_pairs(ours, others, batches):
-        yield a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+def _answers(evaluation: Evaluation, outputs: Sequence[Outputs]) -> Sequence[Any] | np.ndarray | None:
+    """What is decided; None where nothing is, or by numbers that are none."""
+    return evaluation.decisions(outputs) if evaluation.decisions and all_finite(outputs) else None
 
 
-def _decided(evaluation: Evaluation, ours: Sequence[Outputs], others: Sequence[Outputs]) -> dict[str, Any]:
-    if evaluation.decisions is None:
-        return {"decisions": 0, "changed": 0, "unit": None}
-    ours_decided, others_decided = evaluation.decisions(ours), evaluation.decisions(others)
-    changed = sum(bool(a != b) for a, b in zip(ours_decided, others_decided, strict=True))
-    return {"decisions": len(ours_decided), "changed": changed, "unit": evaluation.decision}
+def _decided(
+    ours: Sequence[Any] | np.ndarray | None, others: Sequence[Any] | np.ndarray | None, unit: str
+) -> dict[str, Any]:
+    if ours is None or others is None:
+        return {}
+    changed = sum(bool(a != b) for a, b in zip(ours, others, strict=True))
+    return {"decisions": len(ours), "changed": changed, "unit": unit}
 
 
 def _rows(batch: Batch) -> int:

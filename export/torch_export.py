@@ -28,6 +28,7 @@ from platon_compress.export.passes import (
     rewrite_graph,
     swap_sparse_weights,
 )
+from platon_compress.export.quantize import rounded_operators
 from platon_compress.export.round_model import round_model
 
 if TYPE_CHECKING:
@@ -98,12 +99,13 @@ def export_onnx(
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
     rounded = round_model(traced, unrounded, config)
     size_bytes = write_model(traced, Path(path), check=config.check)
-    ours = [node for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights]
     return ExportResult(
         path=Path(path),
         size_bytes=size_bytes,
-        sparse_nodes=tuple(str(node.name) for node in ours),
-        int8_nodes=tuple(str(node.name) for node in ours if OPERATORS[node.op_type].quantized),
+        sparse_nodes=tuple(
+            str(node.name) for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights
+        ),
+        int8_nodes=tuple(rounded_operators(traced)),
         int8_tables=rounded.tables,
         unrounded_bytes=rounded.unrounded_bytes,
         skipped=(

@@ -13,7 +13,6 @@ __all__ = [
     "constant",
     "erase_if_dead",
     "insert_before",
-    "looks_up",
     "module_path",
     "other_input",
     "produced_by",
@@ -77,11 +76,6 @@ def static_dim(value: ir.Value | None, axis: int) -> int | None:
         return None
     size = value.shape[axis]
     return size if isinstance(size, int) else None
-
-
-def looks_up(reader: ir.Node, place: int) -> bool:
-    """Whether input `place` of `reader` is a table of which it looks rows up."""
-    return reader.op_type == "Gather" and place == 0 and attribute(reader, "axis", 0) == 0
 
 
 def module_path(node: ir.Node) -> str:

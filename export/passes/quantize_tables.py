@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
+from platon_compress.export.passes._tables import read_as_a_whole, table_of
 
 __all__ = ["LEAST_ROWS", "QuantizeTables", "quantize_table"]
 
@@ -38,18 +39,16 @@ class QuantizeTables(Rule):
 
     def check(self, node: ir.Node) -> np.ndarray | Refusal | None:
         """The table."""
-        table = node.inputs[0]
-        if table is None or table.const_value is None or not g.looks_up(node, 0):
-            return None
-        if table.const_value.dtype != ir.DataType.FLOAT or g.rank(table) != 2:
+        table = table_of(node)
+        stored = None if table is None else table.const_value
+        if table is None or stored is None or stored.dtype != ir.DataType.FLOAT:
             return None
         if (g.static_dim(table, 0) or 0) <= LEAST_ROWS:
             return None
-        uses = [g.looks_up(reader, place) and reader.graph is node.graph for reader, place in table.uses()]
-        if table.is_graph_input() or table.is_graph_output() or not all(uses):
-            return Refusal(f"{table.name} is read as a whole too, or may be replaced by the caller")
-        array = g.constant(table)
-        if array is None or not np.isfinite(array).all():
+        if refusal := read_as_a_whole(table, node.graph):
+            return refusal
+        array = stored.numpy()
+        if not np.isfinite(array).all():
             return Refusal(f"{table.name} holds NaN or infinity, which 8-bit numbers cannot say")
         return array
 

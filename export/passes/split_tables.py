@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
+from platon_compress.export.passes._tables import read_as_a_whole, table_of
 
 __all__ = ["PIECE_BYTES", "SplitTables"]
 
@@ -20,7 +21,10 @@ PIECE_BYTES = 32 * 2**20
 
 
 class SplitTables(Rule):
-    """Replace Gather(table, ids) over rows of a table above piece_bytes by Concat(Gather(piece, ids), ...)."""
+    """Replace Gather(table, ids) over rows of a table above piece_bytes by Concat(Gather(piece, ids), ...).
+
+    No piece is larger, so that what is split stays as it is when the rule is applied again; but for single columns.
+    """
 
     name = "split_tables"
     anchors: ClassVar = frozenset({"Gather"})
@@ -30,17 +34,15 @@ class SplitTables(Rule):
 
     def check(self, node: ir.Node) -> int | Refusal | None:
         """The number of pieces."""
-        table = node.inputs[0]
-        if table is None or table.const_value is None or g.rank(table) != 2 or not g.looks_up(node, 0):
-            return None
+        table = table_of(node)
         columns = g.static_dim(table, 1)
-        pieces = -(-table.const_value.nbytes // self._piece_bytes)
-        if pieces < 2 or columns is None:
+        if table is None or table.const_value is None or not columns:
             return None
-        uses = [g.looks_up(reader, place) and reader.graph is node.graph for reader, place in table.uses()]
-        if table.is_graph_input() or table.is_graph_output() or not all(uses):
-            return Refusal(f"{table.name} is read as a whole too, or may be replaced by the caller")
-        return min(pieces, columns)
+        most = max(1, self._piece_bytes * columns // max(table.const_value.nbytes, 1))  # columns of a piece
+        pieces = -(-columns // most)
+        if pieces < 2:
+            return None
+        return read_as_a_whole(table, node.graph) or pieces
 
     def rewrite(self, node: ir.Node, match: int) -> None:
         """Lookups in one table share its pieces."""

@@ -14,6 +14,7 @@ from platon_compress.report.rounding import (
     spoken_rounding,
     spoken_way,
 )
+from platon_compress.report.words import WAYS
 from platon_compress.scoring import Evaluation
 from platon_compress.tasks.synthetic import synthetic_batches
 
@@ -97,14 +98,24 @@ def _spoken(parity: dict[str, Any]) -> Iterator[str]:
 
 def _refuse_not_finite(report: "ParityReport") -> None:
     """Before anything is written: infinity is no JSON."""
-    rounded = report.rounded
-    nears = [] if rounded is None else [rounded.elsewhere.to_dict(), rounded.rounding.to_dict()]
-    for row in (*report.rows, *nears):
-        if not math.isfinite(row["max_abs"]):
+    for what, size in _sizes(report):
+        if not math.isfinite(size):
             raise CheckFailedError(
-                f"parity failed: {row['pair']}: outputs are not finite, or not in the same places; look for NaN and "
+                f"parity failed: {what}: outputs are not finite, or not in the same places; look for NaN and "
                 "infinity in the checkpoint's weights and activations"
             )
+
+
+def _sizes(report: "ParityReport") -> Iterator[tuple[str, float]]:
+    """What was compared, and how far it is apart."""
+    yield from ((row["pair"], row["max_abs"]) for row in report.rows)
+    rounded = report.rounded
+    if rounded is not None:
+        yield from ((near.pair, near.max_abs) for near in (rounded.elsewhere, rounded.rounding))
+        for check in rounded.operators:
+            yield f"operator {check.worst} alone, {WAYS.get(check.way, check.way)}", check.max_abs
+        for cost in rounded.sensitivity:
+            yield f"operator {cost.operator} alone with 8-bit values", cost.relative_error
 
 
 def _refuse_differences(report: "ParityReport", worst: float, work: Workspace) -> None:

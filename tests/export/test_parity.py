@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from compressed_models import padded_batches
 
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, parity, verify
@@ -33,18 +34,8 @@ def routes(tmp_path_factory):
     }
 
 
-def _batches(count=4, size=16):
-    generator = np.random.default_rng(0)
-    batches = []
-    for number in range(count):
-        ids = generator.integers(3, 80, (size, 6 + 2 * number))
-        mask = (np.arange(ids.shape[1]) < generator.integers(3, ids.shape[1] + 1, (size, 1))).astype(np.int64)
-        batches.append({"input_ids": np.where(mask, ids, 1), "attention_mask": mask})
-    return batches
-
-
 def test_equal_routes_pass(routes):
-    batches = _batches()
+    batches = padded_batches(4)
     labels = [np.zeros(16, np.int64)] * 4
     seen = []
     report = verify(
@@ -74,7 +65,7 @@ def test_equal_routes_pass(routes):
 
 def test_a_different_model_fails(routes):
     other, _ = tiny_transformer("bert")
-    report = verify(**routes | {"converted": other}, batches=_batches())
+    report = verify(**routes | {"converted": other}, batches=padded_batches(4))
     assert not report.passed
     assert report.scores == {}
     assert report.rows[0]["max_abs"] > 1e-3
@@ -94,14 +85,14 @@ def test_models_are_run_one_by_one_unless_they_are_the_same(routes, monkeypatch,
         other.classifier.bias.data[0] = torch.nextafter(other.classifier.bias.data[0], torch.tensor(2.0))
     for converted, models in ((same, 1), (other, 2)):
         seen.clear()
-        verify(**routes | {"converted": converted}, batches=_batches())
+        verify(**routes | {"converted": converted}, batches=padded_batches(4))
         assert len(seen) == models
 
 
 def test_not_a_number_fails(routes):
     broken, _ = tiny_transformer("bert")
     broken.classifier.bias.data[0] = float("nan")
-    report = verify(**routes | {"converted": broken}, batches=_batches())
+    report = verify(**routes | {"converted": broken}, batches=padded_batches(4))
     assert not report.passed
     assert report.rows[0]["max_abs"] == float("inf")
 
@@ -118,7 +109,7 @@ def test_hidden_positions_are_not_compared(routes, tmp_path):
             hidden = self.bert(input_ids, attention_mask).last_hidden_state
             return {"last_hidden_state": hidden + self.noise * (1 - attention_mask[..., None])}
 
-    batches = _batches()
+    batches = padded_batches(4)
     example = {name: torch.as_tensor(value) for name, value in batches[0].items()}
     path = export_onnx(Backbone(0.0), tmp_path / "m.onnx", example).path
     report = verify(
@@ -136,15 +127,15 @@ def test_hidden_positions_are_not_compared(routes, tmp_path):
 )
 def test_refuses(routes, change, message):
     with pytest.raises(InputError, match=message):
-        verify(**{**routes, "batches": _batches(), **change})
+        verify(**{**routes, "batches": padded_batches(4), **change})
 
 
 def test_missing_inputs_are_named(routes):
-    batches = [{"input_ids": batch["input_ids"]} for batch in _batches()]
+    batches = [{"input_ids": batch["input_ids"]} for batch in padded_batches(4)]
     with pytest.raises(InputError, match=r"needs the inputs \['attention_mask'\]"):
         verify(**routes, batches=batches)
 
 
 def test_other_outputs_are_named(routes):
     with pytest.raises(InputError, match="the routes share no output"):
-        verify(**routes | {"pruned": routes["pruned"].bert}, batches=_batches())
+        verify(**routes | {"pruned": routes["pruned"].bert}, batches=padded_batches(4))

@@ -4,10 +4,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
+from compressed_models import baked_and_converted, first_output
 from onnx import TensorProto, helper, numpy_helper
 
-from platon_compress import PlanConfig, bake, convert, plan
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, open_session
 from platon_compress.export.bodies import body
@@ -17,22 +16,6 @@ from platon_compress.export.model_file import weight_bytes
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.quantize import gap_arrays, quantize_file, quantize_rows, quantize_weights
 from platon_compress.formats.csr import CsrWeight
-from platon_compress.planning import Form
-from platon_compress.selection import select
-from platon_compress.testing import tiny_transformer
-
-
-def _converted(family):
-    model, inputs = tiny_transformer(family)
-    generator = torch.Generator().manual_seed(0)
-    masks = {name: torch.rand(w.shape, generator=generator) < 0.3 for name, w in select(model).items()}
-    baked = bake(model, masks)
-    return convert(baked, plan(baked, PlanConfig(tokens=8, force=Form.CSR))), inputs
-
-
-def _outputs(path, inputs, **session):
-    feed = {name: value.numpy() for name, value in inputs.items()}
-    return open_session(path, **session).run(None, feed)[0]
 
 
 def _operators(path):
@@ -58,21 +41,21 @@ def test_rows_of_every_kind():
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v3", "vit", "distilbert"])
 def test_a_file_with_and_without_the_library(family, tmp_path):
-    compressed, inputs = _converted(family)
+    _, compressed, inputs = baked_and_converted(family)
     export_onnx(compressed, tmp_path / "float.onnx", inputs)
     export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
     names = _operators(tmp_path / "int8.onnx")
     assert [name.replace("gaps_int8", "csr") for name in names] == _operators(tmp_path / "float.onnx")
     assert all(name.endswith("_int8") for name in names if OPERATORS[name].weights)
-    exact = _outputs(tmp_path / "float.onnx", inputs)
-    ours, stock = (_outputs(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
+    exact = first_output(tmp_path / "float.onnx", inputs)
+    ours, stock = (first_output(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
     size = np.linalg.norm(exact)
     assert np.linalg.norm(ours - stock) < 0.01 * size
     assert 0 < np.linalg.norm(ours - exact) < 0.1 * size
 
 
 def test_what_is_stored(tmp_path):
-    compressed, inputs = _converted("bert")
+    _, compressed, inputs = baked_and_converted("bert")
     export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
     graph = onnx.load(tmp_path / "int8.onnx").graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -95,14 +78,15 @@ def test_what_is_stored(tmp_path):
     "settings", [{"encoding": "csr_int8"}, {"gap_bits": [1]}, {"gap_bits": [6]}], ids=str
 )
 def test_every_encoding_says_the_same(settings, tmp_path):
-    compressed, inputs = _converted("bert")
+    _, compressed, inputs = baked_and_converted("bert")
     export_onnx(compressed, tmp_path / "float.onnx", inputs)
     quantize_file(tmp_path / "float.onnx", tmp_path / "smallest.onnx")
     quantize_file(tmp_path / "float.onnx", tmp_path / "other.onnx", **settings)
     assert weight_bytes(ir.load(tmp_path / "smallest.onnx")) < weight_bytes(ir.load(tmp_path / "other.onnx"))
     for library in (True, False):
         answers = [
-            _outputs(tmp_path / name, inputs, use_library=library) for name in ("smallest.onnx", "other.onnx")
+            first_output(tmp_path / name, inputs, use_library=library)
+            for name in ("smallest.onnx", "other.onnx")
         ]
         assert np.array_equal(*answers)
 
@@ -168,14 +152,14 @@ def test_one_layer_is_equal_bit_by_bit_in_both(threads, tmp_path):
 
 
 def test_a_file_that_exists_is_quantized_to_the_same(tmp_path):
-    compressed, inputs = _converted("bert")
+    _, compressed, inputs = baked_and_converted("bert")
     export_onnx(compressed, tmp_path / "float.onnx", inputs)
     export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(values="int8"))
     count = quantize_file(tmp_path / "float.onnx", tmp_path / "made.onnx")
     assert count == sum(name.endswith("_gaps_int8") for name in _operators(tmp_path / "made.onnx"))
     for library in (True, False):
         answers = [
-            _outputs(tmp_path / name, inputs, use_library=library) for name in ("int8.onnx", "made.onnx")
+            first_output(tmp_path / name, inputs, use_library=library) for name in ("int8.onnx", "made.onnx")
         ]
         assert np.array_equal(*answers)
     functions = {function.name for function in onnx.load(tmp_path / "made.onnx").functions}
@@ -191,7 +175,7 @@ def test_other_value_types_are_refused():
 
 
 def test_only_the_wanted_operators_are_turned(tmp_path):
-    compressed, inputs = _converted("bert")
+    _, compressed, inputs = baked_and_converted("bert")
     export_onnx(compressed, tmp_path / "float.onnx", inputs)
     model = ir.load(tmp_path / "float.onnx")
     count = quantize_weights(model, lambda node: "FeedForward" in node.op_type)

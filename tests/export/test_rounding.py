@@ -1,6 +1,7 @@
 """What is required of a file with 8-bit weights: near answers everywhere, the same decisions, the same metric."""
 
 import json
+import math
 import os
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from compressed_models import baked_and_converted, padded_batches
 from onnx import numpy_helper
 from tiny_berts import tiny_bert
 
@@ -15,28 +17,23 @@ from platon_compress import PlanConfig, bake, convert, plan
 from platon_compress.export import export_onnx, node_check, rounding, verify
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.node_check import check_nodes
+from platon_compress.export.operators import OPERATORS
 from platon_compress.export.rounding import (
     COMPRESSED,
     COMPRESSED_STOCK,
     FLOAT32,
     check_rounded,
     is_rounding_of,
-    sampled_batches,
+    sampled_places,
 )
 from platon_compress.library import kernel_names, selected_kernel, taking_kernels
 from platon_compress.scoring import Evaluation, accuracy_evaluation
-from platon_compress.selection import select
-from platon_compress.testing import tiny_transformer
 
 
 @pytest.fixture(scope="module")
 def routes(tmp_path_factory):
     """A pruned model, its files, and the 8-bit one with its float32 form."""
-    model, inputs = tiny_transformer("bert")
-    generator = torch.Generator().manual_seed(0)
-    masks = {name: torch.rand(w.shape, generator=generator) < 0.3 for name, w in select(model).items()}
-    baked = bake(model, masks)
-    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr", values="int8")))
+    baked, compressed, inputs = baked_and_converted("bert", "int8")
     folder = tmp_path_factory.mktemp("onnx")
     export_onnx(baked.model, folder / "pruned.onnx", inputs)
     export_onnx(compressed, folder / "compressed.onnx", inputs, unrounded=folder / "float32.onnx")
@@ -49,16 +46,6 @@ def routes(tmp_path_factory):
     }
 
 
-def _batches(count=6, size=16):
-    generator = np.random.default_rng(0)
-    batches = []
-    for number in range(count):
-        ids = generator.integers(3, 80, (size, 6 + 2 * number))
-        mask = (np.arange(ids.shape[1]) < generator.integers(3, ids.shape[1] + 1, (size, 1))).astype(np.int64)
-        batches.append({"input_ids": np.where(mask, ids, 1), "attention_mask": mask})
-    return batches
-
-
 def _labelled(batches):
     return accuracy_evaluation(batches, [np.arange(len(batch["input_ids"])) % 3 for batch in batches])
 
@@ -67,7 +54,7 @@ def test_the_graph_is_proved_by_the_float32_form(routes):
     seen = []
     report = verify(
         **routes,
-        batches=_labelled(_batches()),
+        batches=_labelled(padded_batches(6)),
         sensitivity=True,
         progress=lambda done, total, status: seen.append((done, total)),
     )
@@ -96,7 +83,7 @@ def test_the_graph_is_proved_by_the_float32_form(routes):
 
 
 def test_without_labels_outputs_are_compared(routes):
-    report = verify(**routes, batches=_batches())
+    report = verify(**routes, batches=padded_batches(6))
     assert report.passed
     assert report.scores == {}
     assert report.rounded.sensitivity == ()
@@ -106,56 +93,105 @@ def test_without_labels_outputs_are_compared(routes):
 
 
 def test_64_examples_from_all_over_are_sampled():
-    batches = _batches()
-    sampled = sampled_batches(batches)
-    assert [place for place, batch in enumerate(batches) if any(batch is one for one in sampled)] == [
-        0,
-        1,
-        3,
-        4,
-    ]
-    assert sampled_batches(batches[:2]) == batches[:2]
+    batches = padded_batches(6)
+    assert sampled_places(batches) == [0, 1, 3, 4]
+    assert sampled_places(batches[:2]) == [0, 1]
 
 
-@pytest.mark.parametrize("way", ["portable", "stock"])
-def test_an_operator_that_computes_something_else_is_found(way, routes, monkeypatch):
-    """One number of one row of one operator is turned round in one of the ways."""
+class _Changed:
+    """A session that answers something else: `change` works on its outputs, by name."""
+
+    def __init__(self, session, change):
+        self._session, self._change = session, change
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+    def run(self, names, feed):
+        found = dict(zip(names, self._session.run(names, feed), strict=True))
+        self._change(found)
+        return list(found.values())
+
+
+def _change_way(monkeypatch, way, change):
+    """In this way to run operators by themselves."""
     if way == "portable" and selected_kernel() == kernel_names()[0]:
         pytest.skip("a session takes the portable kernels anyway")
-    real, sessions = node_check._named, []
-    place = 2 if way == "portable" else 2 + (selected_kernel() != kernel_names()[0])
+    real = node_check._other_sessions
+    monkeypatch.setattr(
+        node_check, "_other_sessions",
+        lambda path: {name: _Changed(s, change) if name == way else s for name, s in real(path).items()},
+    )  # fmt: skip
 
-    def wrong(session, feed):
-        found = real(session, feed)
-        if not any(session is one for one in sessions):
-            sessions.append(session)  # what records, ours, then the other ways
-        if session is sessions[min(place, len(sessions) - 1)] and len(sessions) > place:
-            name = list(found)[1]
-            found[name] = found[name].copy()
-            found[name].reshape(-1)[5] *= -1
-        return found
 
-    monkeypatch.setattr(node_check, "_named", wrong)
-    report = verify(**routes, batches=_labelled(_batches()))
+def _other_sign(found):
+    found[list(found)[1]].reshape(-1)[5] *= -1
+
+
+def _not_a_number(found):
+    found[list(found)[1]].reshape(-1)[5] = np.nan
+
+
+@pytest.mark.parametrize("change", [_other_sign, _not_a_number])
+@pytest.mark.parametrize("way", ["portable", "stock"])
+def test_an_operator_that_computes_something_else_is_found(way, change, routes, monkeypatch):
+    """One number of one row of the second operator."""
+    _change_way(monkeypatch, way, change)
+    report = verify(**routes, batches=_labelled(padded_batches(6)))
     assert [check.passed for check in report.rounded.operators if check.way != way] in ([], [True])
     (broken,) = [check for check in report.rounded.operators if check.way == way]
     assert not broken.passed
-    assert broken.worst
+    nodes = [node.name for node in onnx.load(routes["onnx_compressed"]).graph.node if node.domain == "platon"]
+    assert broken.worst == nodes[1]
+    assert math.isinf(broken.max_abs) == (change is _not_a_number)
     assert not report.passed
 
 
-def test_a_file_that_is_no_rounding_of_its_form_is_found(routes, tmp_path):
+def test_a_second_output_is_looked_at_too(tmp_path, monkeypatch):
+    """The sum that goes into a norm, where others read it as well."""
+    _, compressed, inputs = baked_and_converted("modernbert", "int8")
+    export_onnx(compressed, tmp_path / "c.onnx", inputs)
+    sums = {n.output[1]: n.name for n in onnx.load(tmp_path / "c.onnx").graph.node if "_sum_" in n.op_type}
+    name = next(iter(sums))
+
+    def change(found):
+        found[name].reshape(-1)[5] *= -1
+
+    _change_way(monkeypatch, "stock", change)
+    broken = check_nodes(tmp_path / "c.onnx", padded_batches(1))[-1]
+    assert (broken.way, broken.passed, broken.worst) == ("stock", False, sums[name])
+
+
+def _other_scale(model):
     """A scale of one row is ten percent larger."""
-    model = onnx.load(routes["onnx_compressed"])
     tensor = next(t for t in model.graph.initializer if t.name.endswith("row_scales"))
     scales = numpy_helper.to_array(tensor).copy()
     scales[3] *= 1.1
     tensor.CopyFrom(numpy_helper.from_array(scales, tensor.name))
+
+
+def _swapped_scales(model):
+    """Two operators read each other's."""
+    nodes = [node for node in model.graph.node if "FeedForward" in node.op_type]
+    place = OPERATORS[nodes[0].op_type].inputs.index("row_scales")
+    first, second = (node.input[place] for node in nodes)
+    nodes[0].input[place], nodes[1].input[place] = second, first
+
+
+def _other_epsilon(model):
+    node = next(node for node in model.graph.node if "_norm_" in node.op_type)
+    next(attribute for attribute in node.attribute if attribute.name == "epsilon").f *= 10
+
+
+@pytest.mark.parametrize("change", [_other_scale, _swapped_scales, _other_epsilon])
+def test_a_file_that_is_no_rounding_of_its_form_is_found(change, routes, tmp_path):
+    model = onnx.load(routes["onnx_compressed"])
+    change(model)
     onnx.save(model, tmp_path / "changed.onnx")
     assert is_rounding_of(routes["onnx_compressed"], routes["onnx_float32"])
     assert not is_rounding_of(tmp_path / "changed.onnx", routes["onnx_float32"])
     assert not is_rounding_of(routes["onnx_float32"], routes["onnx_float32"])
-    report = verify(**{**routes, "onnx_compressed": tmp_path / "changed.onnx"}, batches=_batches())
+    report = verify(**{**routes, "onnx_compressed": tmp_path / "changed.onnx"}, batches=padded_batches(6))
     assert (report.rounded.exact, report.passed) == (False, False)
 
 
@@ -164,13 +200,13 @@ def test_tables_alone(tmp_path):
     model = tiny_bert(zeros=0.7, vocab_size=1200)
     baked = bake(model)
     compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr")))
-    inputs = {name: torch.from_numpy(values) for name, values in _batches(1)[0].items()}
+    inputs = {name: torch.from_numpy(values) for name, values in padded_batches(1)[0].items()}
     config = ExportConfig(embeddings="int8")
     result = export_onnx(compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx")
     assert (len(result.int8_tables), result.int8_nodes) == (1, ())
     assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
     assert not is_rounding_of(tmp_path / "f.onnx", tmp_path / "f.onnx")
-    assert check_nodes(tmp_path / "c.onnx", _batches(2)) == ()
+    assert check_nodes(tmp_path / "c.onnx", padded_batches(2)) == ()
     changed = onnx.load(tmp_path / "c.onnx")
     tensor = next(t for t in changed.graph.initializer if t.data_type == onnx.TensorProto.INT8)
     rows = numpy_helper.to_array(tensor).copy()
@@ -183,10 +219,7 @@ def test_tables_alone(tmp_path):
 @pytest.mark.parametrize("family", ["vit", "distilbert", "deberta-v3"])
 def test_operators_of_other_families(family, tmp_path):
     """With a norm in front, with masks, and layers that are not joined."""
-    model, inputs = tiny_transformer(family)
-    generator = torch.Generator().manual_seed(0)
-    baked = bake(model, {n: torch.rand(w.shape, generator=generator) < 0.3 for n, w in select(model).items()})
-    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr", values="int8")))
+    _, compressed, inputs = baked_and_converted(family, "int8")
     result = export_onnx(compressed, tmp_path / "c.onnx", inputs, unrounded=tmp_path / "f.onnx")
     assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
     batch = {name: value.numpy() for name, value in inputs.items()}
@@ -196,16 +229,13 @@ def test_operators_of_other_families(family, tmp_path):
 
 
 def test_padding_removed_and_some_layers_in_floats(tmp_path):
-    model, inputs = tiny_transformer("bert")
-    generator = torch.Generator().manual_seed(0)
-    baked = bake(model, {n: torch.rand(w.shape, generator=generator) < 0.3 for n, w in select(model).items()})
-    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr", values="int8")))
+    _, compressed, inputs = baked_and_converted("bert", "int8")
     compressed = replace(compressed, int8=frozenset(n for n in compressed.int8 if "attention" in n))
     config = ExportConfig(remove_padding=True)
     result = export_onnx(compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx")
     assert 0 < len(result.int8_nodes) < len(result.sparse_nodes)
     assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
-    for check in check_nodes(tmp_path / "c.onnx", _batches(2)):
+    for check in check_nodes(tmp_path / "c.onnx", padded_batches(2)):
         assert check.nodes == len(result.int8_nodes)
         assert check.passed
 

@@ -6,19 +6,15 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-import torch
+from compressed_models import baked_and_converted, first_output
 from onnx import numpy_helper
 
-from platon_compress import PlanConfig, bake, convert, plan
 from platon_compress.compressed import load_compressed, save_compressed
 from platon_compress.errors import InputError
-from platon_compress.export import export_onnx, open_session
+from platon_compress.export import export_onnx
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.gaps import decode_gaps
 from platon_compress.export.operators import OPERATORS
-from platon_compress.planning import Form
-from platon_compress.selection import select
-from platon_compress.testing import tiny_transformer
 
 _CASES = {
     "all": lambda name: True,
@@ -32,18 +28,9 @@ _CASES = {
 
 
 def _converted(family, wanted):
-    model, inputs = tiny_transformer(family)
-    generator = torch.Generator().manual_seed(0)
-    masks = {name: torch.rand(w.shape, generator=generator) < 0.3 for name, w in select(model).items()}
-    baked = bake(model, masks)
-    made = convert(baked, plan(baked, PlanConfig(tokens=8, force=Form.CSR, values="int8")))
+    _, made, inputs = baked_and_converted(family, "int8")
     assert made.int8 == made.csr.keys()
     return replace(made, int8=frozenset(filter(wanted, made.csr))), inputs
-
-
-def _outputs(path, inputs, **session):
-    feed = {name: value.numpy() for name, value in inputs.items()}
-    return open_session(path, **session).run(None, feed)[0]
 
 
 def _weighted(path):
@@ -66,8 +53,8 @@ def test_the_planned_weights_and_no_others(case, family, tmp_path):
     assert set(result.int8_nodes) == rounded
     assert set(result.sparse_nodes) == operators.keys()
     dense = export_onnx(compressed, tmp_path / "float32.onnx", inputs, ExportConfig(values="float32"))
-    exact = _outputs(tmp_path / "float32.onnx", inputs)
-    ours, stock = (_outputs(tmp_path / "planned.onnx", inputs, use_library=u) for u in (True, False))
+    exact = first_output(tmp_path / "float32.onnx", inputs)
+    ours, stock = (first_output(tmp_path / "planned.onnx", inputs, use_library=u) for u in (True, False))
     if not compressed.int8:
         assert not rounded
         assert not (tmp_path / "unrounded.onnx").exists()
@@ -84,7 +71,7 @@ def test_the_planned_weights_and_no_others(case, family, tmp_path):
     assert result.unrounded_bytes == (tmp_path / "unrounded.onnx").stat().st_size
     size = np.linalg.norm(exact)
     for library in (True, False):
-        unrounded = _outputs(tmp_path / "unrounded.onnx", inputs, use_library=library)
+        unrounded = first_output(tmp_path / "unrounded.onnx", inputs, use_library=library)
         assert np.abs(unrounded - exact).max() < 1e-4
     assert 0 < np.linalg.norm(ours - exact) < 0.1 * size
     assert np.linalg.norm(ours - stock) < 0.02 * size
@@ -120,7 +107,7 @@ def test_the_plan_travels_with_the_folder(tmp_path):
     for name, model in (("one", compressed), ("two", again)):
         export_onnx(model, tmp_path / f"{name}.onnx", inputs)
     assert _weighted(tmp_path / "one.onnx") == _weighted(tmp_path / "two.onnx")
-    ours, again = (_outputs(tmp_path / f"{name}.onnx", inputs) for name in ("one", "two"))
+    ours, again = (first_output(tmp_path / f"{name}.onnx", inputs) for name in ("one", "two"))
     assert np.abs(ours - again).max() < 1e-5
 
 
@@ -139,7 +126,7 @@ def test_other_exports(config, tmp_path):
     compressed, inputs = _converted("bert", _CASES["all"])
     export_onnx(compressed, tmp_path / "int8.onnx", inputs, ExportConfig(**config))
     assert all(operator.encoding != "csr" for operator in _weighted(tmp_path / "int8.onnx").values())
-    ours, stock = (_outputs(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
+    ours, stock = (first_output(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
     assert np.linalg.norm(ours - stock) < 0.02 * np.linalg.norm(ours)
 
 

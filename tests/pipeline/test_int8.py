@@ -1,6 +1,7 @@
 """Whole runs whose plan makes 8-bit values: files, checks, figures; and what a run of the release before still allows."""
 
 import json
+import math
 from dataclasses import replace
 
 import onnx
@@ -133,19 +134,28 @@ def test_a_drop_by_rounding_can_be_required(done):
         check_requirements(parse_requirements("metric_drop_float32<=-101"), output)
 
 
-def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypatch):
-    """A kernel that is wrong in another way to run the file."""
-    _, output, _ = done
+def _find_operators(monkeypatch, **found):
+    """What is found of a kernel that is wrong in another way to run the file."""
     real = parity.check_nodes
     monkeypatch.setattr(
         parity, "check_nodes",
-        lambda path, batches: tuple(replace(check, relative_error=0.5) for check in real(path, batches)),
+        lambda path, batches: tuple(replace(check, **found) for check in real(path, batches)),
     )  # fmt: skip
+
+
+def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypatch):
+    _, output, _ = done
+    _find_operators(monkeypatch, relative_error=0.5)
     with pytest.raises(
         CheckFailedError, match="8-bit values: an operator computes something else: 4 8-bit oper"
     ):
         continue_run(output, "verify", Reporter(quiet=True))
     assert json.loads((output / "parity.json").read_text())["passed"] is False
+    _find_operators(monkeypatch, relative_error=math.inf, max_abs=math.inf)
+    with pytest.raises(
+        CheckFailedError, match="parity failed: operator .* alone, .*: outputs are not finite"
+    ):
+        continue_run(output, "verify", Reporter(quiet=True))
     monkeypatch.undo()
     continue_run(output, "verify", Reporter(quiet=True))
     continue_run(output, "report", Reporter(quiet=True))

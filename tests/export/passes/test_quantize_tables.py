@@ -16,6 +16,7 @@ from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.passes.quantize_tables import LEAST_ROWS, QuantizeTables, quantize_table
 from platon_compress.export.passes.split_tables import PIECE_BYTES
+from platon_compress.export.rounding import is_rounding_of
 from platon_compress.measure.size import measure_size
 from platon_compress.testing import tiny_transformer
 
@@ -138,11 +139,14 @@ def test_an_exported_model(graph_passes, tmp_path):
     assert sizes[0].parameters == sizes[1].parameters
 
 
-def test_a_table_that_is_large_even_so_is_split(tmp_path):
-    _, int8 = _exported(tmp_path, PIECE_BYTES // 32 + 1000)
+@pytest.mark.parametrize(("skipped", "columns"), [((), [16, 16]), (("split_tables",), [32])])
+def test_a_table_that_is_large_even_so_is_split(skipped, columns, tmp_path):
+    rows = PIECE_BYTES // 32 + 1000
+    _, int8 = _exported(tmp_path, rows, skip_passes=skipped)
     tensors = onnx.load(int8.path).graph.initializer
     pieces = [list(tensor.dims) for tensor in tensors if tensor.data_type == onnx.TensorProto.INT8]
-    assert pieces == [[PIECE_BYTES // 32 + 1000, 16]] * 2
+    assert pieces == [[rows, count] for count in columns]
+    assert is_rounding_of(int8.path, tmp_path / "unrounded.onnx")
 
 
 def test_a_model_without_a_large_table_says_so(tmp_path):
