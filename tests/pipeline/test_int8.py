@@ -153,7 +153,7 @@ def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypa
     assert json.loads((output / "parity.json").read_text())["passed"] is False
     _find_operators(monkeypatch, relative_error=math.inf, max_abs=math.inf)
     with pytest.raises(
-        CheckFailedError, match="parity failed: operator .* alone, .*: outputs are not finite"
+        CheckFailedError, match=r"parity failed: operator .* alone, .*: outputs are not finite"
     ):
         continue_run(output, "verify", Reporter(quiet=True))
     monkeypatch.undo()
