@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from engines.compare import BASELINE, OURS
+from engines.compare import BASELINE, OURS, OURS_INT8
 from engines.report import PeerConfig, PeerReport, PeerSetting, compare_ways
 from readme_tables import DOCUMENTS, PARTS, main, refreshed
 from study import RESULTS
@@ -104,6 +104,26 @@ def test_the_condition_of_a_figure_stands_beside_it(results):
     assert "- OpenVINO dense not measured: not installed" in lines
     assert "Measured on CPU, 2 threads, avx2, ONNX Runtime 1.31." in lines
     assert [row.stem for row in rows] == ["c", "b", "b", "b", "a"]
+
+
+def test_8_bit_values_and_other_kernels_are_named(monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "isa", "avx512vnni")
+    report = {**peer_report(), "title": "MiniLM", "masks": "random", "sparsity": 0.9}
+    (setting,) = report["settings"]
+    for way in ("interleaved", "isolated", "concurrent"):
+        setting[way][OURS_INT8] = setting[way][OURS]
+    for baseline, candidate in ((BASELINE, OURS_INT8), (OURS, OURS_INT8)):
+        setting["comparisons"].append(
+            {**setting["comparisons"][0], "baseline": baseline, "candidate": candidate}
+        )
+    lines = refreshed(page("speed"), {"b": report}, "x.md").splitlines()
+    rows = [line for line in lines if line.startswith("| MiniLM")]
+    titles = [row.split(" | ")[0] for row in rows]
+    assert titles == 3 * ["| MiniLM, 8-bit values, AVX-512 with VNNI"] + 3 * ["| MiniLM, AVX-512 with VNNI"]
+    assert all(OURS not in row for row in rows), "our float form is no other engine"
+    key = ("b", 1, 128, "alone in a process")
+    monkeypatch.setattr(models, "_SUMMARY", (key,))
+    assert "| MiniLM, AVX-512 with VNNI | 90% |" in refreshed(page("summary"), {"b": report}, "x.md")
 
 
 def test_the_summary_shows_what_is_listed(results, monkeypatch):

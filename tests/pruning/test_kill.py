@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_trainers
 import torch
 import transformers
-from torch.utils.data import Dataset
 
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
 
@@ -31,15 +31,6 @@ _PLACES = (
 )
 
 
-class _Rows(Dataset):
-    def __len__(self):
-        return 64
-
-    def __getitem__(self, index):
-        ids = torch.randint(3, 40, (6,), generator=torch.Generator().manual_seed(index))
-        return {"input_ids": ids, "labels": int(ids.sum()) % 2}
-
-
 class _Alarm(transformers.TrainerCallback):
     """So many seconds after the step has begun, the system ends the process: nobody handles SIGALRM."""
 
@@ -54,19 +45,9 @@ class _Alarm(transformers.TrainerCallback):
 
 def _train(folder, callbacks=()):
     """Starts, or goes on from the last complete checkpoint; leaves weights and masks in done.pt."""
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, vocab_size=40,
-        max_position_embeddings=16,
-    )  # fmt: skip
-    trainer = transformers.Trainer(
-        model=transformers.BertForSequenceClassification(config),
-        args=transformers.TrainingArguments(
-            output_dir=str(folder), max_steps=_STEPS, per_device_train_batch_size=4, learning_rate=1e-3,
-            save_strategy="steps", save_steps=_SAVE, save_total_limit=1, logging_strategy="no",
-            report_to="none", disable_tqdm=True, use_cpu=True,
-        ),
-        train_dataset=_Rows(), callbacks=list(callbacks),
+    trainer = tiny_trainers.tiny_trainer(
+        folder, max_steps=_STEPS, save_strategy="steps", save_steps=_SAVE, save_total_limit=1, logging_strategy="no",
+        callbacks=list(callbacks),
     )  # fmt: skip
     last = latest_complete_checkpoint(folder)
     settings = PruneConfig(sparsity=0.8, mask_interval=4)
@@ -167,8 +148,10 @@ def _worker(folder):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
+    support = Path(tiny_trainers.__file__).parent
     done = subprocess.run(
         [sys.executable, "-P", __file__, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(support)},
         check=False,
         capture_output=True,
         text=True,
