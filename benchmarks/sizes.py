@@ -4,7 +4,7 @@
     python benchmarks/sizes.py --sparsity 0.5,0.8,0.9 -o benchmarks/results
 
 Nothing is timed. The bound beside them: the entropy of the mask, 7 or 8 bits a non-zero, and everything else as it is in
-our smallest file. Half an hour on two cores, most of it for choosing dense int8's settings.
+our smallest file. Most of the time goes into choosing dense int8's settings.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def _on_disk(path: Path) -> int:
 
 def _dense(folder: Path) -> Iterator[dict[str, Any]]:
     yield _row("dense float32", _on_disk(folder / "dense.onnx"))
-    yield _row("dense float16", _half_bytes(folder / "dense.onnx"))
+    yield _row("dense float16", _half_bytes(folder / "dense.onnx"), "float16")
     yield _row("dense int8", _on_disk(folder / "dense-int8.onnx"), "int8")
     yield _row("zeros in dense float32, zipped", _zipped_bytes(folder / "pruned.onnx"))
 
@@ -117,15 +117,17 @@ def _ours(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _bounds(path: Path, embeddings: str) -> Iterator[dict[str, Any]]:
-    """Of the smallest file: its bytes but for places and values, and what those take at least."""
-    rest, places, nonzeros = float(_on_disk(path)), 0.0, 0
+    """Of the smallest file: its bytes but for places and values, and what those take at least, beside what they do take."""
+    packed, places, nonzeros = 0, 0.0, 0
     for packed_bytes, elements, count in _packed_weights(onnx.load(path)):
         share = np.array([count, elements - count]) / elements
-        rest -= packed_bytes
         places -= elements * float((share * np.log2(share)).sum()) / 8
+        packed += packed_bytes
         nonzeros += count
+    rest, taken = _on_disk(path) - packed, {"packed_bytes": packed, "nonzeros": nonzeros}
     for bits in (7, 8):
-        yield _row(f"bound with {bits} bits a value", rest + places + nonzeros * bits / 8, embeddings)
+        least = rest + places + nonzeros * bits / 8
+        yield _row(f"bound with {bits} bits a value", least, embeddings) | taken
 
 
 def _packed_weights(model: onnx.ModelProto) -> Iterator[tuple[int, int, int]]:

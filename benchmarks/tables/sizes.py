@@ -7,7 +7,7 @@ from tables.markdown import Table
 
 __all__ = ["size_tables"]
 
-_EMBEDDINGS = {"float32": "float32", "int8": "8-bit rows"}
+_EMBEDDINGS = {"float32": "float32", "float16": "float16", "int8": "8 bits"}
 
 
 def size_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
