@@ -2,6 +2,7 @@
 
 import pytest
 import transformers
+from tiny_berts import saved_bert
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from platon_compress.errors import InputError
@@ -125,20 +126,9 @@ def test_what_would_stop_a_run_is_known_before_its_first_step(house, spoil, sect
 
 
 def _classifier(folder, classes=2):
-    config = transformers.DistilBertConfig(
-        dim=16,
-        n_layers=2,
-        n_heads=2,
-        hidden_dim=24,
-        vocab_size=30,
-        max_position_embeddings=20,
-        num_labels=classes,
+    return saved_bert(
+        folder, "BertForSequenceClassification", zeros=0.5, num_labels=classes, max_position_embeddings=20
     )
-    model = transformers.DistilBertForSequenceClassification(config)
-    for block in model.distilbert.transformer.layer:
-        block.ffn.lin1.weight.data[:12] = 0
-    model.save_pretrained(folder)
-    return str(folder)
 
 
 def _compress(house, **sections):

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 
+from platon_compress.testing import tiny_transformer
+
 WORDS = ("the", "film", "was", "good", "bad")
 ROWS = 72
 
@@ -77,13 +79,5 @@ def _pictures(folder, generator):
                 Image.fromarray(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(
                     place / f"{number}.png"
                 )
-    config = transformers.ViTConfig(
-        image_size=16,
-        patch_size=8,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
-    transformers.ViTModel(config).save_pretrained(folder / "tiny-vit")
-    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder / "tiny-vit")
+    tiny_transformer("vit", "Model")[0].save_pretrained(folder / "tiny-vit")
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder / "tiny-vit")
