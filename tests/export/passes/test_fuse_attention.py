@@ -3,10 +3,9 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import run_graph
 
-from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.fuse_attention import FuseAttention
@@ -63,11 +62,7 @@ def _feed(model):
 
 
 def _run(model):
-    unique_node_names(model.graph)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, _feed(model))[0]
+    return run_graph(model, _feed(model))[0]
 
 
 def _fused(body, extra="", opset=23):

@@ -3,15 +3,13 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import array_bytes, checked_proto, lookup_graph, run_proto
 from onnx.reference import ReferenceEvaluator
 
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, open_session
 from platon_compress.export.config import ExportConfig
-from platon_compress.export.model_file import unique_node_names
-from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.passes.quantize_tables import LEAST_ROWS, QuantizeTables, quantize_table
@@ -23,22 +21,10 @@ from platon_compress.testing import tiny_transformer
 _ROWS, _COLUMNS = LEAST_ROWS + 1, 10
 
 
-def _model(body, output="float[B, T, 10] y", extra="", rows=_ROWS, change=None):
-    table = np.random.default_rng(0).standard_normal((rows, _COLUMNS)).astype(np.float32)
-    if change is not None:
-        table[3, 3] = change
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g (int64[B, T] ids{extra}) => ({output}) {{ {body} }}'
-    proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(table, "words"))
-    return clean(ir.from_proto(proto)), table
-
-
 def _run(model, feed):
-    unique_node_names(model.graph)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    ours, defined = session.run(None, feed)[0], ReferenceEvaluator(proto).run(None, feed)[0]
+    """The first output, which is the one that onnx defines."""
+    proto = checked_proto(model)
+    ours, defined = run_proto(proto, feed)[0], ReferenceEvaluator(proto).run(None, feed)[0]
     assert np.array_equal(ours, defined)
     return ours
 
@@ -56,11 +42,10 @@ def test_rows_of_every_kind():
 
 
 def test_a_lookup_is_near():
-    model, table = _model("y = Gather (words, ids)")
+    model, table = lookup_graph("y = Gather (words, ids)", _ROWS)
     assert apply_rule(QuantizeTables(), model.graph).applied == 1
     tidy(model)
-    held = {value.name: value.const_value.nbytes for value in model.graph.initializers.values()}
-    assert held == {"words_quantized": _ROWS * _COLUMNS, "words_scale": 4 * _ROWS}
+    assert array_bytes(model) == {"words_quantized": _ROWS * _COLUMNS, "words_scale": 4 * _ROWS}
     ids = np.array([[3, 0], [1000, -1]])
     found = _run(model, {"ids": ids})
     limit = abs(table[ids]).max(-1, keepdims=True) / 127 * 0.500001
@@ -69,7 +54,7 @@ def test_a_lookup_is_near():
 
 def test_lookups_share_the_rows():
     body = "a = Gather (words, ids) b = Neg (ids) c = Gather (words, b) y = Add (a, c)"
-    model, table = _model(body)
+    model, table = lookup_graph(body, _ROWS)
     rule = QuantizeTables()
     assert apply_rule(rule, model.graph).applied == 2
     assert list(rule.tables) == ["words"]
@@ -88,7 +73,9 @@ def test_lookups_share_the_rows():
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_rounded_stays(body, change, reason):
-    model, _ = _model(body, extra=", int64[N] z, float[10] x", change=change)
+    model, table = lookup_graph(body, _ROWS, extra=", int64[N] z, float[10] x")
+    table[3, 3] = change
+    model.graph.initializers["words"].const_value = ir.tensor(table)
     report = apply_rule(QuantizeTables(), model.graph)
     assert report.applied == 0
     assert len(report.refusals) == 1
@@ -98,7 +85,7 @@ def test_a_table_that_cannot_be_rounded_stays(body, change, reason):
 
 def test_small_tables_and_lookups_of_columns_stay():
     for rows, axis in ((LEAST_ROWS, 0), (_ROWS, 1)):
-        model, _ = _model(f"y = Gather <axis = {axis}> (words, ids)", output="float[P, Q, R] y", rows=rows)
+        model, _ = lookup_graph(f"y = Gather <axis = {axis}> (words, ids)", rows, output="float[P, Q, R] y")
         report = apply_rule(QuantizeTables(), model.graph)
         assert (report.applied, report.refusals) == (0, ())
 

@@ -3,10 +3,9 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import run_graph
 
-from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.split_layer_norm import SplitLayerNorm
@@ -26,11 +25,7 @@ def _model(body, kind="float[B, T, 16]"):
 
 
 def _run(model, x):
-    unique_node_names(model.graph)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
+    return run_graph(model, {"x": x})[0]
 
 
 def _split(body, kind="float[B, T, 16]"):
