@@ -1,4 +1,4 @@
-"""Files of one layer with packed 8-bit weights."""
+"""Files of one layer, with packed 8-bit weights and others."""
 
 import numpy as np
 import onnx_ir as ir
@@ -32,15 +32,18 @@ def packed_layer(dense, bits=None, attributes=None, **changes):
     scales = np.full(csr.out_features, _SCALE)
     arrays = {"values": values, "gaps": gaps, "row_scales": scales, "bias": np.zeros_like(scales)} | changes
     sizes = {"in_features": csr.in_features, "out_features": csr.out_features, "gap_bits": used}
-    node = helper.make_node(
-        _OPERATOR.name, _OPERATOR.inputs, ["Y"], domain="platon", **sizes | (attributes or {})
-    )
+    return layer_file(_OPERATOR, arrays, sizes | (attributes or {}))
+
+
+def layer_file(operator, arrays, attributes):
+    """A file of one node of a linear operator, X [rows, columns] to Y."""
+    node = helper.make_node(operator.name, operator.inputs, ["Y"], domain="platon", **attributes)
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [name, None]) for name in "XY"]
     constants = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     graph = helper.make_graph([node], "one", ends[:1], ends[1:], constants)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("platon", 1)]
     proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    proto.functions.append(ir.serde.serialize_function(body(_OPERATOR, 18)))
+    proto.functions.append(ir.serde.serialize_function(body(operator, 18)))
     return proto
 
 
