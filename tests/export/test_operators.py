@@ -26,7 +26,7 @@ _SIZES = {
     "out_features": 24,
 }  # of residuals and sums: in and out are equal
 _HEADS, _SCALE, _EPSILON = 4, 0.4, 1e-5
-_GAP_BITS = 3
+_GAP_BITS = {"gap_bits": 3, "inner_gap_bits": 5, "qkv_gap_bits": 1}
 _BATCH, _TOKENS = 2, 41  # two panels, the last one with a part of a group
 _ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -50,21 +50,23 @@ def _weights(operator):
         yield weight, dense
 
 
-def _stored(csr, encoding):
+def _stored(weight, csr, encoding):
     floats = (csr.values, csr.columns, csr.row_starts)
     if encoding == "csr":
         return floats
     *whole, scales = quantize_rows(*floats)
     if encoding == "csr_int8":
         return *whole, scales
-    return *gap_arrays(*whole, csr.in_features, [_GAP_BITS])[:2], scales
+    return *gap_arrays(*whole, csr.in_features, [_GAP_BITS[f"{weight.prefix}gap_bits"]])[:2], scales
 
 
 def _constants(operator):
     found = {}
     for weight, dense in _weights(operator):
         csr = CsrWeight.from_dense(dense)
-        found |= dict(zip(weight.arrays(operator.encoding), _stored(csr, operator.encoding), strict=True))
+        found |= dict(
+            zip(weight.arrays(operator.encoding), _stored(weight, csr, operator.encoding), strict=True)
+        )
         found[f"{weight.prefix}bias"] = _normal(len(dense), seed=3)
     for prefix in operator.norms:
         for number, name in enumerate(("scale", "shift")):
@@ -91,15 +93,8 @@ def _activations(operator):
 
 def _model(path, operator):
     feed = _activations(operator)
-    values = {
-        "num_heads": _HEADS,
-        "score_scale": _SCALE,
-        "epsilon": _EPSILON,
-        "prenorm_epsilon": _EPSILON,
-    } | _SIZES
-    values |= {
-        name: _GAP_BITS for weight in operator.weights for name in weight.attributes(operator.encoding)
-    }
+    values = {**_SIZES, **_GAP_BITS, "num_heads": _HEADS, "score_scale": _SCALE}
+    values |= dict.fromkeys(("epsilon", "prenorm_epsilon"), _EPSILON)
     attributes = {name: values[name] for name, _ in operator.attributes}
     graph = helper.make_graph(
         [helper.make_node(operator.name, operator.inputs, operator.outputs, domain="platon", **attributes)],
