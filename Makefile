@@ -14,7 +14,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
 # Comes as source alone and needs a build tool that --no-build-isolation would not get for it.
 BUILT := "seqeval>=1.2.2"
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
-CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*.cpp examples/*.cpp)
+CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*/*.[hc]* examples/*.cpp)
 CLANG_FORMAT ?= $(VENV)/bin/clang-format
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
