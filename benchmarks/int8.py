@@ -14,15 +14,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from study import add_output, counts, keep, names, run_study, study_parser, watched
-from targets import add_random, export_random, random_stem, rounds, target_named
+from targets import INT8, add_random, export_int8, export_random, random_stem, rounds, target_named
 
 from platon_compress.export.kernels.native import NativeLinear, NativePool
-from platon_compress.export.quantize import quantize_file, quantize_rows
+from platon_compress.export.quantize import quantize_rows
 from platon_compress.formats.csr import CsrWeight
 from platon_compress.library import supported_kernels
 from platon_compress.measure.environment import describe_environment
@@ -40,14 +41,14 @@ Sides = Mapping[str, Callable[[], object]]
 Cell = tuple[dict[str, Any], Callable[[], Sides], str, float]
 """Setting, what makes its sides, the baseline, the pause between calls in seconds."""
 
-_INT8_FILE = "compressed-int8.onnx"
 _PAUSE_SECONDS = 0.005  # between sessions; layers of one model follow at once
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command line above."""
-    parser = study_parser(__doc__)
+    parser = study_parser(__doc__, threads=False)
     add_output(parser, "int8")
+    parser.add_argument("--threads", type=counts, default=(1, 2), help="one after the other, default 1,2")
     parser.add_argument("--models", type=names, default=("bert-base",), help="of targets.py, or none")
     add_random(parser, sparsity="0.5,0.8,0.9,0.95")
     parser.add_argument("--rows", type=counts, default=(16, 128, 384), help="of the activations")
@@ -56,20 +57,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _study(options: argparse.Namespace) -> Iterator[str]:
-    threads = (options.threads,) if options.threads else (1, 2)
     layers, models = [], []
     with watched("int8") as progress:
-        for used in threads:
-            with NativePool(used) as pool:
+        for threads in options.threads:
+            progress(0, 1, f"layers, threads: {threads}")
+            with NativePool(threads) as pool:
                 for cell in _layer_cells(options, pool):
-                    progress(0, 1, f"layers, {used} threads")
                     layers.append(_measured(cell, options.runs))
                     yield _line(layers[-1])
-        for cell in _model_cells(options, threads):
-            progress(0, 1, "models")
+        progress(0, 1, "models")
+        for cell in _model_cells(options):
             models.append(_measured(cell, options.runs))
             yield _line(models[-1])
-    content = {"environment": describe_environment(threads=max(threads)), "layers": layers, "models": models}
+    environment = describe_environment(threads=max(options.threads))
+    content = {"environment": environment, "layers": layers, "models": models}
     yield keep(options, stamped("int8", content), title="8-bit weights")
 
 
@@ -147,26 +148,31 @@ def _layer_sides(
     }
 
 
-def _model_cells(options: argparse.Namespace, threads: Sequence[int]) -> Iterator[Cell]:
+def _model_cells(options: argparse.Namespace) -> Iterator[Cell]:
     for name in (name for name in options.models if name != "none"):
         target = target_named(name)
         for sparsity in options.sparsity:
             folder = export_random(target, sparsity, options.onnx / random_stem(name, sparsity))
-            quantize_file(folder / "compressed.onnx", folder / _INT8_FILE)
-            for batch, tokens in target.cells:
-                for used in threads:
-                    setting = {
-                        "model": name, "sparsity": sparsity, "batch": batch, "tokens": tokens or 0,
-                        "threads": used, "bytes": (folder / _INT8_FILE).stat().st_size,
-                    }  # fmt: skip
-                    yield setting, partial(_model_sides, folder, batch, tokens, used), "dense", _PAUSE_SECONDS
+            size = export_int8(folder).stat().st_size
+            for (batch, tokens), threads in product(target.cells, options.threads):
+                setting = {
+                    "model": name, "sparsity": sparsity, "batch": batch, "tokens": tokens or 0,
+                    "threads": threads, "bytes": size,
+                }  # fmt: skip
+                sides = partial(_model_sides, folder, batch, tokens, threads)
+                yield setting, sides, "dense", _PAUSE_SECONDS
 
 
 def _model_sides(folder: Path, batch: int, tokens: int | None, threads: int) -> Sides:
-    files = {"dense": "dense", "dense int8": "dense-int8", "float32": "compressed", "int8": "compressed-int8"}
+    files = {
+        "dense": "dense.onnx",
+        "dense int8": "dense-int8.onnx",
+        "float32": "compressed.onnx",
+        "int8": INT8,
+    }
     sides: dict[str, Callable[[], object]] = {}
-    for side, stem in files.items():
-        session = open_on(folder / f"{stem}.onnx", threads=threads)
+    for side, file in files.items():
+        session = open_on(folder / file, threads=threads)
         feed = make_inputs(describe_inputs(session), batch=batch, tokens=tokens)
         sides[side] = partial(session.run, None, feed)
     return sides

@@ -15,9 +15,7 @@ from collections.abc import Iterator, Sequence
 from engines.compare import run_peer_benchmark
 from engines.report import PEERS, PeerConfig
 from study import add_output, keep, names, run_study, study_parser, watched
-from targets import add_targets, cell_stem, chosen_targets, export_random, random_stem, rounds
-
-from platon_compress.export.quantize import quantize_file
+from targets import add_targets, cell_stem, chosen_targets, export_int8, export_random, random_stem, rounds
 
 __all__ = ["main"]
 
@@ -40,9 +38,7 @@ def _measure(options: argparse.Namespace) -> Iterator[str]:
     for name, target, sparsity in chosen_targets(options):
         stem = random_stem(name, sparsity)
         folder = export_random(target, sparsity, options.onnx / stem, threads=options.threads, pruned=True)
-        quantized = folder / "compressed-int8.onnx"
-        if not quantized.is_file():
-            quantize_file(folder / "compressed.onnx", quantized)
+        export_int8(folder)
         cells = list(target.cells)
         for batch, tokens in cells if options.all_cells else cells[:1]:
             config = PeerConfig(

@@ -4,8 +4,8 @@
     python benchmarks/targets.py --models bert-base --sparsity 0.9 -o benchmarks/results
 
 Weights are random: dense times do not depend on them, and random masks are what the targets are stated for.
-Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file. An hour and
-more on two cores; other engines: peers.py.
+Each cell prints its median speed against dense beside the floor and the goal, and becomes a result file. Other engines:
+peers.py.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.model_bench import run_benchmark
 
 __all__ = [
+    "INT8",
     "TARGETS",
     "UNPADDED",
     "TargetModel",
@@ -31,6 +32,7 @@ __all__ = [
     "add_targets",
     "cell_stem",
     "chosen_targets",
+    "export_int8",
     "export_random",
     "main",
     "random_stem",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 UNPADDED = "compressed-unpadded.onnx"
+INT8 = "compressed-int8.onnx"
 
 Floors = dict[float, tuple[float, float]]
 
@@ -139,6 +142,16 @@ def export_random(
         export_onnx(converted, folder / UNPADDED, inputs, ExportConfig(remove_padding=True))
     config.save_pretrained(folder)
     return folder
+
+
+def export_int8(folder: Path) -> Path:
+    """INT8 in a folder of :func:`export_random`, compressed with 8-bit values; what is there stays."""
+    from platon_compress.export.quantize import quantize_file
+
+    path = folder / INT8
+    if not path.is_file():
+        quantize_file(folder / "compressed.onnx", path)
+    return path
 
 
 def target_lines(target: TargetModel, sparsity: float, report: BenchReport) -> Iterator[str]:

@@ -6,7 +6,7 @@ a fresh ranking in the final phase. The training step is timed in between.
 
     python benchmarks/training.py
 
-A quarter of an hour on two cores. plot_linearity.py draws the last rows.
+plot_linearity.py draws the last rows.
 """
 
 import argparse
