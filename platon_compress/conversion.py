@@ -1,6 +1,7 @@
 """Convert: a baked model and its plan become a model whose layers have the planned forms.
 
-The result computes what the baked model computes: only units that contribute exactly nothing are removed.
+The result computes what the baked model computes: what has no effect is cleared, its constants join biases
+(`platon_compress.planning.idle`), and only units that contribute exactly nothing are removed.
 """
 
 import copy
@@ -19,6 +20,7 @@ from platon_compress.formats.csr import CsrWeight
 from platon_compress.formats.structured import unit_features, without_columns, without_rows
 from platon_compress.planning import Form, LayerPlan, Plan
 from platon_compress.planning.coupling import attention_of, removable_units
+from platon_compress.planning.idle import clear_idle
 from platon_compress.structure import Coupling, find_couplings
 
 __all__ = ["CompressedModel", "RemovedUnits", "convert", "shrink"]
@@ -99,9 +101,9 @@ def convert(baked: BakedModel, plan: Plan) -> CompressedModel:
     layers = {layer.name: layer for layer in plan.layers}
     _check_fits(baked.model, plan)
     model = copy.deepcopy(baked.model).eval()
-    removed = tuple(
-        shrink(model, coupling, kept) for coupling, kept in _shrinking(baked.model, layers).items()
-    )
+    if plan.idle is not None:
+        clear_idle(model)
+    removed = tuple(shrink(model, coupling, kept) for coupling, kept in _shrinking(model, layers).items())
     csr = {name: _to_csr(model, name) for name, layer in layers.items() if layer.form is Form.CSR}
     int8 = frozenset(name for name in csr if layers[name].values == "int8")
     return CompressedModel(model=model, csr=csr, removed=removed, int8=int8)

@@ -5,7 +5,7 @@ from torch import nn
 from platon_compress.errors import InputError
 from platon_compress.pruning.state.record import transformers_major
 
-__all__ = ["head_refusal", "set_heads"]
+__all__ = ["averages_values", "head_refusal", "multiplies_queries_and_keys", "set_heads"]
 
 # Classes of transformers 4.57 and 5.x whose forward pass takes its shapes from the attributes below and holds
 # nothing else of one entry a head (no relative-position table as in MPNet or BEiT, no ALiBi slopes).
@@ -17,6 +17,9 @@ _KNOWN = frozenset(
     + ["MultiHeadSelfAttention", "DistilBertSdpaAttention", "DistilBertSelfAttention"]
     + ["DisentangledSelfAttention", "ModernBertAttention"]
 )
+# DeBERTa multiplies queries with positions too, and gives rows of padding no weights; ModernBERT turns pairs of features.
+_OTHER_SCORES = frozenset({"DisentangledSelfAttention", "ModernBertAttention"})
+_OTHER_SUMS = frozenset({"DisentangledSelfAttention"})
 # Before 5.0 their forward passes take the width of the result from that of the input.
 _KNOWN_FROM_5 = frozenset({"CLIPAttention", "SiglipAttention"})
 # Its forward pass in transformers 5.x keeps no head count: it divides the width by the size of a head.
@@ -28,12 +31,28 @@ _WIDTHS = ("all_head_size", "dim")
 def head_refusal(attention: nn.Module, heads: int) -> str | None:
     """Why ``attention``, which has ``heads`` heads, cannot lose some of them; None when it can."""
     kind = type(attention)
-    if not _is_known(kind.__name__) or not kind.__module__.startswith("transformers."):
+    if not _is_ours(attention):
         return f"the attention class {kind.__name__} is not among those known to work with fewer heads"
     counts = [getattr(attention, name) for name in _HEADS if hasattr(attention, name)]
     if heads not in counts and (counts or kind.__name__ not in _COUNTLESS):
         return f"{kind.__name__} has no attribute that says it has {heads} heads"
     return None
+
+
+def averages_values(attention: nn.Module) -> bool:
+    """Whether the result is known to be a mean of the values, with weights that add up to one."""
+    return _is_ours(attention) and type(attention).__name__ not in _OTHER_SUMS
+
+
+def multiplies_queries_and_keys(attention: nn.Module) -> bool:
+    """Whether the weights are known to be softmax(Q K^T * scale + mask), and Q and K to have no other use."""
+    plain = getattr(attention, "position_embedding_type", None) in (None, "absolute")
+    return _is_ours(attention) and plain and type(attention).__name__ not in _OTHER_SCORES
+
+
+def _is_ours(attention: nn.Module) -> bool:
+    kind = type(attention)
+    return _is_known(kind.__name__) and kind.__module__.startswith("transformers.")
 
 
 def _is_known(name: str) -> bool:

@@ -63,6 +63,8 @@ def _plan(work: Workspace) -> dict[str, Any]:
     planned = plan(work.baked, measured_plan_config(work))
     work.folder.write_json("plan.json", planned.to_dict())
     show_plan(planned, work.reporter)
+    if planned.idle is not None and planned.idle.reason:
+        work.reporter.say(f"  {planned.idle.reason}")
     return {"counts": planned.counts(), "int8_layers": planned.int8_layers}
 
 

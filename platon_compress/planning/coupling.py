@@ -11,6 +11,7 @@ At least one unit stays. A coupling whose weights are shared with another module
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,17 @@ from torch import nn
 from platon_compress.formats.attention import head_refusal
 from platon_compress.structure import Coupling, find_couplings
 
-__all__ = ["NEURON_MULTIPLE", "UnitPlan", "attention_of", "plan_units", "removable_units"]
+__all__ = [
+    "NEURON_MULTIPLE",
+    "UnitPlan",
+    "activation_of",
+    "attention_of",
+    "is_zero_at_zero",
+    "mixing_refusal",
+    "plan_units",
+    "removable_units",
+    "shared_parameters",
+]
 
 # Measured (benchmarks/results/rounding.json): per neuron, dense ONNX Runtime takes up to 3 % longer for odd counts,
 # and gains nothing measurable from 16 or 32 over 8.
@@ -42,7 +53,7 @@ class UnitPlan:
 
 def plan_units(model: nn.Module) -> tuple[UnitPlan, ...]:
     """One entry per coupling that :func:`platon_compress.structure.find_couplings` reports."""
-    shared = _shared_parameters(model)
+    shared = shared_parameters(model)
     return tuple(_plan_one(model, coupling, shared) for coupling in find_couplings(model))
 
 
@@ -58,7 +69,8 @@ def removable_units(model: nn.Module, coupling: Coupling) -> torch.Tensor:
     ]
     if coupling.kind == "heads":
         return columns_zero | silent[_VALUE_PRODUCER]
-    if not _zero_activation_is_zero(model.get_submodule(coupling.block), model, coupling):
+    act = activation_of(model, coupling)
+    if act is None or not is_zero_at_zero(act):
         return columns_zero
     return columns_zero | torch.stack(silent).any(dim=0)
 
@@ -98,12 +110,20 @@ def _kept(removable: torch.Tensor, multiple: int) -> tuple[int, ...]:
 
 
 def _refusal(model: nn.Module, coupling: Coupling, shared: set[int]) -> str | None:
+    if (mixed := mixing_refusal(model, coupling, shared)) is not None:
+        return mixed
+    return head_refusal(attention_of(model, coupling), coupling.units) if coupling.kind == "heads" else None
+
+
+def mixing_refusal(model: nn.Module, coupling: Coupling, shared: set[int]) -> str | None:
+    """Why units do not stand for themselves: what else uses their weights, or moves one by another; None: they do.
+
+    ``shared`` is that of :func:`shared_parameters`.
+    """
     for path in (*coupling.producers, coupling.consumer):
         if any(id(p) in shared for p in model.get_submodule(path).parameters()):
             return f"the weight of {path} is shared with another module"
-    if coupling.kind == "heads":
-        return head_refusal(attention_of(model, coupling), coupling.units)
-    return _norm_refusal(model, coupling)
+    return None if coupling.kind == "heads" else _norm_refusal(model, coupling)
 
 
 def _norm_refusal(model: nn.Module, coupling: Coupling) -> str | None:
@@ -125,29 +145,33 @@ def _rows_zero(model: nn.Module, path: str) -> torch.Tensor:
     return zero & torch.eq(bias, 0) if isinstance(bias, torch.Tensor) else zero
 
 
-def _zero_activation_is_zero(block: nn.Module, model: nn.Module, coupling: Coupling) -> bool:
-    """Whether the one activation around the producer maps 0 to 0. Not found: not proven, so False."""
+def activation_of(model: nn.Module, coupling: Coupling) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """The one activation around the producer of neurons. Not found, or one of several: not proven, so None."""
     parent = model.get_submodule(coupling.producers[0].rpartition(".")[0])
-    functions = [getattr(parent, name) for name in _ACTIVATIONS if callable(getattr(parent, name, None))]
-    if not functions:
-        functions = [
-            getattr(m, name)
-            for m in block.modules()
-            for name in _ACTIVATIONS
-            if callable(getattr(m, name, None))
-        ]
-    with torch.no_grad():
-        return len(functions) > 0 and all(_maps_zero_to_zero(function) for function in functions)
+    block = model.get_submodule(coupling.block)
+    found = _activations_in([parent]) or _activations_in(list(block.modules()))
+    return found[0] if len({_identity(function) for function in found}) == 1 else None
 
 
-def _maps_zero_to_zero(function: object) -> bool:
+def _activations_in(modules: list[nn.Module]) -> list[Callable[[torch.Tensor], torch.Tensor]]:
+    return [getattr(m, name) for m in modules for name in _ACTIVATIONS if callable(getattr(m, name, None))]
+
+
+def _identity(function: object) -> object:
+    """Modules of one class with the same settings are one function."""
+    return repr(function) if isinstance(function, nn.Module) else function
+
+
+def is_zero_at_zero(act: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    """Whether an activation maps 0 to 0; False where it takes something else than a tensor."""
     try:
-        return bool((function(torch.zeros(1)) == 0).all())  # type: ignore[operator]
+        with torch.no_grad():
+            return bool((act(torch.zeros(1)) == 0).all())
     except (TypeError, RuntimeError, ValueError):
         return False
 
 
-def _shared_parameters(model: nn.Module) -> set[int]:
+def shared_parameters(model: nn.Module) -> set[int]:
     """Ids of parameters that two different modules hold (one module under two paths is not sharing)."""
     holders = Counter(id(p) for module in set(model.modules()) for p in module.parameters(recurse=False))
     return {key for key, count in holders.items() if count > 1}

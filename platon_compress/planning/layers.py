@@ -9,6 +9,7 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.planning.config import Form, PlanConfig
+from platon_compress.planning.idle import Idle
 from platon_compress.schemas import require_kind, stamped
 
 __all__ = ["FLOAT32", "INT8", "LayerPlan", "Plan"]
@@ -81,11 +82,15 @@ def _typed(data: Mapping[str, Any], name: str, *kinds: type) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All decisions. ``cost_table`` says whose measurements they rest on: {"source", "cpu", "isa"}."""
+    """All decisions. ``cost_table`` says whose measurements they rest on: {"source", "cpu", "isa"}.
+
+    ``idle``: what has no effect and is cleared before anything is converted; None: nothing is.
+    """
 
     layers: tuple[LayerPlan, ...]
     config: PlanConfig
     cost_table: Mapping[str, str] = field(default_factory=dict)
+    idle: Idle | None = None
 
     def counts(self) -> dict[str, int]:
         """Layers per form, for example {"dense": 3, "structured": 0, "csr": 33}."""
@@ -107,6 +112,7 @@ class Plan:
             "cost_table": dict(self.cost_table),
             "counts": self.counts(),
             "int8_layers": self.int8_layers,
+            "idle": None if self.idle is None else self.idle.to_dict(),
             "layers": [layer.to_dict() for layer in self.layers],
         }
         return stamped("plan", content)
@@ -124,4 +130,5 @@ class Plan:
             layers=tuple(LayerPlan.from_dict(layer) for layer in data["layers"]),
             config=PlanConfig.from_dict(data["config"]),
             cost_table=dict(cost_table),
+            idle=None if data.get("idle") is None else Idle.from_dict(data["idle"]),
         )

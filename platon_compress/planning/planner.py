@@ -1,4 +1,6 @@
-"""From a baked model to its plan: what shrinks, and then one decision per weight."""
+"""From a baked model to its plan: what has no effect, what shrinks, and then one decision per weight."""
+
+import copy
 
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from platon_compress.planning.choice import Weight, decide
 from platon_compress.planning.config import Form, PlanConfig
 from platon_compress.planning.cost import CostTable
 from platon_compress.planning.coupling import UnitPlan, plan_units
+from platon_compress.planning.idle import clear_idle
 from platon_compress.planning.layers import Plan
 from platon_compress.structure import find_couplings
 
@@ -18,29 +21,33 @@ __all__ = ["plan"]
 def plan(baked: BakedModel, config: PlanConfig) -> Plan:
     """Choose a form for every baked weight, and for every other weight of a group that shrinks.
 
-    1. Units that are entirely zero go (STRUCTURED): exact, and the smaller dense layer runs anywhere.
-    2. What is left becomes CSR where the cost table expects at least ``config.min_speedup`` over the dense
+    1. Weights that no output depends on become zeros, constants join biases: exact, in every form.
+    2. Units that are entirely zero go (STRUCTURED): exact, and the smaller dense layer runs anywhere.
+    3. What is left becomes CSR where the cost table expects at least ``config.min_speedup`` over the dense
        layer of the final shape. Otherwise it is dense.
-    3. CSR weights keep float32 values or become 8-bit numbers, as ``config.values`` says.
+    4. CSR weights keep float32 values or become 8-bit numbers, as ``config.values`` says.
     """
     table = CostTable.load(config.cost_table)
-    weights = _weights(baked, shrink=config.force in (None, Form.STRUCTURED))
+    model = copy.deepcopy(baked.model)
+    idle = clear_idle(model)
+    weights = _weights(baked, model, shrink=config.force in (None, Form.STRUCTURED))
     return Plan(
         layers=decide(weights, config, table),
         config=config,
         cost_table={"source": table.source, "cpu": table.cpu, "isa": table.isa},
+        idle=idle,
     )
 
 
-def _weights(baked: BakedModel, *, shrink: bool) -> list[Weight]:
-    """Model order; one entry per baked weight and per member of a shrinking group."""
-    unit_plans = plan_units(baked.model) if shrink else ()
+def _weights(baked: BakedModel, model: nn.Module, *, shrink: bool) -> list[Weight]:
+    """Model order; one entry per baked weight and per member of a shrinking group of `model`, the cleared copy."""
+    unit_plans = plan_units(model) if shrink else ()
     rows = {f"{path}.weight": u for u in unit_plans for path in u.coupling.producers}
     columns = {f"{u.coupling.consumer}.weight": u for u in unit_plans}
-    blocks = _blocks(baked.model)
+    blocks = _blocks(model)
     baked_names = {weight.name for weight in baked.weights}
     found = []
-    for name, parameter in baked.model.named_parameters():
+    for name, parameter in model.named_parameters():
         units = rows.get(name) or columns.get(name)
         if name in baked_names or (units is not None and units.kept is not None):
             block = blocks.get(name, name)

@@ -29,6 +29,8 @@ def _variant_notes(run: RunData) -> Iterator[str]:
 def _weight_notes(run: RunData) -> Iterator[str]:
     for name, reason in run.stage("bake").get("skipped", ()):
         yield f"{name} was not pruned: {reason}."
+    if idle := (run.plan.get("idle") or {}).get("reason"):
+        yield f"{idle}."
     exported = run.stage("export").get("compressed") or {}
     for name, reason in exported.get("skipped", ()):
         yield f"{name} is not in the file as planned: {reason}."

@@ -10,6 +10,7 @@ from platon_compress.baking import bake
 from platon_compress.errors import InputError
 from platon_compress.planning import CostTable, Form, LayerPlan, Plan, PlanConfig, plan
 from platon_compress.planning import cost as cost_module
+from platon_compress.planning.idle import clear_idle
 from platon_compress.selection import select
 from platon_compress.structure import find_couplings
 from platon_compress.testing import tiny_transformer
@@ -155,6 +156,7 @@ def test_density_counts_after_shrinking(table):
     coupling = _without_units(baked, "neurons", range(32))
     made = plan(baked, _config(table))
     layer = _layer(made, coupling.consumer)
+    clear_idle(baked.model)  # as the planner does first
     weight = baked.model.get_submodule(coupling.consumer).weight
     assert layer.shape == tuple(weight.shape)
     assert layer.density == pytest.approx(int(torch.count_nonzero(weight)) / (weight.numel() / 2))
