@@ -41,8 +41,6 @@ Sides = Mapping[str, Callable[[], object]]
 Cell = tuple[dict[str, Any], Callable[[], Sides], str, float]
 """Setting, what makes its sides, the baseline, the pause between calls in seconds."""
 
-_PAUSE_SECONDS = 0.005  # between sessions; layers of one model follow at once
-
 
 def main(arguments: Sequence[str]) -> int:
     """The command line above."""
@@ -52,6 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--models", type=names, default=("bert-base",), help="of targets.py, or none")
     add_random(parser, sparsity="0.5,0.8,0.9,0.95")
     parser.add_argument("--rows", type=counts, default=(16, 128, 384), help="of the activations")
+    parser.add_argument(
+        "--pauses", type=counts, default=(5, 30), help="ms before a run of a model, default 5,30"
+    )
     parser.add_argument("--runs", type=int, default=30, help="rounds per cell")
     return run_study(_study, parser, arguments)
 
@@ -154,13 +155,13 @@ def _model_cells(options: argparse.Namespace) -> Iterator[Cell]:
         for sparsity in options.sparsity:
             folder = export_random(target, sparsity, options.onnx / random_stem(name, sparsity))
             size = export_int8(folder).stat().st_size
-            for (batch, tokens), threads in product(target.cells, options.threads):
+            for (batch, tokens), threads, pause in product(target.cells, options.threads, options.pauses):
                 setting = {
                     "model": name, "sparsity": sparsity, "batch": batch, "tokens": tokens or 0,
-                    "threads": threads, "bytes": size,
+                    "threads": threads, "pause_ms": pause, "bytes": size,
                 }  # fmt: skip
                 sides = partial(_model_sides, folder, batch, tokens, threads)
-                yield setting, sides, "dense", _PAUSE_SECONDS
+                yield setting, sides, "dense", pause / 1000
 
 
 def _model_sides(folder: Path, batch: int, tokens: int | None, threads: int) -> Sides:
@@ -172,7 +173,7 @@ def _model_sides(folder: Path, batch: int, tokens: int | None, threads: int) -> 
     }
     sides: dict[str, Callable[[], object]] = {}
     for side, file in files.items():
-        session = open_on(folder / file, threads=threads)
+        session = open_on(folder / file, threads=threads, pin_threads=True)
         feed = make_inputs(describe_inputs(session), batch=batch, tokens=tokens)
         sides[side] = partial(session.run, None, feed)
     return sides

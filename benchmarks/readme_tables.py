@@ -22,6 +22,7 @@ from tables.markdown import Table, machine
 from tables.models import model_table, summary_table
 from tables.oneshot import oneshot_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
+from tables.pauses import pause_tables
 from tables.quality import QUALITY_NOTE, quality_tables
 from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
@@ -150,6 +151,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "int8-layers": partial(_measured, layer_tables),
     "int8-summary": partial(_measured, summary_tables),
     "int8-models": partial(_measured, model_tables),
+    "pauses": partial(_measured, pause_tables),
     "quality": _quality,
     "oneshot": _oneshot,
     "sizes": _sizes,

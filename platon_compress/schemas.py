@@ -24,6 +24,7 @@ SCHEMAS = {
     "oneshot": 1,
     "padding": 1,
     "parity": 3,
+    "pauses": 1,
     "peers": 1,
     "plan": 2,
     "pruner-memory": 1,

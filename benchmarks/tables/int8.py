@@ -20,6 +20,10 @@ _LAYERS = {
 """The sides of int8.py, all over its AVX2 kernels of float32, and the column of each."""
 _MODELS = {"dense int8": "dense int8", "float32": "compressed, float32", "int8": "compressed, 8 bits"}
 
+_SETTING = ("model", "batch", "tokens", "threads", "sparsity")
+_HEAD = ("model", "size", "threads", "zeros", *_MODELS.values(), "8 bits over dense int8")
+_SHORT = 5  # ms before a run: back to back
+
 Found = Iterator[tuple[Mapping[str, Any], Table]]
 
 
@@ -47,9 +51,26 @@ def summary_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
 
 
 def _model_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    head = ("model", "size", "threads", "zeros", *_MODELS.values(), "8 bits over dense int8")
-    ordered = sorted(rows, key=lambda row: (row["model"], row["batch"], row["tokens"], row["sparsity"]))
-    return Table(head, 2, [_model_row(row) for row in ordered])
+    """A row for each setting, from its shortest pause; the last column is of its longest."""
+    settings: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        settings[*(row[key] for key in _SETTING),].append(row)
+    pause = max(_pause(row) for row in rows)
+    head = (*_HEAD, *([f"8 bits after {pause} ms of idling"] if pause > _SHORT else []))
+    ordered = [sorted(settings[setting], key=_pause) for setting in sorted(settings)]
+    return Table(head, 2, [(*_model_row(same[0]), *_after(same, pause)) for same in ordered])
+
+
+def _pause(row: Mapping[str, Any]) -> int:
+    return row.get("pause_ms", _SHORT)
+
+
+def _after(same: Sequence[Mapping[str, Any]], pause: int) -> Iterator[str]:
+    """Speed over dense after the long pause; no column where nobody was measured so."""
+    if pause > _SHORT:
+        seconds = same[-1]["seconds"]
+        after = format_ratio(compare(seconds, baseline="dense", candidate="int8"))
+        yield after if _pause(same[-1]) == pause else NONE
 
 
 def _layer_rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

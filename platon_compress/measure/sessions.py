@@ -33,8 +33,12 @@ class DeviceUnavailableError(PlatonError):
     """The asked-for device is not really active in ONNX Runtime; the message is the report's line."""
 
 
-def open_on(path: str | Path, *, threads: int | None = None, device: str = "cpu") -> Any:
+def open_on(
+    path: str | Path, *, threads: int | None = None, device: str = "cpu", pin_threads: bool = False
+) -> Any:
     """An `onnxruntime.InferenceSession` on `device`, with our operator library registered where it exists.
+
+    `threads` and `pin_threads` as in :func:`platon_compress.export.session_options`.
 
     Raises DeviceUnavailableError when the session would fall back to another device, InputError when the
     file does not load.
@@ -46,7 +50,9 @@ def open_on(path: str | Path, *, threads: int | None = None, device: str = "cpu"
     wanted = PROVIDERS[device]
     _require_device(onnxruntime, device, wanted[0])
     try:
-        session = open_session(path, threads=threads, providers=list(wanted), stop_spinning=True)
+        session = open_session(
+            path, threads=threads, providers=list(wanted), stop_spinning=True, pin_threads=pin_threads
+        )
     except PlatonError:
         raise
     except Exception as error:  # onnxruntime raises pybind classes without a common base

@@ -4,8 +4,8 @@ Single times move by 30 % and more with other load on the host, so nothing here 
 every side is called once per round (A B C A B C ...), and ratios are taken within the round.
 Idle worker threads of one ONNX Runtime session go on spinning after each run and would steal the cores from the next
 side: every measured session is told to stop that when a run ends (`stop_spinning`). Other engines have no such switch,
-so the comparison with them pauses 30 ms before each call. Between our own sessions 5 ms are enough; after long idle times
-a virtual machine's cores answer late, which weighs more on the faster side.
+so the comparison with them pauses 30 ms before each call. Between our own sessions 5 ms are enough; after longer ones Linux
+may wake a thread on the core of the one that waits for it, which weighs more on the faster side: pin_threads.
 """
 
 import gc

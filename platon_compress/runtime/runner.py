@@ -29,13 +29,15 @@ def load(
     pooling: str | None = None,
     threads: int | None = None,
     workers: int = 1,
+    pin_threads: bool = False,
 ) -> "Runner":
     """Open an exported folder: ONNX file, config.json, and tokenizer.json or preprocessor_config.json beside it.
 
     file: which .onnx file (None: compressed.onnx, model.onnx, or the only one). task: one of TASKS, where config.json
     does not tell. pooling: for embeddings of a folder without modules.json. threads: of one run (None: ONNX Runtime's
     choice, the physical cores; with several workers 1). workers: batches computed at a time, each by a thread of its
-    own; the weights are in memory once. Many short texts: threads=1, workers=cores.
+    own; the weights are in memory once. Many short texts: threads=1, workers=cores. pin_threads: as in
+    :func:`platon_compress.export.session_options`; a service that waits between its texts answers sooner.
 
     Raises InputError in one line when something is missing or not supported.
     """
@@ -45,7 +47,7 @@ def load(
     opened = open_folder(folder, file)
     chosen = task or task_of(opened)
     threads = 1 if threads is None and workers > 1 else threads
-    session = open_session(opened.model_file, threads=threads)
+    session = open_session(opened.model_file, threads=threads, pin_threads=pin_threads)
     return Runner(opened, chosen, Engine(session, workers), pooling)
 
 

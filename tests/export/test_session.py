@@ -1,5 +1,6 @@
 """Sessions on small models: the operator runs, with and without the library; crafted models give clear errors."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,26 @@ def test_session_options_are_fresh_and_carry_threads():
     for threads in (0, -1, 2**31, 100_000, 1.5):
         with pytest.raises(InputError, match=rf"threads is {threads}; give a whole number from 1 to 512"):
             session_options(threads=threads)
+
+
+def test_pinned_threads_have_a_core_each(tmp_path, monkeypatch):
+    """ONNX Runtime counts cores from 1; the caller's own thread is one of them and is not in the list."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5, 2, 7}, raising=False)
+    entry = "session.intra_op_thread_affinities"
+    options = session_options(threads=3, pin_threads=True)
+    assert (options.intra_op_num_threads, options.get_session_config_entry(entry)) == (3, "6;8")
+    assert session_options(pin_threads=True).get_session_config_entry(entry) == "6;8"
+    with pytest.raises(RuntimeError):  # one thread: the caller's
+        session_options(threads=1, pin_threads=True).get_session_config_entry(entry)
+    with pytest.raises(InputError, match=r"4 threads cannot be pinned to 3 cores; give threads=3"):
+        session_options(threads=4, pin_threads=True)
+
+
+def test_a_pinned_session_answers_alike(tmp_path):
+    path = make_model(tmp_path / "m.onnx", dense=GOOD)
+    free, pinned = (open_session(path, pin_threads=pin) for pin in (False, True))
+    x = {"X": np.ones((300, 4), np.float32)}
+    assert np.array_equal(free.run(None, x)[0], pinned.run(None, x)[0])
 
 
 def test_own_options_are_taken_as_they_are(tmp_path):
