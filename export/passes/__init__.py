@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes._rule import PassReport, Rule, apply_rule
 from platon_compress.export.passes.clean import clean, drop_unused, infer_shapes, tidy
+from platon_compress.export.passes.drop_empty import DropEmpty
 from platon_compress.export.passes.fold_activation import FoldActivation
 from platon_compress.export.passes.fold_bias import FoldBias
 from platon_compress.export.passes.fold_layer_scale import FoldLayerScale
@@ -45,6 +46,7 @@ __all__ = [
 
 # In order of application. Each entry measured faster or smaller, or made a later one possible.
 GRAPH_PASSES: tuple[Callable[[], Rule], ...] = (
+    DropEmpty,
     FuseGelu,
     StaticReshape,
     FoldSizes,

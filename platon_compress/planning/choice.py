@@ -21,7 +21,11 @@ __all__ = ["Weight", "decide"]
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """A weight with what shrinking leaves of it. block: the half of an encoder block that it belongs to, or itself."""
+    """A weight with what shrinking leaves of it.
+
+    block     the half of an encoder block that it belongs to, or itself
+    computes  whether that half does anything beside its residual path; one that does not leaves the exported file
+    """
 
     name: str
     shape: tuple[int, int]
@@ -29,6 +33,7 @@ class Weight:
     final_shape: tuple[int, int]
     density: float
     block: str
+    computes: bool = True
 
     @property
     def kept(self) -> tuple[int, ...] | None:
@@ -118,7 +123,7 @@ def _staying(choice: _Choice, reason: str) -> _Choice:
 
 def _choose(weight: Weight, config: PlanConfig, table: CostTable, values: str) -> _Choice:
     found = table.estimate(*weight.final_shape, weight.density, config.rows, config.used_threads)
-    if config.force is Form.CSR:
+    if config.force is Form.CSR and weight.computes:
         why = "CSR because it was forced" + ("" if values == FLOAT32 else ", with 8-bit values as asked for")
         return _Choice(form=Form.CSR, values=values, found=found, why=why)
     refusal = _csr_refusal(weight, config, table, found, values)
@@ -132,17 +137,22 @@ def _csr_refusal(
     weight: Weight, config: PlanConfig, table: CostTable, found: CostEstimate | None, values: str
 ) -> str | None:
     """Why this weight does not become CSR; None when it does."""
-    if config.force is not None:
-        return f"{config.force} was forced"
-    if config.device == "cuda":
-        return "the sparse kernels run on the CPU, the plan is for cuda"
-    if reason := table.unfit():
+    if reason := _no_csr_anywhere(weight, config) or table.unfit():
         return reason
     if found is None:
         return _unknown(weight, config, table)
     if found.dense_seconds / _csr_seconds(found, values) < config.min_speedup:
         return f"it is expected to be {_times(found, values)} as fast as dense, below {config.min_speedup:g}x"
     return None
+
+
+def _no_csr_anywhere(weight: Weight, config: PlanConfig) -> str | None:
+    """Why it does not become CSR on any machine."""
+    if not weight.computes:
+        return "its half of the block holds no weight at the end, so the exported file leaves all of it out"
+    if config.force is not None:
+        return f"{config.force} was forced"
+    return "the sparse kernels run on the CPU, the plan is for cuda" if config.device == "cuda" else None
 
 
 def _expectation(found: CostEstimate, values: str) -> str:

@@ -45,13 +45,23 @@ def _weights(baked: BakedModel, model: nn.Module, *, shrink: bool) -> list[Weigh
     rows = {f"{path}.weight": u for u in unit_plans for path in u.coupling.producers}
     columns = {f"{u.coupling.consumer}.weight": u for u in unit_plans}
     blocks = _blocks(model)
+    empty = _empty_blocks(model)
     baked_names = {weight.name for weight in baked.weights}
     found = []
     for name, parameter in model.named_parameters():
         units = rows.get(name) or columns.get(name)
         if name in baked_names or (units is not None and units.kept is not None):
             block = blocks.get(name, name)
-            found.append(_weight(name, parameter.detach(), units, block, is_consumer=name in columns))
+            found.append(
+                _weight(
+                    name,
+                    parameter.detach(),
+                    units,
+                    block,
+                    is_consumer=name in columns,
+                    computes=block not in empty,
+                )
+            )
     return found
 
 
@@ -64,8 +74,17 @@ def _blocks(model: nn.Module) -> dict[str, str]:
     }
 
 
+def _empty_blocks(model: nn.Module) -> set[str]:
+    """Halves of encoder blocks whose last layer holds no weight: the residual path is all that is left of them."""
+    return {
+        coupling.name
+        for coupling in find_couplings(model)
+        if not model.get_parameter(f"{coupling.consumer}.weight").any()
+    }
+
+
 def _weight(
-    name: str, weight: torch.Tensor, units: UnitPlan | None, block: str, *, is_consumer: bool
+    name: str, weight: torch.Tensor, units: UnitPlan | None, block: str, *, is_consumer: bool, computes: bool
 ) -> Weight:
     final = weight
     if units is not None and units.kept is not None:
@@ -82,4 +101,5 @@ def _weight(
         final_shape=(final.shape[0], final.shape[1]),
         density=int(torch.count_nonzero(final)) / final.numel(),
         block=block,
+        computes=computes,
     )
