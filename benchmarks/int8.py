@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,7 +29,7 @@ from platon_compress.formats.csr import CsrWeight
 from platon_compress.library import supported_kernels
 from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.random_masks import random_mask
-from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
+from platon_compress.measure.sessions import caller_pinned, describe_inputs, make_inputs, open_on
 from platon_compress.measure.timing import compare, measure_interleaved
 from platon_compress.schemas import stamped
 
@@ -80,7 +81,9 @@ def _measured(cell: Cell, runs: int) -> dict[str, Any]:
     setting, make, baseline, pause = cell
     runs = rounds(runs, setting.get("batch", 1), setting.get("tokens", 1))
     clock = time.process_time if setting["threads"] == 1 else time.perf_counter
-    samples = measure_interleaved(make(), runs=runs, warmup=3, pause_seconds=pause, clock=clock)
+    sides = make()
+    with caller_pinned() if "model" in setting else nullcontext():
+        samples = measure_interleaved(sides, runs=runs, warmup=3, pause_seconds=pause, clock=clock)
     ratios = [compare(samples, baseline=baseline, candidate=side) for side in samples if side != baseline]
     return setting | {
         "clock": clock.__name__,

@@ -23,13 +23,17 @@ class EngineFailedError(PlatonError):
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What to run: `kind` is a key of worker.py, `model` its file, `python` the interpreter that holds it."""
+    """What to run: `kind` is a key of worker.py, `model` its file, `python` the interpreter that holds it.
+
+    pin_threads: of ONNX Runtime; other engines do as they always do.
+    """
 
     name: str
     kind: str
     model: Path
     python: Path = Path(sys.executable)
     device: str = "cpu"
+    pin_threads: bool = True
 
 
 class EngineProcess:
@@ -44,6 +48,7 @@ class EngineProcess:
             "feed": str(feed.resolve()),
             "threads": threads,
             "device": engine.device,
+            "pin_threads": engine.pin_threads,
         }
         self._process = self._start([str(engine.python), str(_WORKER), json.dumps(request)])
         try:

@@ -3,7 +3,7 @@
 Stands alone: it is also run by the Python of another environment that holds only that engine, so nothing but
 the standard library, numpy and the engine itself is imported (our package only for ONNX Runtime).
 
-    first argument   {"engine", "model", "feed" (an .npz of the inputs), "threads", "device"}
+    first argument   {"engine", "model", "feed" (an .npz of the inputs), "threads", "device", "pin_threads"}
     on start         {"load_seconds", "first_seconds", "version"} or {"error"}
     {"do": "run", "runs", "pause_seconds"}     -> {"seconds": [...]}
     {"do": "run_for", "for_seconds"}           -> {"seconds": [...]}   back to back, no pause
@@ -81,15 +81,17 @@ def _for(run: _Run, seconds: float) -> Iterator[float]:
 
 
 def _onnxruntime(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], _Run], str]:
-    """With threads that stay on their cores, as OpenVINO's do: after a pause that decides more than the kernels."""
+    """Threads that stay on their cores, as OpenVINO's do: after a pause that decides more than the kernels."""
     import onnxruntime
 
-    from platon_compress.measure.sessions import open_on
+    from platon_compress.measure.sessions import open_on, pin_caller
+
+    pin, device = request["pin_threads"], request["device"]
 
     def load() -> _Run:
-        session = open_on(
-            request["model"], threads=request["threads"], device=request["device"], pin_threads=True
-        )
+        session = open_on(request["model"], threads=request["threads"], device=device, pin_threads=pin)
+        if pin:
+            pin_caller()
         return lambda: session.run(None, feed)
 
     return load, onnxruntime.__version__

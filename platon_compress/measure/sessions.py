@@ -1,7 +1,9 @@
 """Sessions and inputs for measuring: equal threads, a provider that is really active, inputs from metadata."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ from platon_compress.errors import InputError, PlatonError, first_line
 __all__ = [
     "PROVIDERS",
     "DeviceUnavailableError",
+    "caller_pinned",
     "describe_inputs",
     "has_token_axis",
     "make_inputs",
     "open_on",
+    "pin_caller",
     "read_config",
     "run_once",
 ]
@@ -62,6 +66,27 @@ def open_on(
     if wanted[0] not in session.get_providers():
         raise DeviceUnavailableError(_refusal(device, wanted[0], session.get_providers()))
     return session
+
+
+def pin_caller() -> None:
+    """Keep this thread on the first core that it may use: the one that sessions with pinned threads leave to it.
+
+    Threads that it starts later stay there too, so sessions are opened before. Nothing where the system cannot do it.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+@contextmanager
+def caller_pinned() -> Iterator[None]:
+    """:func:`pin_caller` for a while."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    pin_caller()
+    try:
+        yield
+    finally:
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
 
 
 def describe_inputs(session: Any) -> tuple[dict[str, Any], ...]:

@@ -1,9 +1,13 @@
 """The study of pauses on a tiny model, and its table."""
 
 import json
+import os
 
 import pauses
+import pytest
 from tables.pauses import pause_tables
+
+from platon_compress.measure.sessions import caller_pinned
 
 
 def test_every_side_after_every_pause(tiny_target, tmp_path, capsys):
@@ -20,3 +24,11 @@ def test_every_side_after_every_pause(tiny_target, tmp_path, capsys):
     assert entry is result
     assert "| int8, pinned |" in str(table)
     assert "after 2 ms: dense, free" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins nothing")
+def test_the_caller_is_pinned_for_a_while():
+    before = os.sched_getaffinity(0)
+    with caller_pinned():
+        assert os.sched_getaffinity(0) == {min(before)}
+    assert os.sched_getaffinity(0) == before
