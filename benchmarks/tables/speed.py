@@ -23,7 +23,8 @@ __all__ = ["BACK_TO_BACK", "CONDITIONS", "SpeedRow", "missing_peers", "speed_row
 BACK_TO_BACK = "back to back"
 CONDITIONS = {
     BACK_TO_BACK: "dense, dense int8 and compressed take turns in one process, 5 ms apart, spinning off",
-    "after idling beside other models": "every engine in a process of its own, one inference each in turn, 30 ms apart",
+    "after idling beside other models": "every engine in a process of its own, one inference each in turn, "
+    "30 ms apart; in the rows of AVX-512 ONNX Runtime's threads are pinned, as OpenVINO's are",
     "alone in a process": "a fresh process with nothing else running",
     "four processes at once": "four processes of one thread each, without pauses",
 }
