@@ -33,7 +33,7 @@ from platon_compress.schemas import stamped
 __all__ = ["KIND", "MemoryConfig", "ProcessMemory", "main", "measure_memory", "memory_report", "status_bytes"]
 
 KIND = "memory"
-_CHILD = Path(__file__).parent / "engines" / "serve.py"
+_CHILD = Path(__file__).parent / "parts" / "serve.py"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from engines.process import Engine, EngineProcess
 from study import MODELS, add_output, counts, keep, run_study, share, study_parser, watched
 from targets import INT8, TARGETS, export_int8, export_random, random_stem, target_named
 
 from platon_compress.measure.environment import describe_environment, usable_cores
+from platon_compress.measure.peers.process import Engine, EngineProcess
 from platon_compress.measure.sessions import describe_inputs, make_inputs, open_on
 from platon_compress.measure.timing import percentiles
 from platon_compress.progress import Progress

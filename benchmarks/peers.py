@@ -3,19 +3,20 @@
     python benchmarks/peers.py
     python benchmarks/peers.py --models bert-base --all-cells --peers deepsparse --blocks 0 -o benchmarks/results
 
-The models are those of targets.py. An engine is looked for in this environment and in .venv-NAME beside the sources;
+The models are those of targets.py. An engine is looked for in this environment and in .venv-NAME of the current folder;
 one that is not there is a line of the result; OpenVINO's 8-bit form needs nncf beside openvino. Ways of measuring:
-engines/compare.py; format: engines/report.py.
+platon_compress/measure/peers/compare.py; format: result.py beside it.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from engines.compare import run_peer_benchmark
-from engines.report import PEERS, PeerConfig
 from study import add_output, keep, names, run_study, study_parser, watched
 from targets import add_targets, cell_stem, chosen_targets, export_int8, export_random, random_stem, rounds
+
+from platon_compress.measure.peers.compare import run_peer_benchmark
+from platon_compress.measure.peers.result import PEERS, PeerConfig
 
 __all__ = ["main"]
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engines.compare import BASELINE, INT8
 from tables.markdown import Table, percent, setting_label
 from tables.speed import BACK_TO_BACK, CONDITIONS, SpeedRow
 
 from platon_compress.errors import InputError
 from platon_compress.measure.bench_report import BenchReport
+from platon_compress.measure.peers.compare import BASELINE, INT8
 from platon_compress.report.tables import format_milliseconds
 
 __all__ = ["model_table", "summary_table"]

@@ -11,10 +11,10 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from engines.compare import BASELINE, INT8, OURS, OURS_INT8
 from tables.markdown import Table, percent, setting_label
 
 from platon_compress.measure.bench_report import BenchReport
+from platon_compress.measure.peers.compare import BASELINE, INT8, OURS, OURS_INT8
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_milliseconds, format_ratio
 

@@ -53,6 +53,13 @@ def bench_model(
     runs: Runs = 50,
     threads: Threads = None,
     device: Device = "cpu",
+    peers: Annotated[
+        str,
+        typer.Option(
+            "--peers",
+            help="Other engines beside it, of torch, openvino, openvino-int8, deepsparse; with commas.",
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
@@ -64,9 +71,11 @@ def bench_model(
         "device": device,
     }
     _check_rows(max(settings["batch"]), max(settings["tokens"]))
+    from platon_compress.measure.peers.result import checked_peers
     from platon_compress.pipeline.runner import bench_again
 
-    results = bench_again(output, settings, reporter(as_json))
+    others = checked_peers([name for name in peers.split(",") if name])
+    results = bench_again(output, settings, reporter(as_json), peers=others)
     if as_json:
         say((output / "benchmark.json").read_text(encoding="utf-8"))
     else:

@@ -1,7 +1,7 @@
 """Runs the stages of a recipe on a folder, skipping what is done."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import yaml
 from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.freshness import refuse_other_settings, why_not_current
+from platon_compress.pipeline.peering import measure_peers
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.stages import stages_of
@@ -58,8 +59,10 @@ def continue_run(
     return run.results()
 
 
-def bench_again(output: Path, settings: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """The bench stage with other `settings` of the recipe's bench section, and the report of it.
+def bench_again(
+    output: Path, settings: Mapping[str, Any], reporter: Reporter, *, peers: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The bench stage with other `settings` of the recipe's bench section, other engines beside it, and the report.
 
     Raises InputError when the folder holds no run, or was not exported.
     """
@@ -69,6 +72,8 @@ def bench_again(output: Path, settings: Mapping[str, Any], reporter: Reporter) -
     with run.folder.locked():
         run.check()
         run.again("bench")
+        if peers:
+            measure_peers(output, bench, peers, reporter)
         run.again("report")
     return run.results()
 

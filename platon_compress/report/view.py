@@ -13,6 +13,7 @@ from platon_compress.report import tables
 from platon_compress.report.cards import Card, key_cards
 from platon_compress.report.heading import model_name, run_origin, run_subtitle, run_task, run_title
 from platon_compress.report.notes import run_notes
+from platon_compress.report.peers import peer_notes, peer_table, read_peers
 from platon_compress.report.plot_style import Plot
 from platon_compress.report.plots import latency_plot, layer_plot, size_plot, training_plot
 from platon_compress.report.rounding import rounding_failures, spoken_operators, spoken_rounding
@@ -52,11 +53,12 @@ class View:
 
 def build_view(run: RunData, verdict: Verdict) -> View:
     """Compose the report's content from the run."""
-    bench = run.bench
+    bench, peers = run.bench, read_peers(run.folder)
     made_tables: dict[str, Table | None] = {
         "size": tables.size_table(bench),
         "latency": tables.latency_table(bench) if bench.settings else None,
         "start": tables.start_table(bench),
+        "peers": peer_table(peers),
         "accuracy": tables.accuracy_table(run),
         "int8": tables.int8_table(bench),
         "parity": tables.parity_table(run),
@@ -85,7 +87,7 @@ def build_view(run: RunData, verdict: Verdict) -> View:
         cards=key_cards(run),
         tables={name: table for name, table in made_tables.items() if table is not None},
         plots={plot.name: plot for plot in made_plots if plot is not None},
-        notes=run_notes(run),
+        notes=(*run_notes(run), *peer_notes(peers)),
         parity=_parity_sentence(run),
         front_matter=_front_matter(run),
         hardware=_hardware(run),

@@ -95,6 +95,7 @@ SECTIONS: Mapping[str, str] = {
     "use": "Use",
     "latency": "Latency",
     "start": "Cold start and memory",
+    "peers": "Other engines",
     "size": "Size",
     "metric": "Task metric",
     "parity": "Same answers",

@@ -4,8 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from engines.compare import BASELINE, OURS, OURS_INT8
-from engines.report import PeerConfig, PeerReport, PeerSetting, compare_ways
 from readme_tables import DOCUMENTS, PARTS, main, refreshed
 from study import RESULTS
 from tables import models
@@ -14,6 +12,8 @@ from tables.speed import speed_rows
 from platon_compress.errors import InputError
 from platon_compress.measure.bench_report import BenchReport, SettingReport, VariantSamples
 from platon_compress.measure.config import BenchConfig
+from platon_compress.measure.peers.compare import BASELINE, OURS, OURS_INT8
+from platon_compress.measure.peers.result import PeerConfig, PeerReport, PeerSetting, compare_ways
 from platon_compress.measure.result_files import read_results, save_result
 from platon_compress.measure.timing import compare
 from platon_compress.schemas import stamped
@@ -59,6 +59,7 @@ def peer_report():
         engines={},
         unavailable={"OpenVINO dense": "OpenVINO dense not measured: not installed"},
         settings=(setting,),
+        compressed_bytes=100,
     ).to_dict()
 
 

@@ -136,6 +136,27 @@ def test_after_every_single_stage_the_folder_can_be_reported(finished, tmp_path,
     assert settings["bench.tokens"] == [32, 128]
 
 
+def test_other_engines_join_the_report(finished, tmp_path, capsys, monkeypatch):
+    """One that is here and one that is not; a report of another compressed.onnx leaves them out."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    monkeypatch.chdir(tmp_path)
+    sizes = ["--batch", "1", "--runs", "5", "--threads", "1"]
+    assert main(["bench", "model", "-o", str(copy), *sizes, "--peers", "torch,deepsparse"]) == 0
+    missing = "DeepSparse pruned not measured: deepsparse is not installed here nor in ./.venv-deepsparse"
+    assert missing in capsys.readouterr().out
+    peers = json.loads((copy / "peers.json").read_text())
+    assert {"PyTorch dense", "ONNX Runtime compressed"} <= set(peers["engines"])
+    for page in ("report.md", "report.html"):
+        text = (copy / page).read_text().replace("<wbr>", "")
+        assert "Other engines" in text
+        assert "PyTorch dense" in text
+        assert missing in text
+    (copy / "peers.json").write_text(json.dumps(peers | {"compressed_bytes": 1}))
+    assert main(["report", "-o", str(copy)]) == 0
+    assert "PyTorch dense" not in (copy / "report.md").read_text()
+
+
 def test_damaged_masks_get_one_line(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "copy")
     (tmp_path / "copy" / "stages" / "prune" / "masks.safetensors").write_bytes(b"\0" * 100)

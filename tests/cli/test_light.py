@@ -38,6 +38,7 @@ CASES = [
     (["calibrate", "-o", "table.json", "--threads", "100000"], 2),
     (["bench", "kernel", "-o", "x", "--threads", "100000"], 2),
     (["bench", "model", "-o", "x", "--runs", "0"], 2),
+    (["bench", "model", "-o", "x", "--peers", "tensorflow"], 2),
 ]
 
 

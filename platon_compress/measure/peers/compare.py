@@ -2,7 +2,7 @@
 
 The ways differ, so all three are taken: interleaved (one inference each in turn: fair under drifting load),
 isolated blocks in fresh processes (what one service alone sees), and several concurrent workers of one thread
-(what a loaded server sees, where memory bandwidth is shared). Schema: benchmarks/engines/report.py.
+(what a loaded server sees, where memory bandwidth is shared). Schema: result.py.
 """
 
 import importlib.util
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engines.process import Engine, EngineFailedError, EngineProcess
-from engines.report import (
+
+from platon_compress.errors import InputError, first_line
+from platon_compress.measure.environment import describe_environment, usable_cores
+from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
+from platon_compress.measure.peers.result import (
     Comparison,
     PeerConfig,
     PeerReport,
     PeerSetting,
     compare_ways,
 )
-
-from platon_compress.errors import InputError, first_line
-from platon_compress.measure.environment import describe_environment, usable_cores
 from platon_compress.measure.sessions import (
     describe_inputs,
     has_token_axis,
@@ -36,18 +36,19 @@ from platon_compress.measure.sessions import (
 )
 from platon_compress.progress import Progress
 
-__all__ = ["BASELINE", "INT8", "OURS", "OURS_INT8", "find_engines", "run_peer_benchmark"]
+__all__ = ["BASELINE", "INT8", "OURS", "OURS_FLOAT32", "OURS_INT8", "find_engines", "run_peer_benchmark"]
 
 BASELINE, OURS = "ONNX Runtime dense", "ONNX Runtime compressed"
 INT8, OURS_INT8 = "ONNX Runtime dense int8", "ONNX Runtime compressed int8"
-_CHECKOUT = Path(__file__).resolve().parents[2]
+OURS_FLOAT32 = "ONNX Runtime compressed float32"
+_BESIDE = {OURS_INT8: "compressed-int8.onnx", OURS_FLOAT32: "compressed-float32.onnx"}
 _PEERS = (
     ("PyTorch dense", "torch", "dense.onnx"),
     ("OpenVINO dense", "openvino", "dense.onnx"),
     ("OpenVINO int8", "openvino-int8", "dense.onnx"),
     ("DeepSparse pruned", "deepsparse", "pruned.onnx"),
 )
-# What an engine needs, and the environment of its own in which it may be: .venv-NAME beside the sources.
+# What an engine needs, and the environment of its own in which it may be: .venv-NAME in the current folder.
 _MODULES = {
     "torch": "transformers",
     "openvino": "openvino",
@@ -90,7 +91,7 @@ class _Work:
 def run_peer_benchmark(
     onnx_dir: str | Path, config: PeerConfig | None = None, *, progress: Progress | None = None
 ) -> PeerReport:
-    """Measure `dense.onnx`, its int8 version, `compressed.onnx` and `compressed-int8.onnx` in ONNX Runtime, and peers.
+    """Measure `dense.onnx`, its int8 version, `compressed.onnx` and its other forms in ONNX Runtime, and peers.
 
     A peer that is not installed, or fails, is a line in `unavailable`. Raises InputError when dense.onnx or
     compressed.onnx is missing or does not run.
@@ -120,6 +121,7 @@ def run_peer_benchmark(
             measured.append(_measure_setting(work, feed, batch, count))
     return PeerReport(
         environment=environment,
+        compressed_bytes=(folder / "compressed.onnx").stat().st_size,
         config=replace(config, threads=work.threads),
         engines=work.described,
         unavailable=work.unavailable,
@@ -138,15 +140,14 @@ def find_engines(folder: Path, scratch: Path, config: PeerConfig) -> tuple[dict[
         files[INT8] = _int8_file(folder, scratch, config)
     except InputError as error:
         unavailable[INT8] = f"{INT8} not measured: {first_line(error)}"
-    if (folder / "compressed-int8.onnx").is_file():
-        files[OURS_INT8] = folder / "compressed-int8.onnx"
+    files |= {name: folder / file for name, file in _BESIDE.items() if (folder / file).is_file()}
     for name, model in files.items():
         engines[name] = Engine(name=name, kind="onnxruntime", model=model)
     for name, kind, file in (peer for peer in _PEERS if peer[1] in config.peers):
         python = _python_with(kind, config.pythons)
         if python is None:
             unavailable[name] = (
-                f"{name} not measured: {_MODULES[kind]} is not installed here nor in .venv-{_HOMES.get(kind, kind)}"
+                f"{name} not measured: {_MODULES[kind]} is not installed here nor in ./.venv-{_HOMES.get(kind, kind)}"
             )
         elif not (folder / file).is_file():
             unavailable[name] = f"{name} not measured: the folder holds no {file}"
@@ -168,12 +169,12 @@ def _int8_file(folder: Path, scratch: Path, config: PeerConfig) -> Path:
 
 
 def _python_with(kind: str, pythons: Mapping[str, str]) -> Path | None:
-    """The given interpreter, this one, or that of an environment of its own beside the sources."""
+    """The given interpreter, this one, or that of an environment of its own in the current folder."""
     if kind in pythons:
         return Path(pythons[kind])
     if importlib.util.find_spec(_MODULES[kind]) is not None:
         return Path(sys.executable)
-    own = _CHECKOUT / f".venv-{_HOMES.get(kind, kind)}" / "bin" / "python"
+    own = Path.cwd() / f".venv-{_HOMES.get(kind, kind)}" / "bin" / "python"
     return own if own.is_file() else None
 
 
@@ -204,7 +205,7 @@ def _compare(pair: tuple[str, str], *ways: Mapping[str, Any]) -> Comparison:
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
     """(baseline, candidate): everything against dense ONNX Runtime, and ours against everything else."""
-    ours = [own for own in (OURS, OURS_INT8) if own in names]
+    ours = [own for own in (OURS, *_BESIDE) if own in names]
     rivals = [name for name in names if name not in {BASELINE, *ours}]
     against_dense = ((BASELINE, name) for name in names if name != BASELINE)
     return [*against_dense, *product(rivals, ours), *pairwise(ours)]

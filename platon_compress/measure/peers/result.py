@@ -3,6 +3,7 @@
 JSON schema (version 1, kind "peers"); raw samples are kept:
 
     environment, config
+    compressed_bytes   of the file `compressed.onnx` that was measured
     engines      name -> {kind, model, version}
     unavailable  name -> why it was not measured
     settings     list of {batch, tokens, interleaved, isolated, concurrent, memory, comparisons}
@@ -27,10 +28,17 @@ from platon_compress.errors import InputError
 from platon_compress.measure.timing import PairedRatio, compare
 from platon_compress.schemas import stamped
 
-__all__ = ["PEERS", "Comparison", "PeerConfig", "PeerReport", "PeerSetting", "compare_ways"]
+__all__ = ["PEERS", "Comparison", "PeerConfig", "PeerReport", "PeerSetting", "checked_peers", "compare_ways"]
 
 
 PEERS = ("torch", "openvino", "openvino-int8", "deepsparse")
+
+
+def checked_peers(names: Sequence[str]) -> tuple[str, ...]:
+    """The names themselves. Raises InputError for one that is none of PEERS."""
+    if unknown := set(names) - set(PEERS):
+        raise InputError(f"peers must be of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
+    return tuple(names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +70,7 @@ class PeerConfig:
             object.__setattr__(self, name, sizes)
             if not sizes or any(size < 1 for size in sizes):
                 raise InputError(f"{name} must hold sizes >= 1, got {list(sizes)}; for example {name}=(1,)")
-        object.__setattr__(self, "peers", tuple(self.peers))
-        if unknown := set(self.peers) - set(PEERS):
-            raise InputError(f"peers must be of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
+        object.__setattr__(self, "peers", checked_peers(self.peers))
         for name, least in (("runs", 1), ("blocks", 0), ("workers", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be >= {least}, got {getattr(self, name)}")
@@ -135,11 +141,13 @@ class PeerReport:
     engines: Mapping[str, Any]
     unavailable: Mapping[str, str]
     settings: tuple[PeerSetting, ...]
+    compressed_bytes: int
 
     def to_dict(self) -> dict[str, Any]:
         content = {
             "environment": dict(self.environment),
             "config": self.config.to_dict(),
+            "compressed_bytes": self.compressed_bytes,
             "engines": dict(self.engines),
             "unavailable": dict(self.unavailable),
             "settings": [setting.to_dict() for setting in self.settings],

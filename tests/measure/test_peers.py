@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from engines import compare as peer_bench
-from engines.compare import BASELINE, OURS, OURS_INT8, find_engines, run_peer_benchmark
-from engines.process import Engine, EngineFailedError, EngineProcess
-from engines.report import PeerConfig, compare_ways
 from onnx import TensorProto, helper, numpy_helper
 
 from platon_compress.errors import InputError
+from platon_compress.measure.peers import compare as peer_bench
+from platon_compress.measure.peers.compare import BASELINE, OURS, OURS_INT8, find_engines, run_peer_benchmark
+from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
+from platon_compress.measure.peers.result import PeerConfig, compare_ways
 
 QUICK = PeerConfig(
     tokens=(4,), runs=7, warmup=1, blocks=2, workers=2, worker_seconds=0.05, threads=1, pause_seconds=0
@@ -174,10 +174,10 @@ def test_no_verdict_where_the_ways_disagree():
 
 def test_missing_peers_and_int8(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(peer_bench.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(peer_bench, "_CHECKOUT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     engines, unavailable = find_engines(folder, tmp_path, PeerConfig())
     assert list(engines) == [BASELINE, OURS, "ONNX Runtime dense int8"]
-    message = "OpenVINO dense not measured: openvino is not installed here nor in .venv-openvino"
+    message = "OpenVINO dense not measured: openvino is not installed here nor in ./.venv-openvino"
     assert unavailable["OpenVINO dense"] == message
     own = tmp_path / ".venv-openvino" / "bin"
     own.mkdir(parents=True)

@@ -1,0 +1,1 @@
+"""Our files against other engines, each in a process of its own."""
