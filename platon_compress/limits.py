@@ -98,6 +98,8 @@ LIMITS = {
     "bench.tokens": _TOKENS,
     "bench.runs": _RUNS,
     "bench.threads": _THREADS,
+    "budget.min_speedup": Limit(1, 1000, whole=False, example=3),
+    "budget.max_drop": Limit(0, 100, whole=False, example=1),
     # of the fields of model.config: vocabularies are the largest, a layer of this width alone is petabytes
     "model.size": Limit(-10_000_000, 10_000_000, whole=False, example=768),
     "calibrate.shape": Limit(1, 65_536, example=768),

@@ -17,6 +17,7 @@ SCHEMAS = {
     "checkpoint": 1,
     "cost-table": 2,
     "estimate": 1,
+    "family": 1,
     "int8": 1,
     "kernels": 3,
     "machine": 1,
@@ -31,6 +32,7 @@ SCHEMAS = {
     "quality": 1,
     "quality-cell": 1,
     "rounding": 1,
+    "search": 1,
     "sizes": 1,
     "training": 1,
 }

@@ -16,6 +16,7 @@ ROOMS = (
     "platon_compress.errors",
     "platon_compress.lazy",
     "platon_compress.limits",
+    "platon_compress.budget",
     "platon_compress.progress",
     "platon_compress.files",
     "platon_compress.manifest",

@@ -24,7 +24,10 @@ __all__ = [
     "Force",
     "GroupColumn",
     "LabelColumn",
+    "MaxLatency",
+    "MaxSize",
     "Method",
+    "MinSpeedup",
     "NegativeColumn",
     "Opset",
     "Output",
@@ -149,6 +152,18 @@ RemovePadding = Annotated[
     bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
 ]
 Force = Annotated[str | None, _choice("--force", "plan.force", "dense, structured or csr for every layer.")]
+MaxLatency = Annotated[
+    str | None, typer.Option("--max-latency", help="Budget: median time of one run, such as 10ms.")
+]
+MinSpeedup = Annotated[
+    float | None,
+    typer.Option(
+        "--min-speedup",
+        help="Budget: times the speed of dense, such as 3.",
+        callback=limited("budget.min_speedup"),
+    ),
+]
+MaxSize = Annotated[str | None, typer.Option("--max-size", help="Budget: the file on disk, such as 50MB.")]
 Sensitivity = Annotated[
     bool, typer.Option("--sensitivity", help="With 8-bit values: what each operator's cost by themselves.")
 ]

@@ -3,31 +3,26 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from platon_compress.cli.estimating import estimate
 from platon_compress.cli.flags import (
     AsJson,
     Batches,
     Device,
     Output,
     Runs,
-    Task,
     Threads,
-    Trust,
-    Values,
     limited,
 )
-from platon_compress.cli.options import check_folder, check_place, numbers, reporter, shares
+from platon_compress.cli.options import check_folder, check_place, check_rows, numbers, reporter, shares
 from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError, shown
 from platon_compress.files import write_json
-from platon_compress.limits import LIMITS, MAX_LIST, MAX_ROWS
+from platon_compress.limits import LIMITS, MAX_LIST
 from platon_compress.pipeline.output import say
-
-if TYPE_CHECKING:
-    from platon_compress.measure.estimate import EstimateRow
 
 __all__ = ["add_measuring_commands", "bench"]
 
@@ -70,7 +65,7 @@ def bench_model(
         "threads": threads,
         "device": device,
     }
-    _check_rows(max(settings["batch"]), max(settings["tokens"]))
+    check_rows(max(settings["batch"]), max(settings["tokens"]))
     from platon_compress.measure.peers.result import checked_peers
     from platon_compress.pipeline.runner import bench_again
 
@@ -173,63 +168,6 @@ def calibrate(
     )
 
 
-def estimate(
-    model: Annotated[str, typer.Argument(help="Model folder, hub id or package:NAME.")],
-    sparsity: Annotated[str, typer.Option("--sparsity", help="Sparsities to try.")] = "0.8,0.9",
-    task: Task = None,
-    tokens: Annotated[
-        int,
-        typer.Option(
-            "--sequence_length", "--tokens", help="Tokens per text.", callback=limited("plan.tokens")
-        ),
-    ] = 128,
-    batch: Annotated[
-        int,
-        typer.Option("--batch_size", "--batch", help="Examples per batch.", callback=limited("plan.batch")),
-    ] = 1,
-    threads: Threads = None,
-    values: Values = "float32",
-    runs: Runs = 20,
-    trust_remote_code: Trust = False,
-    as_json: AsJson = False,
-) -> None:
-    """What pruning could gain at best: random masks, real export, paired timing. No training; about a minute."""
-    wanted = shares(sparsity, "--sparsity", LIMITS["prune.sparsity"])
-    _check_rows(batch, tokens)
-    from platon_compress.measure import estimate as room
-    from platon_compress.tasks.models import infer_task, load_checkpoint
-    from platon_compress.tasks.preflight import check_inputs, check_lengths
-
-    talk = reporter(as_json)
-    checkpoint = load_checkpoint(
-        model,
-        task or infer_task(model, trust_remote_code=trust_remote_code),
-        trust_remote_code=trust_remote_code,
-    )
-    check_inputs(checkpoint)
-    check_lengths(checkpoint, {"--tokens": None if checkpoint.modality == "image" else (tokens,)})
-    with talk.progress("estimating") as progress:
-        result = room.estimate(
-            checkpoint.model,
-            wanted,
-            tokens=tokens,
-            batch=batch,
-            threads=threads,
-            values=values,
-            runs=runs,
-            progress=progress,
-        )
-    if as_json:
-        say(json.dumps(result.to_dict()))
-        return
-    title = f"{model}: {result.tokens} tokens, batch {result.batch}, {result.threads} threads"
-    talk.table(
-        title, ("variant", "size", "p50", "over dense", "forms"), [_estimate_line(row) for row in result.rows]
-    )
-    for line in (*result.notes, result.label):
-        talk.say(line)
-
-
 def _cost_line(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         f"{row['out']}x{row['in']}",
@@ -238,16 +176,6 @@ def _cost_line(row: Mapping[str, Any]) -> tuple[str, ...]:
         f"{row['density']:.0%}",
         f"{row['dense_seconds'] / row['csr_seconds']:.2f}x",
         f"{row['dense_seconds'] / row['csr_int8_seconds']:.2f}x",
-    )
-
-
-def _estimate_line(row: "EstimateRow") -> tuple[str, ...]:
-    return (
-        row.name,
-        f"{row.size_bytes / 1e6:.1f} MB",
-        f"{row.p50_seconds * 1e3:.2f} ms",
-        "-" if row.speedup is None else f"{row.speedup.median:.2f}x",
-        ", ".join(f"{count} {form}" for form, count in row.forms.items()),
     )
 
 
@@ -273,10 +201,3 @@ def _check_cost_table(path: Path) -> None:
         CostTable.load(path)
     except InputError as error:
         raise InputError(f"{path} exists and is no cost table; give another file with -o") from error
-
-
-def _check_rows(batch: int, tokens: int) -> None:
-    if batch * tokens > MAX_ROWS:
-        raise InputError(
-            f"--batch {batch} times --tokens {tokens} is more than {MAX_ROWS:,} rows; lower one of them"
-        )

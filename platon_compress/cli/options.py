@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from platon_compress.errors import InputError, shown
-from platon_compress.limits import MAX_LIST, Limit
+from platon_compress.limits import MAX_LIST, MAX_ROWS, Limit
 
 if TYPE_CHECKING:
     from platon_compress.pipeline.reporter import Reporter
 
-__all__ = ["check_folder", "check_place", "numbers", "reporter", "shares"]
+__all__ = ["check_folder", "check_place", "check_rows", "numbers", "reporter", "shares"]
 
 
 def check_place(path: Path) -> Path:
@@ -42,6 +42,14 @@ def check_folder(path: Path) -> Path:
     if check_place(path).is_file():
         raise typer.BadParameter(f"{path} is a file; give a folder")
     return path
+
+
+def check_rows(batch: int, tokens: int) -> None:
+    """Raises InputError for more rows than one timed call may have."""
+    if batch * tokens > MAX_ROWS:
+        raise InputError(
+            f"--batch {batch} times --tokens {tokens} is more than {MAX_ROWS:,} rows; lower one of them"
+        )
 
 
 def reporter(as_json: bool) -> "Reporter":

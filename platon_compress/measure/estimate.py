@@ -4,19 +4,26 @@ The figures are an upper bound on the speed of a trained model at the same spars
 non-zeros evenly over rows and columns, trained masks do not. Nothing is said about accuracy.
 """
 
-import copy
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platon_compress.errors import InputError, first_line
-from platon_compress.export.session import open_session
+from platon_compress.errors import InputError
 from platon_compress.measure.environment import describe_environment
-from platon_compress.measure.timing import PairedRatio, compare, measure_interleaved
+from platon_compress.measure.timing import PairedRatio, compare
+from platon_compress.measure.trial_files import (
+    DENSE,
+    dense_files,
+    deployment,
+    evaluating,
+    made_up_inputs,
+    masked_file,
+    time_files,
+)
+from platon_compress.measure.trial_masks import ELEMENT, trial_masks
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 
@@ -30,8 +37,6 @@ __all__ = ["UPPER_BOUND", "Estimate", "EstimateRow", "estimate"]
 UPPER_BOUND = (
     "Upper bound: random masks spread the non-zeros evenly, trained masks do not; accuracy is not estimated."
 )
-
-_DENSE, _INT8 = "dense", "dense_int8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,22 +96,25 @@ def estimate(
             be made up (then give ``example_inputs``).
     """
     _check(sparsities)
-    inputs = dict(example_inputs or _example_inputs(model, batch=batch, tokens=tokens))
+    inputs = dict(example_inputs or made_up_inputs(model, batch=batch, tokens=tokens))
     steps = Steps(len(sparsities) + 3, progress)
-    with tempfile.TemporaryDirectory(prefix="platon-estimate-") as name, _evaluating(model):
-        folder = Path(name)
-        config = replace(_plan_config(model, inputs, threads, cost_table), values=values)
-        files, notes = _dense_files(model, inputs, folder)
+    with tempfile.TemporaryDirectory(prefix="platon-estimate-") as place, evaluating(model):
+        folder = Path(place)
+        config = replace(deployment(model, inputs, threads, cost_table), values=values)
+        files, notes = dense_files(model, inputs, folder)
         steps.advance("export of the dense model")
         if cost_table is None:
             config = _calibrated(model, min(sparsities), max(sparsities), config, folder)
         steps.advance("calibration")
         forms: dict[str, dict[str, int]] = {}
         for sparsity in sparsities:
-            path, counts = _sparse_file(model, sparsity, inputs, config, folder)
-            files[path.stem], forms[path.stem] = path, counts
+            name = _name(sparsity)
+            files[name] = folder / f"{name}.onnx"
+            forms[name] = masked_file(
+                model, trial_masks(model, ELEMENT, sparsity), inputs, config, files[name]
+            )
             steps.advance(f"export at {sparsity:.0%}")
-        samples = _time(files, inputs, config.used_threads, runs)
+        samples = time_files(files, inputs, config.used_threads, runs)
         steps.advance("paired timing")
         rows = tuple(_row(name, path, samples, forms.get(name, {})) for name, path in files.items())
     return Estimate(
@@ -134,73 +142,6 @@ def _name(sparsity: float) -> str:
     return f"sparsity_{sparsity:g}"
 
 
-@contextmanager
-def _evaluating(model: "torch.nn.Module") -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
-def _example_inputs(model: Any, *, batch: int, tokens: int) -> "dict[str, torch.Tensor]":
-    """Random ids or pixels of the size that the model's config states."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    config: Any = getattr(model, "config", None)
-    main = getattr(model, "main_input_name", None)
-    if main == "pixel_values" and hasattr(config, "image_size"):
-        side = config.image_size
-        height, width = (side, side) if isinstance(side, int) else side
-        shape = (batch, getattr(config, "num_channels", 3), height, width)
-        return {"pixel_values": torch.randn(shape, generator=generator)}
-    if main == "input_ids" and hasattr(config, "vocab_size"):
-        low = min(5, config.vocab_size - 1)  # above the usual special tokens
-        ids = torch.randint(low, config.vocab_size, (batch, tokens), generator=generator)
-        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    raise InputError(f"cannot make up inputs for {type(model).__name__}; give example_inputs")
-
-
-def _plan_config(
-    model: Any, inputs: "Mapping[str, torch.Tensor]", threads: int | None, cost_table: Path | None
-) -> "PlanConfig":
-    """The rows that really reach the first prunable linear layer: image models have their own token count."""
-    import torch
-
-    from platon_compress.planning import PlanConfig
-    from platon_compress.selection import select
-
-    seen: list[int] = []
-    path = next(iter(select(model))).removesuffix(".weight")
-    handle = model.get_submodule(path).register_forward_pre_hook(
-        lambda module, args: seen.append(args[0].numel() // args[0].shape[-1])
-    )
-    try:
-        with torch.no_grad():
-            model(**inputs)
-    finally:
-        handle.remove()
-    return PlanConfig(tokens=seen[0], threads=threads, cost_table=cost_table)
-
-
-def _dense_files(
-    model: Any, inputs: "Mapping[str, torch.Tensor]", folder: Path
-) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """dense, and its dynamic int8 version: the cheap alternative that every user has."""
-    from platon_compress.export.int8 import quantize_int8
-    from platon_compress.export.torch_export import export_onnx
-
-    dense, int8 = folder / f"{_DENSE}.onnx", folder / f"{_INT8}.onnx"
-    export_onnx(model, dense, inputs)
-    try:
-        choice = quantize_int8(dense, int8, [{name: value.numpy() for name, value in inputs.items()}])
-    except InputError as error:
-        return {_DENSE: dense}, (first_line(error),)
-    return {_DENSE: dense, _INT8: int8}, (f"dense int8: {choice.setting}, by {choice.chosen_by}",)
-
-
 def _calibrated(
     model: Any, lowest: float, highest: float, config: "PlanConfig", folder: Path
 ) -> "PlanConfig":
@@ -215,41 +156,6 @@ def _calibrated(
     return replace(config, cost_table=write_cost_table(table, folder / "cost_table.json"))
 
 
-def _sparse_file(
-    model: Any, sparsity: float, inputs: "Mapping[str, torch.Tensor]", config: "PlanConfig", folder: Path
-) -> tuple[Path, dict[str, int]]:
-    import torch
-
-    from platon_compress.baking import bake
-    from platon_compress.conversion import convert
-    from platon_compress.export.torch_export import export_onnx
-    from platon_compress.planning import plan
-    from platon_compress.selection import select
-
-    pruned = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(0)
-    masks = {n: torch.rand(p.shape, generator=generator) >= sparsity for n, p in select(pruned).items()}
-    baked = bake(pruned, masks)
-    made = plan(baked, config)
-    path = folder / f"{_name(sparsity)}.onnx"
-    export_onnx(convert(baked, made), path, inputs)
-    return path, made.spoken_counts()
-
-
-def _time(
-    files: Mapping[str, Path], inputs: "Mapping[str, torch.Tensor]", threads: int, runs: int
-) -> dict[str, tuple[float, ...]]:
-    feed = {name: value.numpy() for name, value in inputs.items()}
-    sides = {name: _runner(path, feed, threads) for name, path in files.items()}
-    return measure_interleaved(sides, runs=runs, warmup=3)
-
-
-def _runner(path: Path, feed: Mapping[str, Any], threads: int) -> Callable[[], object]:
-    session = open_session(path, threads=threads, stop_spinning=True)
-    taken = {value.name: feed[value.name] for value in session.get_inputs()}
-    return lambda: session.run(None, taken)
-
-
 def _row(
     name: str, path: Path, samples: Mapping[str, Sequence[float]], forms: Mapping[str, int]
 ) -> EstimateRow:
@@ -258,6 +164,6 @@ def _row(
         sparsity=float(name.removeprefix("sparsity_")) if name.startswith("sparsity_") else 0.0,
         size_bytes=path.stat().st_size,
         p50_seconds=statistics.median(samples[name]),
-        speedup=None if name == _DENSE else compare(samples, baseline=_DENSE, candidate=name),
+        speedup=None if name == DENSE else compare(samples, baseline=DENSE, candidate=name),
         forms=dict(forms),
     )

@@ -139,6 +139,12 @@ compress bert -o x --require 'speedup>two'
 compress bert -o other --no-calibrate
 estimate
 estimate bert --sparsity 0
+estimate bert --max-latency 10
+estimate bert --max-latency 0ms
+estimate bert --max-size 5mb
+estimate bert --min-speedup 0.5
+estimate bert --min-speedup 3x
+estimate bert --max-latency 1ms --sparsity 0.9
 estimate bert --sparsity 1
 estimate bert --sparsity 90
 estimate bert --sparsity nan

@@ -1,0 +1,103 @@
+"""What a user asks of a model - so fast, so small, no worse than - and whether figures meet it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from platon_compress.errors import InputError, shown
+
+__all__ = ["Budget", "Figures", "parse_bytes", "parse_seconds", "spoken_bytes", "spoken_seconds"]
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_BYTES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_QUANTITY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([A-Za-z]+)")
+
+
+def parse_seconds(text: str, name: str) -> float:
+    """Seconds of a text such as 10ms or 0.01s. Raises InputError, naming it as `name`, for anything else."""
+    return _parse(text, name, _SECONDS, "10ms")
+
+
+def parse_bytes(text: str, name: str) -> int:
+    """Bytes of a text such as 50MB (10^6) or 48MiB (2^20). Raises InputError, naming it as `name`, for anything else."""
+    return round(_parse(text, name, _BYTES, "50MB"))
+
+
+def spoken_seconds(seconds: float) -> str:
+    """`9.41 ms`."""
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def spoken_bytes(size: float) -> str:
+    """`48.2 MB`."""
+    return f"{size / 1e6:.3g} MB"
+
+
+def _parse(text: str, name: str, units: dict[str, float], example: str) -> float:
+    found = _QUANTITY.fullmatch(text.strip())
+    if found is None or found[2] not in units or not float(found[1]):
+        raise InputError(
+            f"{name} is {shown(text)}; give a number above 0 with one of the units {', '.join(units)}, for example {example}"
+        )
+    return float(found[1]) * units[found[2]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Of one model file: median seconds of a run, times the speed of dense, bytes on disk; measured or expected."""
+
+    latency_seconds: float
+    speedup: float
+    size_bytes: int
+
+    def spoken(self) -> str:
+        """`9.41 ms, 3.10x dense, 48.2 MB`."""
+        return f"{spoken_seconds(self.latency_seconds)}, {self.speedup:.2f}x dense, {spoken_bytes(self.size_bytes)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits of what a model may cost; None asks nothing. `max_drop`: points of the task's metric below dense."""
+
+    max_latency_seconds: float | None = None
+    min_speedup: float | None = None
+    max_size_bytes: int | None = None
+    max_drop: float | None = None
+
+    @property
+    def asks_for_speed_or_size(self) -> bool:
+        """Whether the file alone says if it is met."""
+        return any(
+            value is not None for value in (self.max_latency_seconds, self.min_speedup, self.max_size_bytes)
+        )
+
+    def misses(self, figures: Figures, *, tolerance: float = 0.0) -> tuple[str, ...]:
+        """What `figures` miss of speed and size, for a message; times may be off by the share `tolerance`."""
+        return tuple(self._misses(figures, 1 + tolerance))
+
+    def spoken(self) -> str:
+        """`at most 10 ms, at least 3x dense, at most 50 MB, at most 1 point lost`."""
+        parts = []
+        if self.max_latency_seconds is not None:
+            parts.append(f"at most {spoken_seconds(self.max_latency_seconds)}")
+        if self.min_speedup is not None:
+            parts.append(f"at least {self.min_speedup:g}x dense")
+        if self.max_size_bytes is not None:
+            parts.append(f"at most {spoken_bytes(self.max_size_bytes)}")
+        if self.max_drop is not None:
+            parts.append(f"at most {self.max_drop:g} point{'' if self.max_drop == 1 else 's'} lost")
+        return ", ".join(parts)
+
+    def _misses(self, figures: Figures, slack: float) -> Iterator[str]:
+        seconds, speedup, size = self.max_latency_seconds, self.min_speedup, self.max_size_bytes
+        if seconds is not None and figures.latency_seconds > seconds * slack:
+            yield f"{spoken_seconds(figures.latency_seconds)} where {spoken_seconds(seconds)} are asked for"
+        if speedup is not None and figures.speedup * slack < speedup:
+            yield f"{figures.speedup:.2f}x the speed of dense where {speedup:g}x is asked for"
+        if size is not None and figures.size_bytes > size:
+            yield f"{spoken_bytes(figures.size_bytes)} where {spoken_bytes(size)} are asked for"

@@ -1,0 +1,285 @@
+"""Which sparsity of which form meets a budget, before anybody trains.
+
+Rules:
+
+1. A form is a granularity of the zeros with a value type. Of each form one real file is made, with random masks, at the
+   sparsity where the cost table alone expects the budget to be met, and timed in pairs with dense.
+2. At another sparsity its seconds are those of that file and what the cost table says that its linear layers gain or
+   lose in between; its bytes are those of that file and the non-zeros in between, each as large as in that file.
+3. The answer is the smallest sparsity from LEAST to MOST, in steps of 0.01, whose figures meet the budget. Where none
+   does, the figures at MOST are the best of that form.
+
+Random masks are an upper bound on the speed of trained ones, and nothing is said about accuracy.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platon_compress.budget import Budget, Figures
+from platon_compress.errors import InputError
+from platon_compress.measure.environment import describe_environment
+from platon_compress.measure.timing import compare
+from platon_compress.measure.trial_files import (
+    DENSE,
+    DENSE_INT8,
+    dense_files,
+    deployment,
+    evaluating,
+    made_up_inputs,
+    masked_file,
+    time_files,
+)
+from platon_compress.measure.trial_masks import BLOCKS, ELEMENT, GROUPS, trial_layers, trial_masks
+from platon_compress.progress import Progress, Steps
+from platon_compress.schemas import stamped
+
+if TYPE_CHECKING:
+    import torch
+
+    from platon_compress.planning import PlanConfig
+
+__all__ = ["FORMS", "LEAST", "MOST", "Form", "Search", "SearchRow", "search"]
+
+LEAST, MOST = 0.5, 0.98
+_GRID = tuple(round(LEAST + 0.01 * step, 2) for step in range(round((MOST - LEAST) * 100) + 1))
+_DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.55)  # of the cost table; random masks may land a little above 0.5
+_BYTES = {"float32": 5.0, "int8": 2.0, "auto": 5.0}  # a non-zero, before a file of that form is there
+
+
+@dataclass(frozen=True, order=True)
+class Form:
+    """granularity: of `prune.granularity`, or "heads+neurons"; values: of `plan.values`."""
+
+    granularity: str
+    values: str
+
+    def __str__(self) -> str:
+        return self.granularity if self.granularity in GROUPS else f"{self.granularity} {self.values}"
+
+
+FORMS = (
+    *(Form(granularity, values) for granularity in (ELEMENT, BLOCKS) for values in ("float32", "int8")),
+    Form("heads+neurons", "float32"),
+)
+"""What competes where nobody has chosen yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRow:
+    """The answer of one form: the smallest sparsity that meets the budget, or MOST where none does.
+
+    figures: expected there; misses: what they miss of the budget; measured: of the file at `measured_sparsity`.
+    """
+
+    form: Form
+    sparsity: float
+    figures: Figures
+    misses: tuple[str, ...]
+    measured_sparsity: float
+    measured: Figures
+
+    @property
+    def meets(self) -> bool:
+        return not self.misses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """Rows in the order of the forms. dense_int8: None where it cannot be made."""
+
+    budget: Budget
+    rows: tuple[SearchRow, ...]
+    dense: Figures
+    dense_int8: Figures | None
+    tokens: int
+    batch: int
+    threads: int
+    notes: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def can_be_met(self) -> bool:
+        """Whether some form meets the budget."""
+        return any(row.meets for row in self.rows)
+
+    @property
+    def best(self) -> SearchRow:
+        """What comes nearest where nothing meets it: the fastest, or the smallest where only a size is asked for."""
+        timed = self.budget.max_latency_seconds is not None or self.budget.min_speedup is not None
+        return min(
+            self.rows, key=lambda row: row.figures.latency_seconds if timed else row.figures.size_bytes
+        )
+
+    def refusal(self) -> str:
+        """One line that says why not, and the best that can be had."""
+        row = self.best
+        return (
+            f"no sparsity up to {MOST:.0%} meets the budget ({self.budget.spoken()}): the best is {row.form} at "
+            f"{row.sparsity:.0%} with {row.figures.spoken()}; raise the budget, or take a smaller model"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able, raw samples in seconds included."""
+        return stamped("search", asdict(self))
+
+
+def search(
+    model: "torch.nn.Module",
+    budget: Budget,
+    *,
+    forms: Sequence[Form] = FORMS,
+    tokens: int = 128,
+    batch: int = 1,
+    threads: int | None = None,
+    example_inputs: "Mapping[str, torch.Tensor] | None" = None,
+    cost_table: Path | None = None,
+    calibrate: bool = True,
+    runs: int = 20,
+    progress: Progress | None = None,
+) -> Search:
+    """The smallest sparsity of every form with which `model` meets the `budget` in ONNX Runtime on this machine.
+
+    `model` is left as it is; `tokens`, `batch`, `threads`, `progress` as in `measure.estimate`. `cost_table` None:
+    measured first, or without `calibrate` the one that ships.
+
+    Raises:
+        InputError: a budget that asks for neither speed nor size, no form, a model without linear layers to prune or
+            without groups where those are asked for, or inputs that cannot be made up (then give `example_inputs`).
+    """
+    if not budget.asks_for_speed_or_size or not forms:
+        raise InputError("nothing to search for; give a latency, a speed-up or a size, and at least one form")
+    inputs = dict(example_inputs or made_up_inputs(model, batch=batch, tokens=tokens))
+    steps = Steps(len(forms) + 3, progress)
+    with tempfile.TemporaryDirectory(prefix="platon-search-") as place, evaluating(model):
+        folder = Path(place)
+        config = deployment(model, inputs, threads, None)
+        files, notes = dense_files(model, inputs, folder)
+        steps.advance("export of the dense model")
+        tables: dict[str, Path | None] = dict.fromkeys((ELEMENT, BLOCKS), cost_table)
+        if cost_table is None and calibrate:
+            tables |= _calibrated(model, forms, config, folder)
+        steps.advance("calibration")
+        dense = _alone(files[DENSE], inputs, config.used_threads, runs)
+        curves = [_Curve(model, form, replace(config, values=form.values), tables, dense) for form in forms]
+        for curve in curves:
+            curve.anchor = _smallest(curve.guess, budget)[0]
+            files[str(curve.form)] = path = folder / f"form-{len(files)}.onnx"
+            masks = trial_masks(model, curve.form.granularity, curve.anchor)
+            masked_file(model, masks, inputs, curve.config, path)
+            steps.advance(f"export of {curve.form} at {curve.anchor:.0%}")
+        samples = time_files(files, inputs, config.used_threads, runs)
+        steps.advance("paired timing")
+        figures = {name: _figures(name, path, samples) for name, path in files.items()}
+    return Search(
+        budget=budget,
+        rows=tuple(curve.row(figures[str(curve.form)], budget) for curve in curves),
+        dense=figures[DENSE],
+        dense_int8=figures.get(DENSE_INT8),
+        tokens=config.rows // batch,
+        batch=batch,
+        threads=config.used_threads,
+        notes=notes,
+        environment=describe_environment(threads=config.used_threads),
+        samples=samples,
+    )
+
+
+class _Curve:
+    """Figures of one form by sparsity: by the table alone, then corrected by the file at `anchor`."""
+
+    def __init__(
+        self, model: Any, form: Form, config: "PlanConfig", tables: Mapping[str, Path | None], dense: Figures
+    ) -> None:
+        from platon_compress.planning import CostTable
+        from platon_compress.planning.expected import dense_seconds, sparse_seconds
+
+        self.form, self.anchor, self._dense = form, MOST, dense
+        path = tables[BLOCKS if form.granularity == BLOCKS else ELEMENT]
+        self.config = replace(config, cost_table=path)
+        table = CostTable.load(path)
+        count = dense_seconds if form.granularity in GROUPS else sparse_seconds
+        self._seconds: dict[float, float] = {}
+        self._kept: dict[float, float] = {}
+        for sparsity in (0.0, *_GRID):
+            layers = [
+                (layer.shape, layer.density) for layer in trial_layers(model, form.granularity, sparsity)
+            ]
+            self._seconds[sparsity] = count(layers, self.config, table)
+            self._kept[sparsity] = sum(out * width * density for (out, width), density in layers)
+        self._others = dense.size_bytes - 4 * self._kept[0.0]
+        self._bytes = 4.0 if form.granularity in GROUPS else _BYTES[form.values]
+
+    def guess(self, sparsity: float) -> Figures:
+        """By the table alone: what the rest of the model gains from a sparse file is not in it."""
+        seconds = self._dense.latency_seconds - self._seconds[0.0] + self._seconds[sparsity]
+        return self._at(seconds, sparsity, self._dense.latency_seconds, self._bytes)
+
+    def row(self, measured: Figures, budget: Budget) -> SearchRow:
+        """The answer, with the file at the anchor measured."""
+        at = self.anchor
+        kept = (measured.size_bytes - self._others) / self._kept[at]
+
+        def corrected(sparsity: float) -> Figures:
+            seconds = measured.latency_seconds + self._seconds[sparsity] - self._seconds[at]
+            return self._at(seconds, sparsity, measured.speedup * measured.latency_seconds, kept)
+
+        sparsity, misses = _smallest(corrected, budget)
+        return SearchRow(
+            form=self.form,
+            sparsity=sparsity,
+            figures=corrected(sparsity),
+            misses=misses,
+            measured_sparsity=at,
+            measured=measured,
+        )
+
+    def _at(self, seconds: float, sparsity: float, dense_seconds: float, bytes_kept: float) -> Figures:
+        seconds = max(seconds, 1e-9)
+        return Figures(
+            latency_seconds=seconds,
+            speedup=dense_seconds / seconds,
+            size_bytes=round(self._others + bytes_kept * self._kept[sparsity]),
+        )
+
+
+def _smallest(figures: Any, budget: Budget) -> tuple[float, tuple[str, ...]]:
+    """The smallest sparsity whose figures meet the budget, or MOST and what is missed there."""
+    for sparsity in _GRID:
+        if not (misses := budget.misses(figures(sparsity))):
+            break
+    return sparsity, misses
+
+
+def _calibrated(model: Any, forms: Sequence[Form], config: "PlanConfig", folder: Path) -> dict[str, Path]:
+    """Cost tables of single weights and of 4x1 blocks, where a form asks for them."""
+    from platon_compress.measure.calibrate import calibrate, write_cost_table
+    from platon_compress.selection import select
+
+    shapes = sorted({(p.shape[0], p.shape[1]) for p in select(model).values()})
+    tables = {}
+    for kind, rows in ((ELEMENT, 1), (BLOCKS, 4)):
+        wanted = [form for form in forms if (form.granularity == BLOCKS) == (kind == BLOCKS)]
+        if wanted:
+            int8 = any(form.values != "float32" for form in wanted)
+            place = (config.rows,), (config.used_threads,)
+            table = calibrate(shapes, _DENSITIES, *place, block_rows=rows, int8=int8)
+            tables[kind] = write_cost_table(table, folder / f"cost-{rows}.json")
+    return tables
+
+
+def _alone(path: Path, inputs: Any, threads: int, runs: int) -> Figures:
+    samples = time_files({DENSE: path}, inputs, threads, runs)
+    return _figures(DENSE, path, samples)
+
+
+def _figures(name: str, path: Path, samples: Mapping[str, Sequence[float]]) -> Figures:
+    return Figures(
+        latency_seconds=statistics.median(samples[name]),
+        speedup=1.0 if name == DENSE else compare(samples, baseline=DENSE, candidate=name).median,
+        size_bytes=path.stat().st_size,
+    )

@@ -1,0 +1,132 @@
+"""The search's answer is the smallest sparsity whose figures meet the budget, and the best there is where none does."""
+
+import json
+
+import pytest
+
+from platon_compress.budget import Budget, Figures
+from platon_compress.errors import InputError
+from platon_compress.measure import search as module
+from platon_compress.measure.search import LEAST, MOST, Form, search
+from platon_compress.measure.trial_masks import trial_layers, trial_masks
+from platon_compress.testing import tiny_transformer
+
+ELEMENT, GROUPS = Form("element", "float32"), Form("heads+neurons", "float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_transformer("bert")[0]
+
+
+@pytest.fixture
+def found(model, tmp_path, monkeypatch):
+    """found(budget) -> the search where dense takes 13 s, 12 of them in the 12 layers, and a CSR layer its density."""
+    rows = [
+        {"out": out, "in": width, "density": d, "rows": 8, "threads": 1, "dense_seconds": 1, "csr_seconds": d}
+        for out, width in ((32, 32), (64, 32), (32, 64))
+        for d in (0.01, 0.6)
+    ]
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps({"kind": "cost-table", "schema": 2, "rows": rows}))
+    made = {}
+
+    def masked_file(model, masks, inputs, config, path):
+        density = sum(int(mask.sum()) for mask in masks.values()) / sum(
+            mask.numel() for mask in masks.values()
+        )
+        made[path.name] = density
+        path.write_bytes(bytes(round(1000 + 5 * density * 16_384)))
+
+    def dense_files(model, inputs, folder):
+        (folder / "dense.onnx").write_bytes(bytes(1000 + 4 * 16_384))
+        return {"dense": folder / "dense.onnx"}, ()
+
+    def time_files(files, inputs, threads, runs):
+        """Half a second of the rest is gained by the sparse file, which the table cannot know."""
+        return {
+            name: (13.0 if name == "dense" else 0.5 + 12 * made[p.name],) * runs for name, p in files.items()
+        }
+
+    for name, fake in (
+        ("masked_file", masked_file),
+        ("dense_files", dense_files),
+        ("time_files", time_files),
+    ):
+        monkeypatch.setattr(module, name, fake)
+    return lambda budget: search(
+        model, budget, forms=(ELEMENT, GROUPS), tokens=8, threads=1, runs=2, cost_table=table
+    )
+
+
+def test_the_smallest_sparsity_that_meets_it(found):
+    result = found(Budget(max_latency_seconds=4.0))
+    row = result.rows[0]
+    assert row.form == ELEMENT
+    assert row.meets
+    # 0.5 + 12 (1 - s) <= 4 from s = 0.7083 on; the table alone says 1 + 12 (1 - s), and takes its file at 0.75
+    assert (row.sparsity, row.measured_sparsity) == (0.71, 0.75)
+    assert row.figures.latency_seconds == pytest.approx(0.5 + 12 * 0.29, abs=0.1)
+    assert row.figures.speedup == pytest.approx(13 / row.figures.latency_seconds)
+    assert result.can_be_met
+
+
+def test_every_part_of_the_budget_counts(found):
+    fast = found(Budget(min_speedup=2.0)).rows[0].sparsity
+    small = found(Budget(max_size_bytes=1000 + round(5 * 0.2 * 16_384))).rows[0].sparsity
+    both = found(Budget(min_speedup=2.0, max_size_bytes=1000 + round(5 * 0.2 * 16_384))).rows[0].sparsity
+    assert small == pytest.approx(0.8, abs=0.011)
+    assert fast < small == both
+
+
+def test_what_is_easy_takes_the_least(found):
+    assert {row.sparsity for row in found(Budget(max_latency_seconds=12.9)).rows} == {LEAST}
+
+
+def test_what_cannot_be_met_says_the_best(found):
+    result = found(Budget(max_latency_seconds=0.1))
+    assert not result.can_be_met
+    assert [row.sparsity for row in result.rows] == [MOST, MOST]
+    assert result.refusal().startswith(
+        "no sparsity up to 98% meets the budget (at most 100 ms): the best is element float32 at 98% with "
+    )
+    assert result.refusal().endswith("; raise the budget, or take a smaller model")
+
+
+def test_the_result_is_json_able(found):
+    data = json.loads(json.dumps(found(Budget(min_speedup=2.0)).to_dict()))
+    assert (data["kind"], data["budget"]["min_speedup"], data["dense"]["speedup"]) == ("search", 2.0, 1.0)
+    assert [row["form"]["granularity"] for row in data["rows"]] == ["element", "heads+neurons"]
+
+
+@pytest.mark.parametrize(("budget", "forms"), [(Budget(max_drop=1), (ELEMENT,)), (Budget(min_speedup=2), ())])
+def test_nothing_to_search_for(model, budget, forms):
+    with pytest.raises(InputError, match="nothing to search for"):
+        search(model, budget, forms=forms)
+
+
+def test_masks_are_as_sparse_as_their_layers_say(model):
+    for granularity in ("element", "4x1", "head", "neuron", "heads+neurons"):
+        masks = trial_masks(model, granularity, 0.75)
+        for layer in trial_layers(model, granularity, 0.75):
+            mask = masks.get(layer.name)
+            share = 1.0 if mask is None else float(mask.float().mean())
+            assert share == pytest.approx(layer.density, abs=0.12), (granularity, layer.name)
+            if granularity == "4x1":
+                assert (mask.unflatten(0, (-1, 4)).float().mean(1) % 1 == 0).all()
+
+
+def test_a_real_search_goes_all_the_way(model, tmp_path):
+    """Nothing is faked but the table: dense, 8-bit and sparse files are exported and timed."""
+    rows = [
+        {"out": 32, "in": 32, "density": d, "rows": 8, "threads": 1, "dense_seconds": 1, "csr_seconds": d}
+        for d in (0.01, 0.6)
+    ]
+    table = tmp_path / "table.json"
+    table.write_text(json.dumps({"kind": "cost-table", "schema": 2, "rows": rows}))
+    result = search(
+        model, Budget(max_size_bytes=80_000), forms=(ELEMENT,), tokens=8, threads=1, runs=3, cost_table=table
+    )
+    assert isinstance(result.dense_int8, Figures)
+    assert all(figures.latency_seconds > 0 for figures in (result.dense, result.rows[0].measured))
+    assert result.rows[0].measured.size_bytes < result.dense.size_bytes
