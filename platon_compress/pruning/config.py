@@ -6,11 +6,12 @@ from typing import Any, Literal, get_args
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.costs import check_costs
+from platon_compress.pruning.unit_costs import UnitCosts
 
 __all__ = ["Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
 
 Criterion = Literal["platon", "sensitivity", "magnitude", "movement", "fisher"]
-Granularity = Literal["element", "4x1", "2:4", "head", "neuron"]
+Granularity = Literal["element", "4x1", "2:4", "head", "neuron", "structured"]
 Shape = Literal["cubic", "one_shot", "constant"]
 Scope = Literal["global", "layer", "type"]
 
@@ -19,7 +20,8 @@ Scope = Literal["global", "layer", "type"]
 class PruneConfig:
     """Settings of a pruning run. Steps are optimiser steps, counted from 1.
 
-    sparsity: share of the prunable weights that ends as zeros, in [0, 1).
+    sparsity: share of the prunable weights that ends as zeros, in [0, 1); with granularity "structured" the share of the
+        dense model's time that goes: 0.5 for a model twice as fast.
     total_steps: length of the training; None lets `PlatonCallback` fill it from the Trainer.
     initial_warmup_steps, final_warmup_steps: steps before the first mask, and steps at the full sparsity at
         the end; None stands for 10 % and 30 % of `total_steps`.
@@ -27,7 +29,8 @@ class PruneConfig:
     beta1, beta2: smoothing of sensitivity and uncertainty, once per window.
     criterion: what is ranked; see `platon_compress.pruning.importance`.
     granularity: what lives or dies as one: a single weight, four weights of one input in consecutive outputs
-        ("4x1"), two of every four consecutive inputs ("2:4", sparsity 0.5), an attention head, an FFN neuron.
+        ("4x1"), two of every four consecutive inputs ("2:4", sparsity 0.5), an attention head, an FFN neuron; or heads,
+        neurons and whole layers together, by score per measured second ("structured").
     group_multiple: heads or neurons kept per layer are a multiple of this; None stands for 1 head, 8 neurons.
     targets, ignore, include_biases: see `platon_compress.selection.select`.
     reference_compat: the authors' code to the letter, quirks included (single weights, platon, cubic, global).
@@ -38,6 +41,7 @@ class PruneConfig:
     freeze_steps: the mask stays as it is during this many steps at the end.
     weight_costs: seconds per weight by the shape "OUTxIN" of its layer; scores are then ranked per second, see
         `platon_compress.pruning.costs`.
+    unit_costs: what heads and neurons cost, for "structured"; see `platon_compress.pruning.unit_costs`.
     rewind_to: when the mask freezes, the learning rate goes back to where its schedule was at this fraction of
         the run and runs from there to its end; see `platon_compress.pruning.rewind`.
 
@@ -64,8 +68,11 @@ class PruneConfig:
     freeze_steps: int = 0
     rewind_to: float | None = None
     weight_costs: Mapping[str, float] | None = None
+    unit_costs: UnitCosts | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.unit_costs, Mapping):
+            object.__setattr__(self, "unit_costs", UnitCosts.from_dict(self.unit_costs))
         for field in ("targets", "ignore"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
@@ -87,7 +94,8 @@ class PruneConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; tuples become lists."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {**plain, "unit_costs": None if self.unit_costs is None else self.unit_costs.to_dict()}
 
     def resolved(self, total_steps: int | None = None) -> "PruneConfig":
         """The same settings with every default that depends on the run's length filled in."""
@@ -164,6 +172,18 @@ class PruneConfig:
             )
         self._check_bound()
         self._check_weight_costs()
+        self._check_structured()
+
+    def _check_structured(self) -> None:
+        if self.granularity != "structured" and self.unit_costs is not None:
+            raise InputError(
+                f"unit_costs go with granularity='structured', got {self.granularity!r}; drop one of the two"
+            )
+        if self.granularity == "structured" and self.group_multiple is not None:
+            raise InputError(
+                f"granularity 'structured' keeps measured numbers of units, got group_multiple {self.group_multiple}; "
+                "leave it out"
+            )
 
     def _check_weight_costs(self) -> None:
         if self.weight_costs is None:

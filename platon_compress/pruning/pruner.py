@@ -10,25 +10,21 @@ from torch import Tensor, nn
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.config import PruneConfig
-from platon_compress.pruning.costs import relative_costs
-from platon_compress.pruning.importance import Importance, build_importance
+from platon_compress.pruning.importance import build_importance
 from platon_compress.pruning.masks.arrays import Scratch, local
-from platon_compress.pruning.masks.blocks import BlockMasks, TwoOfFourMasks
-from platon_compress.pruning.masks.elements import ElementMasks, Masks, ReferenceMasks
-from platon_compress.pruning.masks.groups import GroupMasks, coupled_names
+from platon_compress.pruning.masks.build import UNIT_KINDS, build_masks, couplings_to_prune
+from platon_compress.pruning.masks.groups import coupled_names
 from platon_compress.pruning.masks.shards import Shards
+from platon_compress.pruning.masks.structured import StructuredMasks
 from platon_compress.pruning.rewind import rewind_schedule
 from platon_compress.pruning.schedule import Schedule
 from platon_compress.pruning.state.record import check_state, pack_state
 from platon_compress.pruning.watch import Watch
 from platon_compress.selection import select
-from platon_compress.structure import find_blocks, find_couplings, unwrap_model
 
 __all__ = ["Pruner", "StepReport", "check_fits", "prunable_parameters"]
 
 _log = logging.getLogger(__name__)
-_KINDS = {"head": "heads", "neuron": "neurons"}
-_PATTERNS = {"4x1": BlockMasks, "2:4": TwoOfFourMasks}
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,12 @@ class Pruner:
         self._weights = prunable_parameters(model, self.config)
         scratch = self._scratch = Scratch()
         self._importance = build_importance(self._weights, self.config, scratch)
-        self._masks = _masks(model, self._weights, self._importance, scratch, self.config)
+        self._masks = build_masks(model, self._weights, self._importance, scratch, self.config)
+        if self.config.granularity == "structured" and self.config.unit_costs is None:
+            raise InputError(
+                "granularity 'structured' ranks by measured seconds, and unit_costs is None; measure them with "
+                "platon_compress.measure.half_blocks, or run a recipe with prune.speedup"
+            )
         self._step = 0
         self._ranked: tuple[int, int] | None = None  # windows seen and weights masked at the last ranking
         self._threshold: float | None = None
@@ -91,6 +92,16 @@ class Pruner:
     def size(self) -> int:
         """Number of prunable weights."""
         return self._masks.size
+
+    @property
+    def counts_weights(self) -> bool:
+        """Whether a sparsity is a share of the weights; with "structured" it is one of the time."""
+        return self._masks.counts_weights
+
+    @property
+    def expected_speedup(self) -> float | None:
+        """With "structured": over dense, of what the masks keep, as `unit_costs` say; else None."""
+        return self._masks.expected_speedup if isinstance(self._masks, StructuredMasks) else None
 
     @property
     def steps(self) -> int:
@@ -124,7 +135,7 @@ class Pruner:
         masked = zeros is not None
         achieved = (self.count_zeros() if zeros is None else zeros) / self.size
         sparsity = self.schedule.sparsity(self._step)
-        if masked:
+        if masked and self.counts_weights:
             self._watch.sparsity(sparsity, achieved)
         return StepReport(
             step=self._step,
@@ -253,7 +264,8 @@ class Pruner:
             self._watch.parameters()
             if not self._importance.signed:
                 self._watch.ranking(ranking.threshold)
-            self._watch.layers(self._masks.count_kept())
+            if self.counts_weights:
+                self._watch.layers(self._masks.count_kept())
         return flipped, regrown, self._masks.apply()
 
     def _gradients_are_usable(self) -> bool:
@@ -290,7 +302,7 @@ def check_fits(model: nn.Module, config: PruneConfig) -> None:
     parameters = prunable_parameters(model, full)
     shapes = {name: torch.empty_like(parameter, device="meta") for name, parameter in parameters.items()}
     scratch = Scratch()
-    _masks(model, shapes, build_importance(shapes, full, scratch), scratch, full)
+    build_masks(model, shapes, build_importance(shapes, full, scratch), scratch, full)
 
 
 def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.Parameter]:
@@ -315,9 +327,9 @@ def prunable_parameters(model: nn.Module, config: PruneConfig) -> dict[str, nn.P
             f"the {len(trained)} parameters to prune hold 0 weights, first {name!r} of shape {shape}; name others "
             "with `targets`"
         )
-    if config.granularity not in _KINDS:
+    if config.granularity not in UNIT_KINDS:
         return trained
-    coupled = {name for c in _couplings(model, config, trained) for name in coupled_names(c)}
+    coupled = {name for c in couplings_to_prune(model, config, trained) for name in coupled_names(c)}
     return {name: p for name, p in trained.items() if name in coupled}
 
 
@@ -327,53 +339,3 @@ def _refuse_fsdp1(model: nn.Module) -> None:
             "the model is wrapped by FullyShardedDataParallel, which flattens its parameters; "
             "shard it with torch.distributed.fsdp.fully_shard instead"
         )
-
-
-def _couplings(model: nn.Module, config: PruneConfig, trained: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Couplings of the wanted kind whose every weight is selected."""
-    kind = _KINDS[config.granularity]
-    found = tuple(c for c in find_couplings(model) if c.kind == kind)
-    complete = tuple(
-        c for c in found if all(f"{path}.weight" in trained for path in (*c.producers, c.consumer))
-    )
-    if not complete:
-        raise InputError(
-            f"granularity {config.granularity!r} finds no complete group of {kind} in "
-            f"{type(unwrap_model(model)).__name__} ({len(found)} found, each with a weight that is not "
-            "selected or trained); select whole groups or prune single weights"
-        )
-    return complete
-
-
-def _masks(
-    model: nn.Module,
-    weights: Mapping[str, Tensor],
-    importance: Importance,
-    scratch: Scratch,
-    config: PruneConfig,
-) -> Masks:
-    if config.granularity in _PATTERNS:
-        return _PATTERNS[config.granularity](weights, importance, scratch)
-    if config.granularity != "element":
-        return GroupMasks(weights, importance, scratch, _couplings(model, config, weights), config)
-    if config.reference_compat:
-        return ReferenceMasks(weights, importance, scratch)
-    return ElementMasks(
-        weights,
-        importance,
-        scratch,
-        _partition(model, weights, config.scope),
-        config.max_layer_sparsity,
-        relative_costs(weights, config.weight_costs),
-    )
-
-
-def _partition(model: nn.Module, weights: Mapping[str, Tensor], scope: str) -> dict[str, str] | None:
-    """Which ranking a weight takes part in: its own, or that of its role, its name without the block's."""
-    if scope == "global":
-        return None
-    if scope == "layer":
-        return {name: name for name in weights}
-    blocks = find_blocks(model)
-    own = {name: next((b for b in blocks if name.startswith(f"{b}.")), "") for name in weights}
-    return {name: name.removeprefix(f"{block}.") for name, block in own.items()}

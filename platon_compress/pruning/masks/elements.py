@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +39,11 @@ class Masks:
 
     Of sharded weights a rank keeps the bools of its own rows; `size` and every count are of all ranks together,
     so all of them must ask.
+
+    counts_weights: whether a sparsity is a share of the weights.
     """
+
+    counts_weights: ClassVar[bool] = True
 
     def __init__(self, weights: Mapping[str, Tensor], importance: Importance, scratch: Scratch) -> None:
         self._weights = weights
