@@ -47,6 +47,7 @@ __all__ = [
     "CalibrationScope",
     "calibrate",
     "calibration_scope",
+    "settled_samples",
     "write_cost_table",
 ]
 
@@ -212,7 +213,7 @@ def _measure_cell(
     """One row per density."""
     x = np.random.default_rng(0).standard_normal((1, rows, shape[1]), dtype=np.float32)
     runners = {str(side): _runner(path, x, threads, sparse=side != _DENSE) for side, path in paths.items()}
-    samples, settled = _settled_samples(runners, runs)
+    samples, settled = settled_samples(runners, runs)
     seconds = {side: min(samples[str(side)]) / _COPIES for side in paths}
     densities = [density for kind, density in paths if kind == "csr"]
     columns = {
@@ -235,7 +236,7 @@ def _measure_cell(
     ]
 
 
-def _settled_samples(
+def settled_samples(
     sides: Mapping[str, Callable[[], object]], runs: int
 ) -> tuple[dict[str, tuple[float, ...]], bool]:
     """Seconds per side, and whether the three fastest of every side agree."""

@@ -1,8 +1,8 @@
 """What heads and neurons cost at run time: measured seconds of half an encoder block by the number of units it keeps.
 
-A model takes `rest_seconds`, and of every attention and feed-forward the seconds that its curve has for its count. Curves
-hold measured counts only, because only a measured count is known to be faster: 0 (the residual path alone), some between,
-and all. See `platon_compress.measure.half_blocks`.
+A model takes `rest_seconds`, and beyond that of every attention and feed-forward what its curve has for its count. Curves
+hold measured counts only, because only a measured count is known to be faster: 0 (the residual path alone, which is part of
+the rest), some between, and all. See `platon_compress.measure.half_blocks`.
 """
 
 import math
@@ -47,8 +47,10 @@ class UnitCosts:
             counts = [count for count, _ in curve]
             if len(counts) < 2 or counts[0] != 0 or counts != sorted(set(counts)):
                 raise InputError(f"the counts of {name!r} are {counts}, not rising from 0; {_CURE}")
-            if any(not 0 < _number(seconds, name) < math.inf for _, seconds in curve):
-                raise InputError(f"the seconds of {name!r} are not all above 0: {list(curve)}; {_CURE}")
+            if any(not 0 <= _number(seconds, name) < math.inf for _, seconds in curve) or not curve[-1][1]:
+                raise InputError(
+                    f"the seconds of {name!r} are below 0, or all of it takes none: {list(curve)}; {_CURE}"
+                )
 
     def curve(self, name: str, units: int) -> Curve:
         """The curve of half a block of `units` units. Raises InputError where it was not measured."""

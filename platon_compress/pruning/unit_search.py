@@ -39,14 +39,15 @@ def least_loss(losses: Sequence[np.ndarray], seconds: Sequence[np.ndarray], budg
         raise InputError(
             f"no choice takes at most {budget:.4g} seconds, the fastest takes {fastest:.4g}; allow more"
         )
-    parts = [np.ceil(times / budget * BUCKETS - 1e-9).astype(np.int64) for times in seconds]
+    part = max(budget / BUCKETS, np.finfo(float).tiny)
+    parts = [np.minimum(np.ceil(times / part - 1e-9), BUCKETS + 1).astype(np.int64) for times in seconds]
     # best[t]: least loss of the items so far in at most t parts
     best = np.zeros(BUCKETS + 1)
     taken = np.zeros((len(losses), BUCKETS + 1), dtype=np.int16)
     compared = 0
-    for item, (loss, part) in enumerate(zip(losses, parts, strict=True)):
+    for item, (loss, needs) in enumerate(zip(losses, parts, strict=True)):
         options = np.full((len(loss), BUCKETS + 1), np.inf)
-        for option, (lost, needed) in enumerate(zip(loss, part, strict=True)):
+        for option, (lost, needed) in enumerate(zip(loss, needs, strict=True)):
             if needed <= BUCKETS:
                 options[option, needed:] = best[: BUCKETS + 1 - needed] + lost
         taken[item] = options.argmin(0)

@@ -113,7 +113,7 @@ def test_both_models_hold_layers_of_the_density_asked_for(density, tmp_path):
 def test_a_cell_is_repeated_until_its_fastest_agree(monkeypatch):
     rounds = iter([[1.0, 2.0, 3.0], [1.05, 9.0, 9.0], [1.09, 9.0, 9.0]])
     monkeypatch.setattr(module, "measure_interleaved", lambda sides, **_: {"a": tuple(next(rounds))})
-    samples, settled = module._settled_samples({"a": lambda: None}, 3)
+    samples, settled = module.settled_samples({"a": lambda: None}, 3)
     assert settled
     assert len(samples["a"]) == 9
 
@@ -121,7 +121,7 @@ def test_a_cell_is_repeated_until_its_fastest_agree(monkeypatch):
 def test_a_cell_that_never_settles_is_marked(monkeypatch):
     monkeypatch.setattr(module, "_LONGEST_SECONDS_A_SIDE", -1.0)
     monkeypatch.setattr(module, "measure_interleaved", lambda sides, **_: {"a": (1.0, 2.0, 3.0)})
-    samples, settled = module._settled_samples({"a": lambda: None}, 1)
+    samples, settled = module.settled_samples({"a": lambda: None}, 1)
     assert not settled
     assert len(samples["a"]) == 3
     rows = [{"out": 1, "in": 1, "rows": 1, "threads": 1, "density": d, "settled": False} for d in (0.1, 0.2)]

@@ -68,6 +68,10 @@ def test_a_budget_of_exactly_the_fastest_choice():
     assert found.picks == (1, 1, 1)
 
 
+def test_a_budget_of_nothing_takes_what_costs_nothing():
+    assert least_loss([np.array([0.0, 1.0])] * 2, [np.array([1.0, 0.0])] * 2, 0.0).picks == (1, 1)
+
+
 def test_a_budget_out_of_reach_is_refused():
     with pytest.raises(
         InputError, match=r"no choice takes at most 0\.1 seconds, the fastest takes 0\.2; allow more"
