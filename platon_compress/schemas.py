@@ -24,6 +24,7 @@ SCHEMAS = {
     "memory": 1,
     "oneshot": 1,
     "padding": 1,
+    "pareto": 1,
     "parity": 3,
     "pauses": 1,
     "peers": 1,

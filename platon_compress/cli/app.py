@@ -255,10 +255,50 @@ def verify(output: Output, trust_remote_code: Trust = False, as_json: AsJson = F
 
 
 @app.command(cls=StrictCommand)
-def report(output: Output, require: Require = None, as_json: AsJson = False) -> None:
-    """Write report.md and report.html from a run's JSON files."""
+def report(
+    output: Output,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="With --pareto: folders of finished runs.")
+    ] = None,
+    pareto: Annotated[
+        bool,
+        typer.Option("--pareto", help="Compare the files of several runs: which does no other one beat?"),
+    ] = False,
+    batch: Annotated[
+        int | None, typer.Option("--batch", help="With --pareto: batch size to compare at.")
+    ] = None,
+    tokens: Annotated[
+        int | None, typer.Option("--tokens", help="With --pareto: tokens to compare at.")
+    ] = None,
+    require: Require = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write report.md and report.html from a run's JSON files; --pareto: a page of several runs."""
     wanted = parse_requirements(require)
+    if pareto:
+        _compare_runs(runs or [], output, batch, tokens, as_json)
+        return
+    if runs or batch or tokens:
+        raise InputError(
+            "report -o RUN takes no other folder or size; several runs are compared with --pareto"
+        )
     _finish(_continue("report", output, False, as_json), output, as_json, wanted)
+
+
+def _compare_runs(
+    runs: list[Path], output: Path, batch: int | None, tokens: int | None, as_json: bool
+) -> None:
+    if not runs:
+        raise InputError(
+            "--pareto compares finished runs; give their folders: report runs/a runs/b --pareto -o page"
+        )
+    from platon_compress.report.pareto.page import write_pareto
+
+    said = write_pareto(runs, output, batch=batch, tokens=tokens)
+    if as_json:
+        say((output / "pareto.json").read_text(encoding="utf-8"))
+    else:
+        say("\n".join([*said, f"{output / 'pareto.html'} {output / 'pareto.md'}"]))
 
 
 def _run(recipe: Recipe, output: Path, as_json: bool, until: str | None = None) -> dict[str, Any]:

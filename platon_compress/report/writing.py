@@ -12,10 +12,10 @@ from markupsafe import Markup
 from platon_compress.files import write_text
 from platon_compress.report.run_data import read_run
 from platon_compress.report.verdict import judge
-from platon_compress.report.view import View, build_view
+from platon_compress.report.view import build_view
 from platon_compress.report.words import POINTS
 
-__all__ = ["ReportResult", "write_report"]
+__all__ = ["ReportResult", "escape_markdown", "render", "write_report"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def write_report(run_dir: str | Path) -> ReportResult:
     return result
 
 
-def render(template: str, view: View) -> str:
+def render(template: str, view: Any) -> str:
     """Fill a template; every value is escaped, for HTML or for Markdown."""
     environment = Environment(
         loader=PackageLoader("platon_compress.report", "."),

@@ -157,6 +157,24 @@ def test_other_engines_join_the_report(finished, tmp_path, capsys, monkeypatch):
     assert "PyTorch dense" not in (copy / "report.md").read_text()
 
 
+def test_runs_on_one_page(finished, tmp_path, capsys):
+    assert main(["report", str(finished), "--pareto", "-o", str(tmp_path / "page"), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert {entry["variant"] for entry in content["candidates"]} == {"dense", "dense_int8", "compressed"}
+    assert sorted(path.name for path in (tmp_path / "page").iterdir()) == [
+        "pareto.html",
+        "pareto.json",
+        "pareto.md",
+    ]
+    for wrong in (["report", "--pareto", "-o", "x"], ["report", str(finished), "-o", "x"]):
+        status, line = _error(capsys, wrong)
+        assert status == 2
+        assert "--pareto" in line
+    status, line = _error(capsys, ["report", tmp_path / "page", "--pareto", "-o", tmp_path / "none"])
+    assert (status, (tmp_path / "none").exists()) == (2, False)
+    assert "no plan.json" in line
+
+
 def test_damaged_masks_get_one_line(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "copy")
     (tmp_path / "copy" / "stages" / "prune" / "masks.safetensors").write_bytes(b"\0" * 100)

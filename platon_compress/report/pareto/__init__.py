@@ -1,0 +1,1 @@
+"""Several runs on one page: which of their files no other one beats."""

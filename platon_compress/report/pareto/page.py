@@ -1,0 +1,130 @@
+"""Writes the page of several runs: pareto.md, pareto.html and pareto.json."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platon_compress.files import write_json, write_text
+from platon_compress.report.pareto.candidates import Candidate, Setting, candidates_of, chosen_setting
+from platon_compress.report.pareto.front import advice, undominated
+from platon_compress.report.pareto.plot import pareto_plot
+from platon_compress.report.peers import read_peers
+from platon_compress.report.plot_style import Plot
+from platon_compress.report.points import points_apart
+from platon_compress.report.run_data import RunData, read_run
+from platon_compress.report.tables import Table, format_bytes, format_milliseconds
+from platon_compress.report.words import NONE, metric_figure, metric_name
+from platon_compress.report.writing import render
+from platon_compress.schemas import stamped
+
+__all__ = ["write_pareto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    title: str
+    setting: str
+    advice: tuple[str, ...]
+    table: Table
+    others: tuple[str, ...]
+    plot: Plot
+
+
+def write_pareto(
+    runs: Sequence[str | Path], output: Path, *, batch: int | None = None, tokens: int | None = None
+) -> list[str]:
+    """Compare the files of finished `runs` at the first size that all measured (of `batch`, `tokens` where given).
+
+    Returns what to ship, a sentence a budget. Raises InputError for runs that cannot be compared.
+    """
+    read = [read_run(run) for run in runs]
+    setting = chosen_setting(read, batch, tokens)
+    candidates = candidates_of(read, setting)
+    metric, task = _metric_name(read), read[0].task
+    said = advice(candidates, metric, task)
+    page = _Page(
+        title=f"{metric_name(metric, task)} against latency and size",
+        setting=_spoken(setting),
+        advice=tuple(said),
+        table=_table(candidates, metric, task),
+        others=tuple(_others(read, setting)),
+        plot=pareto_plot(candidates, metric, task),
+    )
+    write_json(output / "pareto.json", _content(read, setting, candidates, said))
+    write_text(output / "pareto.md", render("pareto.md.jinja", page))
+    write_text(output / "pareto.html", render("pareto.html.jinja", page))
+    return said
+
+
+def _metric_name(runs: Sequence[RunData]) -> str:
+    metric = runs[0].compressed_metric
+    return metric.name if metric else "metric"
+
+
+def _table(candidates: Sequence[Candidate], metric: str, task: str | None) -> Table:
+    fast = undominated(candidates, lambda c: c.seconds)
+    small = undominated(candidates, lambda c: c.disk_bytes)
+    ordered = sorted(candidates, key=lambda c: c.seconds)
+    rows = [
+        (
+            candidate.label,
+            metric_figure(metric, candidate.metric),
+            NONE if candidate.change is None else points_apart(candidate.change).removesuffix(" points"),
+            format_milliseconds(candidate.seconds),
+            f"{candidate.speed:.2f}x",
+            format_bytes(candidate.disk_bytes),
+            " and ".join(word for word, front in (("latency", fast), ("size", small)) if candidate in front),
+        )
+        for candidate in ordered
+    ]
+    return Table(
+        caption="Every file, the fastest first",
+        headers=(
+            "file",
+            metric_name(metric, task),
+            "against dense, points",
+            "ms",
+            "speed",
+            "disk",
+            "beaten by none in",
+        ),
+        rows=tuple(rows),
+        text_columns=(0, 6),
+        strong_rows=tuple(i for i, c in enumerate(ordered) if c in fast or c in small),
+    )
+
+
+def _others(runs: Sequence[RunData], setting: Setting) -> list[str]:
+    """Engines whose metric nobody measured: a latency without a place in the picture."""
+    said = []
+    for run in runs:
+        for entry in read_peers(run.folder).get("settings", ()):
+            if (entry["batch"], entry["tokens"]) != setting:
+                continue
+            for pair in entry["comparisons"]:
+                ours = pair["candidate"] == "ONNX Runtime compressed"
+                if ours and not pair["baseline"].startswith("ONNX Runtime"):
+                    said.append(
+                        f"{run.folder.name}: {pair['line']}; the other engine's metric was not measured"
+                    )
+    return said
+
+
+def _spoken(setting: Setting) -> str:
+    return f"batch {setting[0]}" + (f", {setting[1]} tokens" if setting[1] else "")
+
+
+def _content(
+    runs: Sequence[RunData], setting: Setting, candidates: Sequence[Candidate], said: Sequence[str]
+) -> dict[str, Any]:
+    content = {
+        "runs": [str(run.folder) for run in runs],
+        "environment": dict(runs[0].bench.environment),
+        "batch": setting[0],
+        "tokens": setting[1],
+        "metric": _metric_name(runs),
+        "candidates": [candidate.to_dict() for candidate in candidates],
+        "advice": list(said),
+    }
+    return stamped("pareto", content)

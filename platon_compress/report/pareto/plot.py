@@ -1,0 +1,74 @@
+"""The picture: metric against latency, and against size; the line joins what nothing beats."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from platon_compress.report.pareto.candidates import Candidate
+from platon_compress.report.pareto.front import undominated
+from platon_compress.report.plot_style import COLOURS, MUTED, TEXT, Plot, draw
+from platon_compress.report.words import SHORT_VARIANTS, VARIANTS, metric_figure, metric_title
+
+__all__ = ["pareto_plot"]
+
+_MARKS = {"dense": "s", "dense_int8": "D", "compressed_float32": "^", "compressed": "o"}
+_COSTS: dict[str, tuple[str, Callable[[Candidate], float]]] = {
+    "latency, ms": ("latency", lambda c: c.seconds * 1e3),
+    "size on disk, MB": ("size", lambda c: c.disk_bytes / 1e6),
+}
+
+
+def pareto_plot(candidates: Sequence[Candidate], metric: str, task: str | None) -> Plot:
+    """Two panels, side by side on a page and one above the other on a phone."""
+
+    def paint(figure: Figure, narrow: bool) -> None:
+        panels = figure.subplots(*((2, 1) if narrow else (1, 2)), squeeze=False).ravel()
+        for axes, (title, (_, cost)) in zip(panels, _COSTS.items(), strict=True):
+            _paint(axes, candidates, cost, metric)
+            axes.set_xlabel(title)
+            axes.set_ylabel(metric_title(metric, task))
+        names = SHORT_VARIANTS if narrow else VARIANTS
+        handles, labels = panels[0].get_legend_handles_labels()
+        shown = dict(zip(labels, handles, strict=True))
+        figure.legend(
+            shown.values(),
+            [names[name] for name in shown],
+            loc="outside lower left",
+            ncols=2 if narrow else 4,
+        )
+
+    best = undominated(candidates, lambda c: c.seconds)
+    said = "; ".join(f"{c.label} {metric_figure(metric, c.metric)} at {c.seconds * 1e3:.3g} ms" for c in best)
+    return draw(
+        "pareto",
+        paint,
+        height=3.6,
+        narrow_height=6.6,
+        alt=f"Task metric against latency and size of {len(candidates)} files. Nothing beats: {said}.",
+        caption="Up and to the left is better. Line: files that no other file beats. Bar: 95 % interval of the difference "
+        "from dense.",
+    )
+
+
+def _paint(
+    axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidate], float], metric: str
+) -> None:
+    front = undominated(candidates, cost)
+    axes.step(
+        [cost(c) for c in front], [100 * c.metric for c in front], where="post", color=MUTED, linewidth=1
+    )
+    for candidate in candidates:
+        x, y, name = cost(candidate), 100 * candidate.metric, candidate.variant
+        if candidate.change is not None:
+            dense = y - 100 * candidate.change.value
+            ends = (dense + 100 * candidate.change.low, dense + 100 * candidate.change.high)
+            axes.plot([x, x], ends, color=COLOURS[name], linewidth=1.2, alpha=0.6)
+        axes.scatter([x], [y], s=34, marker=_MARKS[name], color=COLOURS[name], label=name, zorder=3)
+        if candidate in front:
+            axes.annotate(
+                metric_figure(metric, candidate.metric), (x, y), xytext=(5, 4), textcoords="offset points",
+                fontsize=8, color=TEXT,
+            )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.margins(x=0.12, y=0.15)
