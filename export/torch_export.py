@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +17,24 @@ from platon_compress.errors import CheckFailedError, InputError, first_line
 from platon_compress.export import model_file
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.deberta import constant_projections, disentangled_attention_for_export
+from platon_compress.export.equalise import layer_inputs
 from platon_compress.export.functions import attach_functions, is_ours
 from platon_compress.export.model_file import name_axes, write_model
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.passes import (
+    EqualiseInputs,
     PassReport,
     SplitTables,
+    apply_rule,
     clean,
     finish,
     rewrite_graph,
     swap_sparse_weights,
 )
+from platon_compress.export.passes.equalise_inputs import Equalised
 from platon_compress.export.quantize import rounded_operators
 from platon_compress.export.round_model import round_model
+from platon_compress.scoring import Batch
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +53,7 @@ class ExportResult:
 
     sparse_nodes: names of the nodes with sparse weights. skipped: (parameter or input name, why it is not there).
     passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
+    equalised: norms whose features got factors for the 8-bit layers behind them.
     int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers. int8_tables: names of lookup tables
     that are. unrounded_bytes: size of the same file before they were, None where none was asked for or nothing was rounded.
     """
@@ -63,6 +69,7 @@ class ExportResult:
     opset: int
     passes: tuple[tuple[str, int], ...]
     refusals: tuple[tuple[str, str, str], ...]
+    equalised: tuple[Equalised, ...] = ()
     int8_nodes: tuple[str, ...] = ()
     int8_tables: tuple[str, ...] = ()
     unrounded_bytes: int | None = None
@@ -79,6 +86,7 @@ def export_onnx(
     config: ExportConfig | None = None,
     *,
     unrounded: str | Path | None = None,
+    calibration: Sequence[Batch] = (),
 ) -> ExportResult:
     """Write `model` to `path`: a plain dense graph for an `nn.Module`, sparse layers for a `CompressedModel`.
 
@@ -86,6 +94,8 @@ def export_onnx(
     file takes any batch and sequence length. The model runs in eval mode and float32, and is left as it was. The
     file appears under its name only when it is complete and checked.
     unrounded: where the same graph goes as it is before weights become 8-bit numbers; nothing goes there where none does.
+    calibration: inputs of the model by name, each [batch, ...], of which up to 64 examples tell how features in front of
+    8-bit weights are scaled best, see `equalise`; without any none is.
     Raises InputError for inputs that the model does not take, CheckFailedError when the written graph is bad.
     """
     config = config or ExportConfig()
@@ -94,7 +104,9 @@ def export_onnx(
     int8 = _int8_names(model, csr, config)
     traced = _trace(module, _checked_inputs(example_inputs), config)
     folded = constant_projections(module) if config.graph_passes and csr else frozenset()
-    reports, skipped = _rewrite(traced, csr, int8, config)
+    with _exportable(module):
+        equalise = EqualiseInputs(layer_inputs(module, int8, calibration))
+    reports, skipped = _rewrite(traced, csr, int8, equalise, config)
     skipped = tuple((name, _FOLDED if name in folded else reason) for name, reason in skipped)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
     rounded = round_model(traced, unrounded, config)
@@ -105,6 +117,7 @@ def export_onnx(
         sparse_nodes=tuple(
             str(node.name) for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights
         ),
+        equalised=tuple(equalise.done),
         int8_nodes=tuple(rounded_operators(traced)),
         int8_tables=rounded.tables,
         unrounded_bytes=rounded.unrounded_bytes,
@@ -158,12 +171,18 @@ def _checked_inputs(example_inputs: "Mapping[str, torch.Tensor]") -> "dict[str, 
 
 
 def _rewrite(
-    model: ir.Model, csr: Mapping[str, Any], int8: Collection[str], config: ExportConfig
+    model: ir.Model,
+    csr: Mapping[str, Any],
+    int8: Collection[str],
+    equalise: EqualiseInputs,
+    config: ExportConfig,
 ) -> tuple[list[PassReport], tuple[tuple[str, str], ...]]:
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
     skip = {*config.skip_passes, *({SplitTables.name} if config.embeddings == "int8" else ())}
     _, skipped, reports = swap_sparse_weights(model, csr, int8) if csr else ({}, (), ())
+    if int8 and equalise.name not in skip:
+        reports = (*reports, apply_rule(equalise, model.graph))
     graph_reports = rewrite_graph(model, skip, unpad=config.remove_padding) if config.graph_passes else ()
     spelled = finish(model)
     attach_functions(model)

@@ -8,6 +8,7 @@ import onnx_ir as ir
 from platon_compress.export.passes._rule import PassReport, Rule, apply_rule
 from platon_compress.export.passes.clean import clean, drop_unused, infer_shapes, tidy
 from platon_compress.export.passes.drop_empty import DropEmpty
+from platon_compress.export.passes.equalise_inputs import EqualiseInputs
 from platon_compress.export.passes.fold_activation import FoldActivation
 from platon_compress.export.passes.fold_bias import FoldBias
 from platon_compress.export.passes.fold_layer_scale import FoldLayerScale
@@ -34,6 +35,7 @@ from platon_compress.export.passes.swap_sparse import SwapSparse
 
 __all__ = [
     "GRAPH_PASSES",
+    "EqualiseInputs",
     "PassReport",
     "QuantizeTables",
     "SplitTables",

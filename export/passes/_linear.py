@@ -35,6 +35,13 @@ class Linear:
         weight = self.product.inputs[1]
         return weight is None or len(tuple(weight.uses())) > 1
 
+    def matrix(self) -> np.ndarray:
+        """W of a sparse layer with its zeros, float32 [out, in]."""
+        values, columns, row_starts = (_array(value) for value in self.product.inputs[1:4])
+        dense = np.zeros((len(row_starts) - 1, self.product.attributes["in_features"].as_int()), np.float32)
+        dense[np.repeat(np.arange(len(dense)), np.diff(row_starts)), columns] = values
+        return dense
+
     def times(self, vector: np.ndarray) -> np.ndarray:
         """W v, float64 [out]; v is [in]."""
         if not self.sparse:

@@ -15,7 +15,7 @@ from platon_compress.pipeline.oneshot import check_given, prune_once_stage
 from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.verifying import SMALL_BATCH, verification, verify_stage
-from platon_compress.pipeline.words import spoken_result
+from platon_compress.pipeline.words import spoken_factors, spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import PlanSection, Recipe
@@ -97,6 +97,7 @@ def _export(work: Workspace) -> dict[str, Any]:
     inputs = example_inputs(work.checkpoint)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
+    examples = verification(work, "validation", _CHOOSING_EXAMPLES)
     with (
         work.folder.new_folder(work.folder.onnx) as folder,
         work.reporter.progress("  exporting") as progress,
@@ -109,9 +110,10 @@ def _export(work: Workspace) -> dict[str, Any]:
             chosen = shipped if name == "compressed" else others
             unrounded = folder / VARIANTS["compressed_float32"] if name == "compressed" else None
             path = folder / f"{name}.onnx"
-            results[name] = export_onnx(model, path, inputs, chosen, unrounded=unrounded).to_dict()
+            seen = examples.batches if name == "compressed" else ()
+            done = export_onnx(model, path, inputs, chosen, unrounded=unrounded, calibration=seen)
+            results[name] = done.to_dict()
             steps.advance(f"{name}.onnx is written")
-        examples = verification(work, "validation", _CHOOSING_EXAMPLES)
         try:
             int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", examples).to_dict()
         except InputError as error:
@@ -127,6 +129,8 @@ def _export(work: Workspace) -> dict[str, Any]:
             work.reporter.say(
                 f"  {float32}  {result['unrounded_bytes'] / 1e6:.2f} MB, before its weights were rounded to 8 bits"
             )
+        if result["equalised"]:
+            work.reporter.say(f"  {spoken_factors(result['equalised'])}")
         for table in result["int8_tables"]:
             work.reporter.say(f"  {table} is stored in 8-bit rows")
         for skipped, reason in result["skipped"]:
