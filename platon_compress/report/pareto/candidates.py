@@ -30,6 +30,7 @@ class Candidate:
     its own run. seconds: see the top of this module.
     """
 
+    run: str
     label: str
     file: str
     variant: str
@@ -43,6 +44,7 @@ class Candidate:
         """JSON-able form."""
         change = self.change
         return {
+            "run": self.run,
             "label": self.label,
             "file": self.file,
             "variant": self.variant,
@@ -106,6 +108,7 @@ def _points(
         if speed is None:
             continue
         yield Candidate(
+            run=run.folder.name,
             label=f"{run.folder.name}: {VARIANTS[name]}",
             file=str(run.folder / "onnx" / variant.file),
             variant=name,

@@ -25,7 +25,7 @@ def pareto_plot(candidates: Sequence[Candidate], metric: str, task: str | None) 
     def paint(figure: Figure, narrow: bool) -> None:
         panels = figure.subplots(*((2, 1) if narrow else (1, 2)), squeeze=False).ravel()
         for axes, (title, (_, cost)) in zip(panels, _COSTS.items(), strict=True):
-            _paint(axes, candidates, cost, metric)
+            _paint(axes, candidates, cost)
             axes.set_xlabel(title)
             axes.set_ylabel(metric_title(metric, task))
         names = SHORT_VARIANTS if narrow else VARIANTS
@@ -51,9 +51,7 @@ def pareto_plot(candidates: Sequence[Candidate], metric: str, task: str | None) 
     )
 
 
-def _paint(
-    axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidate], float], metric: str
-) -> None:
+def _paint(axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidate], float]) -> None:
     front = undominated(candidates, cost)
     axes.step(
         [cost(c) for c in front], [100 * c.metric for c in front], where="post", color=MUTED, linewidth=1
@@ -65,10 +63,9 @@ def _paint(
             ends = (dense + 100 * candidate.change.low, dense + 100 * candidate.change.high)
             axes.plot([x, x], ends, color=COLOURS[name], linewidth=1.2, alpha=0.6)
         axes.scatter([x], [y], s=34, marker=_MARKS[name], color=COLOURS[name], label=name, zorder=3)
-        if candidate in front:
+        if candidate.variant == "compressed":
             axes.annotate(
-                metric_figure(metric, candidate.metric), (x, y), xytext=(5, 4), textcoords="offset points",
-                fontsize=8, color=TEXT,
-            )  # fmt: skip
+                candidate.run, (x, y), xytext=(6, -11), textcoords="offset points", fontsize=8, color=TEXT
+            )
     axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.15)
