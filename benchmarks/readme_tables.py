@@ -19,6 +19,7 @@ from study import RESULTS, run_study, study_parser
 from tables.int8 import layer_tables, model_tables, summary_tables
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
+from tables.mca import mca_tables
 from tables.models import model_table, summary_table
 from tables.oneshot import oneshot_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
@@ -117,6 +118,10 @@ def _sizes(results: Results) -> Iterator[str]:
     yield from map(str, size_tables(results))
 
 
+def _mca(results: Results) -> Iterator[str]:
+    yield from map(str, mca_tables(results))
+
+
 def _quality(results: Results) -> Iterator[str]:
     if not (entries := _of_kind(results, "quality")):
         yield _NONE_YET
@@ -151,6 +156,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "int8-layers": partial(_measured, layer_tables),
     "int8-summary": partial(_measured, summary_tables),
     "int8-models": partial(_measured, model_tables),
+    "mca": _mca,
     "pauses": partial(_measured, pause_tables),
     "quality": _quality,
     "oneshot": _oneshot,

@@ -21,6 +21,7 @@ SCHEMAS = {
     "int8": 1,
     "kernels": 3,
     "machine": 1,
+    "mca": 1,
     "memory": 1,
     "oneshot": 1,
     "padding": 1,
