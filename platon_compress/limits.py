@@ -77,6 +77,7 @@ LIMITS = {
     "distill.hidden": Limit(0, 1_000_000, whole=False, example=0.1),
     # less prunes nothing that could be measured, more leaves nothing that could answer
     "prune.sparsity": Limit(0.01, 0.9999, whole=False, example=0.9),
+    "prune.speedup": Limit(1, 100, whole=False, above=True, example=2),
     "oneshot.sparsity": Limit(0.01, 0.9999, whole=False, example=0.5),
     "oneshot.rows": Limit(8, 1_000_000, example=512),
     "prune.mask_interval": Limit(1, 1_000_000, example=10),

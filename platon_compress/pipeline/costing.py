@@ -10,11 +10,13 @@ from platon_compress.pipeline.workspace import Workspace
 if TYPE_CHECKING:
     from platon_compress.measure.calibrate import CalibrationScope
     from platon_compress.planning import PlanConfig
+    from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.tasks.models import Checkpoint
 
-__all__ = ["COSTS", "measured_plan_config", "ranking_costs"]
+__all__ = ["COSTS", "UNIT_COSTS", "measured_plan_config", "ranking_costs", "unit_costs"]
 
 COSTS = "weight_costs.json"
+UNIT_COSTS = "unit_costs.json"
 
 
 def measured_plan_config(work: Workspace) -> "PlanConfig":
@@ -61,6 +63,35 @@ def ranking_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> dic
         table, shapes, sparsity=section.sparsity, rows=config.rows, threads=config.used_threads
     )
     write_json(place / COSTS, costs)
+    return costs
+
+
+def unit_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> "UnitCosts | None":
+    """What heads, neurons and layers cost, where the recipe asks for a speed-up; kept in `place` like ranking costs."""
+    if work.prune.granularity != "structured":
+        return None
+    from platon_compress.pruning.unit_costs import UnitCosts
+
+    if (place / UNIT_COSTS).is_file():
+        return UnitCosts.from_dict(read_json(place / UNIT_COSTS, f"remove {place}"))
+    import torch
+
+    from platon_compress.measure.half_blocks import measure_half_blocks
+    from platon_compress.pruning.masks.build import couplings_to_prune
+    from platon_compress.pruning.pruner import prunable_parameters
+    from platon_compress.tasks.synthetic import synthetic_batches
+    from platon_compress.tasks.training import prune_config
+
+    config = _plan_config(work, work.sequence_length(checkpoint))
+    pruning = prune_config(work.prune, 1000)
+    couplings = couplings_to_prune(checkpoint.model, pruning, prunable_parameters(checkpoint.model, pruning))
+    made = synthetic_batches(checkpoint, examples=config.batch, tokens=config.tokens, batch_size=config.batch)
+    inputs = {name: torch.from_numpy(array) for name, array in made[0].items()}
+    with work.reporter.progress("  measuring half blocks") as progress:
+        costs = measure_half_blocks(
+            checkpoint.model, inputs, couplings, threads=config.used_threads, progress=progress
+        )
+    write_json(place / UNIT_COSTS, costs.to_dict())
     return costs
 
 

@@ -36,7 +36,9 @@ def _bake(work: Workspace) -> dict[str, Any]:
     oneshot = work.recipe.oneshot
     if not work.trains and oneshot is None:
         check_given(work, checkpoint)
-    target = work.prune.sparsity if work.trains else None if oneshot is None else oneshot.sparsity
+    target = None if oneshot is None else oneshot.sparsity
+    if work.trains:  # a speed-up says nothing of weights
+        target = work.prune.sparsity if work.prune.speedup is None else None
     baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
@@ -95,6 +97,11 @@ def _export(work: Workspace) -> dict[str, Any]:
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
     shipped = replace(config, remove_padding=section.remove_padding, embeddings=work.recipe.plan.embeddings)
     inputs = example_inputs(work.checkpoint)
+    # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have today, at their
+    # best: dense attention is one node from opset 23 on. So is that of a file that runs in stock ONNX Runtime.
+    best = replace(config, opset=max(config.opset, ATTENTION_OPSET))
+    if not work.compressed.csr:
+        shipped = replace(shipped, opset=best.opset)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
     examples = verification(work, "validation", _CHOOSING_EXAMPLES)
@@ -104,10 +111,7 @@ def _export(work: Workspace) -> dict[str, Any]:
     ):
         steps = Steps(len(models) + 1, progress)
         for name, model in models.items():
-            # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have
-            # today, at their best: dense attention is one node from opset 23 on.
-            others = replace(config, opset=max(config.opset, ATTENTION_OPSET))
-            chosen = shipped if name == "compressed" else others
+            chosen = shipped if name == "compressed" else best
             unrounded = folder / VARIANTS["compressed_float32"] if name == "compressed" else None
             path = folder / f"{name}.onnx"
             seen = examples.batches if name == "compressed" else ()
@@ -202,7 +206,8 @@ def _of_dense(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _of_prune(recipe: Recipe) -> tuple[str, ...]:
-    measured = recipe.prune is not None and recipe.prune.per_millisecond
+    prune = recipe.prune
+    measured = prune is not None and (prune.per_millisecond or prune.speedup is not None)
     return (*_training(recipe), "prune", "distill", *(_PLAN if measured else ()))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.pipeline.baseline import baseline_of
-from platon_compress.pipeline.costing import COSTS, ranking_costs
+from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
 from platon_compress.pipeline.preflight import check_run, spoken_model
 from platon_compress.pipeline.teaching import (
     check_teacher,
@@ -86,6 +86,7 @@ def prune(work: Workspace) -> dict[str, Any]:
         "sparsity_target": work.prune.sparsity,
         "granularity": work.prune.granularity,
         "per_millisecond": work.prune.per_millisecond,
+        "speedup_target": work.prune.speedup,
     }
 
 
@@ -100,7 +101,8 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     teacher = teacher_of(work.recipe, stage, work.task, checkpoint, work.names, lambda: work.dense)
     pruning = None
     if stage == "prune":
-        pruning = prune_config(work.prune, steps, ranking_costs(work, checkpoint, checkpoints))
+        costs = ranking_costs(work, checkpoint, checkpoints), unit_costs(work, checkpoint, checkpoints)
+        pruning = prune_config(work.prune, steps, *costs)
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             work.task,
@@ -119,12 +121,17 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         if result.masks is not None:
             # safetensors stores booleans as one byte each.
             save_file({n: m.contiguous() for n, m in result.masks.items()}, folder / "masks.safetensors")
-        if (costs := checkpoints / COSTS).is_file():
-            shutil.copyfile(costs, folder / COSTS)
+        for name in (COSTS, UNIT_COSTS):
+            if (measured := checkpoints / name).is_file():
+                shutil.copyfile(measured, folder / name)
     for warning in result.warnings:
         work.reporter.warn(warning)
     entry = result.to_dict()
     work.reporter.say(f"  {spoken_result(entry, work.task.name)} after {result.steps} steps")
+    if result.expected_speedup is not None:
+        work.reporter.say(
+            f"  {result.expected_speedup:.2f} times as fast as dense by the measured half blocks"
+        )
     return {**entry, **({} if teacher is None else {"distillation": teacher.to_dict()})}
 
 

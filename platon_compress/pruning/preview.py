@@ -37,7 +37,7 @@ class Preview:
     total_weights counts the whole model, state_bytes what the pruner will hold (averages and masks), memory_bytes
     what a training with AdamW holds beside its activations, schedule the (step, sparsity) points of the plot,
     first_mask, final_step and frozen_step where masks begin, the final phase and the frozen one (None: nowhere),
-    warnings what the pruner would warn of at its start.
+    warnings what the pruner would warn of at its start, counts_weights whether a sparsity is a share of the weights.
     """
 
     rows: tuple[PreviewRow, ...]
@@ -50,6 +50,7 @@ class Preview:
     frozen_step: int | None
     rewound_to: int | None
     warnings: tuple[str, ...]
+    counts_weights: bool = True
 
     @property
     def weights(self) -> int:
@@ -91,10 +92,12 @@ class Preview:
                 "" if self.rewound_to is None else f", learning rate back to that of step {self.rewound_to}"
             )
             yield f"mask frozen from {self.frozen_step}{rewound}"
-        gone = int(self.weights * self.schedule[-1][1])
+        last = self.schedule[-1][1]
+        gone = f"{int(self.weights * last):,}" if self.counts_weights else f"{last:.1%} of the time"
+        go = "go" if self.counts_weights else "goes"
         yield (
             f"{self.weights:,} of {self.total_weights:,} weights ({self.weights / self.total_weights:.0%}) are "
-            f"prunable, {gone:,} go"
+            f"prunable, {gone} {go}"
         )
         parts = [f"{name} {_mebibytes(size)}" for name, size in self.memory_bytes.items()]
         total = f"memory without activations {_mebibytes(sum(self.memory_bytes.values()))} MiB: "
@@ -124,6 +127,7 @@ def preview(model: nn.Module, config: PruneConfig, total_steps: int | None = Non
         frozen_step=schedule.total - schedule.freeze + 1 if schedule.freeze else None,
         rewound_to=None if full.rewind_to is None else round(full.rewind_to * schedule.total) + 1,
         warnings=() if warning is None else (warning,),
+        counts_weights=full.granularity != "structured",
     )
 
 

@@ -129,6 +129,11 @@ class Recipe(Section):
             raise ValueError(
                 "distill: without labels there is no baseline to learn from; name a fine-tuned teacher"
             )
+        if self.prune.granularity == "structured" and self.plan.device != "cpu":
+            raise ValueError(
+                f"prune.speedup is measured on the CPU, and plan.device is {self.plan.device}; prune heads or neurons to a "
+                "sparsity instead"
+            )
         self._refuse_unused_keys()
         return self
 

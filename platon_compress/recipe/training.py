@@ -1,6 +1,7 @@
 """The sections of a recipe that say how a model gets its zeros: train, distill, prune, oneshot."""
 
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 from pydantic import model_validator
 
@@ -82,9 +83,15 @@ class PruneSection(Section):
     sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
         "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten."
     )
+    speedup: Annotated[float, limited("prune.speedup"), NUMBER] | None = about(
+        "Instead of `sparsity`, with granularity `structured`: how many times as fast as dense the model becomes, by half "
+        "blocks that are measured before the training; the schedule then is one of the time.",
+        None,
+    )
     granularity: Granularity = about(
         "What lives or dies as one: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention "
-        "head, a neuron of the feed-forward.",
+        "head, a neuron of the feed-forward; or heads, neurons and whole layers together, by score per measured millisecond "
+        "(`structured`, with `speedup`).",
         "element",
     )
     criterion: Criterion = about("How weights are scored.", "platon")
@@ -131,6 +138,44 @@ class PruneSection(Section):
         None,
     )
     ignore: Texts = about("The same, to leave alone.", ())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_of_the_time(cls, raw: Any) -> Any:
+        """A speed-up says the sparsity by itself: the share of the time that goes."""
+        if not isinstance(raw, dict) or raw.get("sparsity") is not None:
+            return raw
+        speedup = raw.get("speedup")
+        if speedup is None:
+            return raw
+        number = isinstance(speedup, int | float) and speedup > 1
+        return {
+            **raw,
+            "sparsity": 1 - 1 / speedup if number else 0.5,
+        }  # what is no speed-up is refused by itself
+
+    @model_validator(mode="after")
+    def _speedup_fits(self) -> "PruneSection":
+        structured = self.granularity == "structured"
+        if self.speedup is None:
+            if structured:
+                raise ValueError(
+                    "granularity structured asks for a speed-up, and none is given; set for example speedup: 2"
+                )
+            return self
+        if not structured:
+            raise ValueError(
+                f"speedup goes with granularity structured, and it is {self.granularity}; correct one of them"
+            )
+        if not math.isclose(self.sparsity, 1 - 1 / self.speedup):
+            raise ValueError(
+                f"sparsity {self.sparsity:g} and speedup {self.speedup:g} are both given; leave sparsity out (null)"
+            )
+        if self.per_millisecond:
+            raise ValueError(
+                "per_millisecond ranks single weights, and granularity structured does so anyway; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> "PruneSection":

@@ -50,6 +50,12 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     if len(steps) > 1 and 0 not in steps:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
     yield from _distillation_note(run)
+    if (asked := run.stage("prune").get("speedup_target")) is not None:
+        expected = run.stage("prune").get("expected_speedup")
+        yield (
+            f"Heads, neurons and layers were chosen for {asked:g} times the speed of dense; by the half blocks that were "
+            f"measured before the training what is left is {expected:.2f} times as fast."
+        )
     if run.stage("prune").get("per_millisecond"):
         yield "Weights were ranked by score per measured millisecond of their layer, not by score alone."
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from platon_compress.pruning import PruneConfig
+    from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.recipe import PruneSection, TrainSection
     from platon_compress.tasks.distillation import Teacher
 
@@ -45,7 +46,7 @@ _PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
 class TrainResult:
     """What a training stage did; `scores` on all validation examples.
 
-    history: rows hold `step` and whatever was logged there.
+    history: rows hold `step` and whatever was logged there. expected_speedup: of granularity "structured".
     """
 
     steps: int
@@ -54,6 +55,7 @@ class TrainResult:
     history: tuple[Mapping[str, float], ...]
     masks: Mapping[str, "torch.Tensor"] | None
     warnings: tuple[str, ...] = ()
+    expected_speedup: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The stage's entry in state.json; the masks are files of their own."""
@@ -63,6 +65,7 @@ class TrainResult:
             "steps": self.steps,
             "history": list(self.history),
             "warnings": list(self.warnings),
+            **({} if self.expected_speedup is None else {"expected_speedup": self.expected_speedup}),
         }
 
 
@@ -85,9 +88,12 @@ def _in_recipe_words() -> Iterator[None]:
 
 @_in_recipe_words()
 def prune_config(
-    section: "PruneSection", steps: int, costs: Mapping[str, float] | None = None
+    section: "PruneSection",
+    steps: int,
+    costs: Mapping[str, float] | None = None,
+    unit_costs: "UnitCosts | None" = None,
 ) -> "PruneConfig":
-    """The `PruneConfig` of a recipe for a run of `steps` steps, with its measured `costs` if they are known yet.
+    """The `PruneConfig` of a recipe for a run of `steps` steps, with its measured costs if they are known yet.
 
     Where the recipe leaves `mask_interval` open it is 10, the authors' value, or less where the EMAs
     would remember more than a fifth of the cubic phase (a short run would rank noise).
@@ -100,7 +106,7 @@ def prune_config(
         memory = (steps - initial - final) / 5
         interval = max(1, min(10, int(memory * (1 - max(section.beta1, section.beta2)))))
     same = section.model_dump(
-        exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval", "per_millisecond"}
+        exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval", "per_millisecond", "speedup"}
     )
     return PruneConfig(
         total_steps=steps,
@@ -110,6 +116,7 @@ def prune_config(
         mask_interval=interval,
         # Empty costs let the settings be checked before anything is measured.
         weight_costs=(costs or {}) if section.per_millisecond else None,
+        unit_costs=unit_costs,
         **same,
     )
 
@@ -171,6 +178,7 @@ def train(
         history=history,
         masks=callback.pruner.masks() if callback is not None else None,
         warnings=tuple(warnings.lines),
+        expected_speedup=None if callback is None else callback.pruner.expected_speedup,
     )
 
 

@@ -75,7 +75,10 @@ def test_a_number_out_of_its_range_gets_one_line(key):
 def test_the_example_of_a_range_is_taken(key):
     limit = LIMITS[key]
     value = int(limit.example) if limit.whole else limit.example
-    extra = {"prune.rewind_to": {"freeze": 0.2}}.get(key, {})
+    extra = {
+        "prune.rewind_to": {"freeze": 0.2},
+        "prune.speedup": {"sparsity": None, "granularity": "structured"},
+    }.get(key, {})
     raw = _set(key, value)
     raw[key.split(".")[0]].update(extra)
     if key == "data.document_stride":  # of tasks whose texts are read in windows
@@ -156,3 +159,38 @@ def test_a_huge_value_is_not_spelled_out():
 def test_what_prunes_without_training_is_refused_in_a_training(section, content, message):
     with pytest.raises(InputError, match=message):
         parse_recipe({**GOOD, section: content})
+
+
+def _structured(**prune):
+    raw = _set("prune.granularity", "structured")
+    raw["prune"] = {"granularity": "structured", **prune}
+    return raw
+
+
+def test_a_speedup_takes_the_place_of_the_sparsity():
+    recipe = parse_recipe(_structured(speedup=4))
+    assert recipe.prune.sparsity == 0.75
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        ({}, r"prune\.sparsity is missing"),
+        ({"sparsity": 0.5}, r"structured asks for a speed-up, and none is given; set for example speedup: 2"),
+        ({"speedup": 2, "sparsity": 0.9}, r"sparsity 0\.9 and speedup 2 are both given; leave sparsity out"),
+        ({"speedup": 2, "granularity": "head"}, "speedup goes with granularity structured, and it is head"),
+        ({"speedup": 2, "per_millisecond": True}, "per_millisecond ranks single weights"),
+        ({"speedup": 1}, r"prune\.speedup is 1; give a number above 1 and at most 100"),
+    ],
+)
+def test_what_does_not_go_with_a_speedup(prune, message):
+    with pytest.raises(InputError, match=message):
+        parse_recipe(_structured(**prune))
+
+
+def test_a_speedup_is_one_on_the_cpu():
+    raw = _structured(speedup=2)
+    raw["plan"] = {"device": "cuda"}
+    with pytest.raises(InputError, match=r"prune\.speedup is measured on the CPU, and plan\.device is cuda"):
+        parse_recipe(raw)
