@@ -1,4 +1,4 @@
-"""Commands that only measure: `bench`, `calibrate`, `estimate`."""
+"""Commands that only measure: `bench`, `calibrate`, `doctor`, `estimate`."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from platon_compress.cli.flags import (
 )
 from platon_compress.cli.options import check_folder, check_place, check_rows, numbers, reporter, shares
 from platon_compress.cli.strict import StrictCommand
-from platon_compress.errors import InputError, shown
+from platon_compress.errors import CheckFailedError, InputError, shown
 from platon_compress.files import write_json
 from platon_compress.limits import LIMITS, MAX_LIST
 from platon_compress.pipeline.output import say
@@ -37,6 +37,7 @@ def add_measuring_commands(app: typer.Typer) -> None:
     """Hang `bench`, `calibrate` and `estimate` into the command line."""
     app.add_typer(bench, name="bench")
     app.command(cls=StrictCommand)(calibrate)
+    app.command(cls=StrictCommand)(doctor)
     app.command(cls=StrictCommand)(estimate)
 
 
@@ -122,6 +123,24 @@ def bench_kernel(
     write_roofline(result, output / "roofline.svg")
     lines = [*report.block_lines(), f"{output / 'kernel.json'} {output / 'roofline.svg'}"]
     say(json.dumps(result) if as_json else "\n".join(lines))
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine has, which kernels it takes and whether they work; exit 1 when a check fails."""
+    from platon_compress.measure.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            say(f"{_MARKS[finding.passed]} {finding.topic}: {finding.text}")
+    if as_json:
+        say(json.dumps([finding.to_dict() for finding in findings]))
+    if failed := [finding.topic for finding in findings if finding.passed is False]:
+        raise CheckFailedError(f"{len(failed)} checks failed: {', '.join(failed)}")
+
+
+_MARKS = {True: "ok     ", False: "FAILED ", None: "       "}
 
 
 def calibrate(

@@ -19,6 +19,7 @@ CASES = [
     (["--version"], 0),
     (["run", "--help"], 0),
     (["bench", "model", "--help"], 0),
+    (["doctor", "--help"], 0),
     (["schema"], 0),
     (["init", "text-classification", "-o", "new.yaml"], 0),
     (["nonsense"], 2),
