@@ -35,9 +35,11 @@ def test_a_kernel_that_is_wrong_fails(monkeypatch, capsys, check, what):
 
 def test_a_kernel_that_rounds_otherwise_fails(monkeypatch):
     right = selftest.NativeLinear.run
-    monkeypatch.setattr(
-        selftest.NativeLinear, "run", lambda self, x, pool, kernel: right(self, x, pool, kernel=kernel) * (1 + (kernel != "scalar") * 1e-6)
-    )  # fmt: skip
+
+    def a_little_more(self, x, pool, kernel):
+        return right(self, x, pool, kernel=kernel) * (1.0 if kernel == "scalar" else 1.000001)
+
+    monkeypatch.setattr(selftest.NativeLinear, "run", a_little_more)
     found = {kernel: (passed, text) for kernel, passed, text in selftest.check_kernels(1)}
     assert found.pop("scalar")[0]
     assert all(not passed and "and scalar differ at 1 rows" in text for passed, text in found.values())
