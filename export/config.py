@@ -24,6 +24,8 @@ class ExportConfig:
     values: "float32", or "int8": sparse weights as 8-bit numbers with a scale per row, activations rounded to 8 bits where
         such a weight multiplies them; None: each weight as the model's plan says. With 8-bit numbers the file computes
         something near to the model; `verify` says how near.
+    int8_budget: relative error of the outputs (length of the difference over theirs) that 8-bit weights may cause: operators
+        whose rounding costs most keep floats until the rest is within it; None: all that are planned are rounded.
     embeddings: "float32", or "int8": lookup tables of more than 1,000 rows as 8-bit numbers with a scale per row.
     remove_padding: compute linears and LayerNorm on the valid tokens of a padded batch only.
     check: run onnx.checker with full shape inference on what is written.
@@ -34,6 +36,7 @@ class ExportConfig:
     graph_passes: bool = True
     skip_passes: tuple[str, ...] = ()
     values: str | None = None
+    int8_budget: float | None = None
     embeddings: str = "float32"
     remove_padding: bool = False
     check: bool = True
@@ -48,6 +51,9 @@ class ExportConfig:
             )
         if self.values is not None and self.values not in _VALUES:
             raise InputError(f"values must be float32 or int8, got {self.values!r}; float32 rounds nothing")
+        budget = self.int8_budget
+        if budget is not None and (not isinstance(budget, int | float) or not 0 < budget <= 1):
+            raise InputError(f"int8_budget must be above 0 and at most 1, got {budget!r}; 0.01 allows 1 %")
         if self.embeddings not in _VALUES:
             raise InputError(
                 f"embeddings must be float32 or int8, got {self.embeddings!r}; float32 rounds nothing"

@@ -37,7 +37,7 @@ class Factors:
 def layer_inputs(
     module: "torch.nn.Module", names: Collection[str], batches: Sequence[Batch]
 ) -> dict[str, np.ndarray]:
-    """What the linear layers with these weights read on up to 64 examples: name -> rows from all over, float32 [n, in].
+    """What the linear layers with these weights read on the batches: name -> rows from all over, float32 [n, in].
 
     names: of weight parameters. The module must be in eval mode; padding is left out. Empty without names or batches.
     """
@@ -45,10 +45,7 @@ def layer_inputs(
         return {}
     import torch
 
-    from platon_compress.export.rounding import sampled_places
-
     found: dict[str, list[np.ndarray]] = {}
-    batches = [batches[place] for place in sampled_places(batches)]
     each = -(-_ROWS // len(batches))
     mask: torch.Tensor | None = None
 

@@ -1,19 +1,23 @@
 """The last step of an export: weights and tables that were asked for become 8-bit numbers, the graph before them is kept."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from platon_compress.errors import InputError
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.functions import is_ours
-from platon_compress.export.model_file import write_model
+from platon_compress.export.int8_budget import over_budget
+from platon_compress.export.model_file import unique_node_names, write_model
 from platon_compress.export.passes import QuantizeTables, SplitTables, apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.passes.quantize_tables import LEAST_ROWS
 from platon_compress.export.quantize import quantize_weights
 from platon_compress.export.value_types import becomes_int8
+from platon_compress.scoring import Batch
 
 __all__ = ["Rounded", "quantize_tables", "round_model"]
 
@@ -29,12 +33,18 @@ class Rounded:
     unrounded_bytes: int | None = None
 
 
-def round_model(model: ir.Model, unrounded: str | Path | None, config: ExportConfig) -> Rounded:
+def round_model(
+    model: ir.Model, unrounded: str | Path | None, config: ExportConfig, examples: Sequence[Batch] = ()
+) -> Rounded:
     """Round in place what was noted, and large tables where the settings say so.
 
-    unrounded: where the graph goes as it was before, if anything is rounded. `split_tables` has not run where tables are.
+    examples: what `config.int8_budget` is measured on. unrounded: where the graph goes as it was before, if anything is
+    rounded. `split_tables` has not run where tables are.
     """
     nodes = {node for node in model.graph if is_ours(node) and becomes_int8(node)}
+    floats = _kept(model, nodes, config, examples)
+    nodes -= {node for node in nodes if node.name in floats}
+    kept = tuple(floats.items())
     rounds_tables = config.embeddings == "int8"
     size = None
     if unrounded is not None and (nodes or (rounds_tables and _has_tables(model))):
@@ -42,12 +52,24 @@ def round_model(model: ir.Model, unrounded: str | Path | None, config: ExportCon
     if nodes:
         quantize_weights(model, nodes.__contains__)
     if not rounds_tables:
-        return Rounded(unrounded_bytes=size)
+        return Rounded(stayed=kept, unrounded_bytes=size)
     tables, stayed = quantize_tables(model)
     if config.graph_passes and SplitTables.name not in config.skip_passes:
         apply_rule(SplitTables(), model.graph)
         tidy(model)
-    return Rounded(tables=tables, stayed=stayed, unrounded_bytes=size)
+    return Rounded(tables=tables, stayed=(*kept, *stayed), unrounded_bytes=size)
+
+
+def _kept(
+    model: ir.Model, nodes: Collection[ir.Node], config: ExportConfig, examples: Sequence[Batch]
+) -> dict[str, str]:
+    """Operators that keep floats, with the reasons."""
+    if config.int8_budget is None or not nodes:
+        return {}
+    if not examples:
+        raise InputError("int8_budget is measured on examples; give export_onnx some as calibration")
+    unique_node_names(model.graph)
+    return over_budget(model, [str(node.name) for node in nodes], config.int8_budget, examples)
 
 
 def quantize_tables(model: ir.Model) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:

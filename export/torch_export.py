@@ -34,6 +34,8 @@ from platon_compress.export.passes import (
 from platon_compress.export.passes.equalise_inputs import Equalised
 from platon_compress.export.quantize import rounded_operators
 from platon_compress.export.round_model import round_model
+from platon_compress.export.rounding import sampled_places
+from platon_compress.export.value_types import planned_int8
 from platon_compress.scoring import Batch
 
 if TYPE_CHECKING:
@@ -101,15 +103,16 @@ def export_onnx(
     config = config or ExportConfig()
     started = time.perf_counter()
     module, csr = _split(model)
-    int8 = _int8_names(model, csr, config)
+    int8 = planned_int8(model, csr, config)
     traced = _trace(module, _checked_inputs(example_inputs), config)
     folded = constant_projections(module) if config.graph_passes and csr else frozenset()
+    examples = [calibration[place] for place in sampled_places(calibration)] if calibration else []
     with _exportable(module):
-        equalise = EqualiseInputs(layer_inputs(module, int8, calibration))
+        equalise = EqualiseInputs(layer_inputs(module, int8, examples))
     reports, skipped = _rewrite(traced, csr, int8, equalise, config)
     skipped = tuple((name, _FOLDED if name in folded else reason) for name, reason in skipped)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
-    rounded = round_model(traced, unrounded, config)
+    rounded = round_model(traced, unrounded, config, examples)
     size_bytes = write_model(traced, Path(path), check=config.check)
     return ExportResult(
         path=Path(path),
@@ -187,13 +190,6 @@ def _rewrite(
     spelled = finish(model)
     attach_functions(model)
     return [*reports, *graph_reports, spelled], skipped
-
-
-def _int8_names(model: Any, csr: Mapping[str, Any], config: ExportConfig) -> Collection[str]:
-    """Names of the weights that become 8-bit numbers."""
-    if config.values is None:
-        return getattr(model, "int8", frozenset()) & csr.keys()
-    return csr.keys() if config.values == "int8" else ()
 
 
 def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config: ExportConfig) -> ir.Model:

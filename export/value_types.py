@@ -3,14 +3,25 @@
 The weights of one node have one encoding, so passes join only layers whose notes agree.
 """
 
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import onnx_ir as ir
 
+from platon_compress.export.config import ExportConfig
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.sparse_linear import Input
 
-__all__ = ["becomes_int8", "carry_note", "note_int8", "noted_int8"]
+__all__ = ["becomes_int8", "carry_note", "note_int8", "noted_int8", "planned_int8"]
 
 _NOTE = "platon_compress.int8"
+
+
+def planned_int8(model: Any, csr: Mapping[str, Any], config: ExportConfig) -> Collection[str]:
+    """Names of the weights of a converted model that become 8-bit numbers."""
+    if config.values is None:
+        return getattr(model, "int8", frozenset()) & csr.keys()
+    return csr.keys() if config.values == "int8" else ()
 
 
 def note_int8(values: ir.Value) -> None:

@@ -92,6 +92,7 @@ LIMITS = {
     "plan.tokens": _TOKENS,
     "plan.batch": _BATCH,
     "plan.threads": _THREADS,
+    "plan.int8_budget": Limit(0, 1, whole=False, above=True, example=0.01),
     "export.opset": Limit(18, 25, example=18),
     "verify.atol": Limit(0, 1, whole=False, above=True, example=1e-4),
     "verify.examples": Limit(64, 1_000_000, example=64),

@@ -18,6 +18,7 @@ from platon_compress.cli.flags import (
     Exporter,
     Force,
     GroupColumn,
+    Int8Budget,
     LabelColumn,
     Method,
     NegativeColumn,
@@ -175,6 +176,7 @@ def compress(
     force: Force = None,
     values: Values = "float32",
     embeddings: Embeddings = "float32",
+    int8_budget: Int8Budget = None,
     opset: Opset = 18,
     exporter: Exporter = "torchscript",
     remove_padding: RemovePadding = False,
@@ -188,7 +190,7 @@ def compress(
     wanted = parse_requirements(require)
     columns = _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group)
     machine = {"threads": threads, "device": device}
-    forms = {"force": force, "values": values, "embeddings": embeddings}
+    forms = {"force": force, "values": values, "embeddings": embeddings, "int8_budget": int8_budget}
     recipe: dict[str, Any] = {
         "kind": "compress",
         # The task is put in when the settings that need no model have passed.

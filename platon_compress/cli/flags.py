@@ -23,6 +23,7 @@ __all__ = [
     "Exporter",
     "Force",
     "GroupColumn",
+    "Int8Budget",
     "LabelColumn",
     "MaxLatency",
     "MaxSize",
@@ -164,6 +165,14 @@ MinSpeedup = Annotated[
     ),
 ]
 MaxSize = Annotated[str | None, typer.Option("--max-size", help="Budget: the file on disk, such as 50MB.")]
+Int8Budget = Annotated[
+    float | None,
+    typer.Option(
+        "--int8-budget",
+        help="With 8-bit values: how much they may change the outputs, 0.01 is 1 %; the rest keeps floats.",
+        callback=limited("plan.int8_budget"),
+    ),
+]
 Sensitivity = Annotated[
     bool, typer.Option("--sensitivity", help="With 8-bit values: what each operator's cost by themselves.")
 ]

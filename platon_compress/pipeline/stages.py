@@ -95,7 +95,9 @@ def _export(work: Workspace) -> dict[str, Any]:
 
     section = work.recipe.export
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
-    shipped = replace(config, remove_padding=section.remove_padding, embeddings=work.recipe.plan.embeddings)
+    plan = work.recipe.plan
+    rounding = {"embeddings": plan.embeddings, "int8_budget": plan.int8_budget}
+    shipped = replace(config, remove_padding=section.remove_padding, **rounding)
     inputs = example_inputs(work.checkpoint)
     # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have today, at their
     # best: dense attention is one node from opset 23 on. So is that of a file that runs in stock ONNX Runtime.
@@ -192,8 +194,9 @@ def _given(work: Workspace) -> dict[str, Any]:
 
 
 _LENGTH = ("plan.tokens", "data.max_length")
-# Embeddings are rounded by the export alone: nothing is measured for them.
-_PLAN = tuple(f"plan.{name}" for name in PlanSection.model_fields if name != "embeddings")
+# What the export alone does: no form depends on it.
+_OF_EXPORT = ("embeddings", "int8_budget")
+_PLAN = tuple(f"plan.{name}" for name in PlanSection.model_fields if name not in _OF_EXPORT)
 
 
 def _training(recipe: Recipe) -> tuple[str, ...]:
@@ -219,7 +222,13 @@ def _of_examples(recipe: Recipe) -> tuple[str, ...]:
 def _of_export(recipe: Recipe) -> tuple[str, ...]:
     # The settings of int8 are chosen by the validation rows.
     given = ("dense",) if recipe.kind == "compress" else ()
-    return ("export", "plan.embeddings", *DATA_OF_TRAINING, *_of_examples(recipe), *given)
+    return (
+        "export",
+        *(f"plan.{name}" for name in _OF_EXPORT),
+        *DATA_OF_TRAINING,
+        *_of_examples(recipe),
+        *given,
+    )
 
 
 def _of_verify(recipe: Recipe) -> tuple[str, ...]:

@@ -48,6 +48,11 @@ class PlanSection(Section):
         "model's and not equal to them; `auto`, 8-bit numbers where they are measured to be faster.",
         "float32",
     )
+    int8_budget: Annotated[float, limited("plan.int8_budget"), NUMBER] | None = about(
+        "How much 8-bit values may change the outputs together, as a share of their length: `0.01` is 1 %. The operators "
+        "whose rounding costs most keep floats until the rest is within it, measured on up to 64 examples.",
+        None,
+    )
     embeddings: Literal["float32", "int8"] = about(
         "What word embeddings are stored as: `int8`, 8-bit numbers with a scale per row, a quarter of the bytes, which are "
         "near the model's; lookup tables of up to 1,000 rows stay as they are.",
@@ -57,6 +62,12 @@ class PlanSection(Section):
     @model_validator(mode="after")
     def _rows(self) -> "PlanSection":
         _check_rows("plan", (self.batch,), (self.tokens or 1,))
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_use_for_the_budget(self) -> "PlanSection":
+        if self.int8_budget is not None and self.values == "float32":
+            raise ValueError("int8_budget is given, but values is float32; take values: int8 or auto")
         return self
 
     @model_validator(mode="after")

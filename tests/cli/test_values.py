@@ -27,6 +27,8 @@ def _refused(**plan):
         ),
         ({"values": "int8", "force": "dense"}, "with force: dense no layer is sparse; leave one of them out"),
         ({"values": "int8", "force": "structured"}, "with force: structured no layer is sparse"),
+        ({"int8_budget": 0.01}, "int8_budget is given, but values is float32; take values: int8 or auto"),
+        ({"values": "int8", "int8_budget": 0}, "plan.int8_budget"),
     ],
 )
 def test_impossible_recipes(plan, message):
@@ -48,6 +50,8 @@ def test_auto_fits_everything(plan):
         (["--values", "int4"], "choose one of float32, int8, auto"),
         (["--values", "int8", "--device", "cuda"], "values is int8, but on cuda no layer is sparse"),
         (["--values", "int8", "--force", "dense"], "with force: dense no layer is sparse"),
+        (["--int8-budget", "0.01"], "int8_budget is given, but values is float32"),
+        (["--values", "int8", "--int8-budget", "2"], "--int8-budget"),
     ],
 )
 def test_impossible_flags_write_nothing(flags, message, tmp_path, refusal):

@@ -161,6 +161,26 @@ def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypa
     continue_run(output, "report", Reporter(quiet=True))
 
 
+def test_a_budget_keeps_floats_and_says_so(done):
+    folder, output, results = done
+    costs = json.loads((output / "parity.json").read_text())["rounded"]["sensitivity"]
+    planned = (output / "plan.json").stat().st_mtime_ns
+    budget = 0.9 * math.hypot(*(cost["relative_error"] for cost in costs))
+    again = run_recipe(_recipe(folder, "int8", int8_budget=budget), output, Reporter(quiet=True))
+    assert (output / "plan.json").stat().st_mtime_ns == planned
+    kept = {name for name, _ in again["export"]["compressed"]["skipped"]}
+    left = set(again["export"]["compressed"]["int8_nodes"])
+    assert kept
+    assert left
+    assert kept | left == set(results["export"]["compressed"]["int8_nodes"])
+    assert _encodings(output / "onnx" / "compressed.onnx") == {"int8", "float"}
+    proved = json.loads((output / "parity.json").read_text())
+    assert proved["rounded"]["exact"] is proved["passed"] is True
+    report = (output / "report.md").read_text()
+    assert all(name in report for name in kept)
+    assert "it keeps float32 values, 8-bit values of it alone change the outputs by" in report
+
+
 def test_float32_again_leaves_no_trace(done):
     folder, output, _ = done
     results = run_recipe(_recipe(folder, "float32"), output, Reporter(quiet=True))
