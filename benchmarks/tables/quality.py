@@ -21,6 +21,7 @@ _CONTROLS = {
     "untrained": "before training",
     "bm25": "BM25",
     "taught": "dense, same teacher",
+    "every_second_layer": "dense with every second layer, same teacher",
 }
 QUALITY_NOTE = (
     "Metrics are in hundredths, means over the seeds, on rows that chose nothing. Differences are points, with an interval "
@@ -47,13 +48,14 @@ def _cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str
 def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     first, changes = cells[0], row["differences"]
     # Where nobody teaches with labels, the baseline itself is the dense model with the same teacher.
-    taught = changes.get("taught", changes["dense"])
+    teaches = (first["recipe"].get("distill") or {"labels": False}).get("labels", True)
+    taught = changes.get("taught", None if teaches else changes["dense"])
     units, seeds = f"{row['units']:,} {UNITS.get(row['unit'], 'units')}", counted(len(row["seeds"]), "seed")
     return (
         str(row["row"]),
         str(row["model"]),
         str(row["data"]),
-        f"{row['sparsity']:.0%}",
+        _target(row, first),
         f"{metric_name(row['metric'])} ({units}, {seeds})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
         *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught)),
@@ -61,6 +63,12 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         _file_share(first),
         "; ".join(_controls(row)),
     )
+
+
+def _target(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
+    """The share of zeros; of structured models, what they were pruned to."""
+    speedup = cell["recipe"]["prune"].get("speedup")
+    return f"{row['sparsity']:.0%}" if speedup is None else f"structured, {speedup:g}x"
 
 
 def _metric(row: Mapping[str, Any], name: str) -> str:

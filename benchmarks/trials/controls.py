@@ -19,10 +19,11 @@ from platon_compress.files import read_json, remove_folder, write_json
 from platon_compress.pipeline.teaching import teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.scoring import Scores
+from platon_compress.structure import find_blocks
 from platon_compress.tasks.data.rows import RankingRows
 from platon_compress.tasks.metrics.ranking import ranking_scores
 
-__all__ = ["bm25", "check_controls", "measure_controls"]
+__all__ = ["bm25", "check_controls", "keep_every_second_layer", "measure_controls"]
 
 _BATCH = 8  # as the pipeline verifies
 _K1, _B = 1.2, 0.75  # Lucene's
@@ -46,10 +47,11 @@ def measure_controls(work: Workspace, controls: Sequence[Control], folder: Path)
 def check_controls(work: Workspace, controls: Sequence[Control]) -> None:
     """Raise InputError for a control that says nothing of this recipe."""
     distill = work.recipe.distill
-    if "taught" in controls and (distill is None or not distill.labels):
-        raise InputError(
-            "the control taught is the dense baseline itself where nobody teaches, or both are taught; leave it out"
-        )
+    for name in ("taught", "every_second_layer"):
+        if name in controls and (distill is None or not distill.labels):
+            raise InputError(
+                f"the control {name} is for a teacher beside labels, and this recipe has none such; leave it out"
+            )
     if "bm25" in controls and work.recipe.model.task != "text-ranking":
         raise InputError(f"the control bm25 ranks passages, the task is {work.task.name}; leave it out")
 
@@ -94,11 +96,30 @@ def _untrained(work: Workspace, folder: Path) -> dict[str, Any]:
 
 def _taught(work: Workspace, folder: Path) -> dict[str, Any]:
     """The pruned model's training, seed for seed, without the pruning."""
+    return _trained(work, work.fresh_checkpoint(), folder / "taught-checkpoints")
+
+
+def _every_second_layer(work: Workspace, folder: Path) -> dict[str, Any]:
+    """The same with half of the layers, the first among them: what anybody can have for half of the time."""
+    checkpoint = work.fresh_checkpoint()
+    keep_every_second_layer(checkpoint.model)
+    return _trained(work, checkpoint, folder / "every-second-layer-checkpoints")
+
+
+def keep_every_second_layer(model: Any) -> None:
+    """Take every second of the repeated blocks out of a transformers model, in place."""
+    parents = {path.rpartition(".")[0] for path in find_blocks(model)}
+    for parent in parents:
+        blocks = model.get_submodule(parent)
+        model.set_submodule(parent, type(blocks)(list(blocks)[::2]))
+    model.config.num_hidden_layers = -(-model.config.num_hidden_layers // 2)
+
+
+def _trained(work: Workspace, checkpoint: Any, checkpoints: Path) -> dict[str, Any]:
     from platon_compress.tasks.training import train
 
-    checkpoint, checkpoints = work.fresh_checkpoint(), folder / "taught-checkpoints"
     teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
-    with work.reporter.progress("  taught") as progress:
+    with work.reporter.progress("  training") as progress:
         result = train(
             work.task,
             checkpoint,
@@ -125,5 +146,6 @@ def _judged(work: Workspace, checkpoint: Any) -> Scores:
 _CONTROLS: Mapping[Control, Callable[[Workspace, Path], dict[str, Any]]] = {
     "untrained": _untrained,
     "taught": _taught,
+    "every_second_layer": _every_second_layer,
     "bm25": _bm25,
 }

@@ -6,6 +6,7 @@ Rules:
    sparsity where the cost table alone expects the budget to be met, and timed in pairs with dense.
 2. At another sparsity its seconds are those of that file and what the cost table says that its linear layers gain or
    lose in between; its bytes are those of that file and the non-zeros in between, each as large as in that file.
+   The seconds of "structured" come from measured half blocks instead, and its sparsity is the share of the time that goes.
 3. The answer is the smallest sparsity from LEAST to MOST, in steps of 0.01, whose figures meet the budget. Where none
    does, the figures at MOST are the best of that form.
 
@@ -33,7 +34,15 @@ from platon_compress.measure.trial_files import (
     masked_file,
     time_files,
 )
-from platon_compress.measure.trial_masks import BLOCKS, ELEMENT, GROUPS, trial_layers, trial_masks
+from platon_compress.measure.trial_masks import (
+    BLOCKS,
+    ELEMENT,
+    GROUPS,
+    STRUCTURED,
+    structured_seconds,
+    trial_layers,
+    trial_masks,
+)
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
     import torch
 
     from platon_compress.planning import PlanConfig
+    from platon_compress.pruning.unit_costs import UnitCosts
 
 __all__ = ["FORMS", "LEAST", "MOST", "Form", "Search", "SearchRow", "search"]
 
@@ -52,18 +62,22 @@ _BYTES = {"float32": 5.0, "int8": 2.0, "auto": 5.0}  # a non-zero, before a file
 
 @dataclass(frozen=True, order=True)
 class Form:
-    """granularity: of `prune.granularity`, or "heads+neurons"; values: of `plan.values`."""
+    """granularity: of `prune.granularity`, or "heads+neurons", as many of each layer; values: of `plan.values`."""
 
     granularity: str
     values: str
 
     def __str__(self) -> str:
-        return self.granularity if self.granularity in GROUPS else f"{self.granularity} {self.values}"
+        return (
+            self.granularity
+            if self.granularity in (*GROUPS, STRUCTURED)
+            else f"{self.granularity} {self.values}"
+        )
 
 
 FORMS = (
     *(Form(granularity, values) for granularity in (ELEMENT, BLOCKS) for values in ("float32", "int8")),
-    Form("heads+neurons", "float32"),
+    Form(STRUCTURED, "float32"),
 )
 """What competes where nobody has chosen yet."""
 
@@ -165,11 +179,14 @@ def search(
             tables |= _calibrated(model, forms, config, folder)
         steps.advance("calibration")
         dense = _alone(files[DENSE], inputs, config.used_threads, runs)
-        curves = [_Curve(model, form, replace(config, values=form.values), tables, dense) for form in forms]
+        costs = _unit_costs(model, forms, inputs, config.used_threads)
+        curves = [
+            _Curve(model, form, replace(config, values=form.values), tables, dense, costs) for form in forms
+        ]
         for curve in curves:
             curve.anchor = _smallest(curve.guess, budget)[0]
             files[str(curve.form)] = path = folder / f"form-{len(files)}.onnx"
-            masks = trial_masks(model, curve.form.granularity, curve.anchor)
+            masks = trial_masks(model, curve.form.granularity, curve.anchor, costs)
             masked_file(model, masks, inputs, curve.config, path)
             steps.advance(f"export of {curve.form} at {curve.anchor:.0%}")
         samples = time_files(files, inputs, config.used_threads, runs)
@@ -193,7 +210,13 @@ class _Curve:
     """Figures of one form by sparsity: by the table alone, then corrected by the file at `anchor`."""
 
     def __init__(
-        self, model: Any, form: Form, config: "PlanConfig", tables: Mapping[str, Path | None], dense: Figures
+        self,
+        model: Any,
+        form: Form,
+        config: "PlanConfig",
+        tables: Mapping[str, Path | None],
+        dense: Figures,
+        costs: "UnitCosts | None",
     ) -> None:
         from platon_compress.planning import CostTable
         from platon_compress.planning.expected import dense_seconds, sparse_seconds
@@ -207,12 +230,16 @@ class _Curve:
         self._kept: dict[float, float] = {}
         for sparsity in (0.0, *_GRID):
             layers = [
-                (layer.shape, layer.density) for layer in trial_layers(model, form.granularity, sparsity)
+                (layer.shape, layer.density)
+                for layer in trial_layers(model, form.granularity, sparsity, costs)
             ]
-            self._seconds[sparsity] = count(layers, self.config, table)
+            if form.granularity == STRUCTURED and costs is not None:
+                self._seconds[sparsity] = structured_seconds(model, sparsity, costs)
+            else:
+                self._seconds[sparsity] = count(layers, self.config, table)
             self._kept[sparsity] = sum(out * width * density for (out, width), density in layers)
         self._others = dense.size_bytes - 4 * self._kept[0.0]
-        self._bytes = 4.0 if form.granularity in GROUPS else _BYTES[form.values]
+        self._bytes = 4.0 if form.granularity in (*GROUPS, STRUCTURED) else _BYTES[form.values]
 
     def guess(self, sparsity: float) -> Figures:
         """By the table alone: what the rest of the model gains from a sparse file is not in it."""
@@ -270,6 +297,19 @@ def _calibrated(model: Any, forms: Sequence[Form], config: "PlanConfig", folder:
             table = calibrate(shapes, _DENSITIES, *place, block_rows=rows, int8=int8)
             tables[kind] = write_cost_table(table, folder / f"cost-{rows}.json")
     return tables
+
+
+def _unit_costs(model: Any, forms: Sequence[Form], inputs: Any, threads: int) -> "UnitCosts | None":
+    """What heads and neurons cost, where a form asks for it."""
+    from platon_compress.measure.half_blocks import measure_half_blocks
+    from platon_compress.structure import find_couplings
+
+    if all(form.granularity != STRUCTURED for form in forms):
+        return None
+    couplings = find_couplings(model)
+    if not couplings:
+        raise InputError(f"{type(model).__name__} has no heads or neurons that could go; ask for other forms")
+    return measure_half_blocks(model, inputs, couplings, threads=threads)
 
 
 def _alone(path: Path, inputs: Any, threads: int, runs: int) -> Figures:

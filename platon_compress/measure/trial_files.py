@@ -85,12 +85,14 @@ def deployment(
 def dense_files(
     model: Any, inputs: "Mapping[str, torch.Tensor]", folder: Path
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """dense, and its dynamic int8 version: the cheap alternative that every user has."""
+    """dense at its best, attention in one node, and its dynamic int8 version: the cheap alternative that every user has."""
+    from platon_compress.export.config import ExportConfig
     from platon_compress.export.int8 import quantize_int8
+    from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
     from platon_compress.export.torch_export import export_onnx
 
     dense, int8 = folder / f"{DENSE}.onnx", folder / f"{DENSE_INT8}.onnx"
-    export_onnx(model, dense, inputs)
+    export_onnx(model, dense, inputs, ExportConfig(opset=ATTENTION_OPSET))
     try:
         choice = quantize_int8(dense, int8, [{name: value.numpy() for name, value in inputs.items()}])
     except InputError as error:
@@ -108,12 +110,16 @@ def masked_file(
     """Write `model` with the zeros of `masks` as it would be shipped; layers by form. `model` is left as it is."""
     from platon_compress.baking import bake
     from platon_compress.conversion import convert
+    from platon_compress.export.config import ExportConfig
+    from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
     from platon_compress.export.torch_export import export_onnx
     from platon_compress.planning import plan
 
     baked = bake(copy.deepcopy(model), masks)
     made = plan(baked, config)
-    export_onnx(convert(baked, made), path, inputs)
+    converted = convert(baked, made)
+    settings = ExportConfig() if converted.csr else ExportConfig(opset=ATTENTION_OPSET)
+    export_onnx(converted, path, inputs, settings)
     return made.spoken_counts()
 
 

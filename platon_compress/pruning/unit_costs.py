@@ -8,10 +8,12 @@ the rest), some between, and all. See `platon_compress.measure.half_blocks`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError
-from platon_compress.structure import Coupling
+
+if TYPE_CHECKING:
+    from platon_compress.structure import Coupling
 
 __all__ = ["Curve", "UnitCosts", "curve_name"]
 
@@ -21,7 +23,7 @@ Curve = tuple[tuple[int, float], ...]
 _CURE = "measure them again"
 
 
-def curve_name(coupling: Coupling, width: int) -> str:
+def curve_name(coupling: "Coupling", width: int) -> str:
     """Couplings of one name cost the same: `12 heads of 32 in 384`, `1536 neurons in 384`, `1152 gated neurons in 768`.
 
     `width` is that of the model's hidden states.

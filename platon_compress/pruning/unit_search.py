@@ -39,8 +39,12 @@ def least_loss(losses: Sequence[np.ndarray], seconds: Sequence[np.ndarray], budg
         raise InputError(
             f"no choice takes at most {budget:.4g} seconds, the fastest takes {fastest:.4g}; allow more"
         )
+    free = tuple(int(loss.argmin()) for loss in losses)
+    if sum(float(times[pick]) for times, pick in zip(seconds, free, strict=True)) <= budget * (1 + 1e-9):
+        return _chosen(free, losses, seconds, sum(map(len, losses)))
     part = max(budget / BUCKETS, np.finfo(float).tiny)
-    parts = [np.minimum(np.ceil(times / part - 1e-9), BUCKETS + 1).astype(np.int64) for times in seconds]
+    with np.errstate(over="ignore"):
+        parts = [np.minimum(np.ceil(times / part - 1e-9), BUCKETS + 1).astype(np.int64) for times in seconds]
     # best[t]: least loss of the items so far in at most t parts
     best = np.zeros(BUCKETS + 1)
     taken = np.zeros((len(losses), BUCKETS + 1), dtype=np.int16)
@@ -56,6 +60,12 @@ def least_loss(losses: Sequence[np.ndarray], seconds: Sequence[np.ndarray], budg
     # Where the budget is the fastest choice itself, parts rounded up exceed it.
     within = np.isfinite(best[-1])
     picks = _walk_back(taken, parts) if within else tuple(int(times.argmin()) for times in seconds)
+    return _chosen(picks, losses, seconds, compared)
+
+
+def _chosen(
+    picks: tuple[int, ...], losses: Sequence[np.ndarray], seconds: Sequence[np.ndarray], compared: int
+) -> Choice:
     return Choice(
         picks,
         float(sum(loss[pick] for loss, pick in zip(losses, picks, strict=True))),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import yaml
 from readme_tables import refreshed
 from scipy.stats import t as student
 from trials.cell import finished, run_cell
-from trials.controls import bm25
+from trials.controls import bm25, check_controls, keep_every_second_layer
 from trials.grid import Setup, chosen, read_grid
 from trials.seeds import difference_over_seeds, rows_of
 
@@ -25,6 +26,8 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
 from platon_compress.scoring import Scores, accuracy_evaluation
+from platon_compress.structure import find_blocks
+from platon_compress.testing import tiny_transformer
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "benchmarks" / "grids" / "tasks.yaml"
@@ -107,7 +110,10 @@ def test_data_is_looked_for_below_the_folders_of_the_call(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"controls": ["bm26"]}, "rows.digits.controls.0 is 'bm26'; choose one of untrained, taught, bm25"),
+        (
+            {"controls": ["bm26"]},
+            "rows.digits.controls.0 is 'bm26'; choose one of untrained, taught, every_second_layer, bm25",
+        ),
         ({"seeds": [1, 1]}, "seeds names a value twice"),
         ({"sparsities": [0.5]}, "unknown key rows.digits.sparsities"),
         ({"sparsity": []}, "rows.digits.sparsity is empty"),
@@ -136,6 +142,38 @@ def test_the_committed_grid_holds_recipes_for_every_row(tmp_path):
         recipe = setup_of(tmp_path, data=(tmp_path,)).recipe(grid, cell)
         assert recipe.data.has_test, cell.name
         assert "taught" not in cell.row.controls or recipe.distill.labels
+
+
+STRUCTURED = ROOT / "benchmarks" / "grids" / "structured.yaml"
+
+
+def test_a_structured_cell_asks_for_a_speedup(tmp_path):
+    grid = read_grid(STRUCTURED)
+    for cell in grid.cells():
+        _touch(cell.described(), tmp_path)
+        recipe = setup_of(tmp_path, data=(tmp_path,)).recipe(grid, cell)
+        assert (recipe.prune.granularity, recipe.prune.speedup, recipe.prune.sparsity) == (
+            "structured",
+            2,
+            0.5,
+        )
+
+
+@pytest.mark.parametrize("family", ["bert", "vit", "distilbert"])
+def test_every_second_layer_leaves_the_first(family):
+    model, inputs = tiny_transformer(family)
+    blocks = [model.get_submodule(path) for path in find_blocks(model)]
+    keep_every_second_layer(model)
+    assert [model.get_submodule(path) for path in find_blocks(model)] == blocks[:1]
+    assert model.config.num_hidden_layers == 1
+    assert model(**inputs).logits.shape[0] == 2
+
+
+@pytest.mark.parametrize("control", ["taught", "every_second_layer"])
+def test_controls_with_a_teacher_need_one(control):
+    work = SimpleNamespace(recipe=SimpleNamespace(distill=None))
+    with pytest.raises(InputError, match=f"the control {control} is for a teacher beside labels"):
+        check_controls(work, (control,))
 
 
 def _touch(value, folder):

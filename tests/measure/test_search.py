@@ -6,12 +6,23 @@ import pytest
 
 from platon_compress.budget import Budget, Figures
 from platon_compress.errors import InputError
+from platon_compress.measure import half_blocks
 from platon_compress.measure import search as module
 from platon_compress.measure.search import LEAST, MOST, Form, search
-from platon_compress.measure.trial_masks import trial_layers, trial_masks
+from platon_compress.measure.trial_masks import structured_seconds, trial_layers, trial_masks
+from platon_compress.pruning.unit_costs import UnitCosts
+from platon_compress.structure import find_couplings
 from platon_compress.testing import tiny_transformer
 
 ELEMENT, GROUPS = Form("element", "float32"), Form("heads+neurons", "float32")
+STRUCTURED = Form("structured", "float32")
+COSTS = UnitCosts(  # 13 s like the dense model below
+    rest_seconds=1.0,
+    curves={
+        "4 heads of 8 in 32": tuple((n, n / 2) for n in range(5)),
+        "64 neurons in 32": tuple((n, n / 16) for n in range(0, 65, 8)),
+    },
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +65,8 @@ def found(model, tmp_path, monkeypatch):
         ("time_files", time_files),
     ):
         monkeypatch.setattr(module, name, fake)
-    return lambda budget: search(
-        model, budget, forms=(ELEMENT, GROUPS), tokens=8, threads=1, runs=2, cost_table=table
+    return lambda budget, forms=(ELEMENT, GROUPS): search(
+        model, budget, forms=forms, tokens=8, threads=1, runs=2, cost_table=table
     )
 
 
@@ -97,6 +108,43 @@ def test_the_result_is_json_able(found):
     data = json.loads(json.dumps(found(Budget(min_speedup=2.0)).to_dict()))
     assert (data["kind"], data["budget"]["min_speedup"], data["dense"]["speedup"]) == ("search", 2.0, 1.0)
     assert [row["form"]["granularity"] for row in data["rows"]] == ["element", "heads+neurons"]
+
+
+def test_structured_competes_by_its_measured_half_blocks(found, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        half_blocks, "measure_half_blocks", lambda *inputs, threads: asked.append(threads) or COSTS
+    )
+    result = found(Budget(min_speedup=2.0), (ELEMENT, STRUCTURED))
+    assert asked == [1]
+    row = result.rows[1]
+    assert str(row.form) == "structured"
+    assert row.meets
+    # The file has half a second less to do beside its layers than the table knows: a little less than half must go.
+    assert 0.5 <= row.sparsity <= 0.52
+    assert found(Budget(min_speedup=2.0), (ELEMENT,)).can_be_met
+    assert asked == [1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8])
+def test_a_structured_trial_keeps_its_time(model, share):
+    seconds = structured_seconds(model, share, COSTS)
+    assert seconds <= 13 * (1 - share) * (1 + 1e-9)
+    assert seconds >= 13 * (1 - share) - 0.6  # less than one step of a curve
+    masks = trial_masks(model, "structured", share, COSTS)
+    spent = COSTS.rest_seconds
+    for coupling in find_couplings(model):
+        units = masks[f"{coupling.consumer}.weight"].any(0).view(coupling.units, -1).any(1)
+        spent += int(units.sum()) * (0.5 if coupling.kind == "heads" else 1 / 16)
+    assert spent == pytest.approx(seconds)
+    for layer in trial_layers(model, "structured", share, COSTS):
+        assert float(masks[layer.name].float().mean()) == pytest.approx(layer.density)
+
+
+def test_a_structured_trial_is_even(model):
+    kept = {layer.density for layer in trial_layers(model, "structured", 0.5, COSTS)}
+    assert min(kept) >= 0.25
+    assert max(kept) <= 0.75
 
 
 @pytest.mark.parametrize(("budget", "forms"), [(Budget(max_drop=1), (ELEMENT,)), (Budget(min_speedup=2), ())])
