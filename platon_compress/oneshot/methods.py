@@ -4,7 +4,8 @@
 - wanda (Sun et al. 2023): in every row the smallest |w| * |x| go, with the norm of the input; the others stay.
 - sparsegpt (Frantar and Alistarh 2023): columns from left to right; what a removed weight did to the output is made
   good by the columns to its right, by the inverse of the inputs' second moments. Beyond the paper, a layer with a bias
-  lets the bias take the mean, so that only the variation around it has to be made good.
+  lets the bias take the mean, so that only the variation around it has to be made good, and every layer first catches up
+  with what earlier ones changed in its inputs: the answers it aims at are those of the model as it was given.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from platon_compress.errors import InputError
 from platon_compress.oneshot.config import Method
 from platon_compress.oneshot.moments import Moments
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "caught_up"]
 
 _Method = Callable[[Tensor, Moments, float, bool], Tensor]
 """(weight float64 [out, in], moments of its input, sparsity, whether a bias takes the mean) -> new weight [out, in]."""
@@ -53,6 +54,17 @@ def _sparsegpt(weight: Tensor, moments: Moments, sparsity: float, has_bias: bool
     return weight
 
 
+def caught_up(weight: Tensor, moments: Moments, centred: bool) -> Tensor:
+    """What to add to W [out, in], so that it answers x as W answered z, as nearly as damped least squares say.
+
+    min |W z - (W + D) x|^2: D = W E[(z - x) x^T] E[x x^T]^-1.
+    """
+    drift = weight @ moments.drift(centred=centred)
+    if not drift.any():
+        return drift
+    return torch.cholesky_solve(drift.T, _cholesky(moments.second(centred=centred))).T
+
+
 METHODS: Mapping[Method, _Method] = {"sparsegpt": _sparsegpt, "wanda": _wanda, "magnitude": _magnitude}
 
 
@@ -68,15 +80,20 @@ def _clear(block: Tensor, mask: Tensor, factor: Tensor) -> Tensor:
 
 
 def _inverse_factor(second: Tensor) -> Tensor:
-    """Upper Cholesky factor of the inverse of the damped moments [in, in], float64.
+    """Upper Cholesky factor of the inverse of the damped moments [in, in], float64."""
+    return _factored(torch.cholesky_inverse(_cholesky(second)), upper=True)
 
-    Raises InputError where the inputs are not finite.
-    """
+
+def _cholesky(second: Tensor) -> Tensor:
+    """Lower Cholesky factor of the damped moments [in, in]. Raises InputError where the inputs are not finite."""
     diagonal = second.diagonal()
     damped = second + torch.diag(torch.full_like(diagonal, max(_DAMPING * float(diagonal.mean()), 1e-12)))
+    return _factored(damped, upper=False)
+
+
+def _factored(matrix: Tensor, *, upper: bool) -> Tensor:
     try:
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-        return torch.linalg.cholesky(inverse, upper=True)
+        return torch.linalg.cholesky(matrix, upper=upper)
     except torch.linalg.LinAlgError as error:
         raise InputError(
             "the inputs of a layer are not finite or all alike on the calibration data; give other texts"

@@ -20,32 +20,50 @@ def valid_rows(x: Tensor, mask: Tensor | None) -> Tensor:
 
 @dataclass
 class Moments:
-    """Sums over the rows x of a layer's input: x x^T [in, in] and x [in], in float64, and the number of rows."""
+    """Sums over the rows x of a layer's input and z of what it is in the model as it was given, in float64.
+
+    products: x x^T [in, in]; crossed: z x^T [in, in]; sums: x [in]; given: z [in]. count: number of rows.
+    """
 
     products: Tensor
+    crossed: Tensor
     sums: Tensor
+    given: Tensor
     count: int = 0
 
     @classmethod
     def empty(cls, features: int) -> "Moments":
         """No rows yet."""
-        return cls(
-            torch.zeros(features, features, dtype=torch.float64), torch.zeros(features, dtype=torch.float64)
-        )
+        squares = (torch.zeros(features, features, dtype=torch.float64) for _ in range(2))
+        return cls(*squares, *(torch.zeros(features, dtype=torch.float64) for _ in range(2)))
 
-    def add(self, rows: Tensor) -> None:
-        """Take in rows [n, in]. Their product is taken in float32, which one batch does not strain."""
+    def add(self, rows: Tensor, given: Tensor | None = None) -> None:
+        """Take in rows x and z, each [n, in]; z is x where it is None. Products are taken in float32, batch by batch."""
         rows = rows.detach().float()
-        self.products += (rows.T @ rows).cpu().double()
+        products = (rows.T @ rows).cpu().double()
+        self.products += products
         self.sums += rows.sum(0).cpu().double()
         self.count += len(rows)
+        given = rows if given is None else given.detach().float()
+        self.crossed += products if given is rows else (given.T @ rows).cpu().double()
+        self.given += given.sum(0).cpu().double()
 
     @property
     def mean(self) -> Tensor:
-        """[in]"""
+        """Of x, [in]"""
         return self.sums / self.count
+
+    @property
+    def given_mean(self) -> Tensor:
+        """Of z, [in]"""
+        return self.given / self.count
 
     def second(self, *, centred: bool) -> Tensor:
         """Mean of x x^T [in, in]; centred: of (x - mean)(x - mean)^T, for a layer whose bias takes the rest."""
         second = self.products / self.count
         return second - torch.outer(self.mean, self.mean) if centred else second
+
+    def drift(self, *, centred: bool) -> Tensor:
+        """Mean of (z - x) x^T [in, in]; centred: of both around their means."""
+        drift = (self.crossed - self.products) / self.count
+        return drift - torch.outer(self.given_mean - self.mean, self.mean) if centred else drift

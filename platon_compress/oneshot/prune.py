@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -10,9 +11,9 @@ from torch import nn
 
 from platon_compress.errors import InputError
 from platon_compress.oneshot.config import OneShotConfig
-from platon_compress.oneshot.methods import METHODS
+from platon_compress.oneshot.methods import METHODS, caught_up
 from platon_compress.oneshot.moments import Moments, valid_rows
-from platon_compress.oneshot.replay import record
+from platon_compress.oneshot.replay import Replay, record
 from platon_compress.progress import Progress, Steps
 from platon_compress.selection import select
 from platon_compress.structure import find_blocks, unwrap_model
@@ -24,8 +25,8 @@ __all__ = ["OneShotResult", "PrunedLayer", "prune_once"]
 class PrunedLayer:
     """One layer, pruned.
 
-    error: mean square of what its output lost on the calibration data, relative to that of the output; where the bias
-    took the mean, both around their means.
+    error: mean square of what its output lost by the zeros on the calibration data, relative to that of the output; where
+    the bias took the mean, both around their means.
     """
 
     name: str
@@ -72,17 +73,18 @@ def prune_once(
     paths = find_blocks(root)
     names = {id(parameter): name for name, parameter in select(root).items()}
     replay = record(root, paths, batches)
+    given = replay.copied() if config.method == "sparsegpt" else None
     masks = [batch.get("attention_mask") for batch in batches]
     layers: list[PrunedLayer] = []
     steps, tokens = Steps(len(paths), progress), 0
     for index, path in enumerate(paths):
         for group in replay.linears(index):
-            moments = Moments.empty(group[0].in_features)
-            for x, mask in zip(replay.inputs(index, group[0]), masks, strict=True):
-                moments.add(valid_rows(x, None if mask is None else torch.as_tensor(mask)))
+            moments = _moments(replay, given, index, group[0], masks)
             layers += [_prune_layer(layer, names[id(layer.weight)], moments, config) for layer in group]
             tokens = max(tokens, moments.count)
-        replay.advance(index)
+        for blocks in (replay, given):
+            if blocks is not None:
+                blocks.advance(index)
         steps.advance(path)
     if idle := set(names.values()) - {layer.name for layer in layers}:
         raise InputError(
@@ -93,14 +95,29 @@ def prune_once(
     return OneShotResult(layers=tuple(layers), examples=examples, tokens=tokens)
 
 
+def _moments(
+    replay: Replay, given: Replay | None, index: int, layer: nn.Linear, masks: Sequence[Any]
+) -> Moments:
+    """Of the inputs of a layer of block `index`, beside what they are in the model as it was given."""
+    moments = Moments.empty(layer.in_features)
+    now = replay.inputs(index, layer)
+    once = repeat(None) if given is None else given.inputs(index, given.twin(replay, index, layer))
+    for x, z, mask in zip(now, once, masks, strict=False):
+        valid = None if mask is None else torch.as_tensor(mask)
+        moments.add(valid_rows(x, valid), None if z is None else valid_rows(z, valid))
+    return moments
+
+
 def _prune_layer(layer: nn.Linear, name: str, moments: Moments, config: OneShotConfig) -> PrunedLayer:
-    before = layer.weight.detach().cpu().double()
-    repaired = config.method == "sparsegpt" and layer.bias is not None
+    given = layer.weight.detach().cpu().double()
+    repairs = config.method == "sparsegpt"
+    repaired = repairs and layer.bias is not None
+    before = given + caught_up(given, moments, repaired) if repairs else given
     after = METHODS[config.method](before, moments, config.sparsity, repaired)
-    lost = before - after
     if repaired:
-        layer.bias.add_((lost @ moments.mean).to(layer.bias))
+        layer.bias.add_((given @ moments.given_mean - after @ moments.mean).to(layer.bias))
     layer.weight.copy_(after)
+    lost = before - after
     second = moments.second(centred=repaired)
     error = float(((lost @ second) * lost).sum() / ((before @ second) * before).sum().clamp(min=1e-30))
     if not math.isfinite(error):

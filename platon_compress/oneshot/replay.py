@@ -4,6 +4,7 @@ The model runs once per batch and is watched: with which arguments each block is
 what the one before it gave. Then blocks run alone, with those arguments and other hidden states.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,15 @@ class Replay:
     blocks: Sequence[nn.Module]
     calls: list[list[_Call]]
     hidden: list[Tensor]
+
+    def copied(self) -> "Replay":
+        """The same with blocks of its own."""
+        return Replay(copy.deepcopy(list(self.blocks)), self.calls, list(self.hidden))
+
+    def twin(self, other: "Replay", index: int, module: nn.Module) -> nn.Module:
+        """The module of this replay's block that is `module` in the other's."""
+        name = next(name for name, each in other.blocks[index].named_modules() if each is module)
+        return self.blocks[index].get_submodule(name)
 
     def linears(self, index: int) -> list[list[nn.Linear]]:
         """The linear layers of block `index`, which is next, in the order in which they run; those of one input together.

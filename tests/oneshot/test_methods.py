@@ -104,6 +104,27 @@ def test_a_bias_takes_the_mean(case):
     assert lost(weight, centred, spread) < lost(weight, whole, spread)
 
 
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_layer_catches_up_with_changed_inputs(case, centred):
+    weight, inputs, _ = case
+    now = inputs + 0.3 * torch.randn(inputs.shape, generator=torch.Generator().manual_seed(0)).double()
+    moments = Moments.empty(40)
+    for x, z in zip(now.split(70), inputs.split(70), strict=True):
+        moments.add(x, z)
+    x, z = (rows - rows.mean(0) if centred else rows for rows in (now, inputs))
+    ridge = 0.01 * (x**2).sum(0).mean() * torch.eye(40)
+    expected = torch.linalg.inv(x.T @ x + ridge) @ x.T @ (z - x) @ weight.T
+    found = methods.caught_up(weight, moments, centred)
+    torch.testing.assert_close(found, expected.T, rtol=1e-3, atol=1e-3)
+    aims = z @ weight.T
+    assert (x @ (weight + found).T - aims).norm() < 0.98 * (x @ weight.T - aims).norm()
+
+
+def test_unchanged_inputs_need_no_catching_up(case):
+    weight, _, moments = case
+    assert not methods.caught_up(weight, moments, True).any()
+
+
 def test_features_that_never_vary_do_no_harm(case):
     weight, inputs, _ = case
     inputs = inputs.clone()
