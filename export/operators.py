@@ -27,6 +27,7 @@ VERSION = 1
 
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh")
 MASKS = ("full", "mask", "lengths")
+INT8 = "int8"  # behind the masking: the attention's own products are of 8-bit numbers
 
 # The arrays that store one weight, by encoding.
 ENCODINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -118,6 +119,11 @@ class Operator:
         return (*_ATTRIBUTES[self.kind], *((name, "int") for name in stored), *epsilons)
 
     @property
+    def int8_attention(self) -> bool:
+        """Whether its attention multiplies 8-bit numbers."""
+        return INT8 in self.parts
+
+    @property
     def quantized(self) -> bool:
         """Whether its weights are 8-bit numbers, which changes what is computed."""
         return self.encoding.endswith("int8")
@@ -147,6 +153,8 @@ def _operators() -> Iterator[Operator]:
         for tail in _BLOCK_TAILS:
             yield from (Operator("FeedForward", (name, *tail), encoding) for name in ACTIVATIONS)
             yield from (Operator("SelfAttention", (name, *tail), encoding) for name in MASKS)
+            if encoding == "gaps_int8":
+                yield from (Operator("SelfAttention", (name, INT8, *tail), encoding) for name in MASKS)
     for operands in ("stacked", "separate"):
         yield from (Operator("Heads", (operands, name)) for name in MASKS)
 
@@ -158,7 +166,7 @@ def registration() -> str:
     """What the library registers, as C++: one line for each name."""
     lines = [
         "// Written by `python -m platon_compress.export.operators`, which holds the table; a test compares them.",
-        "// PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, prenorm, norm, sum)",
+        "// PLATON_OPERATOR(name, kind, encoding, activation, masking, int8, stacked, residual, prenorm, norm, sum)",
         *(_line(operator) for operator in OPERATORS.values()),
     ]
     return "\n".join(lines) + "\n"
@@ -182,7 +190,7 @@ def _line(operator: Operator) -> str:
         return constant(next((part for part in operator.parts if part in choices), default))
 
     flags = (
-        str(part in operator.parts).lower() for part in ("stacked", "residual", "prenorm", "norm", "sum")
+        str(part in operator.parts).lower() for part in (INT8, "stacked", "residual", "prenorm", "norm", "sum")
     )
     enums = (
         f"k{operator.kind}",

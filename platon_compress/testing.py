@@ -4,7 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NaivePlaton", "naive_distillation_loss", "naive_int8_linear", "tiny_recipe", "tiny_transformer"]
+__all__ = [
+    "NaivePlaton",
+    "naive_distillation_loss",
+    "naive_int8_attention",
+    "naive_int8_linear",
+    "tiny_recipe",
+    "tiny_transformer",
+]
 
 
 _SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -195,6 +202,34 @@ def naive_int8_linear(x: Any, values: Any, row_scales: Any, bias: Any = None) ->
         sums = (shifted @ values.astype(np.int64).T).astype(np.float32)
         result = sums * ((scale + poison) * row_scales)
     return result if bias is None else result + bias
+
+
+def naive_int8_attention(q: Any, k: Any, v: Any, scale: float, mask: Any = 0.0) -> Any:
+    """One head in 8-bit numbers as docs/operator.md defines it: float64 [queries, value_size], and a bound.
+
+    The whole numbers of q, k and v are exact, what is between them is float64. The bound says what a last bit of a score
+    may change: a weight may move by one where it is near to halfway between two numbers. q float32 [queries, size],
+    k [keys, size], v [keys, value_size]; mask: broadcast to [queries, keys].
+    """
+    import numpy as np
+
+    (q, q_scale), (k, k_scale), (v, v_scale) = (_int8_head(x, most) for x, most in ((q, 127), (k, 63), (v, 63)))
+    scores = (q @ k.T) * q_scale * k_scale.T * scale + np.maximum(mask, -1e30)
+    peaks = scores + np.log(v_scale).T
+    shares = np.exp(peaks - peaks.max(1, keepdims=True))
+    divisor = 255 * (shares @ (1 / v_scale))
+    weights = shares * 255
+    doubtful = abs(weights - np.floor(weights) - 0.5) < 1e-5 * (1 + abs(scores)) * (1 + weights)
+    return np.rint(weights) @ v / divisor, (doubtful @ abs(v)) / divisor
+
+
+def _int8_head(x: Any, most: int) -> tuple[Any, Any]:
+    """Whole numbers of the rows of x, float64, and their scales, float64 [rows, 1]."""
+    import numpy as np
+
+    largest = abs(x).max(1, keepdims=True)
+    scale = np.maximum(largest / np.float32(most), np.float32(1e-30))
+    return np.rint(x * (np.float32(1) / scale)).astype(np.float64), scale.astype(np.float64)
 
 
 def naive_distillation_loss(

@@ -44,7 +44,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_pool_destroy": (None, [_POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_pack_rows": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
-    "platon_attend": (_INT, [_TEXT, _POINTER, _POINTER, *_ERROR]),
+    "platon_attend_heads": (_INT, [_TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_burn": (_INT, [_TEXT, _INT, _LONG, _INT, _POINTER]),
 }
 
@@ -100,6 +100,7 @@ class _Attention(ctypes.Structure):
         ("mask", _POINTER),
         ("mask_strides", _LONG * 4),
         ("out", _POINTER),
+        ("bytes", _INT),
     )
 
 
@@ -209,12 +210,13 @@ def attend(
     mask: npt.NDArray[np.float32] | None = None,
     panels: Collection[str] = (),
     out: npt.NDArray[np.float32] | None = None,
+    products: str = "float32",
 ) -> npt.NDArray[np.float32]:
     """Softmax attention within each of the sequences that lie one behind the other: [rows, heads * value_size].
 
     q and k [rows, heads * size], v [rows, heads * value_size]. `mask` [sequences, heads, queries, keys], each 1
     or full, is added to the scores (sequences of one length then). `panels` names the sides ("input", "output") in
-    :func:`pack_rows`'s layout.
+    :func:`pack_rows`'s layout. `products`: "float32", or "int8" for those of 8-bit numbers.
     """
     if heads < 1 or q.shape[1] % heads or v.shape[1] % heads:
         raise InputError(
@@ -232,6 +234,7 @@ def attend(
         q=q.ctypes.data, k=k.ctypes.data, v=v.ctypes.data, q_features=q.shape[1], k_features=k.shape[1],
         v_features=v.shape[1], size=q.shape[1] // heads, value_size=v.shape[1] // heads, heads=heads, scale=scale,
         lengths=counts.ctypes.data, length_count=len(counts), out=out.ctypes.data,
+        bytes=products == "int8",
     )  # fmt: skip
     for side in panels:
         setattr(call, f"{side}_panels", 1)
@@ -252,7 +255,7 @@ def attend(
         for axis, size in enumerate(mask.shape):
             call.mask_strides[axis] = 0 if size == 1 else mask.strides[axis] // mask.itemsize
     error = ctypes.create_string_buffer(_ERROR_BYTES)
-    if not _library().platon_attend(kernel.encode(), ctypes.byref(call), pool.handle, error, _ERROR_BYTES):
+    if not _library().platon_attend_heads(kernel.encode(), ctypes.byref(call), pool.handle, error, _ERROR_BYTES):
         raise InputError(error.value.decode())
     return out
 

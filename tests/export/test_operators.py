@@ -17,7 +17,7 @@ from platon_compress.export.operators import OPERATORS, registration, specificat
 from platon_compress.export.quantize import gap_arrays, quantize_rows
 from platon_compress.export.session import open_session
 from platon_compress.formats.csr import CsrWeight
-from platon_compress.testing import naive_int8_linear
+from platon_compress.testing import naive_int8_attention, naive_int8_linear
 
 _ROOT = Path(__file__).parents[2]
 _SIZES = {
@@ -152,6 +152,9 @@ def _check(operator, outputs, wanted):
 def _attended(operator, feed, qkv):
     """Attention in float64 over [batch, tokens, features] of Q, K and V."""
     q, k, v = (part.reshape(*part.shape[:2], _HEADS, -1).transpose(0, 2, 1, 3) for part in qkv)
+    if operator.int8_attention:
+        context = _attended_int8(feed, *(part.astype(np.float32) for part in (q, k, v)))
+        return context.transpose(0, 2, 1, 3).reshape(*qkv[0].shape[:2], -1)
     scores = _SCALE * q @ k.swapaxes(2, 3)
     if "mask" in feed:
         scores = np.where(np.broadcast_to(feed["mask"], scores.shape) < -1e29, -1e30, scores)
@@ -160,6 +163,19 @@ def _attended(operator, feed, qkv):
         scores = np.where(number[:, None] == number, scores, -1e30)
     context = special.softmax(scores, axis=-1) @ v
     return context.transpose(0, 2, 1, 3).reshape(*qkv[0].shape[:2], -1)
+
+
+def _attended_int8(feed, q, k, v):
+    """[batch, heads, tokens, size], head by head, sequence by sequence."""
+    context = np.zeros_like(v, np.float64)
+    lengths = feed.get("lengths", [q.shape[2]])
+    for batch, head in np.ndindex(q.shape[:2]):
+        for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+            own = (batch, head, slice(end - length, end))
+            mask = feed["mask"][batch, 0] if "mask" in feed else 0.0
+            if length:
+                context[own] = naive_int8_attention(q[own], k[own], v[own], _SCALE, mask)[0]
+    return context
 
 
 def _reference(operator, feed):

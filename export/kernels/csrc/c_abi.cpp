@@ -214,8 +214,8 @@ PLATON_EXPORT int platon_pack_rows(const char* kernels, const float* x, int64_t 
 }
 
 // One call of platon::Attention. 0 with the reason in `error` on failure.
-PLATON_EXPORT int platon_attend(const char* kernels, const PlatonAttention* call, void* pool, char* error,
-                                size_t error_size) {
+PLATON_EXPORT int platon_attend_heads(const char* kernels, const PlatonAttention* call, void* pool, char* error,
+                                      size_t error_size) {
   return platon::reported(error, error_size, [&] {
     const int64_t* strides = call->mask_strides;
     platon::AttentionData data{{call->q, call->q_features, call->q_first, call->size},
@@ -225,7 +225,7 @@ PLATON_EXPORT int platon_attend(const char* kernels, const PlatonAttention* call
                                {call->mask, strides[0], strides[1], strides[2], strides[3]},
                                call->out};
     const platon::AttentionSpec spec{call->heads, call->scale, platon::layout(call->input_panels),
-                                     platon::layout(call->output_panels)};
+                                     platon::layout(call->output_panels), call->bytes != 0};
     platon::attend(platon::find_kernels(kernels), spec, data, ThreadPool::run, pool);
   });
 }

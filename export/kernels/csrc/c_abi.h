@@ -53,5 +53,6 @@ struct PlatonAttention {
   const float* mask;
   int64_t mask_strides[4];
   float* out;
+  int bytes;  // products of 8-bit numbers
 };
 }

@@ -1,4 +1,5 @@
-// AVX2 + FMA attention of one block of queries.
+// AVX2 + FMA attention of one block of queries, in floats and in bytes.
+#include <cstring>
 #include <type_traits>
 
 #include "core/kernels.h"
@@ -7,6 +8,7 @@
 #include "avx2/begin.h"
 #include "avx2/vector.h"
 #include "x86/attention.h"
+#include "x86/attention_bytes.h"
 
 namespace platon::avx2 {
 
@@ -20,6 +22,29 @@ void attend(const AttentionBlock& block) {
       return attend_vectors<2>(block);
     default:
       return attend_vectors<1>(block);
+  }
+}
+
+void quantize_quads(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
+                    uint8_t* out, int64_t out_stride, int32_t* sums) {
+  quantize_quads_in(x, x_stride, features, rows, inverse, zero, out, out_stride, sums);
+}
+
+void quantize_columns(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int8_t* out,
+                      int64_t out_stride) {
+  quantize_columns_in(x, x_stride, features, rows, inverse, out, out_stride);
+}
+
+void attend_bytes(const ByteAttentionBlock& block) {
+  switch (block.queries.width) {
+    case 4:
+      return attend_byte_vectors<4>(block);
+    case 3:
+      return attend_byte_vectors<3>(block);
+    case 2:
+      return attend_byte_vectors<2>(block);
+    default:
+      return attend_byte_vectors<1>(block);
   }
 }
 

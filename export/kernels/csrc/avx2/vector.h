@@ -68,6 +68,18 @@ inline Numbers low_bytes(Numbers a, Numbers b) { return _mm256_unpacklo_epi8(a, 
 inline Numbers high_bytes(Numbers a, Numbers b) { return _mm256_unpackhi_epi8(a, b); }
 inline Numbers low_pairs(Numbers a, Numbers b) { return _mm256_unpacklo_epi16(a, b); }
 inline Numbers high_pairs(Numbers a, Numbers b) { return _mm256_unpackhi_epi16(a, b); }
+inline Numbers either(Numbers a, Numbers b) { return _mm256_or_si256(a, b); }
+// The lowest byte of each number moved to place kPlace, zeros around it.
+template <int kPlace>
+inline Numbers low_byte_at(Numbers v) {
+  if constexpr (kPlace == 3) return _mm256_slli_epi32(v, 24);
+  return _mm256_slli_epi32(_mm256_and_si256(v, _mm256_set1_epi32(255)), 8 * kPlace);
+}
+// Numbers that are bytes, side by side.
+inline void store_bytes(int8_t* p, Numbers v) {
+  const __m128i pairs = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(pairs, pairs));
+}
 // sum += the four bytes of each lane of x times those of the weights, which are too small for 16-bit sums of two to
 // saturate.
 inline void add_dot(Numbers& sum, Numbers x, Numbers weights) {

@@ -1,4 +1,5 @@
-// AVX-512 attention of one block of queries. Blocks that end in half a vector are AVX2's.
+// AVX-512 attention of one block of queries, in floats and in bytes. Blocks that end in half a vector are AVX2's.
+#include <cstring>
 #include <type_traits>
 
 #include "core/kernels.h"
@@ -7,6 +8,7 @@
 #include "avx512vnni/begin.h"
 #include "avx512vnni/vector.h"
 #include "x86/attention.h"
+#include "x86/attention_bytes.h"
 
 namespace platon::avx512vnni {
 
@@ -18,6 +20,27 @@ void attend(const AttentionBlock& block) {
       return attend_vectors<1>(block);
     default:
       return avx2::attend(block);
+  }
+}
+
+void quantize_quads(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
+                    uint8_t* out, int64_t out_stride, int32_t* sums) {
+  quantize_quads_in(x, x_stride, features, rows, inverse, zero, out, out_stride, sums);
+}
+
+void quantize_columns(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int8_t* out,
+                      int64_t out_stride) {
+  quantize_columns_in(x, x_stride, features, rows, inverse, out, out_stride);
+}
+
+void attend_bytes(const ByteAttentionBlock& block) {
+  switch (block.queries.width) {
+    case 4:
+      return attend_byte_vectors<2>(block);
+    case 2:
+      return attend_byte_vectors<1>(block);
+    default:
+      return avx2::attend_bytes(block);
   }
 }
 

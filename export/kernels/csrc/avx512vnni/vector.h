@@ -68,6 +68,17 @@ inline Numbers low_bytes(Numbers a, Numbers b) { return _mm512_unpacklo_epi8(a, 
 inline Numbers high_bytes(Numbers a, Numbers b) { return _mm512_unpackhi_epi8(a, b); }
 inline Numbers low_pairs(Numbers a, Numbers b) { return _mm512_unpacklo_epi16(a, b); }
 inline Numbers high_pairs(Numbers a, Numbers b) { return _mm512_unpackhi_epi16(a, b); }
+inline Numbers either(Numbers a, Numbers b) { return _mm512_or_si512(a, b); }
+// The lowest byte of each number moved to place kPlace, zeros around it.
+template <int kPlace>
+inline Numbers low_byte_at(Numbers v) {
+  if constexpr (kPlace == 3) return _mm512_slli_epi32(v, 24);
+  return _mm512_slli_epi32(_mm512_and_si512(v, _mm512_set1_epi32(255)), 8 * kPlace);
+}
+// The lowest byte of each number, side by side.
+inline void store_bytes(int8_t* p, Numbers v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
+}
 // sum += the four bytes of each lane of x times those of the weights. As the intrinsic, but GCC 12 would copy every sum
 // before and behind it.
 inline void add_dot(Numbers& sum, Numbers x, Numbers weights) {

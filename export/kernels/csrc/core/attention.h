@@ -12,6 +12,7 @@ struct AttentionSpec {
   int64_t heads = 0;
   float scale = 0.0f;  // of the scores, before the mask is added
   Layout input = Layout::kRows, output = Layout::kRows;
+  bool bytes = false;  // products of 8-bit numbers, as docs/operator.md defines them
 };
 
 // Q, K or V: rows of `features` values, of which the heads' features lie side by side from `first` on, `size` each.

@@ -7,23 +7,26 @@
 namespace platon {
 namespace {
 
-#define PLATON_TABLE(set)      \
-  Kernels{#set,                \
-          set::supported,      \
-          set::pack,           \
-          set::pad,            \
-          set::multiply,       \
-          set::multiply4,      \
-          set::finish,         \
-          set::finish_panel,   \
-          set::add,            \
-          set::normalize,      \
-          set::measure_rows,   \
-          set::quantize,       \
-          set::multiply_bytes, \
-          set::dequantize,     \
-          set::attend,         \
-          set::burn_fma,       \
+#define PLATON_TABLE(set)        \
+  Kernels{#set,                  \
+          set::supported,        \
+          set::pack,             \
+          set::pad,              \
+          set::multiply,         \
+          set::multiply4,        \
+          set::finish,           \
+          set::finish_panel,     \
+          set::add,              \
+          set::normalize,        \
+          set::measure_rows,     \
+          set::quantize,         \
+          set::multiply_bytes,   \
+          set::dequantize,       \
+          set::attend,           \
+          set::quantize_quads,   \
+          set::quantize_columns, \
+          set::attend_bytes,     \
+          set::burn_fma,         \
           set::burn_load},
 constexpr Kernels kAllKernels[] = {PLATON_KERNELS(PLATON_TABLE)};
 #undef PLATON_TABLE

@@ -93,6 +93,26 @@ struct AttentionBlock {
   float* out;               // [value_size]
 };
 
+constexpr int kMostQuery = 127, kMostKey = 63;  // so that 16-bit sums of two products do not saturate
+constexpr int kQueryZero = 128;
+constexpr int kByteBehind = 15;  // keys that ByteAttentionBlock's arrays have room for behind the last one
+
+// The same in bytes. A quad is kDot neighbours: of features for q and k, of keys for v and the weights.
+struct ByteAttentionBlock {
+  Panel queries;
+  int64_t size, value_size, keys, key_stride;
+  const uint8_t* q;                            // [quads][queries.stride()][kDot], kQueryZero added
+  const float* q_scale;                        // [queries.stride()], the scores' scale and log2(e) included
+  const int8_t* k;                             // [quads][key_stride][kDot]
+  const int32_t* k_start;                      // [keys], -kQueryZero times the sum of a key's bytes
+  const int8_t* v;                             // [value_size][key_stride]
+  const float *k_scale, *v_inverse, *key_add;  // [keys]; added to the scores, which are logarithms to base 2
+  const float* query_mask;                     // [keys] rows, or null; times log2(e) it is added to the scores
+  float* scores;                               // working memory, [keys]
+  uint8_t* weights;                            // working memory, [quads][queries.stride()][kDot]
+  float* out;                                  // [value_size]
+};
+
 // Whether this processor can run the set.
 using Supported = bool();
 // x[rows][x_stride] -> out[columns][panel.stride()]
@@ -125,6 +145,14 @@ using MultiplyBytes = void(const ByteBlock& block, const Panel& panel, const uin
 using Dequantize = void(void* acc, int64_t features, const Panel& panel, const RowScales& rows, const float* scales,
                         const int32_t* sums, const float* bias);
 using Attend = void(const AttentionBlock& block);
+// x[features][x_stride] of `rows` rows -> out[quads of features][out_stride][kDot], round(x * inverse[row]) + zero;
+// sums[row]: of a row's numbers without `zero`, where not null, with room for kByteBehind more.
+using QuantizeQuads = void(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
+                           uint8_t* out, int64_t out_stride, int32_t* sums);
+// The same as out[features][out_stride], without sums. Up to kByteBehind rows behind the last are written too.
+using QuantizeColumns = void(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse,
+                             int8_t* out, int64_t out_stride);
+using AttendBytes = void(const ByteAttentionBlock& block);
 // What this processor can do at most with these instructions, for benchmarks: `rounds` rounds of floating-point
 // operations on registers (burn_fma), or of bytes read from the first-level cache (burn_load); how many one round does.
 using Burn = int(int64_t rounds);
@@ -144,6 +172,9 @@ struct Kernels {
   MultiplyBytes* multiply_bytes;
   Dequantize* dequantize;
   Attend* attend;
+  QuantizeQuads* quantize_quads;
+  QuantizeColumns* quantize_columns;
+  AttendBytes* attend_bytes;
   Burn *burn_fma, *burn_load;
 };
 
@@ -156,22 +187,25 @@ struct Kernels {
 #endif
 
 // What a folder defines.
-#define PLATON_DECLARE(set)     \
-  namespace set {               \
-  Supported supported;          \
-  Pack pack;                    \
-  Pad pad;                      \
-  Multiply multiply, multiply4; \
-  Finish finish;                \
-  FinishPanel finish_panel;     \
-  Add add;                      \
-  Normalize normalize;          \
-  MeasureRows measure_rows;     \
-  Quantize quantize;            \
-  MultiplyBytes multiply_bytes; \
-  Dequantize dequantize;        \
-  Attend attend;                \
-  Burn burn_fma, burn_load;     \
+#define PLATON_DECLARE(set)         \
+  namespace set {                   \
+  Supported supported;              \
+  Pack pack;                        \
+  Pad pad;                          \
+  Multiply multiply, multiply4;     \
+  Finish finish;                    \
+  FinishPanel finish_panel;         \
+  Add add;                          \
+  Normalize normalize;              \
+  MeasureRows measure_rows;         \
+  Quantize quantize;                \
+  MultiplyBytes multiply_bytes;     \
+  Dequantize dequantize;            \
+  Attend attend;                    \
+  QuantizeQuads quantize_quads;     \
+  QuantizeColumns quantize_columns; \
+  AttendBytes attend_bytes;         \
+  Burn burn_fma, burn_load;         \
   }
 PLATON_KERNELS(PLATON_DECLARE)
 #undef PLATON_DECLARE

@@ -11,6 +11,7 @@ AttentionSpec attention_spec(const Node& node) {
   AttentionSpec spec;
   spec.heads = node.attribute("num_heads");
   spec.scale = node.float_attribute("score_scale");
+  spec.bytes = node.spec().int8;
   if (spec.heads < 1 || spec.heads > kMaxHeads)
     throw InputError("num_heads must lie between 1 and 65536, got " + std::to_string(spec.heads));
   return spec;

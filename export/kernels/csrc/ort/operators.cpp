@@ -39,8 +39,8 @@ std::vector<OperatorInput> OperatorSpec::inputs() const {
 }
 
 const std::vector<OperatorSpec>& operator_specs() {
-#define PLATON_OPERATOR(name, kind, encoding, activation, masking, stacked, residual, prenorm, norm, sum)       \
-  {#name, Kind::kind, Encoding::encoding, Activation::activation, Masking::masking, stacked, residual, prenorm, \
+#define PLATON_OPERATOR(name, kind, encoding, activation, masking, int8, stacked, residual, prenorm, norm, sum)       \
+  {#name, Kind::kind, Encoding::encoding, Activation::activation, Masking::masking, int8, stacked, residual, prenorm, \
    norm,  sum},
   static const std::vector<OperatorSpec> specs = {
 #include "ort/operators.inc"

@@ -26,6 +26,7 @@ struct OperatorSpec {
   Encoding encoding;
   Activation activation;  // of the first weight's result, or of the only one's
   Masking masking;
+  bool int8;  // the attention's own products are of 8-bit numbers
   bool stacked, residual, prenorm, norm, sum;
 
   std::vector<OperatorInput> inputs() const;

@@ -20,7 +20,7 @@ void platon_pool_work(void*);
 void platon_pool_stop(void*);
 void platon_pool_destroy(void*);
 int platon_linear_run(const void*, const char*, const PlatonData*, void*, char*, size_t);
-int platon_attend(const char* kernels, const PlatonAttention* call, void* pool, char* error, size_t error_size);
+int platon_attend_heads(const char* kernels, const PlatonAttention* call, void* pool, char* error, size_t error_size);
 int platon_burn(const char* kernels, int kind, int64_t rounds, int threads, void* pool);
 }
 
