@@ -26,6 +26,8 @@ class ExportConfig:
         something near to the model; `verify` says how near.
     int8_budget: relative error of the outputs (length of the difference over theirs) that 8-bit weights may cause: operators
         whose rounding costs most keep floats until the rest is within it; None: all that are planned are rounded.
+    attention: "float32", or "int8": where the weights of a whole self-attention are 8-bit numbers, so are its queries,
+        keys, values and probabilities when they are multiplied.
     embeddings: "float32", or "int8": lookup tables of more than 1,000 rows as 8-bit numbers with a scale per row.
     remove_padding: compute linears and LayerNorm on the valid tokens of a padded batch only.
     check: run onnx.checker with full shape inference on what is written.
@@ -37,6 +39,7 @@ class ExportConfig:
     skip_passes: tuple[str, ...] = ()
     values: str | None = None
     int8_budget: float | None = None
+    attention: str = "float32"
     embeddings: str = "float32"
     remove_padding: bool = False
     check: bool = True
@@ -54,7 +57,8 @@ class ExportConfig:
         budget = self.int8_budget
         if budget is not None and (not isinstance(budget, int | float) or not 0 < budget <= 1):
             raise InputError(f"int8_budget must be above 0 and at most 1, got {budget!r}; 0.01 allows 1 %")
-        if self.embeddings not in _VALUES:
-            raise InputError(
-                f"embeddings must be float32 or int8, got {self.embeddings!r}; float32 rounds nothing"
-            )
+        for name in ("attention", "embeddings"):
+            if getattr(self, name) not in _VALUES:
+                raise InputError(
+                    f"{name} must be float32 or int8, got {getattr(self, name)!r}; float32 rounds nothing"
+                )

@@ -7,39 +7,38 @@ and more stay until it is.
 
 import math
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from platon_compress.export.model_file import write_model
+from platon_compress.export.operators import Operator
 from platon_compress.export.outputs import distance, onnx_outputs
-from platon_compress.export.quantize import quantize_weights
+from platon_compress.export.quantize import quantize_as
 from platon_compress.export.sensitivity import OperatorCost, operator_costs
 from platon_compress.progress import Steps
 from platon_compress.scoring import Batch
 
 __all__ = ["over_budget"]
 
-_ENCODING = "gaps_int8"
-
 
 def over_budget(
-    model: ir.Model, names: Collection[str], budget: float, batches: Sequence[Batch]
+    model: ir.Model, operators: Mapping[str, Operator], budget: float, batches: Sequence[Batch]
 ) -> dict[str, str]:
     """Operators that keep floats, each with the reason, the costliest first.
 
-    model: with float weights everywhere; it stays as it is. names: of the operators that are to be rounded. budget: relative
-    error of the outputs. batches: inputs of the model by name.
+    model: with float weights everywhere; it stays as it is. operators: what nodes are to become, by their
+    names. budget: relative error of the outputs. batches: inputs of the model by name.
     """
     with tempfile.TemporaryDirectory(prefix="platon-budget-") as folder:
         path = Path(folder) / "float32.onnx"
         write_model(model, path, check=False)
         exact = onnx_outputs(path, batches, use_library=True)
-        steps = Steps(len(names), None)
-        costs = operator_costs(dict.fromkeys(names, _ENCODING), path, batches, exact, steps)
+        steps = Steps(len(operators), None)
+        costs = operator_costs(operators, path, batches, exact, steps)
         for count in range(_expected(costs, budget), len(costs)):
-            rest = {cost.operator for cost in costs[count:]}
+            rest = {cost.operator: operators[cost.operator] for cost in costs[count:]}
             rounded = Path(folder) / "rounded.onnx"
             _round(path, rounded, rest)
             apart = distance(exact, onnx_outputs(rounded, batches, use_library=True), batches)
@@ -60,7 +59,7 @@ def _reasons(costs: Sequence[OperatorCost], budget: float) -> Iterator[tuple[str
         yield cost.operator, f"it keeps float32 values, {alone}, and all are allowed {budget:.2%} together"
 
 
-def _round(source: Path, target: Path, names: Collection[str]) -> None:
+def _round(source: Path, target: Path, operators: Mapping[str, Operator]) -> None:
     model = ir.load(source)
-    quantize_weights(model, lambda node: node.name in names, encoding=_ENCODING)
+    quantize_as(model, operators)
     write_model(model, target, check=False)

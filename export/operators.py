@@ -14,6 +14,7 @@ from types import MappingProxyType
 __all__ = [
     "DOMAIN",
     "ENCODINGS",
+    "INT8",
     "OPERATORS",
     "VERSION",
     "Operator",
@@ -190,7 +191,8 @@ def _line(operator: Operator) -> str:
         return constant(next((part for part in operator.parts if part in choices), default))
 
     flags = (
-        str(part in operator.parts).lower() for part in (INT8, "stacked", "residual", "prenorm", "norm", "sum")
+        str(part in operator.parts).lower()
+        for part in (INT8, "stacked", "residual", "prenorm", "norm", "sum")
     )
     enums = (
         f"k{operator.kind}",

@@ -18,14 +18,25 @@ from platon_compress.errors import InputError
 from platon_compress.export.functions import attach_functions, is_ours
 from platon_compress.export.gaps import GAP_BITS, LARGEST, MOST_ELEMENTS, encode_gaps, pack_values
 from platon_compress.export.model_file import write_model
-from platon_compress.export.operators import ENCODINGS, OPERATORS, StoredWeight
+from platon_compress.export.operators import ENCODINGS, INT8, OPERATORS, Operator, StoredWeight
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._become import become
 from platon_compress.export.passes.clean import drop_unused
 
-__all__ = ["gap_arrays", "quantize_file", "quantize_rows", "quantize_weights", "rounded_operators"]
+__all__ = [
+    "ENCODING",
+    "gap_arrays",
+    "quantize_as",
+    "quantize_file",
+    "quantize_rows",
+    "quantize_weights",
+    "quantized_form",
+    "rounded_operators",
+]
 
 _FROM = "csr"
+ENCODING = "gaps_int8"
+"""What weights are stored in where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +91,17 @@ def quantize_weights(
     model: ir.Model,
     wanted: Callable[[ir.Node], bool] | None = None,
     *,
-    encoding: str = "gaps_int8",
+    encoding: str = ENCODING,
     gap_bits: Iterable[int] = GAP_BITS,
+    attention: str = "float32",
 ) -> int:
     """Turn operators with float weights into those with 8-bit weights, in place; returns their number.
 
     wanted: says of every operator with float weights whether it is to be turned; None: all of them are.
     encoding: "gaps_int8", or "csr_int8" with whole columns. gap_bits: widths of a gap to choose from, weight by weight.
+    attention: "int8" where self-attention, in the encoding "gaps_int8", multiplies 8-bit numbers between its weights too.
     """
-    store = _Store(encoding, tuple(gap_bits))
+    store = _Store(encoding, tuple(gap_bits), attention)
     found = [node for node in model.graph if is_ours(node) and OPERATORS[node.op_type].encoding == _FROM]
     found = [node for node in found if wanted is None or wanted(node)]
     for node in found:
@@ -113,22 +126,43 @@ def quantize_file(source: str | Path, target: str | Path, **settings: Any) -> in
     return count
 
 
-def rounded_operators(model: ir.Model) -> dict[str, str]:
-    """Names of the operators with 8-bit weights, each with their encoding."""
+def quantized_form(operator: Operator, encoding: str, attention: str) -> Operator:
+    """What an operator with float weights becomes; encoding and attention as `quantize_weights` takes them."""
+    parts = operator.parts
+    if attention == INT8 and encoding == "gaps_int8" and operator.kind == "SelfAttention":
+        parts = (parts[0], INT8, *parts[1:])
+    return OPERATORS[replace(operator, parts=parts, encoding=encoding).name]
+
+
+def quantize_as(model: ir.Model, operators: Mapping[str, Operator]) -> None:
+    """Turn those operators with float weights, in place, into what `rounded_operators` found in another file."""
+    kinds = {(operator.encoding, operator.int8_attention) for operator in operators.values()}
+    for encoding, int8 in sorted(kinds):
+        wanted = {n for n, o in operators.items() if (o.encoding, o.int8_attention) == (encoding, int8)}
+        quantize_weights(
+            model,
+            lambda node, wanted=wanted: node.name in wanted,  # type: ignore[misc]
+            encoding=encoding,
+            attention=INT8 if int8 else "float32",
+        )
+
+
+def rounded_operators(model: ir.Model) -> dict[str, Operator]:
+    """Operators with 8-bit weights by their nodes' names."""
     ours = ((node, OPERATORS[node.op_type]) for node in model.graph if is_ours(node))
-    return {str(node.name): operator.encoding for node, operator in ours if operator.quantized}
+    return {str(node.name): operator for node, operator in ours if operator.quantized}
 
 
 class _Store:
     """Rewrites nodes; what they share is made once."""
 
-    def __init__(self, encoding: str, gap_bits: tuple[int, ...]) -> None:
-        self._encoding, self._gap_bits = encoding, gap_bits
+    def __init__(self, encoding: str, gap_bits: tuple[int, ...], attention: str) -> None:
+        self._encoding, self._gap_bits, self._attention = encoding, gap_bits, attention
         self._made: dict[tuple[ir.Value | None, ...], _Stored] = {}
 
     def quantize(self, node: ir.Node) -> None:
         before = OPERATORS[node.op_type]
-        after = OPERATORS[replace(before, encoding=self._encoding).name]
+        after = quantized_form(before, self._encoding, self._attention)
         named = dict(zip(before.inputs, node.inputs, strict=True))
         attributes = {name: attribute.value for name, attribute in node.attributes.items()}
         for weight in before.weights:

@@ -12,10 +12,11 @@ from platon_compress.export.config import ExportConfig
 from platon_compress.export.functions import is_ours
 from platon_compress.export.int8_budget import over_budget
 from platon_compress.export.model_file import unique_node_names, write_model
+from platon_compress.export.operators import OPERATORS
 from platon_compress.export.passes import QuantizeTables, SplitTables, apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.passes.quantize_tables import LEAST_ROWS
-from platon_compress.export.quantize import quantize_weights
+from platon_compress.export.quantize import ENCODING, quantize_weights, quantized_form
 from platon_compress.export.value_types import becomes_int8
 from platon_compress.scoring import Batch
 
@@ -50,7 +51,7 @@ def round_model(
     if unrounded is not None and (nodes or (rounds_tables and _has_tables(model))):
         size = write_model(model, Path(unrounded), check=config.check)
     if nodes:
-        quantize_weights(model, nodes.__contains__)
+        quantize_weights(model, nodes.__contains__, attention=config.attention)
     if not rounds_tables:
         return Rounded(stayed=kept, unrounded_bytes=size)
     tables, stayed = quantize_tables(model)
@@ -69,7 +70,10 @@ def _kept(
     if not examples:
         raise InputError("int8_budget is measured on examples; give export_onnx some as calibration")
     unique_node_names(model.graph)
-    return over_budget(model, [str(node.name) for node in nodes], config.int8_budget, examples)
+    becoming = {
+        str(node.name): quantized_form(OPERATORS[node.op_type], ENCODING, config.attention) for node in nodes
+    }
+    return over_budget(model, becoming, config.int8_budget, examples)
 
 
 def quantize_tables(model: ir.Model) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:

@@ -33,7 +33,7 @@ from platon_compress.export.node_check import MOST_RELATIVE_ERROR, NodeCheck
 from platon_compress.export.outputs import all_finite, argmax_agreement, distance
 from platon_compress.export.passes import SplitTables, apply_rule
 from platon_compress.export.passes.clean import tidy
-from platon_compress.export.quantize import quantize_weights, rounded_operators
+from platon_compress.export.quantize import quantize_as, rounded_operators
 from platon_compress.export.round_model import quantize_tables
 from platon_compress.export.sensitivity import OperatorCost
 from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores
@@ -168,9 +168,7 @@ def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
     """Whether rounding the operators and tables of one file that are 8-bit numbers in the other gives just the other."""
     file, form = ir.load(path), ir.load(float32)
     operators = rounded_operators(file)
-    for encoding in sorted(set(operators.values())):
-        wanted = {name for name, own in operators.items() if own == encoding}
-        quantize_weights(form, lambda node, wanted=wanted: node.name in wanted, encoding=encoding)  # type: ignore[misc]
+    quantize_as(form, operators)
     tables = any(map(_reads_int8_table, file.graph))
     if tables:
         quantize_tables(form)

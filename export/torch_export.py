@@ -56,8 +56,9 @@ class ExportResult:
     sparse_nodes: names of the nodes with sparse weights. skipped: (parameter or input name, why it is not there).
     passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
     equalised: norms whose features got factors for the 8-bit layers behind them.
-    int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers. int8_tables: names of lookup tables
-    that are. unrounded_bytes: size of the same file before they were, None where none was asked for or nothing was rounded.
+    int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers; int8_attention: of those whose
+    attention multiplies such numbers. int8_tables: names of lookup tables of them. unrounded_bytes: size of the same file
+    before rounding, None where none was asked for or nothing was rounded.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class ExportResult:
     refusals: tuple[tuple[str, str, str], ...]
     equalised: tuple[Equalised, ...] = ()
     int8_nodes: tuple[str, ...] = ()
+    int8_attention: tuple[str, ...] = ()
     int8_tables: tuple[str, ...] = ()
     unrounded_bytes: int | None = None
 
@@ -113,6 +115,7 @@ def export_onnx(
     skipped = tuple((name, _FOLDED if name in folded else reason) for name, reason in skipped)
     unused = [name for name in example_inputs if name not in {value.name for value in traced.graph.inputs}]
     rounded = round_model(traced, unrounded, config, examples)
+    operators = rounded_operators(traced)
     size_bytes = write_model(traced, Path(path), check=config.check)
     return ExportResult(
         path=Path(path),
@@ -121,7 +124,8 @@ def export_onnx(
             str(node.name) for node in traced.graph if is_ours(node) and OPERATORS[node.op_type].weights
         ),
         equalised=tuple(equalise.done),
-        int8_nodes=tuple(rounded_operators(traced)),
+        int8_nodes=tuple(operators),
+        int8_attention=tuple(name for name, operator in operators.items() if operator.int8_attention),
         int8_tables=rounded.tables,
         unrounded_bytes=rounded.unrounded_bytes,
         skipped=(

@@ -13,6 +13,7 @@ from platon_compress.errors import InputError
 __all__ = ["SCHEMAS", "require_kind", "require_known", "stamped"]
 
 SCHEMAS = {
+    "attention": 1,
     "benchmark": 1,
     "checkpoint": 1,
     "cost-table": 2,

@@ -213,7 +213,9 @@ def naive_int8_attention(q: Any, k: Any, v: Any, scale: float, mask: Any = 0.0) 
     """
     import numpy as np
 
-    (q, q_scale), (k, k_scale), (v, v_scale) = (_int8_head(x, most) for x, most in ((q, 127), (k, 63), (v, 63)))
+    (q, q_scale), (k, k_scale), (v, v_scale) = (
+        _int8_head(x, most) for x, most in ((q, 127), (k, 63), (v, 63))
+    )
     scores = (q @ k.T) * q_scale * k_scale.T * scale + np.maximum(mask, -1e30)
     peaks = scores + np.log(v_scale).T
     shares = np.exp(peaks - peaks.max(1, keepdims=True))

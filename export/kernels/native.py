@@ -255,7 +255,9 @@ def attend(
         for axis, size in enumerate(mask.shape):
             call.mask_strides[axis] = 0 if size == 1 else mask.strides[axis] // mask.itemsize
     error = ctypes.create_string_buffer(_ERROR_BYTES)
-    if not _library().platon_attend_heads(kernel.encode(), ctypes.byref(call), pool.handle, error, _ERROR_BYTES):
+    if not _library().platon_attend_heads(
+        kernel.encode(), ctypes.byref(call), pool.handle, error, _ERROR_BYTES
+    ):
         raise InputError(error.value.decode())
     return out
 

@@ -9,6 +9,7 @@ import typer
 from platon_compress.cli.flags import (
     AsJson,
     Atol,
+    Attention,
     Batches,
     CacheFolder,
     Calibrate,
@@ -175,6 +176,7 @@ def compress(
     runs: Runs = 50,
     force: Force = None,
     values: Values = "float32",
+    attention: Attention = "auto",
     embeddings: Embeddings = "float32",
     int8_budget: Int8Budget = None,
     opset: Opset = 18,
@@ -190,7 +192,10 @@ def compress(
     wanted = parse_requirements(require)
     columns = _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group)
     machine = {"threads": threads, "device": device}
-    forms = {"force": force, "values": values, "embeddings": embeddings, "int8_budget": int8_budget}
+    forms = {
+        "force": force, "values": values, "attention": attention, "embeddings": embeddings,
+        "int8_budget": int8_budget,
+    }  # fmt: skip
     recipe: dict[str, Any] = {
         "kind": "compress",
         # The task is put in when the settings that need no model have passed.

@@ -184,6 +184,14 @@ Values = Annotated[
         "Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
     ),
 ]
+Attention = Annotated[
+    str,
+    _choice(
+        "--attention",
+        "plan.attention",
+        "Attention between 8-bit weights in float32, in int8, or auto (int8 from 64 tokens on).",
+    ),
+]
 Embeddings = Annotated[
     str,
     _choice(

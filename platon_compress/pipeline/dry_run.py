@@ -74,6 +74,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
         "teacher_bytes": teacher_bytes,
         "values": recipe.plan.values,
+        "attention": recipe.plan.attention,
         "embeddings": recipe.plan.embeddings,
         "pruning": shown.to_dict(),
     }
@@ -95,6 +96,8 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
         auto = recipe.plan.values == "auto"
         where = "where that is measured to be faster" if auto else "in the exported file"
         yield f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
+        if recipe.plan.attention == "int8":
+            yield "attention between them multiplies 8-bit numbers too"
     if recipe.plan.embeddings == "int8":
         yield "word embeddings become 8-bit rows in the exported file"
 

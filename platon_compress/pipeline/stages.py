@@ -27,6 +27,8 @@ __all__ = ["stages_of"]
 
 # Settings of the int8 rival are chosen by so many examples, which the published metric need not share.
 _CHOOSING_EXAMPLES = 256
+# From here on attention in 8 bits was measured to be faster, docs/kernels.md.
+_INT8_ATTENTION_TOKENS = 64
 
 
 def _bake(work: Workspace) -> dict[str, Any]:
@@ -97,7 +99,9 @@ def _export(work: Workspace) -> dict[str, Any]:
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
     plan = work.recipe.plan
     rounding = {"embeddings": plan.embeddings, "int8_budget": plan.int8_budget}
-    shipped = replace(config, remove_padding=section.remove_padding, **rounding)
+    shipped = replace(
+        config, remove_padding=section.remove_padding, attention=_attention_of(work), **rounding
+    )
     inputs = example_inputs(work.checkpoint)
     # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have today, at their
     # best: dense attention is one node from opset 23 on. So is that of a file that runs in stock ONNX Runtime.
@@ -137,11 +141,23 @@ def _export(work: Workspace) -> dict[str, Any]:
             )
         if result["equalised"]:
             work.reporter.say(f"  {spoken_factors(result['equalised'])}")
+        if result["int8_attention"]:
+            work.reporter.say(
+                f"  attention of {len(result['int8_attention'])} blocks multiplies 8-bit numbers"
+            )
         for table in result["int8_tables"]:
             work.reporter.say(f"  {table} is stored in 8-bit rows")
         for skipped, reason in result["skipped"]:
             work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
     return {**results, "dense_int8": int8}
+
+
+def _attention_of(work: Workspace) -> str:
+    """What `plan.attention` means here: 8 bits pay from some number of tokens on, and change nothing in float blocks."""
+    wanted = work.recipe.plan.attention
+    if wanted != "auto":
+        return wanted
+    return "int8" if work.sequence_length() >= _INT8_ATTENTION_TOKENS else "float32"
 
 
 def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
@@ -195,7 +211,7 @@ def _given(work: Workspace) -> dict[str, Any]:
 
 _LENGTH = ("plan.tokens", "data.max_length")
 # What the export alone does: no form depends on it.
-_OF_EXPORT = ("embeddings", "int8_budget")
+_OF_EXPORT = ("attention", "embeddings", "int8_budget")
 _PLAN = tuple(f"plan.{name}" for name in PlanSection.model_fields if name not in _OF_EXPORT)
 
 
@@ -225,6 +241,7 @@ def _of_export(recipe: Recipe) -> tuple[str, ...]:
     return (
         "export",
         *(f"plan.{name}" for name in _OF_EXPORT),
+        *_LENGTH,
         *DATA_OF_TRAINING,
         *_of_examples(recipe),
         *given,

@@ -53,6 +53,12 @@ class PlanSection(Section):
         "whose rounding costs most keep floats until the rest is within it, measured on up to 64 examples.",
         None,
     )
+    attention: Literal["float32", "int8", "auto"] = about(
+        "What attention between 8-bit weights multiplies: `int8`, queries, keys, values and probabilities rounded to 8-bit "
+        "numbers, token by token of every head; `auto`, that where `plan.tokens` is at least 64: fewer gain nothing. "
+        "Attention between other weights stays in floats.",
+        "auto",
+    )
     embeddings: Literal["float32", "int8"] = about(
         "What word embeddings are stored as: `int8`, 8-bit numbers with a scale per row, a quarter of the bytes, which are "
         "near the model's; lookup tables of up to 1,000 rows stay as they are.",

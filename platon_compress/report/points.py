@@ -96,6 +96,7 @@ def _spoken_values(run: RunData) -> str:
     sparse = [layer for layer in run.layers if layer["form"] == "csr"]
     rounded = sum(layer.get("values") == "int8" for layer in sparse)
     spoken = f"; {rounded} of {len(sparse)} sparse layers have 8-bit values" if rounded else ""
+    spoken += "; attention between them is in 8 bits" if run.int8_attention else ""
     return spoken + ("; embeddings are 8-bit rows" if run.int8_tables else "")
 
 

@@ -156,8 +156,16 @@ class RunData:
     @property
     def int8_tables(self) -> Sequence[str]:
         """Names of the lookup tables of the compressed file that are 8-bit rows."""
-        tables = _mapping(self.stage("export").get("compressed")).get("int8_tables")
-        return tables if isinstance(tables, list) else ()
+        return self._exported("int8_tables")
+
+    @property
+    def int8_attention(self) -> Sequence[str]:
+        """Names of the operators of the compressed file whose attention multiplies 8-bit numbers."""
+        return self._exported("int8_attention")
+
+    def _exported(self, key: str) -> Sequence[str]:
+        names = _mapping(self.stage("export").get("compressed")).get(key)
+        return names if isinstance(names, list) else ()
 
     def _metric(self, routes: Sequence[str], stage: str | None) -> Metric | None:
         trained = self.stage(stage) if stage else {}

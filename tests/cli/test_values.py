@@ -21,6 +21,7 @@ def _refused(**plan):
     ("plan", "message"),
     [
         ({"values": "int4"}, "plan.values"),
+        ({"attention": "int4"}, "plan.attention"),
         (
             {"values": "int8", "device": "cuda", "force": None},
             "values is int8, but on cuda no layer is sparse",
@@ -48,6 +49,7 @@ def test_auto_fits_everything(plan):
     ("flags", "message"),
     [
         (["--values", "int4"], "choose one of float32, int8, auto"),
+        (["--attention", "int4"], "choose one of float32, int8, auto"),
         (["--values", "int8", "--device", "cuda"], "values is int8, but on cuda no layer is sparse"),
         (["--values", "int8", "--force", "dense"], "with force: dense no layer is sparse"),
         (["--int8-budget", "0.01"], "int8_budget is given, but values is float32"),

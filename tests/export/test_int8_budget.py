@@ -1,6 +1,7 @@
 """What 8-bit weights may change of the outputs: the costliest operators keep floats until the rest is within it."""
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from compressed_models import baked_and_converted, padded_batches
 
@@ -8,6 +9,7 @@ from platon_compress.errors import InputError
 from platon_compress.export import export_onnx
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.outputs import distance, onnx_outputs
+from platon_compress.export.quantize import rounded_operators
 from platon_compress.export.rounding import is_rounding_of
 from platon_compress.export.sensitivity import operator_costs
 from platon_compress.progress import Steps
@@ -32,8 +34,8 @@ def free(tmp_path):
     """(error with every operator rounded, cost of each alone, the costliest first)"""
     result, error = exported(tmp_path, None)
     exact = onnx_outputs(tmp_path / "float32.onnx", BATCHES, use_library=True)
-    encodings = dict.fromkeys(result.int8_nodes, "gaps_int8")
-    costs = operator_costs(encodings, tmp_path / "float32.onnx", BATCHES, exact, Steps(4, None))
+    operators = rounded_operators(ir.load(tmp_path / "int8.onnx"))
+    costs = operator_costs(operators, tmp_path / "float32.onnx", BATCHES, exact, Steps(4, None))
     return error, {cost.operator: cost.relative_error for cost in costs}
 
 

@@ -1,5 +1,7 @@
 """8-bit weights in a file: what is stored, that both ways to run it agree, and how far it is from float32."""
 
+import re
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -52,6 +54,30 @@ def test_a_file_with_and_without_the_library(family, tmp_path):
     size = np.linalg.norm(exact)
     assert np.linalg.norm(ours - stock) < 0.01 * size
     assert 0 < np.linalg.norm(ours - exact) < 0.1 * size
+
+
+@pytest.mark.parametrize("family", ["bert", "vit"])
+def test_attention_in_8_bits(family, tmp_path):
+    """Near to the file whose attention alone is in floats, with the library and without; nothing else is touched."""
+    _, compressed, inputs = baked_and_converted(family)
+    for attention in ("float32", "int8"):
+        config = ExportConfig(values="int8", attention=attention)
+        export_onnx(compressed, tmp_path / f"{attention}.onnx", inputs, config)
+    before, after = (_operators(tmp_path / f"{attention}.onnx") for attention in ("float32", "int8"))
+    assert [OPERATORS[name].int8_attention for name in after] == [True, False] * 2
+    assert [re.sub("_(full|mask)_int8", r"_\1", name) for name in after] == before
+    exact = first_output(tmp_path / "float32.onnx", inputs)
+    ours, stock = (first_output(tmp_path / "int8.onnx", inputs, use_library=u) for u in (True, False))
+    size = np.linalg.norm(exact)
+    assert np.linalg.norm(ours - stock) < 0.01 * size
+    assert 0 < np.linalg.norm(ours - exact) < 0.05 * size
+
+
+def test_attention_between_whole_columns_stays_in_floats(tmp_path):
+    _, compressed, inputs = baked_and_converted("bert")
+    export_onnx(compressed, tmp_path / "float.onnx", inputs)
+    quantize_file(tmp_path / "float.onnx", tmp_path / "c.onnx", encoding="csr_int8", attention="int8")
+    assert not any(OPERATORS[name].int8_attention for name in _operators(tmp_path / "c.onnx"))
 
 
 def test_what_is_stored(tmp_path):
@@ -160,9 +186,10 @@ def test_a_file_that_exists_is_quantized_to_the_same(tmp_path):
     assert not (tmp_path / "again.onnx").exists()
 
 
-def test_other_value_types_are_refused():
-    with pytest.raises(InputError, match="values must be float32 or int8, got 'int4'"):
-        ExportConfig(values="int4")
+@pytest.mark.parametrize("setting", ["values", "attention"])
+def test_other_value_types_are_refused(setting):
+    with pytest.raises(InputError, match=f"{setting} must be float32 or int8, got 'int4'"):
+        ExportConfig(**{setting: "int4"})
 
 
 def test_only_the_wanted_operators_are_turned(tmp_path):

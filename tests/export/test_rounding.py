@@ -216,11 +216,15 @@ def test_tables_alone(tmp_path):
     assert not is_rounding_of(tmp_path / "changed.onnx", tmp_path / "f.onnx")
 
 
+@pytest.mark.parametrize("attention", ["float32", "int8"])
 @pytest.mark.parametrize("family", ["vit", "distilbert", "deberta-v3"])
-def test_operators_of_other_families(family, tmp_path):
+def test_operators_of_other_families(family, attention, tmp_path):
     """With a norm in front, with masks, and layers that are not joined."""
     _, compressed, inputs = baked_and_converted(family, "int8")
-    result = export_onnx(compressed, tmp_path / "c.onnx", inputs, unrounded=tmp_path / "f.onnx")
+    config = ExportConfig(attention=attention)
+    result = export_onnx(compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx")
+    assert bool(result.int8_attention) == (attention == "int8" and family != "deberta-v3")
+    assert set(result.int8_attention) < set(result.int8_nodes)
     assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
     batch = {name: value.numpy() for name, value in inputs.items()}
     for check in check_nodes(tmp_path / "c.onnx", [batch, batch]):
@@ -231,9 +235,10 @@ def test_operators_of_other_families(family, tmp_path):
 def test_padding_removed_and_some_layers_in_floats(tmp_path):
     _, compressed, inputs = baked_and_converted("bert", "int8")
     compressed = replace(compressed, int8=frozenset(n for n in compressed.int8 if "attention" in n))
-    config = ExportConfig(remove_padding=True)
+    config = ExportConfig(remove_padding=True, attention="int8")
     result = export_onnx(compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx")
     assert 0 < len(result.int8_nodes) < len(result.sparse_nodes)
+    assert result.int8_attention == result.int8_nodes
     assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
     for check in check_nodes(tmp_path / "c.onnx", padded_batches(2)):
         assert check.nodes == len(result.int8_nodes)

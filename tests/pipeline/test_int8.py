@@ -16,8 +16,11 @@ from platon_compress.errors import CheckFailedError
 from platon_compress.export import parity
 from platon_compress.export.operators import OPERATORS
 from platon_compress.manifest import manifest
+from platon_compress.pipeline import stages
+from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import continue_run, run_recipe
+from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import parse_recipe
 from platon_compress.report.requirements import figures
 from platon_compress.report.run_data import read_run
@@ -62,7 +65,7 @@ def _encodings(path):
 def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8")
     output = folder / "run"
-    results = run_recipe(_recipe(folder, "int8"), output, Reporter(quiet=True))
+    results = run_recipe(_recipe(folder, "int8", attention="int8"), output, Reporter(quiet=True))
     return folder, output, results
 
 
@@ -76,6 +79,7 @@ def test_the_file_holds_8_bit_weights_and_its_float32_form_lies_beside_it(done):
     assert results["plan"]["int8_layers"] == results["convert"]["int8_weights"] == len(layers)
     exported = results["export"]["compressed"]
     assert exported["int8_nodes"] == exported["sparse_nodes"]
+    assert exported["int8_attention"] == exported["int8_nodes"][::2]  # the others are feed-forwards
     assert exported["unrounded_bytes"] == (output / "onnx" / "compressed-float32.onnx").stat().st_size
 
 
@@ -117,7 +121,9 @@ def test_what_is_measured_and_said(done):
     count = results["plan"]["int8_layers"]
     for page in ("report.md", "report.html"):
         text = (output / page).read_text()
-        assert f"{count} of {count} sparse layers have 8-bit values" in text
+        assert (
+            f"{count} of {count} sparse layers have 8-bit values; attention between them is in 8 bits" in text
+        )
         assert "that of its float32 form" in text
         assert "by 8-bit values" in text
         assert "csr int8" in text
@@ -235,3 +241,13 @@ def test_word_embeddings_alone(done, monkeypatch, tmp_path):
     report = (tmp_path / "run" / "report.md").read_text()
     assert "embeddings are 8-bit rows" in report
     assert "sparse layers have 8-bit values" not in report
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tokens", "given"),
+    [("auto", 63, "float32"), ("auto", 64, "int8"), ("int8", 8, "int8"), ("float32", 384, "float32")],
+)
+def test_attention_is_in_8_bits_where_it_is_faster(wanted, tokens, given, tmp_path):
+    recipe = _recipe(tmp_path / "rows", "int8", attention=wanted, tokens=tokens)
+    work = Workspace(RunFolder.open(tmp_path / "run", "run"), recipe, Reporter(quiet=True))
+    assert stages._attention_of(work) == given

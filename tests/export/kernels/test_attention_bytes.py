@@ -23,7 +23,11 @@ def reference(q, k, v, heads, scale, lengths, mask=None):
     ends = np.cumsum(lengths)
     for (number, length), head in ((item, h) for item in enumerate(lengths) for h in range(heads)):
         rows = slice(ends[number] - length, ends[number])
-        hidden = 0.0 if mask is None else np.broadcast_to(mask, (len(lengths), heads, length, length))[number, head]
+        hidden = (
+            0.0
+            if mask is None
+            else np.broadcast_to(mask, (len(lengths), heads, length, length))[number, head]
+        )
         if length:
             own = [array[rows, head] for array in split]
             result[rows, head], bound[rows, head] = naive_int8_attention(*own, scale, hidden)
@@ -96,7 +100,13 @@ def test_masks_of_every_shape(kernel, rows, pool):
         shape = [1 if broadcast >> axis & 1 else size for axis, size in enumerate(full)]
         mask = rng.standard_normal(shape).astype(np.float32)
         check(
-            arrays, kernel, pool, heads=heads, lengths=[rows] * batch, mask=mask, layouts=LAYOUTS[broadcast % 4 :][:1]
+            arrays,
+            kernel,
+            pool,
+            heads=heads,
+            lengths=[rows] * batch,
+            mask=mask,
+            layouts=LAYOUTS[broadcast % 4 :][:1],
         )
 
 
