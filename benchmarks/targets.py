@@ -150,7 +150,7 @@ def export_int8(folder: Path) -> Path:
 
     path = folder / INT8
     if not path.is_file():
-        quantize_file(folder / "compressed.onnx", path)
+        quantize_file(folder / "compressed.onnx", path, attention="int8")
     return path
 
 

@@ -56,9 +56,8 @@ class ExportResult:
     sparse_nodes: names of the nodes with sparse weights. skipped: (parameter or input name, why it is not there).
     passes: (pass name, number of places it changed). refusals: (pass name, node name, why it stayed).
     equalised: norms whose features got factors for the 8-bit layers behind them.
-    int8_nodes: names of those among the sparse nodes whose weights are 8-bit numbers; int8_attention: of those whose
-    attention multiplies such numbers. int8_tables: names of lookup tables of them. unrounded_bytes: size of the same file
-    before rounding, None where none was asked for or nothing was rounded.
+    int8_nodes: names of the sparse nodes with 8-bit weights; int8_attention: with 8-bit attention; int8_tables: of such
+    tables. unrounded_bytes: size of the same file before rounding, None where none was asked for or nothing was rounded.
     """
 
     path: Path

@@ -32,7 +32,7 @@ def exported(folder, budget, batches=BATCHES):
 @pytest.fixture
 def free(tmp_path):
     """(error with every operator rounded, cost of each alone, the costliest first)"""
-    result, error = exported(tmp_path, None)
+    _, error = exported(tmp_path, None)
     exact = onnx_outputs(tmp_path / "float32.onnx", BATCHES, use_library=True)
     operators = rounded_operators(ir.load(tmp_path / "int8.onnx"))
     costs = operator_costs(operators, tmp_path / "float32.onnx", BATCHES, exact, Steps(4, None))
