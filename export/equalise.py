@@ -90,16 +90,20 @@ def best_factors(x: np.ndarray, weight: np.ndarray) -> Factors:
 def rounded_error(x: np.ndarray, weight: np.ndarray, scale: np.ndarray, exact: np.ndarray) -> float:
     """Length of what rounding x / scale and weight * scale changes, over that of `exact`, their product [n, out]."""
     ours = _rounded_activations(x / scale) @ _rounded_weight(weight * scale).T
-    return float(np.linalg.norm(ours - exact) / max(np.linalg.norm(exact), 1e-30))
+    return float(np.linalg.norm(ours - exact)) / max(float(np.linalg.norm(exact)), 1e-30)
 
 
 def _factors(x: np.ndarray, weight: np.ndarray, share: float) -> np.ndarray:
     """Powers of two around 1, float32 [in]."""
-    sizes, columns = (np.abs(array).max(0).astype(np.float64) for array in (x, weight))
-    sizes, columns = (np.maximum(most, max(_LEAST * most.max(), 1e-30)) for most in (sizes, columns))
-    exponents = share * np.log2(sizes) - (1 - share) * np.log2(columns)
+    exponents = share * np.log2(_largest(x)) - (1 - share) * np.log2(_largest(weight))
     exponents = np.rint(exponents - np.median(exponents))
     return np.exp2(np.clip(exponents, -_MOST_EXPONENT, _MOST_EXPONENT)).astype(np.float32)
+
+
+def _largest(array: np.ndarray) -> np.ndarray:
+    """Of every column, above zero, float64."""
+    found = np.abs(array).max(0).astype(np.float64)
+    return np.maximum(found, max(_LEAST * float(found.max()), 1e-30))
 
 
 def _rounded_activations(x: np.ndarray) -> np.ndarray:

@@ -34,8 +34,10 @@ class Moments:
     @classmethod
     def empty(cls, features: int) -> "Moments":
         """No rows yet."""
-        squares = (torch.zeros(features, features, dtype=torch.float64) for _ in range(2))
-        return cls(*squares, *(torch.zeros(features, dtype=torch.float64) for _ in range(2)))
+        square, row = (
+            torch.zeros(*shape, dtype=torch.float64) for shape in ((features, features), (features,))
+        )
+        return cls(products=square, crossed=square.clone(), sums=row, given=row.clone())
 
     def add(self, rows: Tensor, given: Tensor | None = None) -> None:
         """Take in rows x and z, each [n, in]; z is x where it is None. Products are taken in float32, batch by batch."""

@@ -98,9 +98,12 @@ def _export(work: Workspace) -> dict[str, Any]:
     section = work.recipe.export
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
     plan = work.recipe.plan
-    rounding = {"embeddings": plan.embeddings, "int8_budget": plan.int8_budget}
     shipped = replace(
-        config, remove_padding=section.remove_padding, attention=_attention_of(work), **rounding
+        config,
+        remove_padding=section.remove_padding,
+        attention=_attention_of(work),
+        embeddings=plan.embeddings,
+        int8_budget=plan.int8_budget,
     )
     inputs = example_inputs(work.checkpoint)
     # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have today, at their
