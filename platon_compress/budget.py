@@ -1,13 +1,16 @@
 """What a user asks of a model - so fast, so small, no worse than - and whether figures meet it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from platon_compress.errors import InputError, shown
 
-__all__ = ["Budget", "Figures", "parse_bytes", "parse_seconds", "spoken_bytes", "spoken_seconds"]
+__all__ = ["TOLERANCE", "Budget", "Figures", "parse_bytes", "parse_seconds", "spoken_bytes", "spoken_seconds"]
+
+TOLERANCE = 0.1
+"""A measured time counts as met up to this share beyond the budget: timings of another minute differ by several percent."""
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _BYTES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -69,6 +72,17 @@ class Budget:
     max_size_bytes: int | None = None
     max_drop: float | None = None
 
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> "Budget":
+        """Of a recipe's section `budget`, with its units. Raises InputError in one line."""
+        latency, size = section.get("max_latency"), section.get("max_size")
+        return cls(
+            max_latency_seconds=None if latency is None else parse_seconds(latency, "max_latency"),
+            min_speedup=section.get("min_speedup"),
+            max_size_bytes=None if size is None else parse_bytes(size, "max_size"),
+            max_drop=section.get("max_drop"),
+        )
+
     @property
     def asks_for_speed_or_size(self) -> bool:
         """Whether the file alone says if it is met."""
@@ -79,6 +93,10 @@ class Budget:
     def misses(self, figures: Figures, *, tolerance: float = 0.0) -> tuple[str, ...]:
         """What `figures` miss of speed and size, for a message; times may be off by the share `tolerance`."""
         return tuple(self._misses(figures, 1 + tolerance))
+
+    def allows(self, drop: float) -> bool:
+        """Whether so many points below dense are few enough."""
+        return self.max_drop is None or drop <= self.max_drop
 
     def spoken(self) -> str:
         """`at most 10 ms, at least 3x dense, at most 50 MB, at most 1 point lost`."""

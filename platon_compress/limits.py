@@ -78,6 +78,7 @@ LIMITS = {
     # less prunes nothing that could be measured, more leaves nothing that could answer
     "prune.sparsity": Limit(0.01, 0.9999, whole=False, example=0.9),
     "prune.speedup": Limit(1, 100, whole=False, above=True, example=2),
+    "prune.family": Limit(0.01, 0.9999, whole=False, example=0.7),
     "oneshot.sparsity": Limit(0.01, 0.9999, whole=False, example=0.5),
     "oneshot.rows": Limit(8, 1_000_000, example=512),
     "prune.mask_interval": Limit(1, 1_000_000, example=10),

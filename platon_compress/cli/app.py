@@ -21,7 +21,11 @@ from platon_compress.cli.flags import (
     GroupColumn,
     Int8Budget,
     LabelColumn,
+    MaxDrop,
+    MaxLatency,
+    MaxSize,
     Method,
+    MinSpeedup,
     NegativeColumn,
     Opset,
     Output,
@@ -41,7 +45,12 @@ from platon_compress.cli.flags import (
 )
 from platon_compress.cli.measure import add_measuring_commands
 from platon_compress.cli.options import numbers, reporter
-from platon_compress.cli.require import Requirement, check_requirements, parse_requirements
+from platon_compress.cli.require import (
+    Requirement,
+    budget_requirements,
+    check_requirements,
+    parse_requirements,
+)
 from platon_compress.cli.start import add_starting_commands
 from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError, shown
@@ -109,6 +118,10 @@ def run(
     label: LabelColumn = None,
     negative: NegativeColumn = None,
     group: GroupColumn = None,
+    max_latency: MaxLatency = None,
+    min_speedup: MinSpeedup = None,
+    max_size: MaxSize = None,
+    max_drop: MaxDrop = None,
     set_: Overrides = None,
     require: Require = None,
     trust_remote_code: Trust = False,
@@ -129,7 +142,14 @@ def run(
         negative=negative,
         group=group,
     )
-    loaded = load_recipe(_recipe_path(recipe), tuple(set_ or ()), data=given)
+    budget = _given(
+        max_latency=max_latency,
+        min_speedup=None if min_speedup is None else str(min_speedup),
+        max_size=max_size,
+        max_drop=None if max_drop is None else str(max_drop),
+    )
+    asked = tuple(f"budget.{key}={value}" for key, value in budget.items())
+    loaded = load_recipe(_recipe_path(recipe), (*(set_ or ()), *asked), data=given)
     loaded = trusting(loaded, trust_remote_code)
     check_paths(loaded)
     if dry_run:
@@ -139,7 +159,9 @@ def run(
         if as_json:
             say(json.dumps(described))
         return
-    _finish(_run(loaded, output, as_json), output, as_json, wanted)
+    results = _run(loaded, output, as_json)
+    wanted += budget_requirements(None if loaded.budget is None else loaded.budget.limits)
+    _finish(results, output, as_json, wanted)
 
 
 @app.command(cls=StrictCommand)

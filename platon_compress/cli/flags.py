@@ -25,6 +25,7 @@ __all__ = [
     "GroupColumn",
     "Int8Budget",
     "LabelColumn",
+    "MaxDrop",
     "MaxLatency",
     "MaxSize",
     "Method",
@@ -155,6 +156,12 @@ RemovePadding = Annotated[
 Force = Annotated[str | None, _choice("--force", "plan.force", "dense, structured or csr for every layer.")]
 MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help="Budget: median time of one run, such as 10ms.")
+]
+MaxDrop = Annotated[
+    float | None,
+    typer.Option(
+        "--max-drop", help="Budget: points of the metric below dense.", callback=limited("budget.max_drop")
+    ),
 ]
 MinSpeedup = Annotated[
     float | None,

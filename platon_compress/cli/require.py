@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from platon_compress.budget import TOLERANCE, Budget
 from platon_compress.errors import CheckFailedError, InputError, shown
 
-__all__ = ["Requirement", "check_requirements", "parse_requirements"]
+__all__ = ["Requirement", "budget_requirements", "check_requirements", "parse_requirements"]
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -39,6 +40,19 @@ class Requirement:
 def parse_requirements(text: str | None) -> tuple[Requirement, ...]:
     """The conditions of a `--require`, none for None. Raises InputError in one line."""
     return () if text is None else tuple(_parse(part) for part in text.split(","))
+
+
+def budget_requirements(budget: Budget | None) -> tuple[Requirement, ...]:
+    """What a budget requires of the measured file; its drop was checked when the candidate was chosen."""
+    if budget is None:
+        return ()
+    latency, speedup, size = budget.max_latency_seconds, budget.min_speedup, budget.max_size_bytes
+    slack = 1 + TOLERANCE
+    return (
+        *(() if latency is None else (Requirement("planned_latency_ms", "<=", 1e3 * latency * slack),)),
+        *(() if speedup is None else (Requirement("planned_speedup", ">=", speedup / slack),)),
+        *(() if size is None else (Requirement("size_mb", "<=", size / 1e6),)),
+    )
 
 
 def check_requirements(requirements: Iterable[Requirement], output: Path) -> None:

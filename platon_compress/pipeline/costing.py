@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.tasks.models import Checkpoint
 
-__all__ = ["COSTS", "UNIT_COSTS", "measured_plan_config", "ranking_costs", "unit_costs"]
+__all__ = [
+    "COSTS",
+    "UNIT_COSTS",
+    "calibrate_scope",
+    "calibrates",
+    "measured_plan_config",
+    "plan_config",
+    "ranking_costs",
+    "unit_costs",
+]
 
 COSTS = "weight_costs.json"
 UNIT_COSTS = "unit_costs.json"
@@ -23,10 +32,10 @@ def measured_plan_config(work: Workspace) -> "PlanConfig":
     """The deployment that the recipe names, with a cost table measured now unless the recipe says otherwise."""
     from platon_compress.measure.calibrate import calibration_scope
 
-    config = _plan_config(work, work.sequence_length())
-    if not _calibrates(work):
+    config = plan_config(work, work.sequence_length())
+    if not calibrates(work):
         return config
-    table = _calibrate(work, calibration_scope(work.baked, config), int8=config.values != "float32")
+    table = calibrate_scope(work, calibration_scope(work.baked, config), int8=config.values != "float32")
     return replace(config, cost_table=work.folder.write_json("cost_table.json", table))
 
 
@@ -46,17 +55,17 @@ def ranking_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> dic
     from platon_compress.planning import CostTable, weight_costs
     from platon_compress.selection import select
 
-    config = _plan_config(work, work.sequence_length(checkpoint))
+    config = plan_config(work, work.sequence_length(checkpoint))
     chosen = select(checkpoint.model, targets=section.targets, ignore=section.ignore).values()
     shapes = tuple(sorted({(p.shape[0], p.shape[1]) for p in chosen}))
-    if _calibrates(work):
+    if calibrates(work):
         scope = CalibrationScope(
             shapes=shapes,
             densities=DEFAULT_DENSITIES,
             rows=(config.rows,),
             threads=(config.used_threads,),
         )
-        table = CostTable.from_dict(_calibrate(work, scope, int8=False), source="measured now")
+        table = CostTable.from_dict(calibrate_scope(work, scope, int8=False), source="measured now")
     else:
         table = CostTable.load(config.cost_table)
     costs = weight_costs(
@@ -82,7 +91,7 @@ def unit_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> "UnitC
     from platon_compress.tasks.synthetic import synthetic_batches
     from platon_compress.tasks.training import prune_config
 
-    config = _plan_config(work, work.sequence_length(checkpoint))
+    config = plan_config(work, work.sequence_length(checkpoint))
     pruning = prune_config(work.prune, 1000)
     couplings = couplings_to_prune(checkpoint.model, pruning, prunable_parameters(checkpoint.model, pruning))
     made = synthetic_batches(checkpoint, examples=config.batch, tokens=config.tokens, batch_size=config.batch)
@@ -95,7 +104,8 @@ def unit_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> "UnitC
     return costs
 
 
-def _plan_config(work: Workspace, tokens: int) -> "PlanConfig":
+def plan_config(work: Workspace, tokens: int) -> "PlanConfig":
+    """The deployment that the recipe names, with no cost table but a given one."""
     from platon_compress.planning import Form, PlanConfig
 
     section = work.recipe.plan
@@ -110,12 +120,14 @@ def _plan_config(work: Workspace, tokens: int) -> "PlanConfig":
     )
 
 
-def _calibrates(work: Workspace) -> bool:
+def calibrates(work: Workspace) -> bool:
+    """Whether the recipe's deployment is measured on this machine."""
     section = work.recipe.plan
     return section.calibrate and section.cost_table is None and section.device == "cpu"
 
 
-def _calibrate(work: Workspace, scope: "CalibrationScope", *, int8: bool) -> dict[str, Any]:
+def calibrate_scope(work: Workspace, scope: "CalibrationScope", *, int8: bool) -> dict[str, Any]:
+    """A cost table of that scope; warns of a busy machine."""
     from platon_compress.measure.calibrate import calibrate
 
     with work.reporter.progress("  calibrating") as progress:

@@ -41,13 +41,15 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     examples = [task.encode(rows, student, names) for rows in (training, *judged)]
     steps = total_steps(len(examples[0]), recipe.train)
     freeze_parameters(student, recipe.model.freeze)
-    shown = preview(student.model, prune_config(recipe.prune, steps))
+    pruning = prune_config(recipe.prune, steps)
+    pruned_steps = pruning.total_steps or steps
+    shown = preview(student.model, pruning)
     teacher_bytes = check_teacher(recipe, task, names, student)
     check_run(recipe, task, student, judged, examples)
     one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
     untrained = learns_from_itself(recipe)
     first = "" if untrained else f"{steps} steps dense, then "
-    seconds = (2 - untrained) * steps * recipe.train.gradient_accumulation_steps * one
+    seconds = (pruned_steps + (not untrained) * steps) * recipe.train.gradient_accumulation_steps * one
     reporter.say(shown.to_text())
     counts = [task.counted(rows, names) for rows in (training, judged[0])]
     reporter.say(
@@ -56,7 +58,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     )
     _say_classes(names, counts, reporter)
     reporter.say(
-        f"{first}{steps} steps with pruning: about {spoken_time(seconds)} on this machine "
+        f"{first}{pruned_steps} steps with pruning: about {spoken_time(seconds)} on this machine "
         "(estimated from one batch; evaluations, export and measurement come on top)"
     )
     for line in spoken_model(student):
@@ -70,6 +72,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "classes": names,
         "rows_per_class": dict(zip(("train", "validation"), counts, strict=True)),
         "steps": steps,
+        "pruning_steps": pruned_steps,
         "training_seconds_estimate": round(seconds, 3),
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
         "teacher_bytes": teacher_bytes,
@@ -85,6 +88,11 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
     if recipe.distill is not None:
         yield spoken_distillation(recipe, task)
         yield f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more"
+    if recipe.prune is not None and recipe.prune.family:
+        members = ", ".join(f"{sparsity:.0%}" for sparsity in recipe.prune.family)
+        yield f"the sparsity holds at {members}, with a finished candidate at each"
+    if recipe.budget is not None:
+        yield f"the model is chosen by a budget: {recipe.budget.limits.spoken()}"
     if recipe.prune is not None and recipe.prune.per_millisecond:
         yield "weights are ranked by score per measured millisecond of their layer"
     if recipe.prune is not None and recipe.prune.speedup is not None:

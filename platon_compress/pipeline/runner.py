@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from platon_compress.errors import InputError
+from platon_compress.pipeline.choosing import choose_again
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.freshness import refuse_other_settings, why_not_current
 from platon_compress.pipeline.peering import measure_peers
@@ -38,10 +39,7 @@ def run_recipe(
     run = _Run(recipe, output, reporter)
     with run.folder.locked():
         run.check()
-        for stage in run.stages:
-            run.do(stage)
-            if stage.name == until:
-                break
+        run.do_all(until)
     return run.results()
 
 
@@ -107,6 +105,19 @@ class _Run:
         refuse_other_settings(self.stages, self.folder, self.recipe)
         text = yaml.safe_dump(self.recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
         self.folder.remember_recipe(text)
+
+    def do_all(self, until: str | None) -> None:
+        """Every stage up to `until`; where the bench stage finds a budget missed, once more from the choice on."""
+        waiting = list(self.stages)
+        while waiting:
+            stage = waiting.pop(0)
+            self.do(stage)
+            if stage.name == until:
+                return
+            if stage.name == "bench" and self.recipe.searches and choose_again(self._work):
+                names = stage_names(self.recipe)
+                self._run(self.stages[names.index("choose")])
+                waiting = list(self.stages[names.index("choose") + 1 :])
 
     def do(self, stage: Stage) -> None:
         """Run a stage unless what it would give is there."""

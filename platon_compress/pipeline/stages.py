@@ -1,7 +1,6 @@
 """The stages of a run, one function each: reads what earlier stages left, writes files, returns what it did."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,13 @@ from platon_compress.files import write_json
 from platon_compress.measure.bench_report import VARIANTS
 from platon_compress.pipeline import training
 from platon_compress.pipeline.baseline import DATA_OF_TRAINING
+from platon_compress.pipeline.choosing import choose_stage, search_stage
 from platon_compress.pipeline.costing import measured_plan_config
+from platon_compress.pipeline.exporting import export_config, rival_config
 from platon_compress.pipeline.oneshot import check_given, prune_once_stage
 from platon_compress.pipeline.plan_view import show_plan
 from platon_compress.pipeline.stage import Stage
-from platon_compress.pipeline.verifying import SMALL_BATCH, verification, verify_stage
+from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, SMALL_BATCH, verification, verify_stage
 from platon_compress.pipeline.words import spoken_factors, spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
@@ -24,11 +25,6 @@ from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 
 __all__ = ["stages_of"]
-
-# Settings of the int8 rival are chosen by so many examples, which the published metric need not share.
-_CHOOSING_EXAMPLES = 256
-# From here on attention in 8 bits was measured to be faster, docs/kernels.md.
-_INT8_ATTENTION_TOKENS = 64
 
 
 def _bake(work: Workspace) -> dict[str, Any]:
@@ -40,7 +36,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
         check_given(work, checkpoint)
     target = None if oneshot is None else oneshot.sparsity
     if work.trains:  # a speed-up says nothing of weights
-        target = work.prune.sparsity if work.prune.speedup is None else None
+        target = work.sparsity if work.prune.speedup is None else None
     baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
@@ -91,36 +87,22 @@ def _convert(work: Workspace) -> dict[str, Any]:
 
 def _export(work: Workspace) -> dict[str, Any]:
     from platon_compress.export import export_onnx
-    from platon_compress.export.config import ExportConfig
     from platon_compress.export.int8 import quantize_int8
-    from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
 
-    section = work.recipe.export
-    config = ExportConfig(opset=section.opset, exporter=section.exporter)
-    plan = work.recipe.plan
-    shipped = replace(
-        config,
-        remove_padding=section.remove_padding,
-        attention=_attention_of(work),
-        embeddings=plan.embeddings,
-        int8_budget=plan.int8_budget,
-    )
     inputs = example_inputs(work.checkpoint)
-    # Padding removal and 8-bit tables are for the file that ships; dense and pruned stay what users have today, at their
-    # best: dense attention is one node from opset 23 on. So is that of a file that runs in stock ONNX Runtime.
-    best = replace(config, opset=max(config.opset, ATTENTION_OPSET))
-    if not work.compressed.csr:
-        shipped = replace(shipped, opset=best.opset)
+    others = rival_config(work.recipe)
+    tokens, sparse = work.sequence_length(), bool(work.compressed.csr)
+    shipped = export_config(work.recipe, tokens=tokens, sparse=sparse)
     models = {"dense": work.dense.model, "pruned": work.baked.model, "compressed": work.compressed}
     results = {}
-    examples = verification(work, "validation", _CHOOSING_EXAMPLES)
+    examples = verification(work, "validation", CHOOSING_EXAMPLES)
     with (
         work.folder.new_folder(work.folder.onnx) as folder,
         work.reporter.progress("  exporting") as progress,
     ):
         steps = Steps(len(models) + 1, progress)
         for name, model in models.items():
-            chosen = shipped if name == "compressed" else best
+            chosen = shipped if name == "compressed" else others
             unrounded = folder / VARIANTS["compressed_float32"] if name == "compressed" else None
             path = folder / f"{name}.onnx"
             seen = examples.batches if name == "compressed" else ()
@@ -153,14 +135,6 @@ def _export(work: Workspace) -> dict[str, Any]:
         for skipped, reason in result["skipped"]:
             work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
     return {**results, "dense_int8": int8}
-
-
-def _attention_of(work: Workspace) -> str:
-    """What `plan.attention` means here: 8 bits pay from some number of tokens on, and change nothing in float blocks."""
-    wanted = work.recipe.plan.attention
-    if wanted != "auto":
-        return wanted
-    return "int8" if work.sequence_length() >= _INT8_ATTENTION_TOKENS else "float32"
 
 
 def _save_config(checkpoint: Checkpoint, folder: Path) -> None:
@@ -230,7 +204,14 @@ def _of_dense(recipe: Recipe) -> tuple[str, ...]:
 def _of_prune(recipe: Recipe) -> tuple[str, ...]:
     prune = recipe.prune
     measured = prune is not None and (prune.per_millisecond or prune.speedup is not None)
-    return (*_training(recipe), "prune", "distill", *(_PLAN if measured else ()))
+    # Where the search says how sparse to become, its budget says it.
+    searched = ("budget",) if recipe.searches and recipe.prune is not None and not recipe.prune.family else ()
+    return (*_training(recipe), "prune", "distill", *searched, *(_PLAN if measured else ()))
+
+
+def _of_bake(recipe: Recipe) -> tuple[str, ...]:
+    chosen = () if recipe.chooses else ("prune.sparsity",)
+    return ("bake", "prune.granularity", *chosen)
 
 
 def _of_examples(recipe: Recipe) -> tuple[str, ...]:
@@ -259,21 +240,39 @@ def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
     return lambda recipe: names
 
 
-_TRAINING = (
-    Stage(name="data", title="read the data", run=training.data, uses=_of_prune),
-    Stage(
-        name="dense", title="train the dense baseline", run=training.dense, uses=_of_dense,
-        needs=("data",), outputs=("stages/dense",), keeps=True,
-    ),
-    Stage(
-        name="prune", title="train again, pruning with PLATON", run=training.prune, uses=_of_prune,
-        needs=("data", "dense"), outputs=("stages/prune",), keeps=True,
-    ),
-    Stage(
-        name="bake", title="bake the masks into the weights", run=_bake,
-        uses=_always("bake", "prune.sparsity", "prune.granularity"), needs=("prune",), outputs=("model",),
-    ),
-)  # fmt: skip
+def _trained(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a training up to the baked model; those that choose are there where something asks for them."""
+    family = recipe.prune is not None and bool(recipe.prune.family)
+    searched, chosen = ("search",) if recipe.searches else (), ("choose",) if recipe.chooses else ()
+    stages = [
+        Stage(name="data", title="read the data", run=training.data, uses=_of_prune),
+        Stage(
+            name="search", title="search what meets the budget", run=search_stage,
+            uses=_always("model", "budget", "prune.granularity", "prune.family", *_PLAN, *_LENGTH), needs=("data",),
+            outputs=("search.json",),
+        ),
+        Stage(
+            name="dense", title="train the dense baseline", run=training.dense, uses=_of_dense,
+            needs=("data",), outputs=("stages/dense",), keeps=True,
+        ),
+        Stage(
+            name="prune", title="train again, pruning with PLATON", run=training.prune, uses=_of_prune,
+            needs=("data", "dense", *(() if family else searched)), outputs=("stages/prune",), keeps=True,
+        ),
+        Stage(
+            name="choose", title="choose among the candidates", run=choose_stage,
+            uses=_always("budget", "bake", "prune.sparsity", *_PLAN, "plan.embeddings", *_LENGTH, "export"),
+            needs=("dense", "prune"), outputs=("family.json",),
+        ),
+        Stage(
+            name="bake", title="bake the masks into the weights", run=_bake, uses=_of_bake, needs=("prune", *chosen),
+            outputs=("model",),
+        ),
+    ]  # fmt: skip
+    absent = {*(() if searched else ("search",)), *(() if chosen else ("choose",))}
+    return tuple(stage for stage in stages if stage.name not in absent)
+
+
 _GIVEN = (
     Stage(
         name="bake", title="bake the masks into the weights", run=_bake, uses=_always("model", "bake"),
@@ -336,5 +335,13 @@ def _after(trains: bool) -> tuple[Stage, ...]:
 def stages_of(recipe: Recipe) -> tuple[Stage, ...]:
     """The stages of a recipe, in order."""
     if recipe.kind != "compress":
-        return (*_TRAINING, *_after(True))
+        return (*_trained(recipe), *_timed_first(_after(True), recipe.searches))
     return (*(_GIVEN if recipe.oneshot is None else _ONESHOT), *_after(False))
+
+
+def _timed_first(stages: tuple[Stage, ...], searches: bool) -> tuple[Stage, ...]:
+    """A candidate that is too slow is given up before the test rows have seen it."""
+    if not searches:
+        return stages
+    order = ("plan", "convert", "export", "bench", "verify", "report")
+    return tuple(sorted(stages, key=lambda stage: order.index(stage.name)))

@@ -6,6 +6,7 @@ from typing import Any
 
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
+from platon_compress.pipeline.family import Keeper, keep, link_candidates
 from platon_compress.pipeline.preflight import check_run, spoken_model
 from platon_compress.pipeline.teaching import (
     check_teacher,
@@ -91,18 +92,20 @@ def prune(work: Workspace) -> dict[str, Any]:
 
 
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
-    from safetensors.torch import save_file
-
     checkpoint = work.fresh_checkpoint()
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
-    _say_resumption(work, checkpoints, steps, stage == "prune")
     teacher = teacher_of(work.recipe, stage, work.task, checkpoint, work.names, lambda: work.dense)
     pruning = None
     if stage == "prune":
         costs = ranking_costs(work, checkpoint, checkpoints), unit_costs(work, checkpoint, checkpoints)
         pruning = prune_config(work.prune, steps, *costs)
+        steps = pruning.total_steps or steps
+    _say_resumption(work, checkpoints, steps, stage == "prune")
+    family = work.prune.family if stage == "prune" else ()
+    candidates = checkpoints / "candidates"
+    keeper = Keeper(candidates, work.task, checkpoint, work.validation) if family else None
     with work.reporter.progress(f"  {stage}") as progress:
         result = train(
             work.task,
@@ -115,12 +118,15 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             freeze=work.recipe.model.freeze,
             work_folder=checkpoints,
             progress=progress,
+            candidate=keeper,
         )
     with work.folder.new_folder(work.folder.work(stage)) as folder:
-        checkpoint.save(folder)
-        if result.masks is not None:
-            # safetensors stores booleans as one byte each.
-            save_file({n: m.contiguous() for n, m in result.masks.items()}, folder / "masks.safetensors")
+        if family:
+            link_candidates(candidates, folder)
+        elif result.masks is not None:
+            keep(folder, checkpoint, result.masks, result.scores, steps=result.steps)
+        else:
+            checkpoint.save(folder)
         for name in (COSTS, UNIT_COSTS):
             if (measured := checkpoints / name).is_file():
                 shutil.copyfile(measured, folder / name)

@@ -21,7 +21,10 @@ from platon_compress.tasks.synthetic import synthetic_batches
 if TYPE_CHECKING:
     from platon_compress.export.parity import ParityReport
 
-__all__ = ["SMALL_BATCH", "verification", "verify_stage"]
+__all__ = ["CHOOSING_EXAMPLES", "SMALL_BATCH", "verification", "verify_stage"]
+
+CHOOSING_EXAMPLES = 256
+"""Settings of 8-bit files are chosen by so many examples, which the published metric need not share."""
 
 SMALL_BATCH = 8
 """Verifying and metrics use small batches, so that most batches hold padding."""

@@ -64,7 +64,16 @@ class Workspace:
         """The recipe's prune section. Raises InputError when it has none."""
         if self.recipe.prune is None:
             raise InputError("this run has no prune section; compress takes a model that holds zeros already")
+        searched = self.folder.record("search")
+        if searched is not None and self.recipe.searches and not self.recipe.prune.family:
+            return self.recipe.prune.model_copy(update={"sparsity": searched.result["sparsity"]})
         return self.recipe.prune
+
+    @property
+    def sparsity(self) -> float:
+        """Of the model that is finished: the chosen candidate's, or what was pruned to."""
+        chosen = self.folder.record("choose")
+        return self.prune.sparsity if chosen is None or not self.recipe.chooses else chosen.result["sparsity"]
 
     @cached_property
     def task(self) -> Task:
@@ -139,8 +148,21 @@ class Workspace:
     def pruned(self) -> Checkpoint:
         """The model with zeros, before baking (baking changes it in place, so it is loaded anew)."""
         if self.trains or self.recipe.oneshot is not None:
-            return self._open(self.folder.work("prune"))
+            return self._open(self._pruned_folder)
         return self.given()
+
+    def candidate_folder(self, sparsity: float) -> Path:
+        """Where a candidate lies: a member of the family, or the one that there is."""
+        place = self.folder.work("prune")
+        return place / f"{sparsity:g}" if self.prune.family else place
+
+    def candidate(self, folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
+        """A model before baking with its masks, True where a weight is kept."""
+        return self._open(folder), _read_masks(folder / "masks.safetensors")
+
+    @property
+    def _pruned_folder(self) -> Path:
+        return self.candidate_folder(self.sparsity) if self.trains else self.folder.work("prune")
 
     def given(self) -> Checkpoint:
         """The model that `compress` was given; every call loads it anew."""
@@ -150,19 +172,7 @@ class Workspace:
         """The pruner's last masks, True where a weight is kept; None for a foreign checkpoint."""
         if not self.trains:
             return None
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.folder.work("prune") / "masks.safetensors"
-        try:
-            masks = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"cannot read {path}: {first_line(error)}; prune into a new folder") from error
-        if any(str(mask.dtype) != "torch.bool" for mask in masks.values()) or not any(
-            bool(mask.any()) for mask in masks.values()
-        ):
-            raise InputError(f"{path} holds no masks that keep a weight; prune into a new folder")
-        return dict(masks)
+        return _read_masks(self._pruned_folder / "masks.safetensors")
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -278,3 +288,18 @@ def _load(recipe: Recipe, name: str, head: Mapping[str, Any] | None = None) -> C
         trust_remote_code=section.trust_remote_code,
         cache_dir=section.cache_dir,
     )
+
+
+def _read_masks(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        masks = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; prune into a new folder") from error
+    if any(str(mask.dtype) != "torch.bool" for mask in masks.values()) or not any(
+        bool(mask.any()) for mask in masks.values()
+    ):
+        raise InputError(f"{path} holds no masks that keep a weight; prune into a new folder")
+    return dict(masks)

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.costs import check_costs
+from platon_compress.pruning.family import holds_of, single_steps
 from platon_compress.pruning.unit_costs import UnitCosts
 
 __all__ = ["Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
@@ -43,7 +44,10 @@ class PruneConfig:
         `platon_compress.pruning.costs`.
     unit_costs: what heads and neurons cost, for "structured"; see `platon_compress.pruning.unit_costs`.
     rewind_to: when the mask freezes, the learning rate goes back to where its schedule was at this fraction of
-        the run and runs from there to its end; see `platon_compress.pruning.rewind`.
+        the run and runs from there to its end; see `platon_compress.pruning.rewind`. In a family: at each hold.
+    family: sparsities that the schedule holds at on its way, rising, the last one being `sparsity`; see
+        `platon_compress.pruning.family`. Warm-ups are then those of a run at one sparsity, 10 % and 30 % of its steps.
+    hold_steps: steps of every hold but the last; None stands for 0.2 of a single run's, together at most 0.6.
 
     Raises InputError on a value out of range and on a schedule that cannot prune.
     """
@@ -69,11 +73,13 @@ class PruneConfig:
     rewind_to: float | None = None
     weight_costs: Mapping[str, float] | None = None
     unit_costs: UnitCosts | None = None
+    family: tuple[float, ...] | None = None
+    hold_steps: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.unit_costs, Mapping):
             object.__setattr__(self, "unit_costs", UnitCosts.from_dict(self.unit_costs))
-        for field in ("targets", "ignore"):
+        for field in ("targets", "ignore", "family"):
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
                 object.__setattr__(self, field, tuple(value))
@@ -106,7 +112,14 @@ class PruneConfig:
                 "or prune with PlatonCallback, which takes it from the Trainer"
             )
         initial, final = self._warmups(total)
-        return replace(self, total_steps=total, initial_warmup_steps=initial, final_warmup_steps=final)
+        full = replace(self, total_steps=total, initial_warmup_steps=initial, final_warmup_steps=final)
+        if self.family is None or len(self.family) == 1:
+            return full if self.family is None else replace(full, hold_steps=0)
+        return replace(full, hold_steps=(total - self.single_steps(total)) // (len(self.family) - 1))
+
+    def single_steps(self, total: int) -> int:
+        """Steps of a run at one sparsity; without a family that is `total` itself."""
+        return total if self.family is None else single_steps(total, len(self.family), self.hold_steps)
 
     @property
     def kept_multiple(self) -> int:
@@ -119,6 +132,7 @@ class PruneConfig:
 
     def _warmups(self, total: int) -> tuple[int, int]:
         initial, final = self.initial_warmup_steps, self.final_warmup_steps
+        total = self.single_steps(total)
         return total // 10 if initial is None else initial, total * 3 // 10 if final is None else final
 
     def _check_ranges(self) -> None:
@@ -140,6 +154,7 @@ class PruneConfig:
             ("final_warmup_steps", 0),
             ("group_multiple", 1),
             ("freeze_steps", 0),
+            ("hold_steps", 0),
         ):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
@@ -173,6 +188,29 @@ class PruneConfig:
         self._check_bound()
         self._check_weight_costs()
         self._check_structured()
+        self._check_family()
+
+    def _check_family(self) -> None:
+        family = self.family
+        if family is None:
+            if self.hold_steps is not None:
+                raise InputError(f"hold_steps {self.hold_steps} are those of a family; give one or drop it")
+            return
+        if not family or any(isinstance(s, bool) or not isinstance(s, int | float) for s in family):
+            raise InputError(
+                f"family must be sparsities, got {list(family)!r}; write for example 0.5, 0.7, 0.9"
+            )
+        rising = all(before < after for before, after in zip((0, *family), family, strict=False))
+        if not rising or family[-1] != self.sparsity:
+            raise InputError(
+                f"family must rise and end with sparsity {self.sparsity}, got {list(family)!r}; correct one of the two"
+            )
+        fixed: dict[str, Any] = {"schedule": "cubic", "reference_compat": False, "freeze_steps": 0}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise InputError(
+                    f"a family goes with {name}={value!r}, got {getattr(self, name)!r}; it holds its masks by itself"
+                )
 
     def _check_structured(self) -> None:
         if self.granularity != "structured" and self.unit_costs is not None:
@@ -229,6 +267,12 @@ class PruneConfig:
             return
         if isinstance(back_to, bool) or not isinstance(back_to, int | float) or back_to < 0:
             raise InputError(f"rewind_to must be a fraction of the run, got {back_to!r}; 0.5 is its middle")
+        if self.family is not None:
+            if back_to >= 1:
+                raise InputError(
+                    f"rewind_to must be a fraction of the run, got {back_to!r}; 0.5 is its middle"
+                )
+            return
         if not self.freeze_steps:
             raise InputError(
                 f"rewind_to {back_to} rewinds when the mask freezes, but freeze_steps is 0; set freeze_steps"
@@ -239,6 +283,17 @@ class PruneConfig:
                 f"{total - self.freeze_steps}; lower rewind_to or freeze_steps"
             )
 
+    def _check_holds(self, total: int, single: int, initial: int, final: int) -> None:
+        assert self.family is not None  # noqa: S101 - the caller has looked
+        between = len(self.family) - 1
+        hold = (total - single) // between if between else 0
+        if not final or (between and not hold):
+            raise InputError(
+                f"a family needs at least one step in each hold, got hold_steps {hold} and final_warmup_steps {final}; "
+                "train longer"
+            )
+        holds_of(self.family, total=total, initial=initial, final=final, hold_steps=hold)
+
     def _check_schedule(self, total: int) -> None:
         initial, final = self._warmups(total)
         if self.mask_interval > total:
@@ -246,11 +301,12 @@ class PruneConfig:
                 f"mask_interval {self.mask_interval} exceeds total_steps {total}, so no window ever ends; "
                 f"lower mask_interval to at most {max(1, total // 10)}"
             )
+        single = self.single_steps(total)
         # The authors' code jumps to the full sparsity when the two phases touch.
-        if initial >= total or (initial + final >= total and not self.reference_compat):
+        if initial >= single or (initial + final >= single and not self.reference_compat):
             raise InputError(
                 f"nothing would be pruned gradually: initial_warmup_steps {initial} + final_warmup_steps "
-                f"{final} leave no step of total_steps {total}; shorten the warm-ups or train longer"
+                f"{final} leave no step of total_steps {single}; shorten the warm-ups or train longer"
             )
         if self.freeze_steps > final:
             raise InputError(
@@ -258,6 +314,8 @@ class PruneConfig:
                 "never be reached; freeze at most the final phase"
             )
         self._check_rewind(total)
+        if self.family is not None:
+            self._check_holds(total, single, initial, final)
         if final == 0 and total % self.mask_interval:
             raise InputError(
                 f"final_warmup_steps 0 and total_steps {total}, no multiple of mask_interval "

@@ -236,7 +236,7 @@ class Pruner:
 
         A frozen mask needs no scores any more.
         """
-        if self._threshold is not None and self.schedule.is_frozen(self._step):
+        if self._threshold is not None and not self.schedule.needs_scores(self._step):
             self.skipped_steps += skipped
             return
         closing = self._step % self.config.mask_interval == 0
@@ -256,7 +256,8 @@ class Pruner:
         if not self.schedule.masks_at(self._step) or not count or not scored:
             return 0, 0, None
         flipped = regrown = 0
-        frozen = self._ranked is not None and self.schedule.is_frozen(self._step)
+        ranked = self._ranked is not None and self._ranked[1] == count
+        frozen = ranked and self.schedule.is_frozen(self._step)
         if self._ranked != (self._importance.windows, count) and not frozen:
             ranking = self._masks.rank(count)
             flipped, regrown, self._threshold = ranking.flipped, ranking.regrown, ranking.threshold

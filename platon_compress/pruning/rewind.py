@@ -6,7 +6,8 @@ With T total steps, f frozen ones at the end and R = rewind_to * T, the schedule
     l(R + round((e - (T - f)) * (T - R) / f))        between
 
 so the rate goes back to what it was at step R and ends where it would have ended. This is a function of e alone:
-nothing is stored, and a run that is resumed before or after the rewind has the same rates.
+nothing is stored, and a run that is resumed before or after the rewind has the same rates. A family is rewound at each
+of its holds, as rule 4 of `platon_compress.pruning.family` says.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.family import Hold
+from platon_compress.pruning.schedule import Schedule
 
 __all__ = ["rewind_schedule"]
 
@@ -38,6 +41,10 @@ def rewind_schedule(scheduler: Any, config: PruneConfig) -> None:
         )
     total, frozen = config.resolved().total_steps, config.freeze_steps
     assert total is not None  # noqa: S101 - resolved() has just filled it
+    if config.family is not None:
+        single, holds = config.single_steps(total), Schedule.of(config).holds
+        inner.lr_lambdas = [_held(rate, total, single, holds, config.rewind_to) for rate in rates]
+        return
     inner.lr_lambdas = [_rewound(rate, total, frozen, round(config.rewind_to * total)) for rate in rates]
 
 
@@ -50,6 +57,24 @@ def _rewound(rate: Rate, total: int, frozen: int, back_to: int) -> Rate:
         if not start <= step < total:
             return original(step)
         return original(back_to + round((step - start) * (total - back_to) / frozen))
+
+    rewound.rewinds = original  # type: ignore[attr-defined]
+    return rewound
+
+
+def _held(rate: Rate, total: int, single: int, holds: tuple[Hold, ...], rewind_to: float) -> Rate:
+    original: Rate = getattr(rate, "rewinds", rate)
+
+    def rewound(step: int) -> float:
+        if step >= total:
+            return original(step)
+        hold = next((hold for hold in holds if step + 1 in hold), None)  # step e sets the rate of step e + 1
+        if hold is None:
+            held = sum(hold.steps for hold in holds if hold.last <= step)
+            return original(round((step - held) * total / single))
+        start = hold.first - 1
+        back_to = min(round(rewind_to * total), round((start - hold.held) * total / single))
+        return original(back_to + round((step - start) * (total - back_to) / hold.steps))
 
     rewound.rewinds = original  # type: ignore[attr-defined]
     return rewound

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.family import Hold, holds_of
 
 __all__ = ["Schedule"]
 
@@ -16,6 +17,9 @@ class Schedule:
       t > T - t_f     r = 1 - sparsity, a mask after every step
       between         cubic, the paper's: r = rT + (1 - rT) * (1 - (t - t_i) / (T - t_i - t_f))^3, a mask every
                       `interval` steps; one_shot and constant: as in the final phase
+
+    A family stops in its holds (`platon_compress.pruning.family`); t is then counted without the steps of holds, and
+    T without those of all but the last.
     """
 
     sparsity_target: float
@@ -26,6 +30,7 @@ class Schedule:
     shape: str = "cubic"
     freeze: int = 0
     reference: bool = False  # the authors count 1 - r, which is an ulp off the sparsity for some of them
+    holds: tuple[Hold, ...] = ()
 
     @classmethod
     def of(cls, config: PruneConfig) -> "Schedule":
@@ -42,6 +47,7 @@ class Schedule:
             full.schedule,
             full.freeze_steps,
             full.reference_compat,
+            _holds(full),
         )
 
     @property
@@ -63,11 +69,24 @@ class Schedule:
         """The first step that ends with a mask; the first window must be complete by then."""
         first = max(self.initial + 1, self.interval)
         in_step = -(-first // self.interval) * self.interval
-        return min(in_step, max(first, self.last_before_final + 1))
+        every_step = self.holds[0].first if self.holds else self.last_before_final + 1
+        return min(in_step, max(first, every_step))
 
     def is_frozen(self, step: int) -> bool:
-        """True when an existing mask is kept as it is: near the end, and always in one_shot."""
+        """True when a mask of that sparsity is kept as it is: near the end, in holds, and always in one_shot."""
+        if self.hold_at(step) is not None:
+            return True
         return step > self.total - self.freeze or (self.shape == "one_shot" and step > self.initial)
+
+    def needs_scores(self, step: int) -> bool:
+        """False once no mask will be ranked any more."""
+        if self.holds:
+            return step < self.holds[-1].first
+        return not self.is_frozen(step)
+
+    def hold_at(self, step: int) -> Hold | None:
+        """The hold that step t lies in."""
+        return next((hold for hold in self.holds if step in hold), None)
 
     def remaining(self, step: int) -> float:
         """r(t): share of the prunable weights that may stay."""
@@ -75,11 +94,17 @@ class Schedule:
             return 1.0
         if self.is_final(step):
             return self.remaining_target
-        progress = (step - self.initial) / (self.total - self.initial - self.final)
+        if (hold := self.hold_at(step)) is not None:
+            return round(1.0 - hold.sparsity, 15)
+        held = sum(hold.steps for hold in self.holds if hold.last < step)
+        pauses = sum(hold.steps for hold in self.holds[:-1])
+        progress = (step - held - self.initial) / (self.total - pauses - self.initial - self.final)
         return self.remaining_target + (1.0 - self.remaining_target) * (1 - progress) ** 3
 
     def sparsity(self, step: int) -> float:
-        """1 - r(t); exactly the configured sparsity from the moment r has arrived."""
+        """1 - r(t); exactly the configured sparsity from the moment r has arrived, and in holds."""
+        if (hold := self.hold_at(step)) is not None:
+            return hold.sparsity
         remaining = self.remaining(step)
         arrived = remaining == self.remaining_target and not self.reference
         return self.sparsity_target if arrived else 1.0 - remaining
@@ -88,4 +113,19 @@ class Schedule:
         """Whether a mask is applied after step t."""
         if step <= self.initial:
             return False
-        return self.is_final(step) or step % self.interval == 0
+        return self.is_final(step) or self.hold_at(step) is not None or step % self.interval == 0
+
+
+def _holds(full: PruneConfig) -> tuple[Hold, ...]:
+    """Of a resolved config; none without a family."""
+    if full.family is None:
+        return ()
+    assert full.total_steps is not None and full.hold_steps is not None  # noqa: S101, PT018 - resolved() has filled these
+    assert full.initial_warmup_steps is not None and full.final_warmup_steps is not None  # noqa: S101, PT018
+    return holds_of(
+        full.family,
+        total=full.total_steps,
+        initial=full.initial_warmup_steps,
+        final=full.final_warmup_steps,
+        hold_steps=full.hold_steps,
+    )

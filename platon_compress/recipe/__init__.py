@@ -4,6 +4,7 @@ from platon_compress.recipe.data import TRAINABLE_TASKS, DataSection
 from platon_compress.recipe.deployment import (
     BakeSection,
     BenchSection,
+    BudgetSection,
     ExportSection,
     PlanSection,
     VerifySection,
@@ -16,6 +17,7 @@ __all__ = [
     "TRAINABLE_TASKS",
     "BakeSection",
     "BenchSection",
+    "BudgetSection",
     "DataSection",
     "DistillSection",
     "ExportSection",

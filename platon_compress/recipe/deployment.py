@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from platon_compress.budget import Budget
 from platon_compress.limits import MAX_LIST, MAX_ROWS
 from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, about, limited
 
-__all__ = ["BakeSection", "BenchSection", "ExportSection", "PlanSection", "VerifySection"]
+__all__ = ["BakeSection", "BenchSection", "BudgetSection", "ExportSection", "PlanSection", "VerifySection"]
 
 
 def _check_rows(section: str, batch: tuple[int, ...], tokens: tuple[int, ...]) -> None:
@@ -89,6 +90,34 @@ class PlanSection(Section):
                 f"values is int8, but with force: {self.force} no layer is sparse; leave one of them out"
             )
         return self
+
+
+class BudgetSection(Section):
+    """What the exported model may cost at `plan.batch` and `plan.tokens`. Leave the section out where nothing is asked."""
+
+    max_latency: Text | None = about(
+        "Median time of one run, such as `10ms`; without a family the sparsity is then searched, not `prune.sparsity`.",
+        None,
+    )
+    min_speedup: Annotated[float, limited("budget.min_speedup"), NUMBER] | None = about(
+        "Times the speed of dense, as `max_latency`.", None
+    )
+    max_size: Text | None = about("Bytes of the file, such as `50MB`, as `max_latency`.", None)
+    max_drop: Annotated[float, limited("budget.max_drop"), NUMBER] | None = about(
+        "Points of the task's metric below dense, paired on the validation rows.", None
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "BudgetSection":
+        if all(value is None for value in self.model_dump().values()):
+            raise ValueError("it asks for nothing; name max_latency, min_speedup, max_size or max_drop")
+        self.limits  # noqa: B018 - a wrong unit is said here
+        return self
+
+    @property
+    def limits(self) -> Budget:
+        """In seconds and bytes."""
+        return Budget.of(self.model_dump())
 
 
 class ExportSection(Section):

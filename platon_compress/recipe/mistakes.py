@@ -34,7 +34,7 @@ _SENTENCES = {
     "string_too_short": _EMPTY,
 }
 _LISTS = ("tuple_type", "list_type")
-_NUMBERS = ("bench.batch", "bench.tokens")
+_NUMBERS = ("bench.batch", "bench.tokens", "prune.family")
 
 
 def explain(error: ValidationError) -> str:

@@ -78,9 +78,7 @@ def _table(place: str, fields: dict[str, FieldInfo]) -> Iterator[str]:
 def _values(key: str, field: FieldInfo) -> str:
     if key in LIMITS:
         number = str(LIMITS[key]).partition(", for example")[0]
-        return (
-            f"a list, each {number}" if isinstance(field.default, tuple) or key == "bench.tokens" else number
-        )
+        return f"a list, each {number}" if _schema_of(key).get("type") == "array" else number
     if words := choices(key):
         return ", ".join(f"`{word}`" for word in words)
     names = {

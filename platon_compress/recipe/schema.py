@@ -11,6 +11,7 @@ from platon_compress.recipe.data import TRAINABLE_TASKS, DataSection, unused_dat
 from platon_compress.recipe.deployment import (
     BakeSection,
     BenchSection,
+    BudgetSection,
     ExportSection,
     PlanSection,
     VerifySection,
@@ -81,6 +82,7 @@ class Recipe(Section):
     train: TrainSection = about("The training.", TrainSection())
     prune: PruneSection | None = about("The pruning.", None)
     distill: DistillSection | None = about("Learning from a teacher.", None)
+    budget: BudgetSection | None = about("What the model may cost.", None)
     oneshot: OneShotSection | None = about("Pruning without training.", None)
     bake: BakeSection = about("How masks become zeros.", BakeSection())
     plan: PlanSection = about("The deployment.", PlanSection())
@@ -97,6 +99,16 @@ class Recipe(Section):
     def judges(self) -> bool:
         """Whether there are rows to take the metric on."""
         return self.data is not None and self.data.has_validation
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the model that is finished is chosen among candidates, or checked against a budget."""
+        return self.budget is not None or (self.prune is not None and bool(self.prune.family))
+
+    @property
+    def searches(self) -> bool:
+        """Whether a search says before the training what can be met."""
+        return self.budget is not None and self.budget.limits.asks_for_speed_or_size
 
     @property
     def teacher(self) -> str | None:
@@ -135,9 +147,40 @@ class Recipe(Section):
                 "sparsity instead"
             )
         self._refuse_unused_keys()
+        self._check_budget(self.prune)
         return self
 
+    def _check_budget(self, prune: PruneSection) -> None:
+        """A budget is judged at the planned deployment, so that must be what is timed."""
+        if prune.granularity in ("2:4", "structured") and (prune.family or self.searches):
+            fixed = (
+                "has the sparsity 0.5 alone" if prune.granularity == "2:4" else "is pruned to prune.speedup"
+            )
+            raise ValueError(
+                f"granularity {prune.granularity} {fixed}: there is nothing to search or to hold at; leave out prune.family "
+                "and limits of speed and size, or take another granularity"
+            )
+        if not self.searches:
+            return
+        plan, bench = self.plan, self.bench
+        if plan.device != "cpu" or bench.device != "cpu":
+            raise ValueError("budget: the search measures on the cpu alone, got cuda; leave the device out")
+        for key, planned, timed in (
+            ("batch", plan.batch, bench.batch),
+            ("tokens", plan.tokens, bench.tokens),
+        ):
+            if timed is not None and planned not in timed:
+                raise ValueError(
+                    f"budget is judged at plan.{key} {planned or 'by default'}, bench.{key} is {list(timed)}; add it there"
+                )
+        if bench.threads not in (None, plan.threads):
+            raise ValueError(
+                f"budget is judged with plan.threads {plan.threads}, bench.threads is {bench.threads}; leave that out"
+            )
+
     def _complete_compress(self) -> "Recipe":
+        if self.budget is not None:
+            raise ValueError("a budget is for a run that trains; leave the section budget out")
         if self.distill is not None:
             raise ValueError("compress trains nothing, so it cannot distill; leave the section out")
         data = self.data

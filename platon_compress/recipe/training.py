@@ -3,11 +3,12 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from platon_compress.limits import MAX_LIST
 from platon_compress.oneshot.config import Method
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
-from platon_compress.recipe.fields import NUMBER, Section, Text, Texts, about, limited
+from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, Texts, about, limited
 
 __all__ = ["DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
 
@@ -88,6 +89,19 @@ class PruneSection(Section):
         "blocks that are measured before the training; the schedule then is one of the time.",
         None,
     )
+    family: (
+        Annotated[
+            tuple[Annotated[float, limited("prune.family"), NUMBER], ...],
+            Field(min_length=1, max_length=MAX_LIST),
+            LISTED,
+        ]
+        | None
+    ) = about(
+        "Rising sparsities that one run holds at, each but the last for a fifth of the steps more (at most 0.6 in all), "
+        "with a finished candidate at each; `sparsity`, by default the last, is the one that is exported where no budget "
+        "chooses.",
+        None,
+    )
     granularity: Granularity = about(
         "What lives or dies as one: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention "
         "head, a neuron of the feed-forward; or heads, neurons and whole layers together, by score per measured millisecond "
@@ -110,7 +124,8 @@ class PruneSection(Section):
         "Fraction of the steps at the end in which the mask stays as it is; at most `final_warmup`.", 0.0
     )
     rewind_to: Annotated[float, limited("prune.rewind_to"), NUMBER] | None = about(
-        "When the mask freezes, the learning rate goes back to where it was at this fraction of the run.",
+        "When the mask freezes, the learning rate goes back to where it was at this fraction of the run; in a `family` at "
+        "each hold, by default to 0.5.",
         None,
     )
     per_millisecond: bool = about(
@@ -141,13 +156,13 @@ class PruneSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _share_of_the_time(cls, raw: Any) -> Any:
-        """A speed-up says the sparsity by itself: the share of the time that goes."""
+    def _implied_sparsity(cls, raw: Any) -> Any:
+        """A speed-up says the sparsity by itself, the share of the time that goes; a family ends with it."""
         if not isinstance(raw, dict) or raw.get("sparsity") is not None:
             return raw
-        speedup = raw.get("speedup")
+        speedup, family = raw.get("speedup"), raw.get("family")
         if speedup is None:
-            return raw
+            return {**raw, "sparsity": family[-1]} if isinstance(family, list | tuple) and family else raw
         number = isinstance(speedup, int | float) and speedup > 1
         return {
             **raw,
@@ -179,6 +194,15 @@ class PruneSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "PruneSection":
+        if self.family and self.sparsity not in self.family:
+            raise ValueError(
+                f"sparsity {self.sparsity:g} is none of the family {', '.join(f'{s:g}' for s in self.family)}; name one of "
+                "them, or leave sparsity out"
+            )
+        if self.family and self.freeze:
+            raise ValueError(
+                f"freeze is {self.freeze:g}, but a family holds its masks by itself; leave freeze out"
+            )
         if self.initial_warmup + self.final_warmup >= 1:
             raise ValueError(
                 f"initial_warmup {self.initial_warmup:g} and final_warmup {self.final_warmup:g} leave no step in "
@@ -189,7 +213,7 @@ class PruneSection(Section):
                 f"freeze {self.freeze:g} is more than final_warmup {self.final_warmup:g}, so the sparsity would not be "
                 "reached; lower freeze or raise final_warmup"
             )
-        if self.rewind_to is not None and not self.freeze:
+        if self.rewind_to is not None and not self.freeze and not self.family:
             raise ValueError(
                 f"rewind_to {self.rewind_to:g} rewinds when the mask freezes, but freeze is 0; set for example freeze: 0.2"
             )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from platon_compress.measure.timing import PairedRatio
+from platon_compress.report.budget import measured_figures
 from platon_compress.report.run_data import RunData
 
 __all__ = ["FIGURES", "figures"]
@@ -24,6 +25,8 @@ FIGURES = {
     "speedup_float32": "times the speed of the file before its weights became 8-bit numbers, as speedup",
     "speedup_float32_low": "lower end of its 95 % interval, as speedup_low",
     "latency_ms": "median time of one run of the compressed file, in the slowest setting",
+    "planned_latency_ms": "latency_ms at the plan's batch and tokens, which a budget is about",
+    "planned_speedup": "speedup at the plan's batch and tokens",
     "size_mb": "compressed file on disk, in megabytes",
     "size_ratio": "size on disk over dense's",
     "size_ratio_int8": "size on disk over dense int8's",
@@ -43,6 +46,8 @@ def figures(run: RunData) -> dict[str, float]:
     found = dict(_metrics(run))
     found.update(_speeds(run))
     found.update(_sizes(run))
+    if (planned := measured_figures(run)) is not None:
+        found |= {"planned_latency_ms": 1e3 * planned.latency_seconds, "planned_speedup": planned.speedup}
     if run.sparsity is not None:
         found["sparsity"] = 100 * run.sparsity
     if run.worst_difference is not None:

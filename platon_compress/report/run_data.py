@@ -96,7 +96,7 @@ class RunData:
     @property
     def compressed_metric(self) -> Metric | None:
         """Of compressed.onnx itself where parity measured it, else of the pruned model in torch."""
-        return self._metric(_COMPRESSED_ROUTES, "prune")
+        return self._metric(_COMPRESSED_ROUTES, "choose" if self.stage("choose") else "prune")
 
     @property
     def has_dense_model(self) -> bool:

@@ -7,7 +7,7 @@ Rules, in this order:
    class by two standard errors. A small fast model of nothing is no result.
 2. "no": parity failed; the sparse linears did not run in the native kernel; slower than dense in every setting; the
    metric certainly below dense, or below the file before its weights were rounded to 8 bits, and by more than LARGE_DROP;
-   or dense int8 is faster everywhere, no larger and not certainly less accurate.
+   the recipe's budget missed; or dense int8 is faster everywhere, no larger and not certainly less accurate.
 3. "undecided": what the answer hangs on was not measured or the interval does not tell: speed against dense or dense
    int8 in some setting, parity, the metric or dense's not measured, or so few examples that a drop of LARGE_DROP is possible
    or one of NOTABLE_DROP is seen.
@@ -19,11 +19,12 @@ Rules, in this order:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from platon_compress.measure.bench_report import BenchReport, SettingReport
 from platon_compress.measure.timing import PairedRatio, Statement
+from platon_compress.report.budget import budget_misses, spoken_budget
 from platon_compress.report.points import verdict_points
 from platon_compress.report.rounding import rounding_failures
 from platon_compress.report.run_data import RunData
@@ -49,17 +50,19 @@ _SHOWN_SETTINGS = 2
 class Verdict:
     """`line` begins with "Verdict: " and is one line: the answer, the sentence, the points.
 
-    points: texts of speed, size and quality, in the order of words.POINTS; against: what spoke against a yes.
+    points: texts of speed, size and quality, in the order of words.POINTS; against: what spoke against a yes; budget:
+    whether the recipe's is met, empty without one.
     """
 
     answer: Answer
     sentence: str
     points: tuple[str, str, str]
     against: tuple[str, ...] = ()
+    budget: str = ""
 
     @property
     def line(self) -> str:
-        text = f"Verdict: {self.answer}: {self.sentence}. {'; '.join(self.points)}."
+        text = f"Verdict: {self.answer}: {self.sentence}. {'; '.join(self.points)}. {self.budget}"
         return " ".join(text.split())
 
 
@@ -73,6 +76,10 @@ class _Finding:
 
 def judge(run: RunData) -> Verdict:
     """Apply the rules above. Never raises for missing stages; it says what was not measured."""
+    return replace(_judged(run), budget=spoken_budget(run))
+
+
+def _judged(run: RunData) -> Verdict:
     points = verdict_points(run)
     void = run.bench.unavailable or run.file_problem or run.not_learnt
     if void:
@@ -96,6 +103,8 @@ def _findings(run: RunData) -> Iterator[_Finding]:
         )
     if run.bench.variants["compressed"].native_kernel is False:
         yield _Finding(answer="no", text="its sparse linears did not run in the native kernel")
+    if missed := budget_misses(run):
+        yield _Finding(answer="no", text=f"it misses the budget: {', '.join(missed)}")
     yield from _speed_findings(run)
     yield from _size_findings(run.bench)
     yield from _metric_findings(run)

@@ -99,6 +99,11 @@ class Task(ABC):
         del checkpoint, examples, teacher
         return nullcontext()
 
+    def finished(self, checkpoint: Checkpoint) -> AbstractContextManager[None]:
+        """Inside of `training`: the model as it is behind it, to save or to judge it; then it is as before, bit by bit."""
+        del checkpoint
+        return nullcontext()
+
     def teacher_columns(self, teacher: Checkpoint, names: Sequence[str]) -> tuple[int, ...] | None:
         """Which of the teacher's outputs is each of `names`; None where their order is the task's own.
 

@@ -117,6 +117,17 @@ class TextRegression(Task):
             _rescale(layer, self._deviation, self._mean)
             self._mean, self._deviation = 0.0, 1.0
 
+    @contextlib.contextmanager
+    def finished(self, checkpoint: Checkpoint) -> Iterator[None]:
+        """On the scale of the data."""
+        _, layer = _output_layer(checkpoint)
+        before = {name: value.detach().clone() for name, value in layer.state_dict().items()}
+        _rescale(layer, self._deviation, self._mean)
+        try:
+            yield
+        finally:
+            layer.load_state_dict(before)
+
     def evaluation(self, examples: Examples, checkpoint: Checkpoint, batch_size: int) -> Evaluation:
         """Scored by correlation, which no scale changes."""
         targets = np.asarray(examples.labels)

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from platon_compress.tasks.task import Task
 if TYPE_CHECKING:
     import torch
 
-    from platon_compress.pruning import PruneConfig
+    from platon_compress.pruning import PlatonCallback, PruneConfig
+    from platon_compress.pruning.family import Hold
     from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.recipe import PruneSection, TrainSection
     from platon_compress.tasks.distillation import Teacher
@@ -39,6 +40,7 @@ __all__ = [
 _WATCHED_EXAMPLES = 1000
 BATCH = 32
 """Examples at a time where a metric is taken."""
+_FAMILY_REWIND = 0.5
 _PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
 
 
@@ -95,10 +97,13 @@ def prune_config(
 ) -> "PruneConfig":
     """The `PruneConfig` of a recipe for a run of `steps` steps, with its measured costs if they are known yet.
 
+    A family takes more steps, see `platon_compress.pruning.family`.
+
     Where the recipe leaves `mask_interval` open it is 10, the authors' value, or less where the EMAs
     would remember more than a fifth of the cubic phase (a short run would rank noise).
     """
     from platon_compress.pruning import PruneConfig
+    from platon_compress.pruning.family import hold_steps_of
 
     initial, final = round(section.initial_warmup * steps), round(section.final_warmup * steps)
     interval = section.mask_interval
@@ -108,8 +113,15 @@ def prune_config(
     same = section.model_dump(
         exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval", "per_millisecond", "speedup"}
     )
+    if family := section.family:
+        hold = hold_steps_of(steps, len(family))
+        rewind = _FAMILY_REWIND if section.rewind_to is None else section.rewind_to
+        same |= {"sparsity": family[-1], "hold_steps": hold, "rewind_to": rewind}
+        total = steps + (len(family) - 1) * hold
+    else:
+        same["family"], total = None, steps
     return PruneConfig(
-        total_steps=steps,
+        total_steps=total,
         initial_warmup_steps=initial,
         final_warmup_steps=final,
         freeze_steps=round(section.freeze * steps),
@@ -133,11 +145,13 @@ def train(
     freeze: tuple[str, ...] = (),
     work_folder: Path,
     progress: Progress | None = None,
+    candidate: "Callable[[Hold, Mapping[str, torch.Tensor]], None] | None" = None,
 ) -> TrainResult:
     """Train `checkpoint.model` in place for the recipe's steps, pruning and learning from `teacher` if asked to.
 
     The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
-    was killed goes on from the last complete checkpoint in `work_folder`.
+    was killed goes on from the last complete checkpoint in `work_folder`. `candidate` is called with the masks at the end
+    of every hold of a family, when `checkpoint.model` is as it would be saved; after a kill perhaps once more.
     Raises InputError when `freeze` names no parameter.
     """
     from transformers import set_seed
@@ -148,6 +162,8 @@ def train(
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
+    if pruning is not None and pruning.total_steps is not None:
+        steps = pruning.total_steps
     freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
@@ -165,6 +181,8 @@ def train(
     _silence(trainer)
     if callback is not None:
         callback.attach(trainer)
+        if candidate is not None:
+            trainer.add_callback(_hold_callback(callback, task, checkpoint, candidate))
     adapted = task.training(checkpoint, training, teacher)
     with _Warnings() as warnings, room_to_save(work_folder), adapted:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -259,6 +277,29 @@ def _progress_callback(progress: Progress, task: Task) -> Any:
             progress(state.global_step, state.max_steps, _status(state.log_history, task))
 
     return ProgressCallback()
+
+
+def _hold_callback(
+    pruning: "PlatonCallback",
+    task: Task,
+    checkpoint: Checkpoint,
+    candidate: "Callable[[Hold, Mapping[str, torch.Tensor]], None]",
+) -> Any:
+    from transformers import TrainerCallback
+
+    class HoldCallback(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            del args, control, kwargs
+            hold = pruning.pruner.schedule.hold_at(state.global_step)
+            if hold is None or state.global_step != hold.last:
+                return
+            training = checkpoint.model.training
+            checkpoint.model.eval()
+            with task.finished(checkpoint):
+                candidate(hold, pruning.pruner.masks())
+            checkpoint.model.train(training)
+
+    return HoldCallback()
 
 
 def _status(log_history: list[dict[str, float]], task: Task) -> str:

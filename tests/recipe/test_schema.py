@@ -77,6 +77,7 @@ def test_the_example_of_a_range_is_taken(key):
     value = int(limit.example) if limit.whole else limit.example
     extra = {
         "prune.rewind_to": {"freeze": 0.2},
+        "prune.family": {"sparsity": 0.7},
         "plan.int8_budget": {"values": "int8"},
         "prune.speedup": {"sparsity": None, "granularity": "structured"},
     }.get(key, {})

@@ -1,0 +1,43 @@
+"""How the recipe wants its files written."""
+
+from dataclasses import replace
+
+from platon_compress.export.config import ExportConfig
+from platon_compress.recipe import Recipe
+
+__all__ = ["export_config", "rival_config"]
+
+# From here on attention in 8 bits was measured to be faster, docs/kernels.md.
+_INT8_ATTENTION_TOKENS = 64
+
+
+def export_config(recipe: Recipe, *, tokens: int, sparse: bool) -> ExportConfig:
+    """Of the file that ships, for texts of so many tokens.
+
+    One without `sparse` weights runs in stock ONNX Runtime, where dense attention is one node from opset 23 on.
+    """
+    section, plan = recipe.export, recipe.plan
+    config = ExportConfig(opset=section.opset, exporter=section.exporter)
+    return replace(
+        config if sparse else rival_config(recipe),
+        remove_padding=section.remove_padding,
+        attention=_attention_of(recipe, tokens),
+        embeddings=plan.embeddings,
+        int8_budget=plan.int8_budget,
+    )
+
+
+def rival_config(recipe: Recipe) -> ExportConfig:
+    """Of dense and pruned: what users have today, at its best; padding removal and 8-bit tables are not for them."""
+    from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
+
+    section = recipe.export
+    return ExportConfig(opset=max(section.opset, ATTENTION_OPSET), exporter=section.exporter)
+
+
+def _attention_of(recipe: Recipe, tokens: int) -> str:
+    """What `plan.attention` means here: 8 bits pay from some number of tokens on, and change nothing in float blocks."""
+    wanted = recipe.plan.attention
+    if wanted != "auto":
+        return wanted
+    return "int8" if tokens >= _INT8_ATTENTION_TOKENS else "float32"

@@ -1,0 +1,207 @@
+"""Which candidate is finished, and a whole family: killed, resumed, chosen by a budget."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from platon_compress.budget import Budget, Figures
+from platon_compress.errors import InputError
+from platon_compress.pipeline.family import Candidate, pick, points_below
+from platon_compress.schemas import require_kind
+from platon_compress.scoring import Difference, Scores
+from platon_compress.testing import tiny_recipe
+
+FAMILY = (0.4, 0.6, 0.8)
+
+
+def _candidate(sparsity, milliseconds, drop, measured=None):
+    def figures(ms):
+        return (
+            None
+            if ms is None
+            else Figures(latency_seconds=ms / 1e3, speedup=10 / ms, size_bytes=round(1e6 * ms))
+        )
+
+    return Candidate(
+        sparsity=sparsity,
+        steps=10,
+        value=0.9,
+        standard_error=0.01,
+        drop=Difference(value=drop, low=drop - 1, high=drop + 1, paired=True),
+        expected=figures(milliseconds),
+        measured=figures(measured),
+    )
+
+
+CANDIDATES = [
+    _candidate(0.5, 8, 0.1),
+    _candidate(0.7, 6, 0.4),
+    _candidate(0.8, 5, 0.9),
+    _candidate(0.9, 4, 2.5),
+]
+
+
+@pytest.mark.parametrize(
+    ("budget", "sparsity"),
+    [
+        ({}, 0.8),
+        ({"max_latency_seconds": 0.0065}, 0.7),
+        ({"min_speedup": 2}, 0.8),
+        ({"max_size_bytes": 4_500_000}, 0.9),
+        ({"max_latency_seconds": 0.0065, "max_size_bytes": 5_000_000}, 0.8),
+        ({"max_drop": 1.0}, 0.8),
+        ({"max_drop": 0.2}, 0.5),
+        ({"max_latency_seconds": 0.0065, "max_drop": 0.5}, 0.7),
+        ({"max_latency_seconds": 0.003}, None),
+        ({"max_latency_seconds": 0.0045, "max_drop": 1.0}, None),
+    ],
+)
+def test_who_is_finished(budget, sparsity):
+    chosen = pick(CANDIDATES, Budget(**budget), 0.8)
+    assert (None if chosen is None else chosen.sparsity) == sparsity
+
+
+def test_what_was_measured_counts_with_a_tolerance():
+    """A file may be 10 % slower than asked for; beyond that the next one is taken."""
+    budget = Budget(max_latency_seconds=0.0065)
+    for measured, wanted in ((7.1, 0.7), (7.2, 0.8)):
+        others = [CANDIDATES[0], _candidate(0.7, 6, 0.4, measured=measured), *CANDIDATES[2:]]
+        assert pick(others, budget, 0.8).sparsity == wanted
+
+
+def test_a_candidate_goes_through_json():
+    for candidate in (CANDIDATES[0], _candidate(0.7, None, 0.4), _candidate(0.7, 6, 0.4, measured=7)):
+        assert Candidate.from_dict(json.loads(json.dumps(candidate.to_dict()))) == candidate
+    with pytest.raises(InputError, match=r"not a candidate of a family .*; run the stage choose again"):
+        Candidate.from_dict({"sparsity": 0.5})
+
+
+def test_what_is_lost_is_paired_and_in_points():
+    import numpy as np
+
+    def scores(right):
+        right = np.array(right)
+        return Scores(
+            metric="accuracy", values={"accuracy": float(right.mean())}, unit="row", units=right.size,
+            replicates=np.array([right.mean(), right.mean()]), right=right,
+        )  # fmt: skip
+
+    lost = points_below(scores([True] * 9 + [False]), scores([True] * 8 + [False] * 2))
+    assert lost.value == pytest.approx(10)
+    assert lost.low < 10 < lost.high
+    assert lost.paired
+
+
+def _write(path, **sections):
+    recipe = tiny_recipe(
+        data={"train_rows": 256},
+        train={"epochs": 3, "evaluations": 6},
+        prune={"family": list(FAMILY), "sparsity": 0.6},
+        **sections,
+    )
+    path.write_text(yaml.safe_dump(json.loads(json.dumps(recipe))))
+    return path
+
+
+_KILLED = """
+import os, sys
+from platon_compress.pipeline import family
+whole = family.keep
+def keep(folder, *arguments, **named):
+    whole(folder, *arguments, **named)
+    if named["steps"] > 15:
+        os.kill(os.getpid(), 9)
+family.keep = keep
+from platon_compress.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _weights(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted((folder / "stages" / "prune").rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A family without a budget, as nobody disturbed it."""
+    from platon_compress.cli import main
+
+    folder = tmp_path_factory.mktemp("family")
+    recipe = _write(folder / "recipe.yaml")
+    assert main(["run", str(recipe), "-o", str(folder / "run")]) == 0
+    return recipe, folder / "run"
+
+
+@pytest.mark.train
+def test_every_member_is_a_candidate_and_the_named_one_is_finished(finished):
+    _, run = finished
+    facts = require_kind(json.loads((run / "family.json").read_text()), "family", "family.json", "run again")
+    assert [entry["sparsity"] for entry in facts["candidates"]] == list(FAMILY)
+    assert facts["chosen"] == 0.6
+    assert (facts["metric"], facts["split"], facts["examples"]) == ("accuracy", "validation", 64)
+    assert all(entry["drop"]["paired"] for entry in facts["candidates"])
+    assert all(entry["expected"]["latency_seconds"] > 0 for entry in [*facts["candidates"]])
+    sizes = [entry["expected"]["size_bytes"] for entry in facts["candidates"]]
+    assert sizes == sorted(sizes, reverse=True)
+    steps = [entry["steps"] for entry in facts["candidates"]]
+    assert steps == sorted(steps)
+    assert (
+        steps[-1] <= 1.6 * json.loads((run / "state.json").read_text())["stages"]["dense"]["result"]["steps"]
+    )
+    state = json.loads((run / "state.json").read_text())
+    assert state["stages"]["bake"]["result"]["sparsity"] == pytest.approx(0.6, abs=0.001)
+
+
+@pytest.mark.train
+def test_a_killed_family_goes_on_to_the_same_bits(finished, tmp_path):
+    """Killed while the second candidate is written: it is not there half, and the others are the same."""
+    from platon_compress.cli import main
+
+    recipe, whole = finished
+    words = ["run", str(recipe), "-o", str(tmp_path / "run")]
+    killed = subprocess.run(
+        [sys.executable, "-P", "-c", _KILLED, *words],
+        capture_output=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert killed.returncode == -9, killed.stderr.decode()
+    kept = tmp_path / "run" / "stages" / "prune-checkpoints" / "candidates"
+    assert [path.name for path in kept.iterdir() if not path.name.startswith(".")] == ["0.4"]
+    assert main(words) == 0
+    assert _weights(tmp_path / "run") == _weights(whole)
+
+
+@pytest.mark.train
+def test_a_budget_chooses_again_and_trains_nothing(finished, tmp_path, capsys, monkeypatch):
+    """A family is trained once: budgets choose another member, or none; the sparsest is tried when one is too slow."""
+    import shutil
+
+    from platon_compress.cli import main
+    from platon_compress.pipeline import choosing
+
+    recipe, whole = finished
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = _weights(run)
+    sizes = [e["expected"]["size_bytes"] for e in json.loads((run / "family.json").read_text())["candidates"]]
+    words = ["run", str(recipe), "-o", str(run)]
+    # the search would measure a machine that others use: it is tried by itself
+    monkeypatch.setattr(choosing, "search_stage", lambda work: {"sparsity": 0.5})
+    size = (sizes[1] + sizes[2]) // 2
+    assert main([*words, "--max-size", f"{size / 1e3}kB"]) == 0
+    facts = json.loads((run / "family.json").read_text())
+    assert facts["chosen"] == 0.8
+    assert _weights(run) == before
+    assert "The budget (at most" in capsys.readouterr().out
+    assert main([*words, "--max-drop", "0"]) in (0, 1)
+    assert main([*words, "--max-size", "1kB"]) == 1
+    assert "no candidate meets the budget (at most 0.001 MB): 0.4: " in capsys.readouterr().err
