@@ -50,6 +50,11 @@ run folder.yaml -o x
 run good.yaml -o x --require speedup=2
 run good.yaml -o x --require 'fast>=1'
 run good.yaml -o x --require ''
+run good.yaml -o x --max-latency 10
+run good.yaml -o x --max-size 10m
+run good.yaml -o x --min-speedup 0.5
+run good.yaml -o x --max-drop -1
+run good.yaml -o x --max-latency ''
 run good.yaml -o x --require 'speedup>=nan'
 run good.yaml -o x --train nowhere.csv
 run good.yaml -o x --train ''

@@ -21,7 +21,7 @@ def test_the_whole_scope_is_measured_and_a_busy_machine_is_said(monkeypatch, uns
     monkeypatch.setattr("platon_compress.measure.calibrate.calibrate", calibrate)
     scope = CalibrationScope(shapes=((4, 8),), densities=(0.1,), rows=(16,), threads=(1,), block_rows=4)
     reporter = SimpleNamespace(progress=lambda _: nullcontext(), warn=said.append)
-    assert costing._calibrate(SimpleNamespace(reporter=reporter), scope, int8=True)["rows"] == [1, 2, 3]
+    assert costing.calibrate_scope(SimpleNamespace(reporter=reporter), scope, int8=True)["rows"] == [1, 2, 3]
     assert asked == {
         "shapes": ((4, 8),), "densities": (0.1,), "rows": (16,), "threads": (1,), "block_rows": 4, "int8": True
     }  # fmt: skip
