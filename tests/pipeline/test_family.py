@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -206,3 +207,61 @@ def test_a_budget_chooses_again_and_trains_nothing(finished, tmp_path, capsys, m
     assert main([*words, "--max-drop", "0"]) in (0, 1)
     assert main([*words, "--max-size", "1kB"]) == 1
     assert "no candidate meets the budget (at most 0.001 MB): 0.4: " in capsys.readouterr().err
+
+
+class _Work:
+    """A family of two in a folder, of which 0.7 is finished and was measured by the bench stage."""
+
+    sparsity = 0.7
+
+    def __init__(self, folder, budget):
+        from platon_compress.pipeline.folder import RunFolder
+        from platon_compress.recipe import parse_recipe
+
+        raw = tiny_recipe(prune={"family": [0.7, 0.9], "sparsity": 0.7})
+        self.recipe = parse_recipe({**raw, "budget": budget})
+        self.prune = self.recipe.prune
+        self.folder = RunFolder(folder, "run")
+        self.reporter = SimpleNamespace(warn=lambda text: None)
+        entries = [_candidate(0.7, 6, 0.4).to_dict(), _candidate(0.9, 4, 2.5).to_dict()]
+        self.folder.write_json("family.json", {"candidates": entries})
+
+
+@pytest.mark.parametrize(
+    ("budget", "milliseconds", "again"),
+    [
+        ({"max_latency": "6.5ms"}, 7.1, False),  # within a tenth
+        ({"max_latency": "6.5ms"}, 7.2, True),
+        ({"max_latency": "6.5ms", "max_drop": 1}, 7.2, False),  # the sparser one loses too much
+        ({"max_latency": "3ms"}, 7.2, False),  # nobody meets it: the verdict says so
+    ],
+)
+def test_a_file_that_is_too_slow_gives_way_to_a_sparser_one(
+    tmp_path, monkeypatch, budget, milliseconds, again
+):
+    from platon_compress.pipeline import choosing
+
+    figures = Figures(latency_seconds=milliseconds / 1e3, speedup=1.5, size_bytes=1000)
+    monkeypatch.setattr(choosing, "read_run", lambda path: None)
+    monkeypatch.setattr(choosing, "measured_figures", lambda run: figures)
+    work = _Work(tmp_path, budget)
+    assert choosing.choose_again(work) is again
+    assert choosing._measured_before(work) == ({0.7: figures} if again else {})
+    work.recipe = work.recipe.model_copy(update={"bench": work.recipe.bench.model_copy(update={"runs": 7})})
+    assert choosing._measured_before(work) == {}  # of other settings
+
+
+def test_the_stages_after_the_choice_run_again(monkeypatch):
+    from platon_compress.pipeline import runner
+
+    names = ("prune", "choose", "bake", "bench", "verify", "report")
+    told, answers = [], [True, False]
+    run = runner._Run.__new__(runner._Run)
+    run.recipe, run._work = SimpleNamespace(searches=True), None
+    run.stages = tuple(SimpleNamespace(name=name) for name in names)
+    run.do = lambda stage: told.append(stage.name)
+    run._run = lambda stage: told.append(f"{stage.name} again")
+    monkeypatch.setattr(runner, "choose_again", lambda work: answers.pop(0))
+    monkeypatch.setattr(runner, "stage_names", lambda recipe: names)
+    run.do_all(None)
+    assert told == ["prune", "choose", "bake", "bench", "choose again", "bake", "bench", "verify", "report"]
