@@ -105,13 +105,14 @@ def choose_again(work: Workspace) -> bool:
     entries = work.folder.read_json(_FAMILY)["candidates"]
     candidates = [Candidate.from_dict(entry) for entry in entries]
     candidates = [replace(c, measured=known.get(c.sparsity, c.measured)) for c in candidates]
-    if pick(candidates, budget, work.prune.sparsity) is None:
+    following = pick(candidates, budget, work.prune.sparsity)
+    if following is None or following.sparsity < work.sparsity:  # a less sparse one would be slower still
         return False
     content = {f"{sparsity:g}": value.to_dict() for sparsity, value in known.items()}
     work.folder.write_json(_MEASURED, {"settings": _timing_settings(work), "figures": content})
     work.reporter.warn(
         f"sparsity {work.sparsity:g} was measured with {figures.spoken()}, which misses the budget "
-        f"({budget.spoken()}): another candidate is tried"
+        f"({budget.spoken()}): a sparser candidate is tried"
     )
     return True
 

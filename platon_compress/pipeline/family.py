@@ -53,13 +53,13 @@ class Candidate:
     expected: Figures | None = None
     measured: Figures | None = None
 
-    def misses(self, budget: Budget) -> tuple[str, ...]:
-        """What it misses of the budget; its measured figures count where there are any."""
+    def misses(self, budget: Budget, *, tolerance: float = TOLERANCE) -> tuple[str, ...]:
+        """What it misses of the budget; measured figures count where there are any, expected ones with `tolerance`."""
         found: tuple[str, ...] = ()
         if self.measured is not None:
             found = budget.misses(self.measured, tolerance=TOLERANCE)
         elif self.expected is not None:
-            found = budget.misses(self.expected)
+            found = budget.misses(self.expected, tolerance=tolerance)
         if budget.allows(self.drop.value):
             return found
         return (*found, f"{self.drop.value:.2f} points lost where {budget.max_drop:g} are allowed")
@@ -88,11 +88,13 @@ def pick(candidates: Sequence[Candidate], budget: Budget, default: float) -> Can
     """The candidate that is finished; None where none meets the budget.
 
     Rules: without a budget the one of the sparsity `default`; where speed or size is asked for the least sparse that
-    meets all; where only a drop is, the sparsest that does.
+    meets all; where only a drop is, the sparsest that does. Where nobody is expected to meet a time exactly, those within
+    TOLERANCE of it do.
     """
     if budget == Budget():
         return next(candidate for candidate in candidates if candidate.sparsity == default)
-    met = [candidate for candidate in candidates if not candidate.misses(budget)]
+    met = [candidate for candidate in candidates if not candidate.misses(budget, tolerance=0.0)]
+    met = met or [candidate for candidate in candidates if not candidate.misses(budget)]
     met.sort(key=lambda candidate: candidate.sparsity, reverse=not budget.asks_for_speed_or_size)
     return met[0] if met else None
 
