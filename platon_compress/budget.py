@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from platon_compress.errors import InputError, shown
@@ -88,6 +88,16 @@ class Budget:
         """Whether the file alone says if it is met."""
         return any(
             value is not None for value in (self.max_latency_seconds, self.min_speedup, self.max_size_bytes)
+        )
+
+    def tightened(self, share: float) -> "Budget":
+        """The same with so much less of time and size, for what is trained to meet it and turns out a little worse."""
+        seconds, speedup, size = self.max_latency_seconds, self.min_speedup, self.max_size_bytes
+        return replace(
+            self,
+            max_latency_seconds=None if seconds is None else seconds * (1 - share),
+            min_speedup=None if speedup is None else speedup / (1 - share),
+            max_size_bytes=None if size is None else round(size * (1 - share)),
         )
 
     def misses(self, figures: Figures, *, tolerance: float = 0.0) -> tuple[str, ...]:

@@ -69,6 +69,13 @@ def test_what_is_missed(budget, tolerance, missed):
     assert list(Budget(**budget).misses(FIGURES, tolerance=tolerance)) == missed
 
 
+def test_a_tightened_budget_asks_for_more():
+    budget = Budget(max_latency_seconds=0.01, min_speedup=3.0, max_size_bytes=100, max_drop=1.0).tightened(
+        0.25
+    )
+    assert budget == Budget(max_latency_seconds=0.0075, min_speedup=4.0, max_size_bytes=75, max_drop=1.0)
+
+
 def test_only_speed_and_size_can_be_searched():
     assert not Budget(max_drop=1.0).asks_for_speed_or_size
     assert Budget(max_size_bytes=1).asks_for_speed_or_size

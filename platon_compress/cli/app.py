@@ -47,7 +47,6 @@ from platon_compress.cli.measure import add_measuring_commands
 from platon_compress.cli.options import numbers, reporter
 from platon_compress.cli.require import (
     Requirement,
-    budget_requirements,
     check_requirements,
     parse_requirements,
 )
@@ -159,9 +158,9 @@ def run(
         if as_json:
             say(json.dumps(described))
         return
-    results = _run(loaded, output, as_json)
-    wanted += budget_requirements(None if loaded.budget is None else loaded.budget.limits)
-    _finish(results, output, as_json, wanted)
+    _finish(_run(loaded, output, as_json), output, as_json, wanted)
+    if loaded.budget is not None:
+        check_budget(output)
 
 
 @app.command(cls=StrictCommand)

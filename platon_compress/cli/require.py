@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from platon_compress.budget import TOLERANCE, Budget
 from platon_compress.errors import CheckFailedError, InputError, shown
 
-__all__ = ["Requirement", "budget_requirements", "check_requirements", "parse_requirements"]
+__all__ = ["Requirement", "check_budget", "check_requirements", "parse_requirements"]
 
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -42,17 +41,13 @@ def parse_requirements(text: str | None) -> tuple[Requirement, ...]:
     return () if text is None else tuple(_parse(part) for part in text.split(","))
 
 
-def budget_requirements(budget: Budget | None) -> tuple[Requirement, ...]:
-    """What a budget requires of the measured file; its drop was checked when the candidate was chosen."""
-    if budget is None:
-        return ()
-    latency, speedup, size = budget.max_latency_seconds, budget.min_speedup, budget.max_size_bytes
-    slack = 1 + TOLERANCE
-    return (
-        *(() if latency is None else (Requirement("planned_latency_ms", "<=", 1e3 * latency * slack),)),
-        *(() if speedup is None else (Requirement("planned_speedup", ">=", speedup / slack),)),
-        *(() if size is None else (Requirement("size_mb", "<=", size / 1e6),)),
-    )
+def check_budget(output: Path) -> None:
+    """Raises CheckFailedError where the measured file misses the budget of the finished run in `output`."""
+    from platon_compress.report.budget import budget_misses
+    from platon_compress.report.run_data import read_run
+
+    if missed := budget_misses(read_run(output)):
+        raise CheckFailedError(f"the budget is missed: {', '.join(missed)}; the report is in {output}")
 
 
 def check_requirements(requirements: Iterable[Requirement], output: Path) -> None:
