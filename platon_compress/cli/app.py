@@ -45,11 +45,7 @@ from platon_compress.cli.flags import (
 )
 from platon_compress.cli.measure import add_measuring_commands
 from platon_compress.cli.options import numbers, reporter
-from platon_compress.cli.require import (
-    Requirement,
-    check_requirements,
-    parse_requirements,
-)
+from platon_compress.cli.require import Requirement, check_budget, check_requirements, parse_requirements
 from platon_compress.cli.start import add_starting_commands
 from platon_compress.cli.strict import StrictCommand
 from platon_compress.errors import InputError, shown

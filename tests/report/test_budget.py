@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from sample_runs import bench, run
 
+from platon_compress.measure.bench_report import VariantSamples
 from platon_compress.report.budget import budget_misses, measured_figures, spoken_budget
 from platon_compress.report.verdict import judge
 
@@ -12,11 +13,14 @@ from platon_compress.report.verdict import judge
 def _run(budget, *, drop=0.4, tokens=None, speeds=(2.0,)):
     """A finished run with a budget whose planned setting is the first that the benchmark timed."""
     made = run(bench(list(speeds)), ours=0.84, dense=0.85)
-    first = made.bench.settings[0]
+    samples = {"compressed": VariantSamples(warm_seconds=(0.009, 0.010, 0.011))}
+    first = replace(made.bench.settings[0], samples=samples)
     planned = {"batch": first.batch, "tokens": first.tokens if tokens is None else tokens}
-    stages = {**made.state.get("stages", {}), "choose": {"result": {"drop": {"value": drop}}}}
+    stages = made.state["stages"]
+    stages = {**stages, "choose": {"result": {**stages["prune"]["result"], "drop": {"value": drop}}}}
     return replace(
         made,
+        bench=replace(made.bench, settings=(first,)),
         plan={**made.plan, "config": planned},
         recipe={**made.recipe, "budget": budget},
         state={**made.state, "stages": stages},
