@@ -16,11 +16,9 @@ from platon_compress.errors import CheckFailedError
 from platon_compress.export import parity
 from platon_compress.export.operators import OPERATORS
 from platon_compress.manifest import manifest
-from platon_compress.pipeline import stages
-from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.exporting import export_config
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import continue_run, run_recipe
-from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import parse_recipe
 from platon_compress.report.requirements import figures
 from platon_compress.report.run_data import read_run
@@ -249,5 +247,4 @@ def test_word_embeddings_alone(done, monkeypatch, tmp_path):
 )
 def test_attention_is_in_8_bits_where_it_is_faster(wanted, tokens, given, tmp_path):
     recipe = _recipe(tmp_path / "rows", "int8", attention=wanted, tokens=tokens)
-    work = Workspace(RunFolder.open(tmp_path / "run", "run"), recipe, Reporter(quiet=True))
-    assert stages._attention_of(work) == given
+    assert export_config(recipe, tokens=tokens, sparse=True).attention == given
