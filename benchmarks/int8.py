@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from study import add_output, counts, keep, names, run_study, study_parser, watched
-from targets import INT8, add_random, export_int8, export_random, random_stem, rounds, target_named
+from targets import add_random, export_int8, export_random, random_stem, rounds, target_named
 
 from platon_compress.export.kernels.native import NativeLinear, NativePool
 from platon_compress.export.quantize import quantize_rows
@@ -157,8 +157,8 @@ def _model_cells(options: argparse.Namespace) -> Iterator[Cell]:
         target = target_named(name)
         for sparsity in options.sparsity:
             folder = export_random(target, sparsity, options.onnx / random_stem(name, sparsity))
-            size = export_int8(folder).stat().st_size
             for (batch, tokens), threads, pause in product(target.cells, options.threads, options.pauses):
+                size = export_int8(folder, tokens).stat().st_size
                 setting = {
                     "model": name, "sparsity": sparsity, "batch": batch, "tokens": tokens or 0,
                     "threads": threads, "pause_ms": pause, "bytes": size,
@@ -172,7 +172,7 @@ def _model_sides(folder: Path, batch: int, tokens: int | None, threads: int) -> 
         "dense": "dense.onnx",
         "dense int8": "dense-int8.onnx",
         "float32": "compressed.onnx",
-        "int8": INT8,
+        "int8": export_int8(folder, tokens).name,
     }
     sides: dict[str, Callable[[], object]] = {}
     for side, file in files.items():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from study import RESULTS, run_study, study_parser
+from tables.attention import attention_tables
 from tables.int8 import layer_tables, model_tables, summary_tables
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
@@ -156,6 +157,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "int8-layers": partial(_measured, layer_tables),
     "int8-summary": partial(_measured, summary_tables),
     "int8-models": partial(_measured, model_tables),
+    "attention": partial(_measured, attention_tables),
     "mca": _mca,
     "pauses": partial(_measured, pause_tables),
     "quality": _quality,

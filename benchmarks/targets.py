@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 UNPADDED = "compressed-unpadded.onnx"
-INT8 = "compressed-int8.onnx"
+INT8, INT8_SHORT = "compressed-int8.onnx", "compressed-int8-short.onnx"
 
 Floors = dict[float, tuple[float, float]]
 
@@ -144,13 +144,17 @@ def export_random(
     return folder
 
 
-def export_int8(folder: Path) -> Path:
-    """INT8 in a folder of :func:`export_random`, compressed with 8-bit values; what is there stays."""
-    from platon_compress.export.quantize import quantize_file
+def export_int8(folder: Path, tokens: int | None = None) -> Path:
+    """compressed.onnx of :func:`export_random` with 8-bit values beside it, made for texts of `tokens`; what is there stays.
 
-    path = folder / INT8
+    Attention is in 8 bits unless texts are short, as `plan.attention: auto` has it.
+    """
+    from platon_compress.export.quantize import LEAST_INT8_TOKENS, quantize_file
+
+    short = tokens is not None and tokens < LEAST_INT8_TOKENS
+    path = folder / (INT8_SHORT if short else INT8)
     if not path.is_file():
-        quantize_file(folder / "compressed.onnx", path, attention="int8")
+        quantize_file(folder / "compressed.onnx", path, attention="float32" if short else "int8")
     return path
 
 

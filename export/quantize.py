@@ -25,6 +25,7 @@ from platon_compress.export.passes.clean import drop_unused
 
 __all__ = [
     "ENCODING",
+    "LEAST_INT8_TOKENS",
     "gap_arrays",
     "quantize_as",
     "quantize_file",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 _FROM = "csr"
+LEAST_INT8_TOKENS = 64
+"""From here on attention in 8 bits was measured to be faster, see docs/kernels.md."""
 ENCODING = "gaps_int8"
 """What weights are stored in where nothing else is asked for."""
 

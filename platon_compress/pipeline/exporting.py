@@ -7,9 +7,6 @@ from platon_compress.recipe import Recipe
 
 __all__ = ["export_config", "rival_config"]
 
-# From here on attention in 8 bits was measured to be faster, docs/kernels.md.
-_INT8_ATTENTION_TOKENS = 64
-
 
 def export_config(recipe: Recipe, *, tokens: int, sparse: bool) -> ExportConfig:
     """Of the file that ships, for texts of so many tokens.
@@ -40,4 +37,6 @@ def _attention_of(recipe: Recipe, tokens: int) -> str:
     wanted = recipe.plan.attention
     if wanted != "auto":
         return wanted
-    return "int8" if tokens >= _INT8_ATTENTION_TOKENS else "float32"
+    from platon_compress.export.quantize import LEAST_INT8_TOKENS
+
+    return "int8" if tokens >= LEAST_INT8_TOKENS else "float32"

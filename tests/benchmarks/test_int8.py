@@ -31,7 +31,10 @@ def test_layers_and_a_model(tiny_target, tmp_path, monkeypatch, capsys):
     assert {ratio["candidate"] for ratio in layer["ratios"]} == sides - {layer["baseline"]}
     assert all(len(samples) >= 3 for samples in layer["seconds"].values())
     assert set(model["seconds"]) == {"dense", "dense int8", "float32", "int8"}
-    assert model["bytes"] == (tmp_path / "models" / "tiny-random-50" / "compressed-int8.onnx").stat().st_size
+    assert (
+        model["bytes"]
+        == (tmp_path / "models" / "tiny-random-50" / "compressed-int8-short.onnx").stat().st_size
+    )
     printed = capsys.readouterr().out
     assert "out_features 24, in_features 40, sparsity 0.5, rows 9" in printed
     assert "model tiny" in printed
