@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from platon_compress.errors import InputError
 from platon_compress.export.kernels.native import NativePool, attend, pack_rows
 from platon_compress.testing import naive_int8_attention
 
@@ -168,6 +169,13 @@ def test_what_is_not_finite(kernel, bad, side, pool):
     spoilt[12 if side == 0 else slice(9, None), :8] = True
     assert np.isnan(after[spoilt]).all()
     assert np.array_equal(after[~spoilt], before[~spoilt])
+
+
+@pytest.mark.parametrize(("tokens", "size"), [(1, 131_073), (131_073, 1)])
+def test_sums_that_32_bits_may_not_hold_are_refused(tokens, size, pool):
+    arrays = [np.zeros((tokens, size), np.float32) for _ in range(3)]
+    with pytest.raises(InputError, match=r"attention in 8 bits takes at most 131072 .*, got 131073"):
+        run(arrays, pool, kernel="scalar", heads=1, scale=1.0, lengths=[tokens])
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-35, 1e-20, 1e15])

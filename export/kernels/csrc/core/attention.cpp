@@ -64,14 +64,24 @@ void attend_item(void* data, size_t item) {
   Head(call, number, head).run();
 }
 
+constexpr int64_t kMostSummed = 131072;  // products of bytes, each below 2^14, whose sum fits into 32 bits
+
+void check_sums(const char* what, int64_t count) {
+  if (count > kMostSummed)
+    throw InputError("attention in 8 bits takes at most " + std::to_string(kMostSummed) + " " + what + ", got " +
+                     std::to_string(count));
+}
+
 }  // namespace
 
 void attend(const Kernels& kernels, const AttentionSpec& spec, const AttentionData& data, ParallelFor parallel_for,
             void* pool) {
+  if (spec.bytes) check_sums("features of a head", data.k.size);
   int64_t rows = 0;
   std::vector<Sequence> sequences;
   for (const int64_t length : data.lengths) {
     if (length < 0) throw InputError("lengths must not be negative, got " + std::to_string(length));
+    if (spec.bytes) check_sums("tokens of a sequence", length);
     sequences.push_back({rows, length});
     rows += length;
   }
