@@ -204,9 +204,8 @@ class _Columns:
     def add(self, constants: Tensor) -> None:
         """Bring constants of the features, [features], into the bias."""
         if self._linear.bias is not None and bool(constants.any()):
-            self._linear.bias += (self._linear.weight.double() @ constants.double()).to(
-                self._linear.bias.dtype
-            )
+            sums = self._linear.weight.double() @ constants.double()
+            self._linear.bias.add_(sums.to(self._linear.bias.dtype))
 
     def clear(self, features: Tensor) -> None:
         self._linear.weight[:, features] = 0
