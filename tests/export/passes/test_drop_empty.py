@@ -112,9 +112,9 @@ def test_a_dropped_attention_and_feed_forward_leave_the_file(family, density, tm
         node.op_type for node in onnx.load(_dense(tiny_transformer(family)[0], inputs, tmp_path)).graph.node
     ]
     if density == 1:
-        # ModernBERT: one of Q, K and V together, and the angles that only this attention turns by
-        gone = 4 if couplings[0].stacks == 1 else 3
-        assert nodes.count("MatMul") == whole.count("MatMul") - gone - 2
+        # ModernBERT: one of Q, K and V together; transformers 4.57 computes angles for each attention of its own
+        gone = {4} if couplings[0].stacks == 1 else {2, 3}
+        assert whole.count("MatMul") - nodes.count("MatMul") - 2 in gone
     session = ort.InferenceSession(str(result.path), _options(density), providers=["CPUExecutionProvider"])
     got = session.run(None, {name: value.numpy() for name, value in inputs.items()})[0]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
