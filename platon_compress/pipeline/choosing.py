@@ -56,7 +56,7 @@ def search_stage(work: Workspace) -> dict[str, Any]:
     work.reporter.say(
         f"  {found.budget.spoken()}: {form} meets it from {row.sparsity:.0%} on ({row.figures.spoken()})"
     )
-    if not prune.family:
+    if not prune.family and work.recipe.prune is not None:
         work.reporter.say(
             f"  sparsity {row.sparsity:g} is trained (the recipe says {work.recipe.prune.sparsity:g})"
         )

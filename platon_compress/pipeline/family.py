@@ -73,7 +73,7 @@ class Candidate:
         """The inverse. Raises InputError for anything else."""
         try:
             known = {name: entry[name] for name in ("sparsity", "steps", "value", "standard_error")}
-            figures = {
+            figures: dict[str, Any] = {
                 name: None if entry[name] is None else Figures(**entry[name])
                 for name in ("expected", "measured")
             }
