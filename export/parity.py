@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from platon_compress.errors import InputError
 from platon_compress.export.node_check import check_nodes
+from platon_compress.export.operators import Operator
 from platon_compress.export.outputs import all_finite, differences, onnx_outputs
 from platon_compress.export.quantize import rounded_operators
 from platon_compress.export.rounding import (
@@ -164,7 +165,7 @@ class _Work:
 
 
 def _both_forms(
-    work: _Work, float32: str | Path, path: str | Path, sampled: Sequence[int], one_by_one: Mapping[str, str]
+    work: _Work, float32: str | Path, path: str | Path, sampled: Sequence[int], one_by_one: Mapping[str, Operator]
 ) -> RoundedFile:
     """The float32 form as any compressed file; the file itself by the rules of `rounding`.
 

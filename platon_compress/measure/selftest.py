@@ -100,11 +100,12 @@ def _linear(weight: Any, bias: Any, *, quantized: bool = False) -> NativeLinear:
     from platon_compress.formats.csr import CsrWeight
 
     csr = CsrWeight.from_dense(weight)
-    shape = {"out_features": csr.out_features, "in_features": csr.in_features}
+    outputs, inputs = csr.out_features, csr.in_features
     if not quantized:
-        return NativeLinear(csr.values, csr.columns, csr.row_starts, bias=bias, **shape)
-    values, columns, row_starts, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
-    return NativeLinear(values, columns, row_starts, row_scales=scales, bias=bias, **shape)
+        arrays = csr.values, csr.columns, csr.row_starts
+        return NativeLinear(*arrays, out_features=outputs, in_features=inputs, bias=bias)
+    *arrays, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
+    return NativeLinear(*arrays, row_scales=scales, out_features=outputs, in_features=inputs, bias=bias)
 
 
 def _within(worst: float, most: float, name: str) -> float:

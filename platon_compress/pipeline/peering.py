@@ -20,8 +20,8 @@ def measure_peers(output: Path, bench: BenchSection, peers: Sequence[str], repor
     A peer that is not installed or fails is a warning and a line of the file. Raises InputError for a name that is none.
     """
     config = PeerConfig(
-        batch=tuple(bench.batch),
-        tokens=tuple(bench.tokens),
+        batch=bench.batch,
+        tokens=bench.tokens or PeerConfig.tokens,
         threads=bench.threads,
         runs=bench.runs,
         blocks=0,
