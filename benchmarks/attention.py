@@ -79,10 +79,10 @@ def _sides(batch: int, tokens: int, pool: NativePool) -> Mapping[str, Callable[[
     }  # fmt: skip
     sides: dict[str, Callable[[], object]] = {}
     for kernel in supported_kernels()[1:]:
-        packed = [pack_rows(operand, pool, kernel=kernel) for operand in operands]
+        q, k, v = (pack_rows(operand, pool, kernel=kernel) for operand in operands)
         for products in ("float32", "int8"):
             sides[f"{products} {kernel}"] = partial(
-                attend, *packed, pool, kernel=kernel, products=products, **settings
+                attend, q, k, v, pool, kernel=kernel, products=products, **settings
             )
     return sides
 

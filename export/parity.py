@@ -165,7 +165,11 @@ class _Work:
 
 
 def _both_forms(
-    work: _Work, float32: str | Path, path: str | Path, sampled: Sequence[int], one_by_one: Mapping[str, Operator]
+    work: _Work,
+    float32: str | Path,
+    path: str | Path,
+    sampled: Sequence[int],
+    one_by_one: Mapping[str, Operator],
 ) -> RoundedFile:
     """The float32 form as any compressed file; the file itself by the rules of `rounding`.
 

@@ -101,11 +101,13 @@ def _linear(weight: Any, bias: Any, *, quantized: bool = False) -> NativeLinear:
 
     csr = CsrWeight.from_dense(weight)
     outputs, inputs = csr.out_features, csr.in_features
-    if not quantized:
-        arrays = csr.values, csr.columns, csr.row_starts
-        return NativeLinear(*arrays, out_features=outputs, in_features=inputs, bias=bias)
-    *arrays, scales = quantize_rows(csr.values, csr.columns, csr.row_starts)
-    return NativeLinear(*arrays, row_scales=scales, out_features=outputs, in_features=inputs, bias=bias)
+    scales = None
+    values, columns, row_starts = csr.values, csr.columns, csr.row_starts
+    if quantized:
+        values, columns, row_starts, scales = quantize_rows(values, columns, row_starts)
+    return NativeLinear(
+        values, columns, row_starts, row_scales=scales, out_features=outputs, in_features=inputs, bias=bias
+    )
 
 
 def _within(worst: float, most: float, name: str) -> float:
