@@ -37,7 +37,7 @@ PEERS = ("torch", "openvino", "openvino-int8", "deepsparse")
 def checked_peers(names: Sequence[str]) -> tuple[str, ...]:
     """The names themselves. Raises InputError for one that is none of PEERS."""
     if unknown := set(names) - set(PEERS):
-        raise InputError(f"peers must be of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
+        raise InputError(f"there is no peer {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
     return tuple(names)
 
 
@@ -73,11 +73,11 @@ class PeerConfig:
         object.__setattr__(self, "peers", checked_peers(self.peers))
         for name, least in (("runs", 1), ("blocks", 0), ("workers", 1)):
             if getattr(self, name) < least:
-                raise InputError(f"{name} must be >= {least}, got {getattr(self, name)}")
+                raise InputError(f"{name} is {getattr(self, name)}; give at least {least}")
         if self.warmup < 0 or self.pause_seconds < 0 or self.worker_seconds <= 0:
             raise InputError(
                 f"warmup={self.warmup}, pause_seconds={self.pause_seconds} and "
-                f"worker_seconds={self.worker_seconds} must not be negative, nor the last one 0"
+                f"worker_seconds={self.worker_seconds} cannot be; give no negative number, and workers some time"
             )
 
     def to_dict(self) -> dict[str, Any]:
