@@ -149,12 +149,12 @@ def export_int8(folder: Path, tokens: int | None = None) -> Path:
 
     Attention is in 8 bits unless texts are short, as `plan.attention: auto` has it.
     """
-    from platon_compress.export.quantize import LEAST_INT8_TOKENS, quantize_file
+    from platon_compress.export.quantize import attention_for, quantize_file
 
-    short = tokens is not None and tokens < LEAST_INT8_TOKENS
-    path = folder / (INT8_SHORT if short else INT8)
+    attention = "int8" if tokens is None else attention_for("auto", tokens)
+    path = folder / (INT8 if attention == "int8" else INT8_SHORT)
     if not path.is_file():
-        quantize_file(folder / "compressed.onnx", path, attention="float32" if short else "int8")
+        quantize_file(folder / "compressed.onnx", path, attention=attention)
     return path
 
 

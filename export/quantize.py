@@ -26,6 +26,7 @@ from platon_compress.export.passes.clean import drop_unused
 __all__ = [
     "ENCODING",
     "LEAST_INT8_TOKENS",
+    "attention_for",
     "gap_arrays",
     "quantize_as",
     "quantize_file",
@@ -40,6 +41,13 @@ LEAST_INT8_TOKENS = 64
 """From here on attention in 8 bits was measured to be faster, see docs/kernels.md."""
 ENCODING = "gaps_int8"
 """What weights are stored in where nothing else is asked for."""
+
+
+def attention_for(wanted: str, tokens: int) -> str:
+    """What `plan.attention` means for examples of so many tokens: "auto" is "int8" where that is faster."""
+    if wanted != "auto":
+        return wanted
+    return INT8 if tokens >= LEAST_INT8_TOKENS else "float32"
 
 
 @dataclass(frozen=True)

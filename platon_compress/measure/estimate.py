@@ -88,7 +88,8 @@ def estimate(
     """Time ``model`` dense against itself at each sparsity, in ONNX Runtime on this machine.
 
     ``model`` is left as it is. ``tokens`` is the sequence length of text models; image models take their own
-    size. ``cost_table`` None: this model's shapes are calibrated first. ``values``: as in `PlanConfig`.
+    size. ``cost_table`` None: this model's shapes are calibrated first. ``values``: as in `PlanConfig`; attention
+    between 8-bit weights is what a recipe makes of it by default.
     ``progress(done, total, what)``.
 
     Raises:
@@ -119,8 +120,8 @@ def estimate(
         rows = tuple(_row(name, path, samples, forms.get(name, {})) for name, path in files.items())
     return Estimate(
         rows=rows,
-        tokens=config.rows // batch,
-        batch=batch,
+        tokens=config.tokens,
+        batch=config.batch,
         threads=config.used_threads,
         notes=notes,
         environment=describe_environment(threads=config.used_threads),

@@ -153,13 +153,14 @@ def search(
     example_inputs: "Mapping[str, torch.Tensor] | None" = None,
     cost_table: Path | None = None,
     calibrate: bool = True,
+    attention: str = "auto",
     runs: int = 20,
     progress: Progress | None = None,
 ) -> Search:
     """The smallest sparsity of every form with which `model` meets the `budget` in ONNX Runtime on this machine.
 
     `model` is left as it is; `tokens`, `batch`, `threads`, `progress` as in `measure.estimate`. `cost_table` None:
-    measured first, or without `calibrate` the one that ships.
+    measured first, or without `calibrate` the one that ships. `attention`: as `plan.attention`.
 
     Raises:
         InputError: a budget that asks for neither speed nor size, no form, a model without linear layers to prune or
@@ -187,7 +188,7 @@ def search(
             curve.anchor = _smallest(curve.guess, budget)[0]
             files[str(curve.form)] = path = folder / f"form-{len(files)}.onnx"
             masks = trial_masks(model, curve.form.granularity, curve.anchor, costs)
-            masked_file(model, masks, inputs, curve.config, path)
+            masked_file(model, masks, inputs, curve.config, path, attention=attention)
             steps.advance(f"export of {curve.form} at {curve.anchor:.0%}")
         samples = time_files(files, inputs, config.used_threads, runs)
         steps.advance("paired timing")
@@ -197,8 +198,8 @@ def search(
         rows=tuple(curve.row(figures[str(curve.form)], budget) for curve in curves),
         dense=figures[DENSE],
         dense_int8=figures.get(DENSE_INT8),
-        tokens=config.rows // batch,
-        batch=batch,
+        tokens=config.tokens,
+        batch=config.batch,
         threads=config.used_threads,
         notes=notes,
         environment=describe_environment(threads=config.used_threads),

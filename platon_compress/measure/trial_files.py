@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ def deployment(
     from platon_compress.planning import PlanConfig
     from platon_compress.selection import select
 
+    batch = len(next(iter(inputs.values())))
     seen: list[int] = []
     path = next(iter(select(model))).removesuffix(".weight")
     handle = model.get_submodule(path).register_forward_pre_hook(
@@ -79,7 +81,7 @@ def deployment(
             model(**inputs)
     finally:
         handle.remove()
-    return PlanConfig(tokens=seen[0], threads=threads, cost_table=cost_table)
+    return PlanConfig(tokens=seen[0] // batch, batch=batch, threads=threads, cost_table=cost_table)
 
 
 def dense_files(
@@ -106,19 +108,27 @@ def masked_file(
     inputs: "Mapping[str, torch.Tensor]",
     config: "PlanConfig",
     path: Path,
+    *,
+    attention: str = "auto",
 ) -> dict[str, int]:
-    """Write `model` with the zeros of `masks` as it would be shipped; layers by form. `model` is left as it is."""
+    """Write `model` with the zeros of `masks` as it would be shipped; layers by form. `model` is left as it is.
+
+    attention: as `plan.attention`.
+    """
     from platon_compress.baking import bake
     from platon_compress.conversion import convert
     from platon_compress.export.config import ExportConfig
     from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
+    from platon_compress.export.quantize import attention_for
     from platon_compress.export.torch_export import export_onnx
     from platon_compress.planning import plan
 
     baked = bake(copy.deepcopy(model), masks)
     made = plan(baked, config)
     converted = convert(baked, made)
-    settings = ExportConfig() if converted.csr else ExportConfig(opset=ATTENTION_OPSET)
+    settings = ExportConfig(attention=attention_for(attention, config.tokens))
+    if not converted.csr:
+        settings = replace(settings, opset=ATTENTION_OPSET)
     export_onnx(converted, path, inputs, settings)
     return made.spoken_counts()
 

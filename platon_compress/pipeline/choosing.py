@@ -41,6 +41,7 @@ def search_stage(work: Workspace) -> dict[str, Any]:
             example_inputs=planned_inputs(work, checkpoint),
             cost_table=None if section.cost_table is None else Path(section.cost_table),
             calibrate=section.calibrate,
+            attention=section.attention,
             runs=_RUNS,
             progress=progress,
         )

@@ -13,12 +13,14 @@ def export_config(recipe: Recipe, *, tokens: int, sparse: bool) -> ExportConfig:
 
     One without `sparse` weights runs in stock ONNX Runtime, where dense attention is one node from opset 23 on.
     """
+    from platon_compress.export.quantize import attention_for
+
     section, plan = recipe.export, recipe.plan
     config = ExportConfig(opset=section.opset, exporter=section.exporter)
     return replace(
         config if sparse else rival_config(recipe),
         remove_padding=section.remove_padding,
-        attention=_attention_of(recipe, tokens),
+        attention=attention_for(plan.attention, tokens),
         embeddings=plan.embeddings,
         int8_budget=plan.int8_budget,
     )
@@ -30,13 +32,3 @@ def rival_config(recipe: Recipe) -> ExportConfig:
 
     section = recipe.export
     return ExportConfig(opset=max(section.opset, ATTENTION_OPSET), exporter=section.exporter)
-
-
-def _attention_of(recipe: Recipe, tokens: int) -> str:
-    """What `plan.attention` means here: 8 bits pay from some number of tokens on, and change nothing in float blocks."""
-    wanted = recipe.plan.attention
-    if wanted != "auto":
-        return wanted
-    from platon_compress.export.quantize import LEAST_INT8_TOKENS
-
-    return "int8" if tokens >= LEAST_INT8_TOKENS else "float32"

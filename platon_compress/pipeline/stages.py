@@ -248,8 +248,8 @@ def _trained(recipe: Recipe) -> tuple[Stage, ...]:
         Stage(name="data", title="read the data", run=training.data, uses=_of_prune),
         Stage(
             name="search", title="search what meets the budget", run=search_stage,
-            uses=_always("model", "budget", "prune.granularity", "prune.family", *_PLAN, *_LENGTH), needs=("data",),
-            outputs=("search.json",),
+            uses=_always("model", "budget", "prune.granularity", "prune.family", *_PLAN, "plan.attention", *_LENGTH),
+            needs=("data",), outputs=("search.json",),
         ),
         Stage(
             name="dense", title="train the dense baseline", run=training.dense, uses=_of_dense,
@@ -261,7 +261,7 @@ def _trained(recipe: Recipe) -> tuple[Stage, ...]:
         ),
         Stage(
             name="choose", title="choose among the candidates", run=choose_stage,
-            uses=_always("budget", "bake", "prune.sparsity", *_PLAN, "plan.embeddings", *_LENGTH, "export"),
+            uses=_always("budget", "bake", "prune.sparsity", "plan", "data.max_length", "export"),
             needs=("dense", "prune"), outputs=("family.json",),
         ),
         Stage(

@@ -3,12 +3,15 @@
 import copy
 import json
 
+import onnx_ir as ir
 import pytest
 import torch
 from torch import nn
 
 from platon_compress.errors import InputError
+from platon_compress.export.quantize import rounded_operators
 from platon_compress.measure import estimate as module
+from platon_compress.measure import trial_files
 from platon_compress.measure.estimate import UPPER_BOUND, estimate
 from platon_compress.testing import tiny_transformer
 
@@ -84,6 +87,25 @@ def test_image_models_take_their_own_token_count(table):
     model, _ = tiny_transformer("vit")
     made = estimate(model, [0.9], tokens=999, threads=1, runs=6, cost_table=table)
     assert made.tokens == 17
+
+
+@pytest.mark.parametrize(("tokens", "batch", "attends"), [(64, 1, True), (32, 2, False)])
+def test_8_bit_files_are_those_that_would_ship(tokens, batch, attends, monkeypatch, table):
+    """With attention in 8 bits from 64 tokens of one text on."""
+    found = []
+
+    def time_files(files, *rest):
+        found.extend(rounded_operators(ir.load(files["sparsity_0.9"])).values())
+        return trial_files.time_files(files, *rest)
+
+    monkeypatch.setattr(module, "time_files", time_files)
+    setting = {"tokens": tokens, "batch": batch, "threads": 1, "runs": 2, "cost_table": table}
+    short = tiny_transformer("bert")[0]
+    short.config.max_position_embeddings = 64
+    made = estimate(type(short)(short.config), [0.9], values="int8", **setting)
+    assert (made.tokens, made.batch) == (tokens, batch)
+    attentions = [operator.int8_attention for operator in found if operator.kind == "SelfAttention"]
+    assert attentions == [attends] * 2
 
 
 def test_a_quantiser_that_fails_is_a_note(monkeypatch, table):

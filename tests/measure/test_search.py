@@ -42,7 +42,7 @@ def found(model, tmp_path, monkeypatch):
     table.write_text(json.dumps({"kind": "cost-table", "schema": 2, "rows": rows}))
     made = {}
 
-    def masked_file(model, masks, inputs, config, path):
+    def masked_file(model, masks, inputs, config, path, *, attention):
         density = sum(int(mask.sum()) for mask in masks.values()) / sum(
             mask.numel() for mask in masks.values()
         )

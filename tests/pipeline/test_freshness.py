@@ -13,6 +13,7 @@ RUN = {
     "data": {"train": "a.tsv", "validation": "b.tsv"},
     "prune": {"sparsity": 0.9},
 }
+SEARCH = {**RUN, "plan": {"values": "int8"}, "budget": {"min_speedup": 2}}
 COMPRESS = {"kind": "compress", "model": {"name": "some/model", "task": "text-classification"}}
 
 
@@ -47,6 +48,8 @@ def _changed(raw, dotted, value):
         (RUN, "data.test", "c.tsv", ["verify"]),
         (RUN, "metric", "f1_macro", ["export"]),
         (RUN, "model.cache_dir", "elsewhere", []),
+        (SEARCH, "plan.attention", "float32", ["search"]),
+        (SEARCH, "plan.int8_budget", 0.1, ["choose"]),
         (COMPRESS, "data", {"validation": "b.tsv"}, ["data"]),
         (COMPRESS, "dense", "other/model", ["data"]),
         (COMPRESS, "plan.force", "csr", ["plan"]),
