@@ -24,12 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from platon_compress.errors import InputError, MissingExtraError, first_line
-from platon_compress.export.outputs import differences, onnx_outputs
+from platon_compress.export.outputs import all_finite, differences, onnx_outputs
 from platon_compress.files import new_file
-from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation
+from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation, batch_rows
 
 __all__ = ["Int8Choice", "Int8Setting", "quantize_int8", "read_int8_choice"]
 
@@ -100,7 +98,7 @@ def quantize_int8(
             raise InputError(f"{source.name} could not be quantised: {reason}; leave dense int8 out")
         if evaluation.score is None:
             chosen, scores = _closest(onnx_outputs(source, batches, use_library=False), answers, batches)
-            by, count = "difference from dense", sum(len(next(iter(batch.values()))) for batch in batches)
+            by, count = "difference from dense", sum(map(batch_rows, batches))
         else:
             scored = {setting: evaluation.score(outputs) for setting, outputs in answers.items()}
             chosen, scores = _most_accurate(scored)
@@ -137,7 +135,7 @@ def _settings() -> list[Int8Setting]:
 
 def _subset(batches: Sequence[Batch]) -> list[Batch]:
     """A few examples from all over, the last batch cut where it holds too many: data may be sorted by length."""
-    sizes = [len(next(iter(batch.values()))) for batch in batches]
+    sizes = [batch_rows(batch) for batch in batches]
     if not sum(sizes):
         raise InputError("there are no examples to choose int8 settings by; give at least one batch")
     count = min(len(batches), -(-_EXAMPLES // max(sizes)))
@@ -160,7 +158,7 @@ def _try_all(
         try:
             _quantize(model, path, setting)
             outputs = onnx_outputs(path, batches, use_library=False)
-            if not all(np.isfinite(values).all() for batch in outputs for values in batch.values()):
+            if not all_finite(outputs):
                 raise ValueError("its answers are not finite")
         except MissingExtraError:
             raise

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from platon_compress.export.model_file import write_model
 from platon_compress.export.operators import Operator
 from platon_compress.export.outputs import distance, onnx_outputs
-from platon_compress.export.quantize import quantize_as
+from platon_compress.export.quantize import quantize_file_as
 from platon_compress.export.sensitivity import OperatorCost, operator_costs
 from platon_compress.progress import Steps
 from platon_compress.scoring import Batch
@@ -40,7 +40,7 @@ def over_budget(
         for count in range(_expected(costs, budget), len(costs)):
             rest = {cost.operator: operators[cost.operator] for cost in costs[count:]}
             rounded = Path(folder) / "rounded.onnx"
-            _round(path, rounded, rest)
+            quantize_file_as(path, rounded, rest)
             apart = distance(exact, onnx_outputs(rounded, batches, use_library=True), batches)
             if apart.relative_error <= budget:
                 return dict(_reasons(costs[:count], budget))
@@ -57,9 +57,3 @@ def _reasons(costs: Sequence[OperatorCost], budget: float) -> Iterator[tuple[str
     for cost in costs:
         alone = f"8-bit values of it alone change the outputs by {cost.relative_error:.2%}"
         yield cost.operator, f"it keeps float32 values, {alone}, and all are allowed {budget:.2%} together"
-
-
-def _round(source: Path, target: Path, operators: Mapping[str, Operator]) -> None:
-    model = ir.load(source)
-    quantize_as(model, operators)
-    write_model(model, target, check=False)

@@ -30,6 +30,7 @@ __all__ = [
     "gap_arrays",
     "quantize_as",
     "quantize_file",
+    "quantize_file_as",
     "quantize_rows",
     "quantize_weights",
     "quantized_form",
@@ -156,6 +157,13 @@ def quantize_as(model: ir.Model, operators: Mapping[str, Operator]) -> None:
             encoding=encoding,
             attention=INT8 if int8 else "float32",
         )
+
+
+def quantize_file_as(source: str | Path, target: str | Path, operators: Mapping[str, Operator]) -> None:
+    """Write the compressed file `source` to `target` with those operators turned as `quantize_as` does, unchecked."""
+    model = ir.load(source)
+    quantize_as(model, operators)
+    write_model(model, Path(target), check=False)
 
 
 def rounded_operators(model: ir.Model) -> dict[str, Operator]:

@@ -36,7 +36,7 @@ from platon_compress.export.passes.clean import tidy
 from platon_compress.export.quantize import quantize_as, rounded_operators
 from platon_compress.export.round_model import quantize_tables
 from platon_compress.export.sensitivity import OperatorCost
-from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores
+from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores, batch_rows
 
 __all__ = [
     "COMPRESSED",
@@ -180,7 +180,9 @@ def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
 
 def sampled_places(batches: Sequence[Batch]) -> list[int]:
     """Of batches from all over that hold at least 64 examples, or all: enough for operators, which see every token."""
-    count = min(len(batches), -(-_SAMPLED_EXAMPLES * len(batches) // max(sum(map(_rows, batches)), 1)) or 1)
+    count = min(
+        len(batches), -(-_SAMPLED_EXAMPLES * len(batches) // max(sum(map(batch_rows, batches)), 1)) or 1
+    )
     return [place * len(batches) // count for place in range(count)]
 
 
@@ -243,7 +245,3 @@ def _decided(
         return {}
     changed = sum(bool(a != b) for a, b in zip(ours, others, strict=True))
     return {"decisions": len(ours), "changed": changed, "unit": unit}
-
-
-def _rows(batch: Batch) -> int:
-    return len(next(iter(batch.values())))

@@ -6,12 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
-from platon_compress.export.model_file import write_model
 from platon_compress.export.operators import Operator
 from platon_compress.export.outputs import distance, onnx_outputs
-from platon_compress.export.quantize import quantize_as
+from platon_compress.export.quantize import quantize_file_as
 from platon_compress.progress import Steps
 from platon_compress.scoring import Batch, Outputs
 
@@ -46,14 +43,8 @@ def operator_costs(
     with tempfile.TemporaryDirectory(prefix="platon-sensitivity-") as folder:
         path = Path(folder) / "one.onnx"
         for name, operator in operators.items():
-            _round_one(float32, path, name, operator)
+            quantize_file_as(float32, path, {name: operator})
             apart = distance(exact, onnx_outputs(path, batches, use_library=True), batches)
             found.append(OperatorCost(operator=name, relative_error=apart.relative_error))
             steps.advance("8-bit operators one by one")
     return tuple(sorted(found, key=lambda cost: -cost.relative_error))
-
-
-def _round_one(float32: str | Path, path: Path, name: str, operator: Operator) -> None:
-    model = ir.load(float32)
-    quantize_as(model, {name: operator})
-    write_model(model, path, check=False)

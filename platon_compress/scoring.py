@@ -32,6 +32,7 @@ __all__ = [
     "Scores",
     "accuracy_evaluation",
     "as_evaluation",
+    "batch_rows",
     "resampled",
 ]
 
@@ -160,7 +161,7 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         if not self.examples:
-            object.__setattr__(self, "examples", sum(map(_rows, self.batches)))
+            object.__setattr__(self, "examples", sum(map(batch_rows, self.batches)))
 
 
 def as_evaluation(examples: Sequence[Batch] | Evaluation) -> Evaluation:
@@ -173,10 +174,10 @@ def accuracy_evaluation(batches: Sequence[Batch], labels: Sequence[np.ndarray]) 
 
     Raises InputError for labels that are not split as the batches are.
     """
-    if [len(part) for part in labels] != list(map(_rows, batches)):
+    if [len(part) for part in labels] != list(map(batch_rows, batches)):
         raise InputError(
             f"labels must match the batches one by one, got {sum(map(len, labels))} labels for "
-            f"{sum(map(_rows, batches))} examples; split them as the batches are split"
+            f"{sum(map(batch_rows, batches))} examples; split them as the batches are split"
         )
     wanted = np.concatenate([np.ravel(part) for part in labels])
 
@@ -199,7 +200,8 @@ def accuracy_evaluation(batches: Sequence[Batch], labels: Sequence[np.ndarray]) 
     return Evaluation(batches=batches, score=score, trivial=trivial, decisions=decisions)
 
 
-def _rows(batch: Batch) -> int:
+def batch_rows(batch: Batch) -> int:
+    """How many examples it holds."""
     return len(next(iter(batch.values())))
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "other_input",
     "produced_by",
     "rank",
+    "same_shape",
     "scalar",
     "single_use",
     "static_dim",
@@ -76,6 +77,14 @@ def static_dim(value: ir.Value | None, axis: int) -> int | None:
         return None
     size = value.shape[axis]
     return size if isinstance(size, int) else None
+
+
+def same_shape(a: ir.Value, b: ir.Value) -> bool:
+    """Equal sizes where they are known; two unknown sizes pass, a known and an unknown one may broadcast."""
+    if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
+        return False
+    pairs = zip(a.shape, b.shape, strict=True)
+    return all(x == y or not (isinstance(x, int) or isinstance(y, int)) for x, y in pairs)
 
 
 def module_path(node: ir.Node) -> str:

@@ -7,6 +7,7 @@ import onnx_ir as ir
 
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.sparse_linear import Input, is_sparse_linear
+from platon_compress.formats.csr import CsrWeight
 
 __all__ = ["Linear", "linear_after", "linear_behind"]
 
@@ -38,9 +39,13 @@ class Linear:
     def matrix(self) -> np.ndarray:
         """W of a sparse layer with its zeros, float32 [out, in]."""
         values, columns, row_starts = (_array(value) for value in self.product.inputs[1:4])
-        dense = np.zeros((len(row_starts) - 1, self.product.attributes["in_features"].as_int()), np.float32)
-        dense[np.repeat(np.arange(len(dense)), np.diff(row_starts)), columns] = values
-        return dense
+        return CsrWeight(
+            values=values,
+            columns=columns,
+            row_starts=row_starts,
+            out_features=len(row_starts) - 1,
+            in_features=self.product.attributes["in_features"].as_int(),
+        ).to_dense()
 
     def times(self, vector: np.ndarray) -> np.ndarray:
         """W v, float64 [out]; v is [in]."""

@@ -42,7 +42,8 @@ class DropEmpty(Rule):
         ):
             other = g.other_input(user, value)
             factor = g.constant(other)
-            if other is not None and factor is None and user.op_type == "Add" and _same_shape(other, user):
+            computed = user.op_type == "Add" and factor is None
+            if other is not None and computed and g.same_shape(other, user.outputs[0]):
                 return _Residual(user, other, vector)
             if factor is None or factor.size not in (1, len(vector)) or factor.ndim > 1:
                 break
@@ -54,26 +55,14 @@ class DropEmpty(Rule):
 
     def rewrite(self, node: ir.Node, match: _Residual) -> None:
         """Add the constant alone; nothing where it is zero."""
-        new = match.other
-        if match.constant.any() and isinstance(node.graph, ir.Graph):
-            name = f"{g.module_path(node) or node.name}.constant"
-            vector = g.add_constant(node.graph, name, match.constant.astype(np.float32))
-            new = g.insert_before(match.sum, "Add", [match.other, vector])
-        if new is match.other:
-            _bypass(match.sum, new)
-        else:
-            g.substitute(match.sum.outputs[0], new)
-
-
-def _same_shape(other: ir.Value, node: ir.Node) -> bool:
-    """Whether the residual alone has the shape of the sum: as many axes, and no fixed size where the sum has none."""
-    result = node.outputs[0]
-    if other.shape is None or result.shape is None or len(other.shape) != len(result.shape):
-        return False
-    return all(
-        a == b or not (isinstance(a, int) or isinstance(b, int))
-        for a, b in zip(other.shape, result.shape, strict=True)
-    )
+        if not match.constant.any():
+            _bypass(match.sum, match.other)
+            return
+        if not isinstance(node.graph, ir.Graph):
+            raise TypeError("a layer can only be dropped in the main graph")
+        name = f"{g.module_path(node) or node.name}.constant"
+        vector = g.add_constant(node.graph, name, match.constant.astype(np.float32))
+        g.substitute(match.sum.outputs[0], g.insert_before(match.sum, "Add", [match.other, vector]))
 
 
 def _bypass(node: ir.Node, source: ir.Value) -> None:

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from platon_compress.export.equalise import Factors, best_factors
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._linear import Linear, linear_after
+from platon_compress.export.passes._norms import norm_refusal
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.sparse_linear import Input
 from platon_compress.export.value_types import noted_int8
@@ -61,16 +62,16 @@ class EqualiseInputs(Rule):
         layers = [
             linear for user, place in uses if (linear := linear_after(user, place)) and self._known(linear)
         ]
-        if not layers or _vectors(node) is None:
+        if not layers:
             return None
         x = self._inputs[_parameter(layers[0])]
+        if reason := norm_refusal(node, x.shape[1]):
+            return Refusal(reason)
         weight = np.concatenate([layer.matrix() for layer in layers])
         if not (np.isfinite(x).all() and np.isfinite(weight).all()):
             return None
-        factors, folded = (
-            best_factors(x, weight),
-            len(layers) == len(uses) and not node.outputs[0].is_graph_output(),
-        )
+        factors = best_factors(x, weight)
+        folded = len(layers) == len(uses) and not node.outputs[0].is_graph_output()
         if factors.before < (_LEAST_FOLDED if folded else _LEAST_BESIDE) * factors.after:
             return Refusal(
                 f"factors change the error of its layers from {factors.before:.4f} to {factors.after:.4f}"
@@ -106,12 +107,6 @@ def _parameter(linear: Linear) -> str:
 def keeps_scale(norm: ir.Node) -> bool:
     """Whether the norm's scale suits the rounding behind it, so that no layer may take it."""
     return bool(norm.meta.get(_NOTE))
-
-
-def _vectors(node: ir.Node) -> tuple[np.ndarray, ...] | None:
-    """Scale and bias, if any; None where one is computed or not over features."""
-    arrays = [g.constant(value) for value in node.inputs[1:] if value is not None]
-    return None if any(array is None or array.ndim != 1 for array in arrays) else tuple(arrays)  # type: ignore[union-attr,arg-type]
 
 
 def _fold(node: ir.Node, graph: ir.Graph, match: _Match) -> None:

@@ -36,7 +36,7 @@ class FoldResidual(Rule):
             return None
         if layer.attributes["activation"].as_string():
             return Refusal("the layer has an activation, which comes before the sum")
-        if not _same_shape(layer.outputs[0], residual):
+        if not g.same_shape(layer.outputs[0], residual):
             return Refusal(f"{residual.name} may have another shape than the layer's output")
         return _Sum(layer, residual)
 
@@ -58,11 +58,3 @@ def _is_free(value: ir.Value) -> bool:
     if layer is None or not is_sparse_linear(layer):
         return False
     return g.single_use(value) is not None and len(layer.inputs) <= Input.RESIDUAL and len(layer.outputs) == 1
-
-
-def _same_shape(a: ir.Value, b: ir.Value) -> bool:
-    """Equal sizes where they are known; two unknown sizes pass, a known and an unknown one may broadcast."""
-    if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
-        return False
-    pairs = zip(a.shape, b.shape, strict=True)
-    return all(x == y or not (isinstance(x, int) or isinstance(y, int)) for x, y in pairs)
