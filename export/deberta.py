@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from platon_compress.export.bodies import HIDDEN
+from platon_compress.export.attention_body import HIDDEN
 
 if TYPE_CHECKING:
     import torch

@@ -239,18 +239,7 @@ def attend(
     for side in panels:
         setattr(call, f"{side}_panels", 1)
     if mask is not None:
-        if len(set(lengths)) != 1:
-            raise InputError(
-                f"a mask needs sequences of one length, got {list(lengths)}; leave it out, lengths hide padding"
-            )
-        full = (len(lengths), heads, lengths[0], lengths[0])
-        if mask.ndim != 4 or any(
-            size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True)
-        ):
-            raise InputError(
-                f"mask must have the shape {full} with any dimension 1, got {mask.shape}; reshape it"
-            )
-        _require(mask, "mask", mask.shape)
+        _check_mask(mask, heads, lengths)
         call.mask = mask.ctypes.data
         for axis, size in enumerate(mask.shape):
             call.mask_strides[axis] = 0 if size == 1 else mask.strides[axis] // mask.itemsize
@@ -372,6 +361,19 @@ class NativeLinear:
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self.close()
+
+
+def _check_mask(mask: npt.NDArray[np.float32], heads: int, lengths: Sequence[int]) -> None:
+    if len(set(lengths)) != 1:
+        raise InputError(
+            f"a mask needs sequences of one length, got {list(lengths)}; leave it out, lengths hide padding"
+        )
+    full = (len(lengths), heads, lengths[0], lengths[0])
+    if mask.ndim != 4 or any(size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True)):
+        raise InputError(
+            f"mask must have the shape {full} with any dimension 1, got {mask.shape}; reshape it"
+        )
+    _require(mask, "mask", mask.shape)
 
 
 def _require(array: npt.NDArray[np.float32], name: str, shape: tuple[int, ...]) -> None:

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from platon_compress.export.bodies import HIDDEN
+from platon_compress.export.attention_body import HIDDEN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._rule import Refusal, Rule
 from platon_compress.export.passes._sizes import sizes_in

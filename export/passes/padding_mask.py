@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from platon_compress.export.bodies import HIDDEN
+from platon_compress.export.attention_body import HIDDEN
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes.fuse_attention import NEVER
 
