@@ -12,18 +12,7 @@
 
 namespace platon::avx2 {
 
-void attend(const AttentionBlock& block) {
-  switch (block.queries.width) {
-    case 4:
-      return attend_vectors<4>(block);
-    case 3:
-      return attend_vectors<3>(block);
-    case 2:
-      return attend_vectors<2>(block);
-    default:
-      return attend_vectors<1>(block);
-  }
-}
+void attend(const AttentionBlock& block) { attend_in(block); }
 
 void quantize_quads(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
                     uint8_t* out, int64_t out_stride, int32_t* sums) {
@@ -35,18 +24,7 @@ void quantize_columns(const float* x, int64_t x_stride, int64_t features, int ro
   quantize_columns_in(x, x_stride, features, rows, inverse, out, out_stride);
 }
 
-void attend_bytes(const ByteAttentionBlock& block) {
-  switch (block.queries.width) {
-    case 4:
-      return attend_byte_vectors<4>(block);
-    case 3:
-      return attend_byte_vectors<3>(block);
-    case 2:
-      return attend_byte_vectors<2>(block);
-    default:
-      return attend_byte_vectors<1>(block);
-  }
-}
+void attend_bytes(const ByteAttentionBlock& block) { attend_bytes_in(block); }
 
 }  // namespace platon::avx2
 

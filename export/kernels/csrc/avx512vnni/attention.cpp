@@ -13,14 +13,8 @@
 namespace platon::avx512vnni {
 
 void attend(const AttentionBlock& block) {
-  switch (block.queries.width) {
-    case 4:
-      return attend_vectors<2>(block);
-    case 2:
-      return attend_vectors<1>(block);
-    default:
-      return avx2::attend(block);
-  }
+  if (block.queries.width % 2) return avx2::attend(block);
+  attend_in(block);
 }
 
 void quantize_quads(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
@@ -34,14 +28,8 @@ void quantize_columns(const float* x, int64_t x_stride, int64_t features, int ro
 }
 
 void attend_bytes(const ByteAttentionBlock& block) {
-  switch (block.queries.width) {
-    case 4:
-      return attend_byte_vectors<2>(block);
-    case 2:
-      return attend_byte_vectors<1>(block);
-    default:
-      return avx2::attend_bytes(block);
-  }
+  if (block.queries.width % 2) return avx2::attend_bytes(block);
+  attend_bytes_in(block);
 }
 
 }  // namespace platon::avx512vnni

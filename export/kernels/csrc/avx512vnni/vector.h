@@ -69,11 +69,10 @@ inline Numbers high_bytes(Numbers a, Numbers b) { return _mm512_unpackhi_epi8(a,
 inline Numbers low_pairs(Numbers a, Numbers b) { return _mm512_unpacklo_epi16(a, b); }
 inline Numbers high_pairs(Numbers a, Numbers b) { return _mm512_unpackhi_epi16(a, b); }
 inline Numbers either(Numbers a, Numbers b) { return _mm512_or_si512(a, b); }
-// The lowest byte of each number moved to place kPlace, zeros around it.
-template <int kPlace>
-inline Numbers low_byte_at(Numbers v) {
-  if constexpr (kPlace == 3) return _mm512_slli_epi32(v, 24);
-  return _mm512_slli_epi32(_mm512_and_si512(v, _mm512_set1_epi32(255)), 8 * kPlace);
+inline Numbers both(Numbers a, Numbers b) { return _mm512_and_si512(a, b); }
+template <int kBits>
+inline Numbers shifted(Numbers v) {
+  return _mm512_slli_epi32(v, kBits);
 }
 // The lowest byte of each number, side by side.
 inline void store_bytes(int8_t* p, Numbers v) {

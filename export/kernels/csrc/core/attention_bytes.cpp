@@ -8,11 +8,7 @@
 namespace platon {
 namespace {
 
-constexpr float kLog2E = 1.44269504f;
 constexpr float kLeastScale = 1e-30f;  // has an inverse
-constexpr int64_t kQuad = kDot;
-
-int64_t quads(int64_t count) { return (count + kQuad - 1) / kQuad; }
 
 // How up to kLineBytes rows of one head become numbers from -most to most. Rows that are not finite have the scale NaN.
 struct HeadScales {
@@ -84,7 +80,7 @@ class ByteKeys {
     const HeadScales scales = head_scales(call.kernels, segment.k, segment.stride, size, rows, kMostKey);
     int32_t sums[kLineBytes + kByteBehind];
     call.kernels.quantize_quads(segment.k, segment.stride, size, rows, scales.inverse, 0,
-                                reinterpret_cast<uint8_t*>(k_) + first * kQuad, stride_, sums);
+                                reinterpret_cast<uint8_t*>(k_) + first * kDot, stride_, sums);
     for (int row = 0; row < rows; ++row) {
       const bool finite = scales.scale[row] == scales.scale[row];
       starts_[first + row] = finite ? -kQueryZero * sums[row] : 0;

@@ -71,6 +71,7 @@ struct RowScales {
 
 constexpr int kAttentionWidth = 4;  // groups in the widest block of queries
 constexpr float kHidden = -1e30f;   // where masks are cut off: a query from which all is hidden spreads evenly
+constexpr float kLog2E = 1.44269504f;
 
 // Some of a head's keys and their values, feature-major: k[feature][stride] and v[feature][stride].
 struct KeySegment {
@@ -95,9 +96,13 @@ struct AttentionBlock {
 
 constexpr int kMostQuery = 127, kMostKey = 63;  // so that 16-bit sums of two products do not saturate
 constexpr int kQueryZero = 128;
+constexpr float kMostWeight = 255.0f;
 constexpr int kByteBehind = 15;  // keys that ByteAttentionBlock's arrays have room for behind the last one
 
-// The same in bytes. A quad is kDot neighbours: of features for q and k, of keys for v and the weights.
+// A quad is kDot neighbours: of features for q and k, of keys for v and the weights.
+constexpr int64_t quads(int64_t count) { return (count + kDot - 1) / kDot; }
+
+// The same in bytes.
 struct ByteAttentionBlock {
   Panel queries;
   int64_t size, value_size, keys, key_stride;

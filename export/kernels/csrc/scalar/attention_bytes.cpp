@@ -7,9 +7,6 @@
 namespace platon::scalar {
 namespace {
 
-constexpr float kLog2E = 1.44269504f;
-constexpr float kMostWeight = 255.0f;
-
 // Rows that are not finite get some number: their scale is NaN.
 int32_t to_number(float x, float inverse) {
   const float rounded = std::nearbyint(x * inverse);
@@ -22,7 +19,7 @@ float score(const ByteAttentionBlock& block, int row) {
   float largest = -INFINITY;
   for (int64_t key = 0; key < block.keys; ++key) {
     int32_t sum = block.k_start[key];
-    for (int64_t quad = 0; quad * kDot < block.size; ++quad)
+    for (int64_t quad = 0; quad < quads(block.size); ++quad)
       for (int j = 0; j < kDot; ++j)
         sum += block.q[(quad * stride + row) * kDot + j] * block.k[(quad * block.key_stride + key) * kDot + j];
     float score = static_cast<float>(sum) * block.q_scale[row] * block.k_scale[key] + block.key_add[key];
@@ -52,7 +49,7 @@ float weigh(const ByteAttentionBlock& block, int row, float largest) {
 void quantize_quads(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
                     uint8_t* out, int64_t out_stride, int32_t* sums) {
   if (sums) std::fill(sums, sums + rows, 0);
-  for (int64_t f = 0; f < (features + kDot - 1) / kDot * kDot; ++f)
+  for (int64_t f = 0; f < quads(features) * kDot; ++f)
     for (int row = 0; row < rows; ++row) {
       const int32_t number = f < features ? to_number(x[f * x_stride + row], inverse[row]) : 0;
       if (sums) sums[row] += number;

@@ -1,5 +1,5 @@
 // Attention of one block of queries, kVectors vectors wide. Scores lie as [key][query]: the softmax needs no sum across
-// lanes. For inclusion behind a set's vector.h only.
+// lanes. They are kept times log2(e), because powers of two are cheaper. For inclusion behind a set's vector.h only.
 #pragma once
 #include "x86/math.h"
 #include "x86/tiles.h"
@@ -58,8 +58,6 @@ inline void clear(Sums<kRows, kVectors>& sums) {
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w) sums[i][w] = all(0.0f);
 }
-
-constexpr float kLog2E = 1.44269504f;  // scores are kept times this, because powers of two are cheaper
 
 enum class Mask { kNone, kPerKey, kPerQuery };
 
@@ -152,6 +150,17 @@ void attend_vectors(const AttentionBlock& block) {
   each_tile<tile_size(kVectors)>(block.value_size, [&](int64_t feature, auto rows) {
     value_tile<decltype(rows)::value, kVectors>(block, feature, factor);
   });
+}
+
+// attend(Rows<kVectors>()) for the vectors that the block of queries is wide, without half ones.
+template <class Attend>
+inline void by_width(const Panel& queries, const Attend& attend) {
+  constexpr int kMost = kAttentionWidth * kLanes / kVectorLanes;
+  last_tile<kMost>(0, queries.stride() / kVectorLanes, [&](int64_t, auto vectors) { attend(vectors); });
+}
+
+inline void attend_in(const AttentionBlock& block) {
+  by_width(block.queries, [&](auto vectors) { attend_vectors<decltype(vectors)::value>(block); });
 }
 
 }  // namespace

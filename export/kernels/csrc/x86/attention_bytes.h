@@ -3,8 +3,7 @@
 #pragma once
 #include <cstring>
 
-#include "x86/math.h"
-#include "x86/tiles.h"
+#include "x86/attention.h"
 
 namespace platon::PLATON_SET {
 namespace {
@@ -15,11 +14,15 @@ constexpr int byte_tile_size(int vectors) {
   return vectors == 4 ? 2 : vectors == 3 ? 3 : 4;
 }
 
-template <int kVectors>
-constexpr int kByteRow = kVectors* kVectorLanes;  // queries
-
 template <int kRows, int kVectors>
 using Counts = Numbers[kRows][kVectors];
+
+// The lowest byte of each number moved to place kPlace, zeros around it.
+template <int kPlace>
+inline Numbers low_byte_at(Numbers v) {
+  if constexpr (kPlace == 3) return shifted<24>(v);
+  return shifted<8 * kPlace>(both(v, all_numbers(255)));
+}
 
 inline Numbers all_words(const int8_t* p) {
   int32_t word;
@@ -32,7 +35,7 @@ template <int kRows, int kVectors>
 inline void multiply_quads(const int8_t* left, int64_t left_row, int64_t left_step, const uint8_t* right, int64_t depth,
                            Counts<kRows, kVectors>& sums) {
 #pragma GCC unroll 2
-  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kByteRow<kVectors> * kDot) {
+  for (int64_t d = 0; d < depth; ++d, left += left_step, right += kRow<kVectors> * kDot) {
     Numbers held[kVectors];
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w) held[w] = load_numbers(right + w * kVectorLanes * kDot);
@@ -54,12 +57,12 @@ void score_bytes(const ByteAttentionBlock& block, int64_t key, const Vector q_sc
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w) sums[i][w] = all_numbers(block.k_start[key + i]);
-  multiply_quads<kRows, kVectors>(block.k + key * kDot, kDot, block.key_stride * kDot, block.q,
-                                  (block.size + kDot - 1) / kDot, sums);
-  const Vector to_log2 = all(1.44269504f);
+  multiply_quads<kRows, kVectors>(block.k + key * kDot, kDot, block.key_stride * kDot, block.q, quads(block.size),
+                                  sums);
+  const Vector to_log2 = all(kLog2E);
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
-    const int64_t row = (key + i) * kByteRow<kVectors>;
+    const int64_t row = (key + i) * kRow<kVectors>;
     const Vector k_scale = all_of(block.k_scale + key + i);
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w) {
@@ -81,20 +84,20 @@ inline void weigh_quad(const ByteAttentionBlock& block, int64_t key, const Vecto
   for (int w = 0; w < kVectors; ++w) words[w] = all_numbers(0);
   const auto add = [&](auto place) {
     constexpr int kPlace = decltype(place)::value;
-    const float* scores = block.scores + (key + kPlace) * kByteRow<kVectors>;
+    const float* scores = block.scores + (key + kPlace) * kRow<kVectors>;
     const Vector v_inverse = all_of(block.v_inverse + key + kPlace);
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w) {
       const Vector value = exp2(load(scores + w * kVectorLanes) - largest[w]);
       total[w] = multiply_add(value, v_inverse, total[w]);
-      words[w] = either(words[w], low_byte_at<kPlace>(rounded(value * all(255.0f))));
+      words[w] = either(words[w], low_byte_at<kPlace>(rounded(value * all(kMostWeight))));
     }
   };
   add(Rows<0>());
   if constexpr (kRows > 1) add(Rows<1>());
   if constexpr (kRows > 2) add(Rows<2>());
   if constexpr (kRows > 3) add(Rows<3>());
-  uint8_t* weights = block.weights + key * kByteRow<kVectors>;
+  uint8_t* weights = block.weights + key * kRow<kVectors>;
 #pragma GCC unroll 4
   for (int w = 0; w < kVectors; ++w) store_numbers(weights + w * kVectorLanes * kDot, words[w]);
 }
@@ -108,12 +111,12 @@ void value_bytes(const ByteAttentionBlock& block, int64_t feature, const Vector 
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w) sums[i][w] = all_numbers(0);
   multiply_quads<kRows, kVectors>(block.v + feature * block.key_stride, block.key_stride, kDot, block.weights,
-                                  (block.keys + kDot - 1) / kDot, sums);
+                                  quads(block.keys), sums);
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
 #pragma GCC unroll 4
     for (int w = 0; w < kVectors; ++w)
-      store(block.out + (feature + i) * kByteRow<kVectors> + w * kVectorLanes, floats_of(sums[i][w]) * factor[w]);
+      store(block.out + (feature + i) * kRow<kVectors> + w * kVectorLanes, floats_of(sums[i][w]) * factor[w]);
 }
 
 template <int kVectors>
@@ -134,10 +137,14 @@ void attend_byte_vectors(const ByteAttentionBlock& block) {
   each_tile<kDot>(block.keys, [&](int64_t key, auto rows) {
     weigh_quad<decltype(rows)::value, kVectors>(block, key, largest, total);
   });
-  for (int w = 0; w < kVectors; ++w) total[w] = all(1.0f) / (total[w] * all(255.0f));
+  for (int w = 0; w < kVectors; ++w) total[w] = all(1.0f) / (total[w] * all(kMostWeight));
   each_tile<byte_tile_size(kVectors)>(block.value_size, [&](int64_t feature, auto rows) {
     value_bytes<decltype(rows)::value, kVectors>(block, feature, total);
   });
+}
+
+inline void attend_bytes_in(const ByteAttentionBlock& block) {
+  by_width(block.queries, [&](auto vectors) { attend_byte_vectors<decltype(vectors)::value>(block); });
 }
 
 inline void quantize_quads_in(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse,

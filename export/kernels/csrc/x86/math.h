@@ -34,7 +34,7 @@ inline Vector erf(Vector x) {
 inline Vector exp(Vector x) {
   static const float c[] = {1.0f, 1.0f, 0.5f, 1.0f / 6, 1.0f / 24, 1.0f / 120, 1.0f / 720};
   x = larger(all(-87.0f), smaller(all(89.0f), x));
-  const Vector n = nearest(x * all(1.44269504f));
+  const Vector n = nearest(x * all(kLog2E));
   Vector r = multiply_add(n, all(-0.693359375f), x);
   r = multiply_add(n, all(2.12194440e-4f), r);
   return polynomial(c, r) * power_of_two(n);
