@@ -1,82 +1,12 @@
-"""The attention kernels against float64: below, at and above each tile, every layout, mask and head size."""
+"""The attention kernels against a reference: below, at and above each tile, every layout, mask and head size."""
 
 import numpy as np
 import pytest
+from attention_heads import EPS, LAYOUTS, check, operands, reference
 
 from platon_compress.errors import InputError
-from platon_compress.export.kernels.native import (
-    NativePool,
-    attend,
-    pack_rows,
-)
+from platon_compress.export.kernels.native import NativePool, attend, pack_rows
 from platon_compress.library import kernel_supported
-
-LAYOUTS = [(), ("input",), ("output",), ("input", "output")]
-EPS = float(np.finfo(np.float32).eps)
-HIDDEN = -1e30  # the kernel cuts masks off here
-
-
-def operands(rng, lengths, heads, size, value_size=None, factor=1.0):
-    rows = sum(lengths)
-    shapes = (heads * size, heads * size, heads * (value_size or size))
-    return [(factor * rng.standard_normal((rows, features))).astype(np.float32) for features in shapes]
-
-
-def one_head(q, k, v, scale, mask):
-    """(result, error bound) of float64 [queries, size], [keys, size], [keys, value_size]."""
-    added = np.maximum(mask, HIDDEN)
-    scores = scale * q @ k.T + added
-    weights = np.exp(scores - scores.max(1, keepdims=True))
-    weights /= weights.sum(1, keepdims=True)
-    # A score is off by K eps of what is summed and of what is subtracted from it; keys without weight do not count.
-    magnitudes = abs(scale) * abs(q) @ abs(k).T + abs(added)
-    largest = np.where((added > HIDDEN / 10) & (weights > 0), magnitudes, 0).max(1, keepdims=True)
-    score_error = (q.shape[1] + 4) * EPS * largest
-    relative = np.expm1(2 * score_error) + (len(k) + 16) * EPS
-    return weights @ v, relative * (weights @ abs(v))
-
-
-def reference(q, k, v, heads, scale, lengths, mask=None):
-    """Each sequence by itself, each head by itself; (result, error bound) [rows, heads * value_size]."""
-    q, k, v = (array.astype(np.float64) for array in (q, k, v))
-    longest = max(lengths)
-    full = np.zeros((len(lengths), heads, longest, longest))
-    full += 0 if mask is None else mask.astype(np.float64)
-    split = [array.reshape(len(array), heads, -1) for array in (q, k, v)]
-    results, bounds, start = [], [], 0
-    for number, length in enumerate(lengths):
-        if not length:
-            continue
-        own = [array[start : start + length] for array in split]
-        parts = [
-            one_head(*(array[:, head] for array in own), scale, full[number, head, :length, :length])
-            for head in range(heads)
-        ]
-        results.append(np.concatenate([result for result, _ in parts], 1))
-        bounds.append(np.concatenate([bound for _, bound in parts], 1))
-        start += length
-    return np.concatenate(results), np.concatenate(bounds)
-
-
-def check(arrays, kernel, pool, *, heads, lengths, scale=0.3, mask=None, layouts=LAYOUTS):
-    """Every layout within the bound; layouts move numbers only. Returns the result."""
-    expected, bound = reference(*arrays, heads, scale, lengths, mask)
-    results = []
-    for panels in layouts:
-        given = [pack_rows(a, pool, kernel=kernel) for a in arrays] if "input" in panels else arrays
-        out = np.full(expected.shape, np.nan, np.float32)
-        attend(
-            *given, pool, kernel=kernel, heads=heads, scale=scale, lengths=lengths, mask=mask, panels=panels,
-            out=out,
-        )  # fmt: skip
-        laid = [
-            pack_rows(a.astype(np.float32), pool, kernel=kernel) if "output" in panels else a
-            for a in (expected, bound)
-        ]
-        difference = abs(out - laid[0])
-        assert (difference <= laid[1] + EPS * abs(laid[0])).all(), (panels, difference.max())
-        results.append(out)
-    return results[0]
 
 
 @pytest.fixture(scope="module")
@@ -85,21 +15,26 @@ def pool():
         yield threads
 
 
-@pytest.mark.parametrize("rows", [1, 5, 6, 7, 8, 9, 15, 16, 17, 63, 64, 65, 197])
-def test_every_row_count_around_the_tiles(kernel, rows, pool):
+@pytest.fixture(params=["float32", "int8"])
+def products(request):
+    return request.param
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 6, 7, 8, 9, 15, 16, 17, 24, 31, 33, 63, 64, 65, 197])
+def test_every_row_count_around_the_tiles(kernel, products, rows, pool):
     rng = np.random.default_rng(rows)
     for heads, size, value_size in ((2, 8, 8), (3, 5, 7)):
         arrays = operands(rng, [rows], heads, size, value_size)
-        check(arrays, kernel, pool, heads=heads, lengths=[rows])
+        check(arrays, kernel, pool, products=products, heads=heads, lengths=[rows])
 
 
 @pytest.mark.parametrize(
-    ("size", "value_size"), [(1, 1), (4, 4), (32, 32), (64, 64), (80, 80), (64, 1), (4, 33), (33, 4)]
+    ("size", "value_size"), [(1, 1), (2, 3), (4, 4), (32, 32), (64, 64), (80, 81), (64, 1), (4, 33), (33, 4)]
 )
-def test_head_sizes(kernel, size, value_size, pool):
+def test_head_sizes(kernel, products, size, value_size, pool):
     rng = np.random.default_rng(size + value_size)
     arrays = operands(rng, [21, 44], 2, size, value_size)
-    check(arrays, kernel, pool, heads=2, lengths=[21, 44], scale=size**-0.5)
+    check(arrays, kernel, pool, products=products, heads=2, lengths=[21, 44], scale=size**-0.5)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +52,13 @@ def test_head_sizes(kernel, size, value_size, pool):
     ],
     ids=str,
 )
-def test_sequences_that_cross_panels(kernel, lengths, pool):
+def test_sequences_that_cross_panels(kernel, products, lengths, pool):
     rng = np.random.default_rng(sum(lengths))
-    check(operands(rng, lengths, 2, 6, 9), kernel, pool, heads=2, lengths=lengths)
+    check(operands(rng, lengths, 2, 6, 9), kernel, pool, products=products, heads=2, lengths=lengths)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 19, 65])
-def test_masks_of_every_shape(kernel, rows, pool):
+def test_masks_of_every_shape(kernel, products, rows, pool):
     rng = np.random.default_rng(rows)
     batch, heads = 3, 2
     arrays = operands(rng, [rows] * batch, heads, 4)
@@ -132,26 +67,24 @@ def test_masks_of_every_shape(kernel, rows, pool):
         shape = [1 if broadcast >> axis & 1 else size for axis, size in enumerate(full)]
         mask = rng.standard_normal(shape).astype(np.float32)
         layouts = LAYOUTS if broadcast % 5 == 0 else LAYOUTS[3:]
-        check(arrays, kernel, pool, heads=heads, lengths=[rows] * batch, mask=mask, layouts=layouts)
+        setting = {"heads": heads, "lengths": [rows] * batch, "mask": mask}
+        check(arrays, kernel, pool, products=products, layouts=layouts, **setting)
 
 
 @pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30, -1e9])
 @pytest.mark.parametrize("per_query", [False, True])
-def test_hidden_keys_have_no_weight(kernel, hidden, per_query, pool):
+def test_hidden_keys_have_no_weight(kernel, products, hidden, per_query, pool):
+    """Some for some queries, the last ones for all: what these hold changes nothing."""
     rng = np.random.default_rng(3)
-    lengths = [37, 37]
-    q, k, v = operands(rng, lengths, 2, 8)
+    arrays = operands(rng, [37, 37], 2, 8)
     mask = np.where(rng.random((2, 1, 37 if per_query else 1, 37)) < 0.5, hidden, 0).astype(np.float32)
     mask[..., 0] = 0
-    check([q, k, v], kernel, pool, heads=2, lengths=lengths, mask=mask)
-    if per_query:
-        return
-    settings = {"kernel": kernel, "heads": 2, "scale": 0.3, "lengths": lengths, "mask": mask}
-    before = attend(q, k, v, pool, **settings)
-    unseen = (mask != 0).reshape(-1)
-    k[unseen] *= -7
-    v[unseen] += 1e6
-    assert np.array_equal(attend(q, k, v, pool, **settings), before)
+    mask[..., 20:] = hidden
+    settings = {"products": products, "heads": 2, "scale": 0.3, "lengths": [37, 37], "mask": mask}
+    before = check(arrays, kernel, pool, **settings)
+    for array in arrays[1:]:
+        array.reshape(2, 37, -1)[:, 20:] *= -1000
+    assert np.array_equal(attend(*arrays, pool, kernel=kernel, **settings), before)
 
 
 @pytest.mark.parametrize("hidden", [-np.inf, np.finfo(np.float32).min, -1e30])
@@ -190,7 +123,7 @@ def test_scores_far_below_the_largest_keep_their_precision(kernel, pool):
 
 
 @pytest.mark.parametrize("panels", LAYOUTS, ids=str)
-def test_equal_results_for_any_thread_count(kernel, panels):
+def test_equal_results_for_any_thread_count(kernel, products, panels):
     rng = np.random.default_rng(6)
     for lengths, masked in (([150], True), ([40, 0, 77, 3], False)):
         arrays = operands(rng, lengths, 5, 8)
@@ -201,7 +134,7 @@ def test_equal_results_for_any_thread_count(kernel, panels):
                 results.append(
                     attend(
                         *arrays, workers, kernel=kernel, heads=5, scale=0.3, lengths=lengths, mask=mask,
-                        panels=panels,
+                        panels=panels, products=products,
                     )
                 )  # fmt: skip
         assert all(np.array_equal(results[0], other) for other in results[1:])
@@ -239,21 +172,21 @@ def test_nan_and_infinite_values_stay_in_their_feature_and_sequence(kernel, pool
     assert np.array_equal(np.isfinite(out), expected)
 
 
-def test_misaligned_memory(kernel, pool):
+def test_misaligned_memory(kernel, products, pool):
     rng = np.random.default_rng(9)
     arrays = []
     for array in operands(rng, [40], 2, 9):
         moved = np.empty(array.size + 1, np.float32)[1:].reshape(array.shape)
         moved[...] = array
         arrays.append(moved)
-    check(arrays, kernel, pool, heads=2, lengths=[40])
+    check(arrays, kernel, pool, products=products, heads=2, lengths=[40])
 
 
-def test_no_rows(kernel, pool):
+def test_no_rows(kernel, products, pool):
     empty = np.empty((0, 8), np.float32)
     for lengths in ([], [0], [0, 0]):
-        out = attend(empty, empty, empty, pool, kernel=kernel, heads=2, scale=1.0, lengths=lengths)
-        assert out.shape == (0, 8)
+        settings = {"products": products, "heads": 2, "scale": 1.0, "lengths": lengths}
+        assert attend(empty, empty, empty, pool, kernel=kernel, **settings).shape == (0, 8)
 
 
 @pytest.mark.skipif(not kernel_supported("avx2"), reason="this processor has no avx2")
