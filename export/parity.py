@@ -202,14 +202,11 @@ def torch_outputs(module: "torch.nn.Module", batches: Sequence[Batch]) -> list[O
     """Tensor outputs of a torch model in eval mode, per batch; its mode is restored."""
     import torch
 
-    training = module.training
+    from platon_compress.incoming import evaluating
+
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    module.eval()
-    try:
-        with torch.no_grad():
-            return [_torch_batch(module, batch, device) for batch in batches]
-    finally:
-        module.train(training)
+    with evaluating(module), torch.no_grad():
+        return [_torch_batch(module, batch, device) for batch in batches]
 
 
 def _same_computation(one: "torch.nn.Module", other: "torch.nn.Module") -> bool:

@@ -223,24 +223,22 @@ def _trace(module: "torch.nn.Module", inputs: "dict[str, torch.Tensor]", config:
 @contextlib.contextmanager
 def _exportable(module: "torch.nn.Module") -> Iterator[None]:
     """Eval mode, eager attention and silence; everything back to what it was afterwards."""
-    training = {child: child.training for child in module.modules()}
+    from platon_compress.incoming import evaluating
+
     implementation = getattr(getattr(module, "config", None), "_attn_implementation", None)
     loggers = [
         logging.getLogger(name) for name in ("transformers", "torch.onnx", "torch.export", "onnxscript")
     ]
     levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), _no_printed_graph():
+    with evaluating(module), warnings.catch_warnings(), _no_printed_graph():
         warnings.simplefilter("ignore")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
-            module.eval()
             _set_attention(module, "eager")
             yield
         finally:
             _set_attention(module, implementation)
-            for child, mode in training.items():
-                child.training = mode
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
 

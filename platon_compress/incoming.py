@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from platon_compress.errors import InputError
 from platon_compress.structure import unwrap_model
 
-__all__ = ["check_finite", "plain_copy", "plain_module", "steady"]
+__all__ = ["check_finite", "evaluating", "plain_copy", "plain_module", "steady"]
 
 # How a wrapper names what it wraps: functools.wraps, torch.compile, bound methods.
 _INNER = ("__wrapped__", "_torchdynamo_orig_callable", "__func__")
@@ -50,6 +50,18 @@ def check_finite(model: nn.Module) -> None:
             raise InputError(
                 f"{name} holds {bad} values that are not finite; go back to a checkpoint from before training diverged"
             )
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """All of `model` in eval mode, and then every module as it was."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 @contextlib.contextmanager

@@ -5,32 +5,20 @@ non-zeros evenly over rows and columns, trained masks do not. Nothing is said ab
 """
 
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError
-from platon_compress.measure.environment import describe_environment
 from platon_compress.measure.timing import PairedRatio, compare
-from platon_compress.measure.trial_files import (
-    DENSE,
-    dense_files,
-    deployment,
-    evaluating,
-    made_up_inputs,
-    masked_file,
-    time_files,
-)
-from platon_compress.measure.trial_masks import ELEMENT, trial_masks
+from platon_compress.measure.trial_files import DENSE, Trial, trying
+from platon_compress.measure.trial_masks import ELEMENT, TrialMasks
 from platon_compress.progress import Progress, Steps
 from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
     import torch
-
-    from platon_compress.planning import PlanConfig
 
 __all__ = ["UPPER_BOUND", "Estimate", "EstimateRow", "estimate"]
 
@@ -97,36 +85,21 @@ def estimate(
             be made up (then give ``example_inputs``).
     """
     _check(sparsities)
-    inputs = dict(example_inputs or made_up_inputs(model, batch=batch, tokens=tokens))
     steps = Steps(len(sparsities) + 3, progress)
-    with tempfile.TemporaryDirectory(prefix="platon-estimate-") as place, evaluating(model):
-        folder = Path(place)
-        config = replace(deployment(model, inputs, threads, cost_table), values=values)
-        files, notes = dense_files(model, inputs, folder)
+    with trying(model, example_inputs, batch=batch, tokens=tokens, threads=threads) as trial:
         steps.advance("export of the dense model")
-        if cost_table is None:
-            config = _calibrated(model, min(sparsities), max(sparsities), config, folder)
+        table = _cost_table(trial, sparsities, values) if cost_table is None else cost_table
+        config = replace(trial.config, values=values, cost_table=table)
         steps.advance("calibration")
-        forms: dict[str, dict[str, int]] = {}
+        zeros, forms = TrialMasks(model, ELEMENT), {}
         for sparsity in sparsities:
             name = _name(sparsity)
-            files[name] = folder / f"{name}.onnx"
-            forms[name] = masked_file(
-                model, trial_masks(model, ELEMENT, sparsity), inputs, config, files[name]
-            )
+            forms[name] = trial.add(name, zeros.masks(sparsity), config)
             steps.advance(f"export at {sparsity:.0%}")
-        samples = time_files(files, inputs, config.used_threads, runs)
+        samples = trial.time(runs)
         steps.advance("paired timing")
-        rows = tuple(_row(name, path, samples, forms.get(name, {})) for name, path in files.items())
-    return Estimate(
-        rows=rows,
-        tokens=config.tokens,
-        batch=config.batch,
-        threads=config.used_threads,
-        notes=notes,
-        environment=describe_environment(threads=config.used_threads),
-        samples=samples,
-    )
+        rows = tuple(_row(name, path, samples, forms.get(name, {})) for name, path in trial.files.items())
+        return Estimate(rows=rows, samples=samples, **trial.facts())
 
 
 def _check(sparsities: Sequence[float]) -> None:
@@ -143,18 +116,11 @@ def _name(sparsity: float) -> str:
     return f"sparsity_{sparsity:g}"
 
 
-def _calibrated(
-    model: Any, lowest: float, highest: float, config: "PlanConfig", folder: Path
-) -> "PlanConfig":
-    from platon_compress.measure.calibrate import calibrate, write_cost_table
-    from platon_compress.selection import select
-
-    shapes = {(p.shape[0], p.shape[1]) for p in select(model).values()}
+def _cost_table(trial: Trial, sparsities: Sequence[float], values: str) -> Path:
+    lowest, highest = min(sparsities), max(sparsities)
     # Random masks land within a fraction of a percent of their sparsity; the table must reach a little past it.
     densities = {max(0.8 * (1 - highest), 0.005), 1 - highest, 1 - lowest, min(1.2 * (1 - lowest), 1.0)}
-    int8 = config.values != "float32"
-    table = calibrate(sorted(shapes), densities, (config.rows,), (config.used_threads,), int8=int8)
-    return replace(config, cost_table=write_cost_table(table, folder / "cost_table.json"))
+    return trial.calibrate(densities, int8=values != "float32")
 
 
 def _row(

@@ -10,6 +10,7 @@ machine disturbs all alike.
 """
 
 import copy
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from platon_compress.export.session import open_session
 from platon_compress.measure.calibrate import settled_samples
+from platon_compress.measure.trial_files import rows_reaching, session_call
 from platon_compress.progress import Progress, Steps
-from platon_compress.pruning.unit_costs import UnitCosts, curve_name
+from platon_compress.pruning.unit_costs import UnitCosts, curve_name_in
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def measure_half_blocks(
     Raises CheckFailedError or InputError where the model cannot be exported.
     """
     shape = _rows_of(model, inputs, couplings[0])
-    named = {_name(model, coupling): coupling for coupling in couplings}
+    named = {curve_name_in(model, coupling): coupling for coupling in couplings}
     counts = {name: counts_to_measure(model, coupling) for name, coupling in named.items()}
     steps = Steps(len(named) + 2, progress)
     with tempfile.TemporaryDirectory(prefix="platon-half-blocks-") as scratch:
@@ -103,29 +104,12 @@ def counts_to_measure(model: "torch.nn.Module", coupling: "Coupling") -> tuple[i
     return tuple(sorted({0, units, *(count for count in between if 0 < count < units)}))
 
 
-def _name(model: "torch.nn.Module", coupling: "Coupling") -> str:
-    return curve_name(coupling, len(model.get_parameter(f"{coupling.consumer}.weight")))
-
-
 def _rows_of(
     model: "torch.nn.Module", inputs: "Mapping[str, torch.Tensor]", coupling: "Coupling"
 ) -> tuple[int, int]:
     """Batch and tokens of the hidden states: an image model makes its own tokens."""
-    import torch
-
-    seen: list[Sequence[int]] = []
-    handle = model.get_submodule(coupling.producers[0]).register_forward_pre_hook(
-        lambda module, args: seen.append(args[0].shape[:-1])
-    )
-    training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(**inputs)
-    finally:
-        handle.remove()
-        model.train(training)
-    *batch, tokens = seen[0]
-    return int(np.prod(batch, dtype=np.int64)), int(tokens)
+    *batch, tokens = rows_reaching(model, coupling.producers[0], inputs)
+    return math.prod(batch), tokens
 
 
 def _half(model: "torch.nn.Module", coupling: "Coupling", shape: tuple[int, int]) -> _Half:
@@ -156,15 +140,13 @@ def _rest_runner(
         bare.get_parameter(f"{coupling.consumer}.weight").data.zero_()
     path = folder / "rest.onnx"
     export_onnx(bare, path, inputs, ExportConfig(opset=ATTENTION_OPSET, check=False))
-    session = open_session(path, threads=threads, use_library=False, stop_spinning=True)
-    feed = {value.name: inputs[value.name].numpy() for value in session.get_inputs()}
-    return lambda: session.run(None, feed)
+    feed = {name: value.numpy() for name, value in inputs.items()}
+    return session_call(path, feed, threads, use_library=False)
 
 
 def _runner(path: Path, half: _Half, threads: int) -> Callable[[], object]:
     x = np.random.default_rng(0).standard_normal((half.batch, half.tokens, half.width), dtype=np.float32)
-    session = open_session(path, threads=threads, use_library=False, stop_spinning=True)
-    return lambda: session.run(None, {"x": x})
+    return session_call(path, {"x": x}, threads, use_library=False)
 
 
 def _write(folder: Path, half: _Half, units: int) -> Path:

@@ -13,43 +13,22 @@ Rules:
 Random masks are an upper bound on the speed of trained ones, and nothing is said about accuracy.
 """
 
-import statistics
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.budget import Budget, Figures
 from platon_compress.errors import InputError
-from platon_compress.measure.environment import describe_environment
-from platon_compress.measure.timing import compare
-from platon_compress.measure.trial_files import (
-    DENSE,
-    DENSE_INT8,
-    dense_files,
-    deployment,
-    evaluating,
-    made_up_inputs,
-    masked_file,
-    time_files,
-)
-from platon_compress.measure.trial_masks import (
-    BLOCKS,
-    ELEMENT,
-    GROUPS,
-    STRUCTURED,
-    structured_seconds,
-    trial_layers,
-    trial_masks,
-)
+from platon_compress.measure.trial_files import DENSE, DENSE_INT8, Trial, figures_of, trying
+from platon_compress.measure.trial_masks import BLOCKS, ELEMENT, STRUCTURED, TrialMasks
 from platon_compress.progress import Progress, Steps
+from platon_compress.pruning.config import UNIT_KINDS
 from platon_compress.schemas import stamped
 
 if TYPE_CHECKING:
     import torch
 
-    from platon_compress.planning import PlanConfig
     from platon_compress.pruning.unit_costs import UnitCosts
 
 __all__ = ["FORMS", "LEAST", "MOST", "Form", "Search", "SearchRow", "search"]
@@ -62,17 +41,18 @@ _BYTES = {"float32": 5.0, "int8": 2.0, "auto": 5.0}  # a non-zero, before a file
 
 @dataclass(frozen=True, order=True)
 class Form:
-    """granularity: of `prune.granularity`, or "heads+neurons", as many of each layer; values: of `plan.values`."""
+    """granularity: of `prune.granularity`; values: of `plan.values`, where zeros stay in the weights."""
 
     granularity: str
     values: str
 
     def __str__(self) -> str:
-        return (
-            self.granularity
-            if self.granularity in (*GROUPS, STRUCTURED)
-            else f"{self.granularity} {self.values}"
-        )
+        return self.granularity if self.shrinks else f"{self.granularity} {self.values}"
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether whole units go, so that dense layers are left."""
+        return self.granularity in UNIT_KINDS
 
 
 FORMS = (
@@ -168,43 +148,32 @@ def search(
     """
     if not budget.asks_for_speed_or_size or not forms:
         raise InputError("nothing to search for; give a latency, a speed-up or a size, and at least one form")
-    inputs = dict(example_inputs or made_up_inputs(model, batch=batch, tokens=tokens))
     steps = Steps(len(forms) + 3, progress)
-    with tempfile.TemporaryDirectory(prefix="platon-search-") as place, evaluating(model):
-        folder = Path(place)
-        config = deployment(model, inputs, threads, None)
-        files, notes = dense_files(model, inputs, folder)
+    with trying(model, example_inputs, batch=batch, tokens=tokens, threads=threads) as trial:
         steps.advance("export of the dense model")
         tables: dict[str, Path | None] = dict.fromkeys((ELEMENT, BLOCKS), cost_table)
         if cost_table is None and calibrate:
-            tables |= _calibrated(model, forms, config, folder)
+            tables |= _calibrated(trial, forms)
         steps.advance("calibration")
-        dense = _alone(files[DENSE], inputs, config.used_threads, runs)
-        costs = _unit_costs(model, forms, inputs, config.used_threads)
-        curves = [
-            _Curve(model, form, replace(config, values=form.values), tables, dense, costs) for form in forms
-        ]
+        dense = figures_of(trial.files, trial.time(runs, DENSE))[DENSE]
+        costs = _unit_costs(trial, forms)
+        curves = [_Curve(trial, form, tables, dense, costs) for form in forms]
         for curve in curves:
             curve.anchor = _smallest(curve.guess, budget)[0]
-            files[str(curve.form)] = path = folder / f"form-{len(files)}.onnx"
-            masks = trial_masks(model, curve.form.granularity, curve.anchor, costs)
-            masked_file(model, masks, inputs, curve.config, path, attention=attention)
+            masks = curve.zeros.masks(curve.anchor)
+            trial.add(str(curve.form), masks, curve.config, attention=attention)
             steps.advance(f"export of {curve.form} at {curve.anchor:.0%}")
-        samples = time_files(files, inputs, config.used_threads, runs)
+        samples = trial.time(runs)
         steps.advance("paired timing")
-        figures = {name: _figures(name, path, samples) for name, path in files.items()}
-    return Search(
-        budget=budget,
-        rows=tuple(curve.row(figures[str(curve.form)], budget) for curve in curves),
-        dense=figures[DENSE],
-        dense_int8=figures.get(DENSE_INT8),
-        tokens=config.tokens,
-        batch=config.batch,
-        threads=config.used_threads,
-        notes=notes,
-        environment=describe_environment(threads=config.used_threads),
-        samples=samples,
-    )
+        figures = figures_of(trial.files, samples)
+        return Search(
+            budget=budget,
+            rows=tuple(curve.row(figures[str(curve.form)], budget) for curve in curves),
+            dense=figures[DENSE],
+            dense_int8=figures.get(DENSE_INT8),
+            samples=samples,
+            **trial.facts(),
+        )
 
 
 class _Curve:
@@ -212,35 +181,37 @@ class _Curve:
 
     def __init__(
         self,
-        model: Any,
+        trial: Trial,
         form: Form,
-        config: "PlanConfig",
         tables: Mapping[str, Path | None],
         dense: Figures,
         costs: "UnitCosts | None",
     ) -> None:
+        self.form, self.anchor, self._dense = form, MOST, dense
+        path = tables[BLOCKS if form.granularity == BLOCKS else ELEMENT]
+        self.config = replace(trial.config, values=form.values, cost_table=path)
+        self.zeros = TrialMasks(
+            trial.model, form.granularity, costs if form.granularity == STRUCTURED else None
+        )
+        seconds = self._seconds_at()
+        self._seconds = {sparsity: seconds(sparsity) for sparsity in (0.0, *_GRID)}
+        self._kept = {sparsity: self._weights_at(sparsity) for sparsity in (0.0, *_GRID)}
+        self._others = dense.size_bytes - 4 * self._kept[0.0]
+        self._bytes = 4.0 if form.shrinks else _BYTES[form.values]
+
+    def _seconds_at(self) -> Callable[[float], float]:
+        """Of a sparsity, by half blocks or by the table; only differences count."""
         from platon_compress.planning import CostTable
         from platon_compress.planning.expected import dense_seconds, sparse_seconds
 
-        self.form, self.anchor, self._dense = form, MOST, dense
-        path = tables[BLOCKS if form.granularity == BLOCKS else ELEMENT]
-        self.config = replace(config, cost_table=path)
-        table = CostTable.load(path)
-        count = dense_seconds if form.granularity in GROUPS else sparse_seconds
-        self._seconds: dict[float, float] = {}
-        self._kept: dict[float, float] = {}
-        for sparsity in (0.0, *_GRID):
-            layers = [
-                (layer.shape, layer.density)
-                for layer in trial_layers(model, form.granularity, sparsity, costs)
-            ]
-            if form.granularity == STRUCTURED and costs is not None:
-                self._seconds[sparsity] = structured_seconds(model, sparsity, costs)
-            else:
-                self._seconds[sparsity] = count(layers, self.config, table)
-            self._kept[sparsity] = sum(out * width * density for (out, width), density in layers)
-        self._others = dense.size_bytes - 4 * self._kept[0.0]
-        self._bytes = 4.0 if form.granularity in (*GROUPS, STRUCTURED) else _BYTES[form.values]
+        if self.form.granularity == STRUCTURED:
+            return self.zeros.seconds
+        table = CostTable.load(self.config.cost_table)
+        count = dense_seconds if self.form.shrinks else sparse_seconds
+        return lambda sparsity: count(self.zeros.layers(sparsity).values(), self.config, table)
+
+    def _weights_at(self, sparsity: float) -> float:
+        return sum(out * width * density for (out, width), density in self.zeros.layers(sparsity).values())
 
     def guess(self, sparsity: float) -> Figures:
         """By the table alone: what the rest of the model gains from a sparse file is not in it."""
@@ -275,7 +246,7 @@ class _Curve:
         )
 
 
-def _smallest(figures: Any, budget: Budget) -> tuple[float, tuple[str, ...]]:
+def _smallest(figures: Callable[[float], Figures], budget: Budget) -> tuple[float, tuple[str, ...]]:
     """The smallest sparsity whose figures meet the budget, or MOST and what is missed there."""
     for sparsity in _GRID:
         if not (misses := budget.misses(figures(sparsity))):
@@ -283,44 +254,26 @@ def _smallest(figures: Any, budget: Budget) -> tuple[float, tuple[str, ...]]:
     return sparsity, misses
 
 
-def _calibrated(model: Any, forms: Sequence[Form], config: "PlanConfig", folder: Path) -> dict[str, Path]:
+def _calibrated(trial: Trial, forms: Sequence[Form]) -> dict[str, Path]:
     """Cost tables of single weights and of 4x1 blocks, where a form asks for them."""
-    from platon_compress.measure.calibrate import calibrate, write_cost_table
-    from platon_compress.selection import select
-
-    shapes = sorted({(p.shape[0], p.shape[1]) for p in select(model).values()})
     tables = {}
     for kind, rows in ((ELEMENT, 1), (BLOCKS, 4)):
         wanted = [form for form in forms if (form.granularity == BLOCKS) == (kind == BLOCKS)]
         if wanted:
             int8 = any(form.values != "float32" for form in wanted)
-            place = (config.rows,), (config.used_threads,)
-            table = calibrate(shapes, _DENSITIES, *place, block_rows=rows, int8=int8)
-            tables[kind] = write_cost_table(table, folder / f"cost-{rows}.json")
+            tables[kind] = trial.calibrate(_DENSITIES, block_rows=rows, int8=int8)
     return tables
 
 
-def _unit_costs(model: Any, forms: Sequence[Form], inputs: Any, threads: int) -> "UnitCosts | None":
+def _unit_costs(trial: Trial, forms: Sequence[Form]) -> "UnitCosts | None":
     """What heads and neurons cost, where a form asks for it."""
     from platon_compress.measure.half_blocks import measure_half_blocks
     from platon_compress.structure import find_couplings
 
     if all(form.granularity != STRUCTURED for form in forms):
         return None
-    couplings = find_couplings(model)
+    couplings = find_couplings(trial.model)
     if not couplings:
-        raise InputError(f"{type(model).__name__} has no heads or neurons that could go; ask for other forms")
-    return measure_half_blocks(model, inputs, couplings, threads=threads)
-
-
-def _alone(path: Path, inputs: Any, threads: int, runs: int) -> Figures:
-    samples = time_files({DENSE: path}, inputs, threads, runs)
-    return _figures(DENSE, path, samples)
-
-
-def _figures(name: str, path: Path, samples: Mapping[str, Sequence[float]]) -> Figures:
-    return Figures(
-        latency_seconds=statistics.median(samples[name]),
-        speedup=1.0 if name == DENSE else compare(samples, baseline=DENSE, candidate=name).median,
-        size_bytes=path.stat().st_size,
-    )
+        name = type(trial.model).__name__
+        raise InputError(f"{name} has no heads or neurons that could go; ask for other forms")
+    return measure_half_blocks(trial.model, trial.inputs, couplings, threads=trial.config.used_threads)

@@ -2,157 +2,132 @@
 
 Rules:
 
-1. Sparsity s of groups takes the share s of the units of every attention and of every feed-forward, rounded to whole heads
+1. Sparsity s of heads or neurons takes the share s of the units of every attention or feed-forward, rounded to whole heads
    and to steps of 8 neurons, at least one of which stays.
 2. Granularity "structured" takes the share s of the time, by measured half blocks, as evenly as they allow: the search of
    `platon_compress.pruning.unit_search` with the loss seconds * (share of the units that go)^2. A trained model's is uneven.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from platon_compress.pruning.config import UNIT_KINDS
+from platon_compress.pruning.unit_costs import Curve, UnitCosts, curve_name_in
+from platon_compress.pruning.unit_search import least_loss
 
 if TYPE_CHECKING:
     import torch
 
-    from platon_compress.pruning.unit_costs import UnitCosts
+    from platon_compress.planning.expected import Layer
     from platon_compress.structure import Coupling
 
-__all__ = [
-    "BLOCKS",
-    "ELEMENT",
-    "GROUPS",
-    "STRUCTURED",
-    "TrialLayer",
-    "structured_seconds",
-    "trial_layers",
-    "trial_masks",
-]
+__all__ = ["BLOCKS", "ELEMENT", "STRUCTURED", "TrialMasks"]
 
 ELEMENT, BLOCKS, STRUCTURED = "element", "4x1", "structured"
-GROUPS = {"head": ("heads",), "neuron": ("neurons",), "heads+neurons": ("heads", "neurons")}
-"""Granularities of whole units: the kinds of couplings that they shrink."""
 
 _BLOCK_ROWS = 4
 _STEPS = {"heads": 1, "neurons": 8}
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialLayer:
-    """A prunable weight [out_features, in_features] and the share of it that is not zero, or is left of it."""
+class TrialMasks:
+    """Zeros of one `granularity` in the prunable weights of `model`, at any sparsity; `costs`: of "structured" alone."""
 
-    name: str
-    shape: tuple[int, int]
-    density: float
+    def __init__(self, model: "torch.nn.Module", granularity: str, costs: UnitCosts | None = None) -> None:
+        from platon_compress.selection import select
+        from platon_compress.structure import find_couplings
 
+        self._model, self._weights = model, select(model)
+        self._granularity, self._costs = granularity, costs
+        kinds = UNIT_KINDS.get(granularity, ())
+        self._couplings = [coupling for coupling in find_couplings(model) if coupling.kind in kinds]
+        self._curves: list[Curve] = []
+        self._found: dict[float, list[int]] = {}
+        if costs is not None:
+            named = [(c, curve_name_in(model, c)) for c in self._couplings]
+            self._couplings = [coupling for coupling, name in named if name in costs.curves]
+            self._curves = [costs.curve(name, c.units) for c, name in named if name in costs.curves]
 
-def trial_layers(
-    model: "torch.nn.Module", granularity: str, sparsity: float, costs: "UnitCosts | None" = None
-) -> list[TrialLayer]:
-    """Every prunable weight as it would be at `sparsity`; `costs` for granularity "structured"."""
-    from platon_compress.selection import select
+    def layers(self, sparsity: float) -> "dict[str, Layer]":
+        """Every prunable weight with the share of it that is not zero, or is left of it."""
+        shares = {
+            f"{path}.weight": kept / coupling.units
+            for coupling, kept in zip(self._couplings, self._kept(sparsity), strict=True)
+            for path in (*coupling.producers, coupling.consumer)
+        }
+        density = 1.0 if self._granularity in UNIT_KINDS else 1 - sparsity
+        return {
+            name: ((p.shape[0], p.shape[1]), shares.get(name, density)) for name, p in self._weights.items()
+        }
 
-    shares = {
-        f"{path}.weight": len(kept) / coupling.units
-        for coupling, kept in _kept_units(model, granularity, sparsity, costs)
-        for path in (*coupling.producers, coupling.consumer)
-    }
-    density = 1.0 if granularity in (*GROUPS, STRUCTURED) else 1 - sparsity
-    return [
-        TrialLayer(name=name, shape=(p.shape[0], p.shape[1]), density=shares.get(name, density))
-        for name, p in select(model).items()
-    ]
+    def masks(self, sparsity: float) -> "dict[str, torch.Tensor]":
+        """Bool masks by name, True = kept; the same ones at every call."""
+        import torch
 
+        if self._granularity in UNIT_KINDS:
+            return self._unit_masks(self._kept(sparsity))
+        generator = torch.Generator().manual_seed(0)
+        rows = _BLOCK_ROWS if self._granularity == BLOCKS else 1
+        masks = {}
+        for name, p in self._weights.items():
+            kept = torch.rand((-(-p.shape[0] // rows), p.shape[1]), generator=generator) >= sparsity
+            masks[name] = kept.repeat_interleave(rows, dim=0)[: p.shape[0]]
+        return masks
 
-def trial_masks(
-    model: "torch.nn.Module", granularity: str, sparsity: float, costs: "UnitCosts | None" = None
-) -> "dict[str, torch.Tensor]":
-    """Bool masks by name, True = kept; the same ones at every call. `costs` for granularity "structured"."""
-    import torch
+    def seconds(self, share: float) -> float:
+        """Of the whole model when `share` of its time has gone, or as near as it gets, by `costs`: rule 2."""
+        kept = zip(self._curves, self._kept(share), strict=True)
+        return self._rest_seconds + sum(dict(curve)[count] for curve, count in kept)
 
-    from platon_compress.selection import select
+    @property
+    def _rest_seconds(self) -> float:
+        return 0.0 if self._costs is None else self._costs.rest_seconds
 
-    generator = torch.Generator().manual_seed(0)
-    if granularity in (*GROUPS, STRUCTURED):
-        return _group_masks(model, _kept_units(model, granularity, sparsity, costs))
-    rows = _BLOCK_ROWS if granularity == BLOCKS else 1
-    masks = {}
-    for name, p in select(model).items():
-        kept = torch.rand((-(-p.shape[0] // rows), p.shape[1]), generator=generator) >= sparsity
-        masks[name] = kept.repeat_interleave(rows, dim=0)[: p.shape[0]]
-    return masks
+    def _kept(self, sparsity: float) -> list[int]:
+        """Units that stay, coupling by coupling; searched once for each sparsity."""
+        if sparsity not in self._found:
+            even = [_kept_share(coupling, 1 - sparsity) for coupling in self._couplings]
+            self._found[sparsity] = even if self._costs is None else self._kept_by_time(sparsity)
+        return self._found[sparsity]
 
+    def _kept_by_time(self, share: float) -> list[int]:
+        options = [
+            curve[::-1] for curve in self._curves
+        ]  # of equal losses the search takes the earlier option
+        seconds = [np.array([time for _, time in option]) for option in options]
+        losses = [
+            times[0] * np.array([1 - count / coupling.units for count, _ in option]) ** 2
+            for coupling, option, times in zip(self._couplings, options, seconds, strict=True)
+        ]
+        dense = self._rest_seconds + sum(float(times[0]) for times in seconds)
+        least = sum(float(times.min()) for times in seconds)
+        picks = least_loss(losses, seconds, max(dense * (1 - share) - self._rest_seconds, least)).picks
+        return [option[pick][0] for option, pick in zip(options, picks, strict=True)]
 
-def structured_seconds(model: "torch.nn.Module", share: float, costs: "UnitCosts") -> float:
-    """Of the whole model when `share` of its time has gone, or as near as it gets: rule 2."""
-    return costs.rest_seconds + sum(
-        dict(_curve(model, coupling, costs))[len(kept)]
-        for coupling, kept in _structured_units(model, share, costs)
-    )
+    def _unit_masks(self, kept: list[int]) -> "dict[str, torch.Tensor]":
+        import torch
 
+        from platon_compress.formats.structured import unit_features
 
-def _group_masks(model: Any, units: "Iterable[tuple[Coupling, range]]") -> "dict[str, torch.Tensor]":
-    import torch
-
-    from platon_compress.formats.structured import unit_features
-
-    masks: dict[str, torch.Tensor] = {}
-    for coupling, kept in units:
-        for path in (*coupling.producers, coupling.consumer):
-            weight = model.get_submodule(path).weight
-            producer = path != coupling.consumer
-            features = unit_features(
-                kept, coupling.unit_size, units=coupling.units, stacks=coupling.stacks if producer else 1
-            )
-            mask = masks.setdefault(f"{path}.weight", torch.ones(weight.shape, dtype=torch.bool))
-            alive = torch.zeros(mask.shape[0 if producer else 1], dtype=torch.bool)
-            alive[features] = True
-            mask &= alive[:, None] if producer else alive[None, :]
-    return masks
-
-
-def _kept_units(
-    model: Any, granularity: str, sparsity: float, costs: "UnitCosts | None"
-) -> "Iterator[tuple[Coupling, range]]":
-    from platon_compress.structure import find_couplings
-
-    if granularity == STRUCTURED and costs is not None:
-        yield from _structured_units(model, sparsity, costs)
-    for coupling in find_couplings(model):
-        if coupling.kind in GROUPS.get(granularity, ()):
-            step = min(_STEPS[coupling.kind], coupling.units)
-            kept = max(step, round((1 - sparsity) * coupling.units / step) * step)
-            yield coupling, range(min(kept, coupling.units))
-
-
-def _structured_units(model: Any, share: float, costs: "UnitCosts") -> "list[tuple[Coupling, range]]":
-    from platon_compress.pruning.unit_costs import curve_name
-    from platon_compress.pruning.unit_search import least_loss
-    from platon_compress.structure import find_couplings
-
-    couplings = [c for c in find_couplings(model) if curve_name(c, _width(model, c)) in costs.curves]
-    options = [_curve(model, coupling, costs)[::-1] for coupling in couplings]
-    losses = [
-        np.array([option[0][1] * (1 - count / coupling.units) ** 2 for count, _ in option])
-        for coupling, option in zip(couplings, options, strict=True)
-    ]
-    seconds = [np.array([time for _, time in option]) for option in options]
-    dense = costs.rest_seconds + sum(float(times[0]) for times in seconds)
-    least = sum(float(times.min()) for times in seconds)
-    picks = least_loss(losses, seconds, max(dense * (1 - share) - costs.rest_seconds, least)).picks
-    return [
-        (coupling, range(option[pick][0]))
-        for coupling, option, pick in zip(couplings, options, picks, strict=True)
-    ]
+        masks: dict[str, torch.Tensor] = {}
+        for coupling, count in zip(self._couplings, kept, strict=True):
+            for path in (*coupling.producers, coupling.consumer):
+                name, producer = f"{path}.weight", path != coupling.consumer
+                features = unit_features(
+                    range(count),
+                    coupling.unit_size,
+                    units=coupling.units,
+                    stacks=coupling.stacks if producer else 1,
+                )
+                shape = self._model.get_parameter(name).shape
+                mask = masks.setdefault(name, torch.ones(shape, dtype=torch.bool))
+                alive = torch.zeros(mask.shape[0 if producer else 1], dtype=torch.bool)
+                alive[features] = True
+                mask &= alive[:, None] if producer else alive[None, :]
+        return masks
 
 
-def _curve(model: Any, coupling: "Coupling", costs: "UnitCosts") -> Any:
-    from platon_compress.pruning.unit_costs import curve_name
-
-    return costs.curve(curve_name(coupling, _width(model, coupling)), coupling.units)
-
-
-def _width(model: Any, coupling: "Coupling") -> int:
-    return len(model.get_parameter(f"{coupling.consumer}.weight"))
+def _kept_share(coupling: "Coupling", share: float) -> int:
+    """Rule 1."""
+    step = min(_STEPS[coupling.kind], coupling.units)
+    return min(max(step, round(share * coupling.units / step) * step), coupling.units)

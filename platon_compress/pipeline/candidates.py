@@ -1,6 +1,5 @@
 """What the candidates of a run cost: each as the file that would ship, timed in pairs with dense."""
 
-import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from platon_compress.budget import Figures
 from platon_compress.files import write_json
-from platon_compress.measure.timing import compare
-from platon_compress.measure.trial_files import DENSE, time_files
+from platon_compress.measure.trial_files import DENSE, figures_of, time_files
 from platon_compress.pipeline.costing import calibrate_scope, calibrates, plan_config
 from platon_compress.pipeline.exporting import export_config, rival_config
 from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, SMALL_BATCH
@@ -62,14 +60,8 @@ def time_candidates(work: Workspace, sparsities: Sequence[float]) -> dict[float,
             steps.advance(f"{sparsity:.0%} is written")
         samples = time_files(files, inputs, config.used_threads, _RUNS)
         steps.advance("all are timed in turn")
-        return {
-            0.0 if name == DENSE else float(name): Figures(
-                latency_seconds=statistics.median(samples[name]),
-                speedup=1.0 if name == DENSE else compare(samples, baseline=DENSE, candidate=name).median,
-                size_bytes=path.stat().st_size,
-            )
-            for name, path in files.items()
-        }
+        figures = figures_of(files, samples)
+    return {0.0: figures.pop(DENSE), **{float(name): value for name, value in figures.items()}}
 
 
 def _config(work: Workspace, sparsest: float, folder: Path) -> "PlanConfig":

@@ -9,12 +9,15 @@ from platon_compress.pruning.costs import check_costs
 from platon_compress.pruning.family import holds_of, single_steps
 from platon_compress.pruning.unit_costs import UnitCosts
 
-__all__ = ["Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
+__all__ = ["UNIT_KINDS", "Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
 
 Criterion = Literal["platon", "sensitivity", "magnitude", "movement", "fisher"]
 Granularity = Literal["element", "4x1", "2:4", "head", "neuron", "structured"]
 Shape = Literal["cubic", "one_shot", "constant"]
 Scope = Literal["global", "layer", "type"]
+
+UNIT_KINDS = {"head": ("heads",), "neuron": ("neurons",), "structured": ("heads", "neurons")}
+"""Kinds of couplings by the granularities that prune whole units."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.config import UNIT_KINDS, PruneConfig
 from platon_compress.pruning.importance import build_importance
 from platon_compress.pruning.masks.arrays import Scratch, local
-from platon_compress.pruning.masks.build import UNIT_KINDS, build_masks, couplings_to_prune
+from platon_compress.pruning.masks.build import build_masks, couplings_to_prune
 from platon_compress.pruning.masks.groups import coupled_names
 from platon_compress.pruning.masks.shards import Shards
 from platon_compress.pruning.masks.structured import StructuredMasks

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from platon_compress.structure import Coupling
 
-__all__ = ["Curve", "UnitCosts", "curve_name"]
+__all__ = ["Curve", "UnitCosts", "curve_name", "curve_name_in"]
 
 Curve = tuple[tuple[int, float], ...]
 """(units kept, seconds), counts rising from 0 to all."""
@@ -32,6 +34,11 @@ def curve_name(coupling: "Coupling", width: int) -> str:
         return f"{coupling.units} heads of {coupling.unit_size} in {width}"
     gated = "gated " if len(coupling.producers) * coupling.stacks > 1 else ""
     return f"{coupling.units} {gated}neurons in {width}"
+
+
+def curve_name_in(model: "nn.Module", coupling: "Coupling") -> str:
+    """The name of a coupling of `model`."""
+    return curve_name(coupling, len(model.get_parameter(f"{coupling.consumer}.weight")))
 
 
 @dataclass(frozen=True, kw_only=True)

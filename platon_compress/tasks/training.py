@@ -157,28 +157,18 @@ def train(
     from transformers import set_seed
 
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
-    from platon_compress.pruning.state.completeness import SealCallback
-    from platon_compress.tasks.trainer import TaskTrainer, evaluate
+    from platon_compress.tasks.trainer import evaluate
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
-    if pruning is not None and pruning.total_steps is not None:
-        steps = pruning.total_steps
+    if pruning is not None:
+        steps = pruning.total_steps or steps
     freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
-    callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
-    trainer = TaskTrainer(
-        task=task,
-        teacher=teacher,
-        evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, BATCH),
-        model=checkpoint.model,
-        args=_arguments(settings, steps, work_folder),
-        train_dataset=training,
-        eval_dataset=validation,
-        data_collator=lambda items: task.collate(items, checkpoint.processor),
-        callbacks=[SealCallback(), *([_progress_callback(progress, task)] if progress else [])],
+    trainer = _trainer(
+        task, checkpoint, training, validation, _arguments(settings, steps, work_folder), teacher, progress
     )
-    _silence(trainer)
+    callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
     if callback is not None:
         callback.attach(trainer)
         if candidate is not None:
@@ -188,16 +178,46 @@ def train(
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     checkpoint.model.eval()
     evaluation = task.evaluation(validation, checkpoint, BATCH)
-    history = _history(trainer.state.log_history, task.metric)
     return TrainResult(
         steps=steps,
         scores=evaluate(checkpoint.model, evaluation),
         examples=evaluation.examples,
-        history=history,
+        history=_history(trainer.state.log_history, task.metric),
         masks=callback.pruner.masks() if callback is not None else None,
         warnings=tuple(warnings.lines),
         expected_speedup=None if callback is None else callback.pruner.expected_speedup,
     )
+
+
+def _trainer(
+    task: Task,
+    checkpoint: Checkpoint,
+    training: Examples,
+    validation: Examples,
+    arguments: Any,
+    teacher: "Teacher | None",
+    progress: Progress | None,
+) -> Any:
+    """The Trainer without what prunes, which prints nothing."""
+    from transformers import PrinterCallback
+
+    from platon_compress.pruning.state.completeness import SealCallback
+    from platon_compress.tasks.trainer import TaskTrainer
+
+    trainer = TaskTrainer(
+        task=task,
+        teacher=teacher,
+        evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, BATCH),
+        model=checkpoint.model,
+        args=arguments,
+        train_dataset=training,
+        eval_dataset=validation,
+        data_collator=lambda items: task.collate(items, checkpoint.processor),
+        callbacks=[SealCallback(), *([_progress_callback(progress, task)] if progress else [])],
+    )
+    # Its log rows go to the history and the progress bar.
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 @contextlib.contextmanager
@@ -261,13 +281,6 @@ def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
     )
 
 
-def _silence(trainer: Any) -> None:
-    """The Trainer prints its log rows; ours go to the history and the progress bar."""
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-
-
 def _progress_callback(progress: Progress, task: Task) -> Any:
     from transformers import TrainerCallback
 
@@ -287,17 +300,16 @@ def _hold_callback(
 ) -> Any:
     from transformers import TrainerCallback
 
+    from platon_compress.incoming import evaluating
+
     class HoldCallback(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             del args, control, kwargs
             hold = pruning.pruner.schedule.hold_at(state.global_step)
             if hold is None or state.global_step != hold.last:
                 return
-            training = checkpoint.model.training
-            checkpoint.model.eval()
-            with task.finished(checkpoint):
+            with evaluating(checkpoint.model), task.finished(checkpoint):
                 candidate(hold, pruning.pruner.masks())
-            checkpoint.model.train(training)
 
     return HoldCallback()
 

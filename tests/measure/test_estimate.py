@@ -10,7 +10,6 @@ from torch import nn
 
 from platon_compress.errors import InputError
 from platon_compress.export.quantize import rounded_operators
-from platon_compress.measure import estimate as module
 from platon_compress.measure import trial_files
 from platon_compress.measure.estimate import UPPER_BOUND, estimate
 from platon_compress.testing import tiny_transformer
@@ -94,11 +93,11 @@ def test_8_bit_files_are_those_that_would_ship(tokens, batch, attends, monkeypat
     """With attention in 8 bits from 64 tokens of one text on."""
     found = []
 
-    def time_files(files, *rest):
+    def time_files(files, *rest, original=trial_files.time_files):
         found.extend(rounded_operators(ir.load(files["sparsity_0.9"])).values())
-        return trial_files.time_files(files, *rest)
+        return original(files, *rest)
 
-    monkeypatch.setattr(module, "time_files", time_files)
+    monkeypatch.setattr(trial_files, "time_files", time_files)
     setting = {"tokens": tokens, "batch": batch, "threads": 1, "runs": 2, "cost_table": table}
     short = tiny_transformer("bert")[0]
     short.config.max_position_embeddings = 64
@@ -138,17 +137,18 @@ def test_unknown_inputs_are_asked_for():
         estimate(nn.Linear(2, 2), [0.9])
 
 
-def test_the_calibrated_table_reaches_past_the_masks(tmp_path, monkeypatch):
+def test_the_calibrated_table_reaches_past_the_masks(monkeypatch):
     asked = {}
 
-    def calibrate(shapes, densities, rows, threads, *, int8):
-        asked.update(shapes=shapes, densities=sorted(densities), rows=rows, threads=threads, int8=int8)
-        return {"kind": "cost-table", "schema": 2, "rows": []}
+    def calibrate(shapes, densities, rows, threads, *, block_rows, int8):
+        asked.update(shapes=shapes, densities=sorted(densities), rows=rows, threads=threads)
+        asked.update(block_rows=block_rows, int8=int8)
+        raise InputError("enough")
 
     monkeypatch.setattr("platon_compress.measure.calibrate.calibrate", calibrate)
-    from platon_compress.planning import PlanConfig
-
-    module._calibrated(tiny_transformer("bert")[0], 0.8, 0.95, PlanConfig(tokens=16, threads=2), tmp_path)
+    with pytest.raises(InputError, match="enough"):
+        estimate(tiny_transformer("bert")[0], [0.8, 0.95], tokens=16, threads=2)
     assert asked["shapes"] == [(32, 32), (32, 64), (64, 32)]
     assert asked["densities"] == pytest.approx([0.04, 0.05, 0.2, 0.24])
-    assert (asked["rows"], asked["threads"], asked["int8"]) == ((16,), (2,), False)
+    assert (asked["rows"], asked["threads"]) == ((16,), (2,))
+    assert (asked["block_rows"], asked["int8"]) == (1, False)

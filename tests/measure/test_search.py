@@ -6,15 +6,14 @@ import pytest
 
 from platon_compress.budget import Budget, Figures
 from platon_compress.errors import InputError
-from platon_compress.measure import half_blocks
-from platon_compress.measure import search as module
+from platon_compress.measure import half_blocks, trial_files
 from platon_compress.measure.search import LEAST, MOST, Form, search
-from platon_compress.measure.trial_masks import structured_seconds, trial_layers, trial_masks
+from platon_compress.measure.trial_masks import TrialMasks
 from platon_compress.pruning.unit_costs import UnitCosts
 from platon_compress.structure import find_couplings
 from platon_compress.testing import tiny_transformer
 
-ELEMENT, GROUPS = Form("element", "float32"), Form("heads+neurons", "float32")
+ELEMENT, NEURONS = Form("element", "float32"), Form("neuron", "float32")
 STRUCTURED = Form("structured", "float32")
 COSTS = UnitCosts(  # 13 s like the dense model below
     rest_seconds=1.0,
@@ -42,7 +41,7 @@ def found(model, tmp_path, monkeypatch):
     table.write_text(json.dumps({"kind": "cost-table", "schema": 2, "rows": rows}))
     made = {}
 
-    def masked_file(model, masks, inputs, config, path, *, attention):
+    def masked_file(model, masks, inputs, config, path, attention):
         density = sum(int(mask.sum()) for mask in masks.values()) / sum(
             mask.numel() for mask in masks.values()
         )
@@ -60,12 +59,12 @@ def found(model, tmp_path, monkeypatch):
         }
 
     for name, fake in (
-        ("masked_file", masked_file),
-        ("dense_files", dense_files),
+        ("_masked_file", masked_file),
+        ("_dense_files", dense_files),
         ("time_files", time_files),
     ):
-        monkeypatch.setattr(module, name, fake)
-    return lambda budget, forms=(ELEMENT, GROUPS): search(
+        monkeypatch.setattr(trial_files, name, fake)
+    return lambda budget, forms=(ELEMENT, NEURONS): search(
         model, budget, forms=forms, tokens=8, threads=1, runs=2, cost_table=table
     )
 
@@ -107,7 +106,7 @@ def test_what_cannot_be_met_says_the_best(found):
 def test_the_result_is_json_able(found):
     data = json.loads(json.dumps(found(Budget(min_speedup=2.0)).to_dict()))
     assert (data["kind"], data["budget"]["min_speedup"], data["dense"]["speedup"]) == ("search", 2.0, 1.0)
-    assert [row["form"]["granularity"] for row in data["rows"]] == ["element", "heads+neurons"]
+    assert [row["form"]["granularity"] for row in data["rows"]] == ["element", "neuron"]
 
 
 def test_structured_competes_by_its_measured_half_blocks(found, monkeypatch):
@@ -128,21 +127,22 @@ def test_structured_competes_by_its_measured_half_blocks(found, monkeypatch):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8])
 def test_a_structured_trial_keeps_its_time(model, share):
-    seconds = structured_seconds(model, share, COSTS)
+    trial = TrialMasks(model, "structured", COSTS)
+    seconds = trial.seconds(share)
     assert seconds <= 13 * (1 - share) * (1 + 1e-9)
     assert seconds >= 13 * (1 - share) - 0.6  # less than one step of a curve
-    masks = trial_masks(model, "structured", share, COSTS)
+    masks = trial.masks(share)
     spent = COSTS.rest_seconds
     for coupling in find_couplings(model):
         units = masks[f"{coupling.consumer}.weight"].any(0).view(coupling.units, -1).any(1)
         spent += int(units.sum()) * (0.5 if coupling.kind == "heads" else 1 / 16)
     assert spent == pytest.approx(seconds)
-    for layer in trial_layers(model, "structured", share, COSTS):
-        assert float(masks[layer.name].float().mean()) == pytest.approx(layer.density)
+    for name, (_, density) in trial.layers(share).items():
+        assert float(masks[name].float().mean()) == pytest.approx(density)
 
 
 def test_a_structured_trial_is_even(model):
-    kept = {layer.density for layer in trial_layers(model, "structured", 0.5, COSTS)}
+    kept = {density for _, density in TrialMasks(model, "structured", COSTS).layers(0.5).values()}
     assert min(kept) >= 0.25
     assert max(kept) <= 0.75
 
@@ -154,12 +154,13 @@ def test_nothing_to_search_for(model, budget, forms):
 
 
 def test_masks_are_as_sparse_as_their_layers_say(model):
-    for granularity in ("element", "4x1", "head", "neuron", "heads+neurons"):
-        masks = trial_masks(model, granularity, 0.75)
-        for layer in trial_layers(model, granularity, 0.75):
-            mask = masks.get(layer.name)
+    for granularity in ("element", "4x1", "head", "neuron"):
+        trial = TrialMasks(model, granularity)
+        masks = trial.masks(0.75)
+        for name, (_, density) in trial.layers(0.75).items():
+            mask = masks.get(name)
             share = 1.0 if mask is None else float(mask.float().mean())
-            assert share == pytest.approx(layer.density, abs=0.12), (granularity, layer.name)
+            assert share == pytest.approx(density, abs=0.12), (granularity, name)
             if granularity == "4x1":
                 assert (mask.unflatten(0, (-1, 4)).float().mean(1) % 1 == 0).all()
 

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from platon_compress.errors import InputError
-from platon_compress.pruning.config import PruneConfig
+from platon_compress.pruning.config import UNIT_KINDS, PruneConfig
 from platon_compress.pruning.costs import relative_costs
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.masks.arrays import Scratch
@@ -17,10 +17,7 @@ from platon_compress.pruning.masks.structured import StructuredMasks
 from platon_compress.pruning.unit_costs import curve_name
 from platon_compress.structure import Coupling, find_blocks, find_couplings, unwrap_model
 
-__all__ = ["UNIT_KINDS", "build_masks", "couplings_to_prune"]
-
-UNIT_KINDS = {"head": ("heads",), "neuron": ("neurons",), "structured": ("heads", "neurons")}
-"""Kinds of couplings by the granularities that prune whole units."""
+__all__ = ["build_masks", "couplings_to_prune"]
 
 _PATTERNS = {"4x1": BlockMasks, "2:4": TwoOfFourMasks}
 
