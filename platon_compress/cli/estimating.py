@@ -17,7 +17,7 @@ from platon_compress.cli.flags import (
     Threads,
     Trust,
     Values,
-    limited,
+    ranged,
 )
 from platon_compress.cli.options import check_rows, reporter, shares
 from platon_compress.errors import CheckFailedError, InputError
@@ -44,13 +44,11 @@ def estimate(
     task: Task = None,
     tokens: Annotated[
         int,
-        typer.Option(
-            "--sequence_length", "--tokens", help="Tokens per text.", callback=limited("plan.tokens")
-        ),
+        ranged("plan.tokens", "Tokens per text.", "--sequence_length", "--tokens"),
     ] = 128,
     batch: Annotated[
         int,
-        typer.Option("--batch_size", "--batch", help="Examples per batch.", callback=limited("plan.batch")),
+        ranged("plan.batch", "Examples per batch.", "--batch_size", "--batch"),
     ] = 1,
     threads: Threads = None,
     values: Values | None = None,

@@ -1,6 +1,5 @@
 """The flags by name, each with its help and its check, as the commands' signatures take them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,22 +45,22 @@ __all__ = [
     "Tokens",
     "Trust",
     "Values",
-    "limited",
+    "ranged",
 ]
 
 
-def limited(key: str) -> Callable[[float | None], float | None]:
-    """The check of a flag against the range of `key`."""
+def ranged(key: str, text: str, *flags: str) -> Any:
+    """An option that takes a number in the range of `key`."""
 
     def check(value: float | None) -> float | None:
         if value is not None and value not in LIMITS[key]:
             raise typer.BadParameter(f"{shown(value)}; give {LIMITS[key]}")
         return value
 
-    return check
+    return typer.Option(*flags, help=text, callback=check)
 
 
-def _choice(flag: str, key: str, text: str) -> Any:
+def _choice(key: str, text: str, flag: str) -> Any:
     """An option that takes the words of the recipe's `key`."""
     words = choices(key)
 
@@ -110,10 +109,10 @@ GroupColumn = Annotated[
 
 Sparsity = Annotated[
     float | None,
-    typer.Option(
+    ranged(
+        "oneshot.sparsity",
+        "Prune a dense model so far, without training: 0.5. Takes --calibration.",
         "--sparsity",
-        help="Prune a dense model so far, without training: 0.5. Takes --calibration.",
-        callback=limited("oneshot.sparsity"),
     ),
 ]
 Calibration = Annotated[
@@ -121,63 +120,50 @@ Calibration = Annotated[
     typer.Option("--calibration", help="A few hundred inputs without labels to prune by: texts.txt."),
 ]
 Method = Annotated[
-    str | None, _choice("--method", "oneshot.method", "sparsegpt (default), wanda or magnitude.")
+    str | None, _choice("oneshot.method", "sparsegpt (default), wanda or magnitude.", "--method")
 ]
 Tokens = Annotated[
     int | None,
-    typer.Option(
-        "--sequence_length",
-        "--tokens",
-        help="Tokens per example to plan and time for.",
-        callback=limited("plan.tokens"),
-    ),
+    ranged("plan.tokens", "Tokens per example to plan and time for.", "--sequence_length", "--tokens"),
 ]
 Batches = Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes to time: 1,8")]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", help="Threads; default: all cores.", callback=limited("plan.threads")),
+    ranged("plan.threads", "Threads; default: all cores.", "--threads"),
 ]
-Device = Annotated[str, _choice("--device", "plan.device", "cpu or cuda.")]
-Runs = Annotated[
-    int, typer.Option("--runs", help="Timed rounds per setting.", callback=limited("bench.runs"))
-]
+Device = Annotated[str, _choice("plan.device", "cpu or cuda.", "--device")]
+Runs = Annotated[int, ranged("bench.runs", "Timed rounds per setting.", "--runs")]
 Atol = Annotated[
     float,
-    typer.Option("--atol", help="Largest allowed difference of outputs.", callback=limited("verify.atol")),
+    ranged("verify.atol", "Largest allowed difference of outputs.", "--atol"),
 ]
 Opset = Annotated[
     int,
-    typer.Option("--opset", help="Version of the standard operators.", callback=limited("export.opset")),
+    ranged("export.opset", "Version of the standard operators.", "--opset"),
 ]
-Exporter = Annotated[str, _choice("--exporter", "export.exporter", "torchscript, or the slower dynamo.")]
+Exporter = Annotated[str, _choice("export.exporter", "torchscript, or the slower dynamo.", "--exporter")]
 RemovePadding = Annotated[
     bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
 ]
-Force = Annotated[str | None, _choice("--force", "plan.force", "dense, structured or csr for every layer.")]
+Force = Annotated[str | None, _choice("plan.force", "dense, structured or csr for every layer.", "--force")]
 MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help="Budget: median time of one run, such as 10ms.")
 ]
 MaxDrop = Annotated[
     float | None,
-    typer.Option(
-        "--max-drop", help="Budget: points of the metric below dense.", callback=limited("budget.max_drop")
-    ),
+    ranged("budget.max_drop", "Budget: points of the metric below dense.", "--max-drop"),
 ]
 MinSpeedup = Annotated[
     float | None,
-    typer.Option(
-        "--min-speedup",
-        help="Budget: times the speed of dense, such as 3.",
-        callback=limited("budget.min_speedup"),
-    ),
+    ranged("budget.min_speedup", "Budget: times the speed of dense, such as 3.", "--min-speedup"),
 ]
 MaxSize = Annotated[str | None, typer.Option("--max-size", help="Budget: the file on disk, such as 50MB.")]
 Int8Budget = Annotated[
     float | None,
-    typer.Option(
+    ranged(
+        "plan.int8_budget",
+        "With 8-bit values: how much they may change the outputs, 0.01 is 1 %; the rest keeps floats.",
         "--int8-budget",
-        help="With 8-bit values: how much they may change the outputs, 0.01 is 1 %; the rest keeps floats.",
-        callback=limited("plan.int8_budget"),
     ),
 ]
 Sensitivity = Annotated[
@@ -186,25 +172,25 @@ Sensitivity = Annotated[
 Values = Annotated[
     str,
     _choice(
-        "--values",
         "plan.values",
         "Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
+        "--values",
     ),
 ]
 Attention = Annotated[
     str,
     _choice(
-        "--attention",
         "plan.attention",
         "Attention between 8-bit weights in float32, in int8, or auto (int8 from 64 tokens on).",
+        "--attention",
     ),
 ]
 Embeddings = Annotated[
     str,
     _choice(
-        "--embeddings",
         "plan.embeddings",
         "Word embeddings as float32, or int8 (8-bit rows with a scale each).",
+        "--embeddings",
     ),
 ]
 Calibrate = Annotated[

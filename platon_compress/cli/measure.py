@@ -15,7 +15,7 @@ from platon_compress.cli.flags import (
     Output,
     Runs,
     Threads,
-    limited,
+    ranged,
 )
 from platon_compress.cli.options import check_folder, check_place, check_rows, numbers, reporter, shares
 from platon_compress.cli.strict import StrictCommand
@@ -96,9 +96,7 @@ def bench_kernel(
     runs: Runs = 20,
     pause: Annotated[
         float,
-        typer.Option(
-            "--pause", help="Seconds before each call; 0: caches warm.", callback=limited("kernel.pause")
-        ),
+        ranged("kernel.pause", "Seconds before each call; 0: caches warm.", "--pause"),
     ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
