@@ -141,7 +141,7 @@ def _csr_refusal(
         return reason
     if found is None:
         return _unknown(weight, config, table)
-    if found.dense_seconds / _csr_seconds(found, values) < config.min_speedup:
+    if found.dense_seconds / found.csr_seconds_with(values) < config.min_speedup:
         return f"it is expected to be {_times(found, values)} as fast as dense, below {config.min_speedup:g}x"
     return None
 
@@ -166,14 +166,9 @@ def _expectation(found: CostEstimate, values: str) -> str:
     return f"CSR with 8-bit values {faster}, {gain:.2f}x as fast as float32"
 
 
-def _csr_seconds(found: CostEstimate, values: str) -> float:
-    """With these values; where 8-bit ones were not measured float32's, which are slower, stand in for them."""
-    return (found.csr_int8_seconds if values == INT8 else None) or found.csr_seconds
-
-
 def _times(found: CostEstimate, values: str) -> str:
     out_features, in_features, rows, threads = found.cell
-    ratio = found.dense_seconds / _csr_seconds(found, values)
+    ratio = found.dense_seconds / found.csr_seconds_with(values)
     return f"{ratio:.2f}x (table: {out_features}x{in_features}, {rows} rows, {threads} threads)"
 
 
@@ -198,4 +193,4 @@ def _expected_speedup(weight: Weight, config: PlanConfig, table: CostTable, choi
     after = choice.found if sparse else dense
     if before is None or after is None or config.device != "cpu":
         return None
-    return before.dense_seconds / (_csr_seconds(after, choice.values) if sparse else after.dense_seconds)
+    return before.dense_seconds / (after.csr_seconds_with(choice.values) if sparse else after.dense_seconds)

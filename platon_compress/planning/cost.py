@@ -73,6 +73,10 @@ class CostEstimate:
         """Dense seconds / CSR seconds; above 1 CSR is faster."""
         return self.dense_seconds / self.csr_seconds
 
+    def csr_seconds_with(self, values: str) -> float:
+        """With "float32" or "int8" values; where 8-bit ones were not measured float32's, which are slower, stand in."""
+        return (self.csr_int8_seconds if values == "int8" else None) or self.csr_seconds
+
 
 @dataclass(frozen=True)
 class CostTable:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from platon_compress.errors import InputError
 from platon_compress.planning.config import PlanConfig
 from platon_compress.planning.cost import CostEstimate, CostTable
+from platon_compress.planning.layers import FLOAT32, INT8
 
-__all__ = ["dense_seconds", "sparse_seconds"]
+__all__ = ["Layer", "dense_seconds", "sparse_seconds"]
 
 Layer = tuple[tuple[int, int], float]
 """Shape [out_features, in_features] and density of a weight."""
@@ -33,13 +34,9 @@ def _fastest(shape: tuple[int, int], density: float, config: PlanConfig, table: 
     found = table.estimate(*shape, density, config.rows, config.used_threads)
     if found is None:
         return dense
-    sparse = _csr_seconds(found, config.values)
+    allowed = (FLOAT32, INT8) if config.values == "auto" else (config.values,)
+    sparse = min(found.csr_seconds_with(values) for values in allowed)
     return sparse if dense / sparse >= config.min_speedup else dense
-
-
-def _csr_seconds(found: CostEstimate, values: str) -> float:
-    int8 = found.csr_seconds if found.csr_int8_seconds is None else found.csr_int8_seconds
-    return {"float32": found.csr_seconds, "int8": int8}.get(values, min(found.csr_seconds, int8))
 
 
 def _known(shape: tuple[int, int], config: PlanConfig, table: CostTable) -> CostEstimate:

@@ -6,8 +6,8 @@ With T total steps, f frozen ones at the end and R = rewind_to * T, the schedule
     l(R + round((e - (T - f)) * (T - R) / f))        between
 
 so the rate goes back to what it was at step R and ends where it would have ended. This is a function of e alone:
-nothing is stored, and a run that is resumed before or after the rewind has the same rates. A family is rewound at each
-of its holds, as rule 4 of `platon_compress.pruning.family` says.
+nothing is stored, and a run that is resumed before or after the rewind has the same rates. The frozen steps are a hold at
+the end; a family is rewound at each of its holds, as rule 4 of `platon_compress.pruning.family` says.
 """
 
 from collections.abc import Callable
@@ -39,32 +39,17 @@ def rewind_schedule(scheduler: Any, config: PruneConfig) -> None:
             f"(torch's LambdaLR, every plain schedule of transformers), got {got}; pass "
             "Pruner(model, config, lr_scheduler=...) such a one or leave rewind_to out"
         )
-    total, frozen = config.resolved().total_steps, config.freeze_steps
+    total = config.resolved().total_steps
     assert total is not None  # noqa: S101 - resolved() has just filled it
-    if config.family is not None:
-        single, holds = config.single_steps(total), Schedule.of(config).holds
-        inner.lr_lambdas = [_held(rate, total, single, holds, config.rewind_to) for rate in rates]
-        return
-    inner.lr_lambdas = [_rewound(rate, total, frozen, round(config.rewind_to * total)) for rate in rates]
+    holds = Schedule.of(config).holds or (Hold(config.sparsity, total - config.freeze_steps + 1, total, 0),)
+    single = config.single_steps(total)
+    inner.lr_lambdas = [_rewound(rate, total, single, holds, config.rewind_to) for rate in rates]
 
 
-def _rewound(rate: Rate, total: int, frozen: int, back_to: int) -> Rate:
+def _rewound(rate: Rate, total: int, single: int, holds: tuple[Hold, ...], rewind_to: float) -> Rate:
     original: Rate = getattr(rate, "rewinds", rate)  # a second training must not rewind the rewound
 
     # A plain function: LambdaLR would store a callable object's attributes in every checkpoint.
-    def rewound(step: int) -> float:
-        start = total - frozen
-        if not start <= step < total:
-            return original(step)
-        return original(back_to + round((step - start) * (total - back_to) / frozen))
-
-    rewound.rewinds = original  # type: ignore[attr-defined]
-    return rewound
-
-
-def _held(rate: Rate, total: int, single: int, holds: tuple[Hold, ...], rewind_to: float) -> Rate:
-    original: Rate = getattr(rate, "rewinds", rate)
-
     def rewound(step: int) -> float:
         if step >= total:
             return original(step)

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from platon_compress.limits import MAX_LIST
 from platon_compress.oneshot.config import Method
@@ -78,8 +78,15 @@ class DistillSection(Section):
         return self.weight if self.weight is not None else (0.5 if self.labels else 1.0)
 
 
+def _one_says_how_far(schema: dict[str, Any]) -> None:
+    """For the JSON schema: `PruneSection` fills in the sparsity that one of the others implies."""
+    schema["anyOf"] = [{"required": [name]} for name in (*schema.pop("required"), "speedup", "family")]
+
+
 class PruneSection(Section):
     """PLATON's settings. Warm-ups, freeze and rewind are fractions of all steps."""
+
+    model_config = ConfigDict(json_schema_extra=_one_says_how_far)
 
     sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
         "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten."

@@ -115,6 +115,15 @@ def test_frozen_masks_stay_and_need_no_scores():
     assert windows == (8, 8)
 
 
+def test_a_mask_frozen_from_the_final_phase_on_is_ranked_at_its_count():
+    """The last mask of the rise, at step 12, is of a lower sparsity: one more ranking, and then it stays."""
+    pruner, reports, _ = _run(mask_interval=4, final_warmup_steps=6, freeze_steps=6)
+    first_final = reports[14]
+    assert reports[11].achieved_sparsity < first_final.achieved_sparsity
+    assert [r.step for r in reports[12:] if r.mask_churn] == [15]
+    assert {round(r.achieved_sparsity * pruner.size) for r in reports[14:]} == {int(0.5 * pruner.size)}
+
+
 def test_global_scope_hits_the_layer_with_small_gradients_hardest():
     pruner, _, _ = _run()
     layers = pruner.layer_sparsity()

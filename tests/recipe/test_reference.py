@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from platon_compress.errors import InputError
-from platon_compress.recipe import TRAINABLE_TASKS, Recipe, load_recipe, parse_recipe
+from platon_compress.recipe import TRAINABLE_TASKS, PruneSection, Recipe, load_recipe, parse_recipe
 from platon_compress.recipe.mistakes import sections_in
 from platon_compress.recipe.reference import json_schema, markdown
 from platon_compress.recipe.starter import starter
@@ -41,6 +42,23 @@ def test_the_json_schema_names_every_key():
         section = schema["properties"][name]
         reference = next(part["$ref"] for part in [section, *section.get("anyOf", [])] if "$ref" in part)
         assert list(schema["$defs"][reference.rpartition("/")[2]]["properties"]) == keys
+
+
+@pytest.mark.parametrize(
+    "prune",
+    [{"sparsity": 0.9}, {"speedup": 2, "granularity": "structured"}, {"family": [0.5, 0.9]}, {"beta1": 0.9}],
+)
+def test_the_json_schema_needs_what_a_recipe_needs(prune):
+    """Rule: a speed-up and a family say the sparsity by themselves, for editors too."""
+    section = json.loads(json_schema())["$defs"]["PruneSection"]
+    fits = set(section.get("required", ())) <= set(prune)
+    fits &= any(set(part["required"]) <= set(prune) for part in section["anyOf"])
+    try:
+        PruneSection.model_validate(prune)
+    except ValidationError:
+        assert not fits
+    else:
+        assert fits
 
 
 @pytest.mark.parametrize("task", TRAINABLE_TASKS)

@@ -6,6 +6,7 @@ from sample_runs import bench, run
 from platon_compress.planning import Form
 from platon_compress.report.cards import key_cards
 from platon_compress.report.heading import run_origin, run_title
+from platon_compress.report.plots import training_plot
 from platon_compress.report.words import CARDS, FORMS, SHORT_FORMS, SHORT_VARIANTS, VARIANTS
 
 
@@ -82,3 +83,14 @@ def test_parity_is_said_in_plain_words(passed, value):
 def test_every_form_and_variant_has_its_words():
     assert set(FORMS) == set(SHORT_FORMS) == {str(form) for form in Form}
     assert set(VARIANTS) == set(SHORT_VARIANTS)
+
+
+@pytest.mark.parametrize(
+    ("target", "schedule", "title"),
+    [(None, "sparsity", "sparsity"), (2.0, "share of the time that goes", "share of zeros")],
+)
+def test_the_training_plot_says_what_its_schedule_counts(target, schedule, title):
+    rows = [{"step": step, "sparsity": 0.1 * step, "achieved_sparsity": 0.2 * step} for step in range(1, 4)]
+    plot = training_plot({}, {"history": rows, "metric": "accuracy", "speedup_target": target})
+    assert plot.caption.endswith(f"Wide grey line: the schedule's {schedule}.")
+    assert plot.alt.startswith(f"{title} over the training steps")

@@ -33,7 +33,7 @@ class GroupMasks(Masks):
         config: PruneConfig,
     ) -> None:
         super().__init__(weights, importance, scratch)
-        self._couplings = couplings
+        self._couplings, self._config = couplings, config
         self._multiple = config.kept_multiple
         self._check_reach(config)
 

@@ -1,6 +1,7 @@
 """Heads, neurons and whole half blocks together, by the score that a measured millisecond costs."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -8,8 +9,6 @@ from torch import Tensor
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.config import PruneConfig
-from platon_compress.pruning.importance import Importance
-from platon_compress.pruning.masks.arrays import Scratch
 from platon_compress.pruning.masks.groups import GroupMasks
 from platon_compress.pruning.unit_costs import Curve, UnitCosts, curve_name
 from platon_compress.pruning.unit_search import least_loss
@@ -29,21 +28,15 @@ class StructuredMasks(GroupMasks):
 
     counts_weights: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        importance: Importance,
-        scratch: Scratch,
-        couplings: tuple[Coupling, ...],
-        config: PruneConfig,
-    ) -> None:
-        costs = config.unit_costs
-        self._curves: list[Curve] = []
-        self._rest = 0.0
-        if costs is not None:
-            self._curves = [_curve(costs, coupling, weights) for coupling in couplings]
-            self._rest = costs.rest_seconds
-        super().__init__(weights, importance, scratch, couplings, config)
+    @cached_property
+    def _curves(self) -> list[Curve]:
+        """One of each coupling; none while nothing is measured."""
+        costs = self._config.unit_costs
+        return [] if costs is None else [_curve(costs, c, self._weights) for c in self._couplings]
+
+    @property
+    def _rest(self) -> float:
+        return 0.0 if self._config.unit_costs is None else self._config.unit_costs.rest_seconds
 
     @property
     def dense_seconds(self) -> float:
