@@ -1,5 +1,7 @@
 """Graphs of a few nodes, run in stock ONNX Runtime."""
 
+import re
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -7,6 +9,19 @@ import onnxruntime as ort
 
 from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean
+
+
+def parsed_graph(body, inputs, output, constants=None, opset=18):
+    """Nodes in ONNX's text form; inputs and output as "float[B, T, 8] x"; of the constants those that the body names."""
+    text = f'<ir_version: 10, opset_import: ["" : {opset}]> g ({inputs}) => ({output}) {{\n{body}}}'
+    proto = onnx.parser.parse_model(text)
+    words = set(re.findall(r"\w+", body))
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name)
+        for name, value in (constants or {}).items()
+        if name in words
+    )
+    return ir.from_proto(proto)
 
 
 def run_graph(model, feed):
@@ -31,10 +46,7 @@ def run_proto(proto, feed):
 def lookup_graph(body, rows, output="float[B, T, 10] y", extra=""):
     """Nodes over the inputs `ids`, and `extra` ones, and a random table `words` [rows, 10]; the table."""
     table = np.random.default_rng(0).standard_normal((rows, 10)).astype(np.float32)
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g (int64[B, T] ids{extra}) => ({output}) {{ {body} }}'
-    proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.append(onnx.numpy_helper.from_array(table, "words"))
-    return clean(ir.from_proto(proto)), table
+    return clean(parsed_graph(body, f"int64[B, T] ids{extra}", output, {"words": table})), table
 
 
 def array_bytes(model):

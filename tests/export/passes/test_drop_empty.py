@@ -2,10 +2,10 @@
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
+from graphs import parsed_graph, run_graph
 
 from platon_compress.baking import bake
 from platon_compress.conversion import convert
@@ -28,18 +28,7 @@ _CONSTANTS = {
 
 
 def _model(body, inputs="float[B, T, 8] x"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({inputs}) => (float[B, T, 8] y) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
-    words = set(body.replace(",", " ").replace("(", " ").replace(")", " ").split())
-    proto.graph.initializer.extend(
-        onnx.numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items() if name in words
-    )
-    return clean(ir.from_proto(proto))
-
-
-def _run(model, **feeds):
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, feeds)[0]
+    return clean(parsed_graph(body, inputs, "float[B, T, 8] y", _CONSTANTS))
 
 
 @pytest.mark.parametrize(
@@ -58,11 +47,11 @@ def _run(model, **feeds):
 def test_an_empty_layer_becomes_its_constant(body, left):
     x = np.random.default_rng(0).standard_normal((2, 3, 8), dtype=np.float32)
     model = _model(body)
-    before = _run(model, x=x)
+    before = run_graph(model, {"x": x})[0]
     report = apply_rule(DropEmpty(), model.graph)
     assert (report.applied, report.refusals) == (1, ())
     assert [node.op_type for node in model.graph] == left
-    np.testing.assert_allclose(_run(model, x=x), before, atol=1e-6)
+    np.testing.assert_allclose(run_graph(model, {"x": x})[0], before, atol=1e-6)
 
 
 @pytest.mark.parametrize(

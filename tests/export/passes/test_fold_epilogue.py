@@ -1,9 +1,8 @@
 """Residual and norm move into the sparse layer: same numbers with and without the library, only where they fit."""
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 import pytest
+from graphs import parsed_graph
 
 from platon_compress.export.passes import clean, swap_sparse_weights
 from platon_compress.export.passes._rule import apply_rule
@@ -31,16 +30,9 @@ _RULES = (FoldResidual, FuseNorm, FuseNormOfSums)
 
 
 def _sparse(body, kind="float[N, T, 16]"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({kind} x) => ({kind} y) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
-    arrays = {**_WEIGHTS, **_VECTORS}
-    used = [name for name in arrays if f", {name})" in body or f", {name}," in body]
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(arrays[n], n) for n in used)
-    model = clean(ir.from_proto(proto))
-    swap_sparse_weights(
-        model,
-        {f"{n}.weight": CsrWeight.from_dense(_WEIGHTS[n].T) for n in used if n in _WEIGHTS},
-    )
+    model = clean(parsed_graph(body, f"{kind} x", f"{kind} y", {**_WEIGHTS, **_VECTORS}))
+    used = [name for name in _WEIGHTS if name in model.graph.initializers]
+    swap_sparse_weights(model, {f"{n}.weight": CsrWeight.from_dense(_WEIGHTS[n].T) for n in used})
     return model
 
 

@@ -1,13 +1,11 @@
 """Scale and bias of a norm, and LayerScale, move into linear layers; the numbers stay those of float64."""
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from graphs import checked_proto, parsed_graph
 
 from platon_compress.export.functions import attach_functions
-from platon_compress.export.model_file import unique_node_names
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.fold_bias import FoldBias
@@ -31,20 +29,12 @@ _CONSTANTS["w"][np.abs(_CONSTANTS["w"]) < 0.7] = 0
 
 
 def _model(body, output="float[B, T, 8] y"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g (float[B, T, 8] x) => ({output}) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
-    words = set(body.replace(",", " ").replace("(", " ").replace(")", " ").split())
-    proto.graph.initializer.extend(
-        onnx.numpy_helper.from_array(value, name) for name, value in _CONSTANTS.items() if name in words
-    )
-    return clean(ir.from_proto(proto))
+    return clean(parsed_graph(body, "float[B, T, 8] x", output, _CONSTANTS))
 
 
 def _run(model, x):
-    unique_node_names(model.graph)
     attach_functions(model)
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
+    proto = checked_proto(model)
     session = ort.InferenceSession(
         proto.SerializeToString(), session_options(threads=1), providers=["CPUExecutionProvider"]
     )

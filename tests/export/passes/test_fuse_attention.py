@@ -1,10 +1,8 @@
 """Spelled-out attention becomes one node, with every mask and scale; what differs stays."""
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 import pytest
-from graphs import run_graph
+from graphs import parsed_graph, run_graph
 
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
@@ -44,12 +42,7 @@ _MASKS = {"mask": "float[3, 1, 1, 5]", "keep": "bool[3, 1, 1, 5]", "hide": "bool
 def _model(body, extra="", opset=23):
     masks = {name: kind for name, kind in _MASKS.items() if f"({name}" in body or f" {name})" in body}
     inputs = ", ".join(f"{kind} {name}" for name, kind in (_INPUTS | masks).items())
-    text = f'<ir_version: 10, opset_import: ["" : {opset}]> g ({inputs}) => (float[3, 5, 8] y{extra}) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.extend(
-        onnx.numpy_helper.from_array(v, n) for n, v in _CONSTANTS.items() if n in body
-    )
-    return ir.from_proto(proto)
+    return parsed_graph(body, inputs, f"float[3, 5, 8] y{extra}", _CONSTANTS, opset)
 
 
 def _feed(model):

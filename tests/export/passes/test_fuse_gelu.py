@@ -3,10 +3,9 @@
 import math
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import parsed_graph, run_proto
 
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.fuse_gelu import FuseGelu
@@ -28,8 +27,7 @@ _CONSTANTS = {
 
 def _model(body):
     constants = "\n".join(f"{n} = Constant <value = float {{{v!r}}}> ()" for n, v in _CONSTANTS.items())
-    text = f'<ir_version: 10, opset_import: ["" : 20]> g (float[N, 4] x) => (float[N, 4] y) {{\n{constants}\n{body}}}'
-    return ir.from_proto(onnx.parser.parse_model(text))
+    return parsed_graph(f"{constants}\n{body}", "float[N, 4] x", "float[N, 4] y", opset=20)
 
 
 def _lifted(body):
@@ -39,8 +37,7 @@ def _lifted(body):
 
 
 def _run(model, x):
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
+    return run_proto(ir.to_proto(model), {"x": x})[0]
 
 
 def _operators(model):

@@ -1,10 +1,9 @@
 """Shapes computed at run time become constants only where that is provably the same."""
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import parsed_graph, run_proto
 
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
@@ -18,13 +17,11 @@ _SIZE = (
 
 
 def _model(body, inputs="float[B, T, 8] x", output="float[A, C, D, E] y"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({inputs}) => ({output}) {{\n{body}}}'
-    return ir.from_proto(onnx.parser.parse_model(text))
+    return parsed_graph(body, inputs, output)
 
 
 def _run(model, **feed):
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, feed)[0]
+    return run_proto(ir.to_proto(model), feed)[0]
 
 
 def _applied(rule, body, **kinds):

@@ -4,9 +4,8 @@ from collections import Counter
 
 import numpy as np
 import onnx
-import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import parsed_graph, run_graph
 
 from platon_compress.export import export_onnx
 from platon_compress.export.config import ExportConfig
@@ -25,8 +24,7 @@ _TWICE = (
 
 
 def _model(body, inputs="float[B, T, 8] x, float[N, T, 8] z", output="int64 y"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({inputs}) => ({output}) {{\n{body}}}'
-    return clean(ir.from_proto(onnx.parser.parse_model(text)))
+    return clean(parsed_graph(body, inputs, output))
 
 
 def test_equal_names_are_read_once_and_other_names_are_left_alone():
@@ -35,9 +33,8 @@ def test_equal_names_are_read_once_and_other_names_are_left_alone():
     assert apply_rule(ShareSizes(), model.graph).applied == 2
     tidy(model)
     assert Counter(node.op_type for node in model.graph)["Gather"] == 2
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     feed = {"x": np.zeros((3, 2, 8), np.float32), "z": np.zeros((5, 2, 8), np.float32)}
-    assert session.run(None, feed)[0] == 3 + 3 + 5
+    assert run_graph(model, feed)[0] == 3 + 3 + 5
 
 
 def test_a_sum_of_two_names_gets_neither():
@@ -50,14 +47,7 @@ def test_a_sum_of_two_names_gets_neither():
 def test_operators_on_single_tokens_pass_the_names_on():
     body = "w = Constant <value = float[8, 8] {" + ", ".join("1" * 64) + "}> ()\n"
     body += "a = MatMul (x, w)\n b = Gelu (a)\n c = Add (b, x)\n y = Sub (c, x)\n"
-    model = ir.from_proto(
-        onnx.parser.parse_model(
-            '<ir_version: 10, opset_import: ["" : 20]> g (float[B, T, 8] x) => (float[P, Q, R] y) {\n'
-            + body
-            + "}"
-        )
-    )
-    clean(model)
+    model = clean(parsed_graph(body, "float[B, T, 8] x", "float[P, Q, R] y", opset=20))
     for node in model.graph:
         node.outputs[0].shape = None
     assert pass_sizes(model.graph) == 3

@@ -1,10 +1,8 @@
 """LayerNormalization in its faster spelling: same numbers, and only where it applies."""
 
 import numpy as np
-import onnx
-import onnx_ir as ir
 import pytest
-from graphs import run_graph
+from graphs import parsed_graph, run_graph
 
 from platon_compress.export.passes import clean
 from platon_compress.export.passes._rule import apply_rule
@@ -16,12 +14,7 @@ _NORM = "y = LayerNormalization <axis = -1, epsilon = 1e-12> (x, g, b)\n"
 
 
 def _model(body, kind="float[B, T, 16]"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({kind} x) => (float[A, C, D] y) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.extend(
-        onnx.numpy_helper.from_array(v, n) for n, v in _ARRAYS.items() if f", {n}" in body
-    )
-    return ir.from_proto(proto)
+    return parsed_graph(body, f"{kind} x", "float[A, C, D] y", _ARRAYS)
 
 
 def _run(model, x):
@@ -75,10 +68,8 @@ def test_known_token_counts_use_constants():
 def test_other_norms_are_refused_with_a_reason(body, kind, reason):
     inputs = {"g2": ", float[4, 16] g2", "g0": ", float[16] g0"}
     extra = "".join(text for name, text in inputs.items() if name in body)
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g ({kind} x{extra}) => (float y) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in _ARRAYS.items())
-    report = apply_rule(SplitLayerNorm(), ir.from_proto(proto).graph)
+    model = parsed_graph(body, f"{kind} x{extra}", "float y", _ARRAYS)
+    report = apply_rule(SplitLayerNorm(), model.graph)
     assert report.applied == 0
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(report.refusals[0][1])

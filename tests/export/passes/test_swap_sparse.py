@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from graphs import parsed_graph, run_proto
 
 from platon_compress.export.functions import attach_functions
 from platon_compress.export.passes import clean, swap_sparse_weights
@@ -18,16 +18,12 @@ _ERF = "s = Div (h, root)\n e = Erf (s)\n p = Add (e, one)\n m = Mul (h, p)\n y 
 
 
 def _model(body, shape="N, 4"):
-    text = f'<ir_version: 10, opset_import: ["" : 18]> g (float[{shape}] x) => (float[N, 6] y) {{\n{body}}}'
-    proto = onnx.parser.parse_model(text)
     arrays = _ARRAYS | {"root": np.float32(2**0.5), "half": np.float32(0.5)}
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in arrays.items() if n in body)
-    return ir.from_proto(proto)
+    return parsed_graph(body, f"float[{shape}] x", "float[N, 6] y", arrays)
 
 
 def _run(model, x):
-    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
+    return run_proto(ir.to_proto(model), {"x": x})[0]
 
 
 def _swapped(body, csr=None):
