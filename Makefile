@@ -43,7 +43,7 @@ format: $(STAMP)
 	$(VENV)/bin/ruff format .
 	$(CLANG_FORMAT) -i $(CPP)
 
-# The tables of README, docs/results.md and docs/kernels.md come from benchmarks/results/*.json.
+# The tables of README and docs/ come from benchmarks/results/*.json.
 readme: $(STAMP)
 	$(VENV)/bin/python benchmarks/readme_tables.py
 

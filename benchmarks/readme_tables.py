@@ -1,6 +1,6 @@
 """Keeps the tables and figures of README and docs equal to the committed results.
 
-    python benchmarks/readme_tables.py            # writes README.md, docs/results.md and docs/kernels.md
+    python benchmarks/readme_tables.py            # writes README.md and the pages of docs/ that show results
     python benchmarks/readme_tables.py --check    # writes nothing; exit 1 when they are out of date
 
 What lies between `<!-- results:NAME -->` and `<!-- /results:NAME -->` is replaced; NAME is one of the parts below, or
@@ -26,6 +26,7 @@ from tables.oneshot import oneshot_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
 from tables.quality import QUALITY_NOTE, quality_tables
+from tables.rounded import rounded_tables
 from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 
@@ -38,7 +39,10 @@ __all__ = ["DOCUMENTS", "PARTS", "main", "refreshed"]
 
 Results = Mapping[str, Mapping[str, Any]]
 _ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (_ROOT / "README.md", _ROOT / "docs" / "results.md", _ROOT / "docs" / "kernels.md")
+DOCUMENTS = (
+    _ROOT / "README.md",
+    *(_ROOT / "docs" / f"{name}.md" for name in ("results", "kernels", "eight-bit-weights")),
+)
 _REGION = re.compile(
     r"<!-- results:(?P<name>[\w.-]+) -->\n(?P<body>.*?)<!-- /results:(?P=name) -->", re.DOTALL
 )
@@ -162,6 +166,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "pauses": partial(_measured, pause_tables),
     "quality": _quality,
     "oneshot": _oneshot,
+    "rounded": partial(_measured, rounded_tables),
     "sizes": _sizes,
     "padding": _padding,
     "sentences": _sentences,
@@ -172,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
     """The command line above; exit 1 when a checked document is out of date, 2 on bad input."""
     parser = study_parser(__doc__, threads=False)
     parser.add_argument(
-        "documents", nargs="*", type=Path, help="default: README.md docs/results.md docs/kernels.md"
+        "documents", nargs="*", type=Path, help="default: README.md and the pages of docs/ that show results"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="default: benchmarks/results")
     parser.add_argument("--check", action="store_true", help="write nothing")

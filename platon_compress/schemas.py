@@ -34,6 +34,7 @@ SCHEMAS = {
     "pruner-memory": 1,
     "quality": 1,
     "quality-cell": 1,
+    "rounded": 1,
     "rounding": 1,
     "search": 1,
     "sizes": 1,
