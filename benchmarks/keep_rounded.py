@@ -1,6 +1,6 @@
 """Keeps what 8-bit values cost and gain in finished runs: the same rows, before and after rounding, as one result.
 
-    platon-compress compress runs/mine/model -o runs/mine-int8 --values int8 --set dense=runs/mine/stages/dense/model \\
+    platon-compress compress runs/mine/model -o runs/mine-int8 --values int8 --dense runs/mine/stages/dense \\
         --data test.tsv --text sentence --label label
     python benchmarks/keep_rounded.py "STS-B regression=runs/mine-int8" -o benchmarks/results
 
