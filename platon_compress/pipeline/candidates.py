@@ -9,35 +9,19 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.budget import Figures
 from platon_compress.files import write_json
 from platon_compress.measure.trial_files import DENSE, figures_of, time_files
-from platon_compress.pipeline.costing import calibrate_scope, calibrates, plan_config
+from platon_compress.pipeline.costing import calibrate_scope, calibrates, plan_config, planned_inputs
 from platon_compress.pipeline.exporting import export_config, rival_config
 from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, SMALL_BATCH
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
-from platon_compress.tasks.synthetic import synthetic_batches
 
 if TYPE_CHECKING:
-    import torch
-
     from platon_compress.baking import BakedModel
     from platon_compress.planning import PlanConfig
-    from platon_compress.tasks.models import Checkpoint
 
-__all__ = ["planned_inputs", "time_candidates"]
+__all__ = ["time_candidates"]
 
 _RUNS = 20
-
-
-def planned_inputs(work: Workspace, checkpoint: "Checkpoint") -> "dict[str, torch.Tensor]":
-    """One random batch of the deployment that the plan is for, without padding."""
-    import torch
-
-    batch, tokens = work.recipe.plan.batch, work.sequence_length(checkpoint)
-    made = synthetic_batches(checkpoint, examples=batch, tokens=tokens, batch_size=batch)[0]
-    inputs = {name: torch.from_numpy(array) for name, array in made.items()}
-    if "attention_mask" in inputs:
-        inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
-    return inputs
 
 
 def time_candidates(work: Workspace, sparsities: Sequence[float]) -> dict[float, Figures]:

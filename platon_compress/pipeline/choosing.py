@@ -7,7 +7,8 @@ from typing import Any
 
 from platon_compress.budget import TOLERANCE, Budget, Figures
 from platon_compress.errors import CheckFailedError
-from platon_compress.pipeline.candidates import planned_inputs, time_candidates
+from platon_compress.pipeline.candidates import time_candidates
+from platon_compress.pipeline.costing import planned_inputs
 from platon_compress.pipeline.family import Candidate, pick, points_below, read_scores
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.report.budget import measured_figures
@@ -29,12 +30,12 @@ def search_stage(work: Workspace) -> dict[str, Any]:
     """Write search.json. Raises CheckFailedError where no sparsity that is asked for can meet the budget."""
     from platon_compress.measure.search import Form, search
 
-    checkpoint, section, prune = work.fresh_checkpoint(), work.recipe.plan, work.prune
-    form = Form(prune.granularity, section.values)
+    checkpoint, section, family = work.fresh_checkpoint(), work.recipe.plan, work.recipe.family
+    form = Form(work.prune.granularity, section.values)
     with work.reporter.progress("  searching") as progress:
         found = search(
             checkpoint.model,
-            _budget(work) if prune.family else _budget(work).tightened(_MARGIN),
+            _budget(work) if family else _budget(work).tightened(_MARGIN),
             forms=(form,),
             batch=section.batch,
             threads=section.threads,
@@ -49,15 +50,15 @@ def search_stage(work: Workspace) -> dict[str, Any]:
     if not found.can_be_met:
         raise CheckFailedError(found.refusal())
     row = found.rows[0]
-    if prune.family and row.sparsity > prune.family[-1]:
+    if family and row.sparsity > family[-1]:
         raise CheckFailedError(
             f"the budget ({found.budget.spoken()}) takes {form} at {row.sparsity:.0%}, and the family ends at "
-            f"{prune.family[-1]:.0%}; raise the budget, or add sparser members"
+            f"{family[-1]:.0%}; raise the budget, or add sparser members"
         )
     work.reporter.say(
         f"  {found.budget.spoken()}: {form} meets it from {row.sparsity:.0%} on ({row.figures.spoken()})"
     )
-    if not prune.family and work.recipe.prune is not None:
+    if work.recipe.searches_sparsity and work.recipe.prune is not None:
         work.reporter.say(
             f"  sparsity {row.sparsity:g} is trained (the recipe says {work.recipe.prune.sparsity:g})"
         )
@@ -68,7 +69,7 @@ def choose_stage(work: Workspace) -> dict[str, Any]:
     """Write family.json. Raises CheckFailedError where no member of a family meets the budget."""
     budget, dense = _budget(work), _scores(work)
     candidates = list(_candidates(work, dense))
-    timed = bool(work.prune.family) or work.recipe.searches
+    timed = bool(work.recipe.family) or work.recipe.searches
     figures = time_candidates(work, [c.sparsity for c in candidates]) if timed else {}
     before = _measured_before(work)
     candidates = [
@@ -93,7 +94,7 @@ def choose_stage(work: Workspace) -> dict[str, Any]:
     }
     work.folder.write_json(_FAMILY, stamped("family", content))
     _show(work, dense, candidates, budget)
-    if chosen is None and work.prune.family:
+    if chosen is None and work.recipe.family:
         raise CheckFailedError(_refusal(candidates, budget))
     if chosen is None:  # there is no other: it is finished all the same, and the verdict says what it misses
         chosen = candidates[0]
@@ -138,7 +139,7 @@ def _scores(work: Workspace) -> Scores:
 
 def _candidates(work: Workspace, dense: Scores) -> Iterator[Candidate]:
     """The least sparse one first; without a family the one that there is."""
-    for sparsity in work.prune.family or (work.prune.sparsity,):
+    for sparsity in work.recipe.family or (work.prune.sparsity,):
         steps, scores = read_scores(work.candidate_folder(sparsity))
         yield Candidate(
             sparsity=sparsity,

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from platon_compress.files import read_json, write_json
 from platon_compress.pipeline.workspace import Workspace
+from platon_compress.tasks.synthetic import synthetic_batches
 
 if TYPE_CHECKING:
+    import torch
+
     from platon_compress.measure.calibrate import CalibrationScope
     from platon_compress.planning import PlanConfig
     from platon_compress.pruning.unit_costs import UnitCosts
@@ -20,6 +23,7 @@ __all__ = [
     "calibrates",
     "measured_plan_config",
     "plan_config",
+    "planned_inputs",
     "ranking_costs",
     "unit_costs",
 ]
@@ -83,25 +87,33 @@ def unit_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> "UnitC
 
     if (place / UNIT_COSTS).is_file():
         return UnitCosts.from_dict(read_json(place / UNIT_COSTS, f"remove {place}"))
-    import torch
-
     from platon_compress.measure.half_blocks import measure_half_blocks
     from platon_compress.pruning.masks.build import couplings_to_prune
     from platon_compress.pruning.pruner import prunable_parameters
-    from platon_compress.tasks.synthetic import synthetic_batches
     from platon_compress.tasks.training import prune_config
 
     config = plan_config(work, work.sequence_length(checkpoint))
     pruning = prune_config(work.prune, 1000)
     couplings = couplings_to_prune(checkpoint.model, pruning, prunable_parameters(checkpoint.model, pruning))
-    made = synthetic_batches(checkpoint, examples=config.batch, tokens=config.tokens, batch_size=config.batch)
-    inputs = {name: torch.from_numpy(array) for name, array in made[0].items()}
+    inputs = planned_inputs(work, checkpoint)
     with work.reporter.progress("  measuring half blocks") as progress:
         costs = measure_half_blocks(
             checkpoint.model, inputs, couplings, threads=config.used_threads, progress=progress
         )
     write_json(place / UNIT_COSTS, costs.to_dict())
     return costs
+
+
+def planned_inputs(work: Workspace, checkpoint: "Checkpoint") -> "dict[str, torch.Tensor]":
+    """One random batch of the deployment that the plan is for, without padding."""
+    import torch
+
+    batch, tokens = work.recipe.plan.batch, work.sequence_length(checkpoint)
+    made = synthetic_batches(checkpoint, examples=batch, tokens=tokens, batch_size=batch)[0]
+    inputs = {name: torch.from_numpy(array) for name, array in made.items()}
+    if "attention_mask" in inputs:
+        inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
+    return inputs
 
 
 def plan_config(work: Workspace, tokens: int) -> "PlanConfig":

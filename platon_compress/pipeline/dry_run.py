@@ -88,8 +88,8 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
     if recipe.distill is not None:
         yield spoken_distillation(recipe, task)
         yield f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more"
-    if recipe.prune is not None and recipe.prune.family:
-        members = ", ".join(f"{sparsity:.0%}" for sparsity in recipe.prune.family)
+    if recipe.family:
+        members = ", ".join(f"{sparsity:.0%}" for sparsity in recipe.family)
         yield f"the sparsity holds at {members}, with a finished candidate at each"
     if recipe.budget is not None:
         yield f"the model is chosen by a budget: {recipe.budget.limits.spoken()}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from platon_compress.export.config import ExportConfig
 from platon_compress.recipe import Recipe
 
-__all__ = ["export_config", "rival_config"]
+__all__ = ["export_config", "plain_config", "rival_config"]
 
 
 def export_config(recipe: Recipe, *, tokens: int, sparse: bool) -> ExportConfig:
@@ -15,11 +15,10 @@ def export_config(recipe: Recipe, *, tokens: int, sparse: bool) -> ExportConfig:
     """
     from platon_compress.export.quantize import attention_for
 
-    section, plan = recipe.export, recipe.plan
-    config = ExportConfig(opset=section.opset, exporter=section.exporter)
+    plan = recipe.plan
     return replace(
-        config if sparse else rival_config(recipe),
-        remove_padding=section.remove_padding,
+        plain_config(recipe) if sparse else rival_config(recipe),
+        remove_padding=recipe.export.remove_padding,
         attention=attention_for(plan.attention, tokens),
         embeddings=plan.embeddings,
         int8_budget=plan.int8_budget,
@@ -30,5 +29,10 @@ def rival_config(recipe: Recipe) -> ExportConfig:
     """Of dense and pruned: what users have today, at its best; padding removal and 8-bit tables are not for them."""
     from platon_compress.export.passes.fuse_attention import ATTENTION_OPSET
 
-    section = recipe.export
-    return ExportConfig(opset=max(section.opset, ATTENTION_OPSET), exporter=section.exporter)
+    config = plain_config(recipe)
+    return replace(config, opset=max(config.opset, ATTENTION_OPSET))
+
+
+def plain_config(recipe: Recipe) -> ExportConfig:
+    """With the exporter and the opset that the recipe names, and no more."""
+    return ExportConfig(opset=recipe.export.opset, exporter=recipe.export.exporter)

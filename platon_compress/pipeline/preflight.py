@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
-from platon_compress.export.config import ExportConfig
 from platon_compress.pipeline.baseline import baseline_of
+from platon_compress.pipeline.exporting import plain_config
 from platon_compress.recipe import Recipe
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
@@ -75,7 +75,7 @@ def spoken_model(checkpoint: Checkpoint) -> Iterator[str]:
 def _check_export(checkpoint: Checkpoint, recipe: Recipe) -> None:
     from platon_compress.tasks.trial import check_export  # loads torch, which most refusals do without
 
-    check_export(checkpoint, _export_config(recipe))
+    check_export(checkpoint, plain_config(recipe))
 
 
 def _check_model(recipe: Recipe, checkpoint: Checkpoint) -> None:
@@ -97,7 +97,7 @@ def _check_settings(recipe: Recipe) -> None:
     selected_kernel()  # the operator library is there, and has the kernels that PLATON_FORCE_ISA asks for
     if recipe.plan.cost_table is not None:
         CostTable.load(Path(recipe.plan.cost_table))
-    _export_config(recipe)
+    plain_config(recipe)
     bench = recipe.bench
     BenchConfig(
         batch=bench.batch,
@@ -106,7 +106,3 @@ def _check_settings(recipe: Recipe) -> None:
         threads=bench.threads or recipe.plan.threads,
         device=bench.device,
     )
-
-
-def _export_config(recipe: Recipe) -> ExportConfig:
-    return ExportConfig(opset=recipe.export.opset, exporter=recipe.export.exporter)

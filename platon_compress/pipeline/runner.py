@@ -115,9 +115,9 @@ class _Run:
             if stage.name == until:
                 return
             if stage.name == "bench" and self.recipe.searches and choose_again(self._work):
-                names = stage_names(self.recipe)
-                self._run(self.stages[names.index("choose")])
-                waiting = list(self.stages[names.index("choose") + 1 :])
+                place = stage_names(self.recipe).index("choose")
+                self._run(self.stages[place])
+                waiting = list(self.stages[place + 1 :])
 
     def do(self, stage: Stage) -> None:
         """Run a stage unless what it would give is there."""

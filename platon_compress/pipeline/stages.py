@@ -205,7 +205,7 @@ def _of_prune(recipe: Recipe) -> tuple[str, ...]:
     prune = recipe.prune
     measured = prune is not None and (prune.per_millisecond or prune.speedup is not None)
     # Where the search says how sparse to become, its budget says it.
-    searched = ("budget",) if recipe.searches and recipe.prune is not None and not recipe.prune.family else ()
+    searched = ("budget",) if recipe.searches_sparsity else ()
     return (*_training(recipe), "prune", "distill", *searched, *(_PLAN if measured else ()))
 
 
@@ -242,8 +242,7 @@ def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
 
 def _trained(recipe: Recipe) -> tuple[Stage, ...]:
     """The stages of a training up to the baked model; those that choose are there where something asks for them."""
-    family = recipe.prune is not None and bool(recipe.prune.family)
-    searched, chosen = ("search",) if recipe.searches else (), ("choose",) if recipe.chooses else ()
+    searched, chosen = ("search",) if recipe.searches_sparsity else (), ("choose",) if recipe.chooses else ()
     stages = [
         Stage(name="data", title="read the data", run=training.data, uses=_of_prune),
         Stage(
@@ -257,7 +256,7 @@ def _trained(recipe: Recipe) -> tuple[Stage, ...]:
         ),
         Stage(
             name="prune", title="train again, pruning with PLATON", run=training.prune, uses=_of_prune,
-            needs=("data", "dense", *(() if family else searched)), outputs=("stages/prune",), keeps=True,
+            needs=("data", "dense", *searched), outputs=("stages/prune",), keeps=True,
         ),
         Stage(
             name="choose", title="choose among the candidates", run=choose_stage,
@@ -269,8 +268,8 @@ def _trained(recipe: Recipe) -> tuple[Stage, ...]:
             outputs=("model",),
         ),
     ]  # fmt: skip
-    absent = {*(() if searched else ("search",)), *(() if chosen else ("choose",))}
-    return tuple(stage for stage in stages if stage.name not in absent)
+    there = {"search": recipe.searches, "choose": recipe.chooses}
+    return tuple(stage for stage in stages if there.get(stage.name, True))
 
 
 _GIVEN = (

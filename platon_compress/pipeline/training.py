@@ -103,7 +103,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         pruning = prune_config(work.prune, steps, *costs)
         steps = pruning.total_steps or steps
     _say_resumption(work, checkpoints, steps, stage == "prune")
-    family = work.prune.family if stage == "prune" else ()
+    family = work.recipe.family if stage == "prune" else ()
     candidates = checkpoints / "candidates"
     keeper = Keeper(candidates, work.task, checkpoint, work.validation) if family else None
     with work.reporter.progress(f"  {stage}") as progress:

@@ -65,7 +65,7 @@ class Workspace:
         if self.recipe.prune is None:
             raise InputError("this run has no prune section; compress takes a model that holds zeros already")
         searched = self.folder.record("search")
-        if searched is not None and self.recipe.searches and not self.recipe.prune.family:
+        if searched is not None and self.recipe.searches_sparsity:
             return self.recipe.prune.model_copy(update={"sparsity": searched.result["sparsity"]})
         return self.recipe.prune
 
@@ -154,7 +154,7 @@ class Workspace:
     def candidate_folder(self, sparsity: float) -> Path:
         """Where a candidate lies: a member of the family, or the one that there is."""
         place = self.folder.work("prune")
-        return place / f"{sparsity:g}" if self.prune.family else place
+        return place / f"{sparsity:g}" if self.recipe.family else place
 
     def candidate(self, folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
         """A model before baking with its masks, True where a weight is kept."""

@@ -1,12 +1,12 @@
-"""The sections of a recipe that say what becomes of a pruned model: bake, plan, export, verify, bench."""
+"""The sections of a recipe that say what becomes of a pruned model: bake, plan, budget, export, verify, bench."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from platon_compress.budget import Budget
-from platon_compress.limits import MAX_LIST, MAX_ROWS
-from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, about, limited
+from platon_compress.limits import MAX_ROWS
+from platon_compress.recipe.fields import NUMBER, Section, Several, Text, about, limited
 
 __all__ = ["BakeSection", "BenchSection", "BudgetSection", "ExportSection", "PlanSection", "VerifySection"]
 
@@ -148,19 +148,10 @@ class VerifySection(Section):
 class BenchSection(Section):
     """What is timed: every batch with every token count."""
 
-    batch: Annotated[
-        tuple[Annotated[int, limited("bench.batch"), NUMBER], ...],
-        Field(min_length=1, max_length=MAX_LIST),
-        LISTED,
-    ] = about("Batch sizes.", (1, 8))
-    tokens: (
-        Annotated[
-            tuple[Annotated[int, limited("bench.tokens"), NUMBER], ...],
-            Field(min_length=1, max_length=MAX_LIST),
-            LISTED,
-        ]
-        | None
-    ) = about("Tokens per text; default: as in `plan.tokens`.", None)
+    batch: Several[Annotated[int, limited("bench.batch"), NUMBER]] = about("Batch sizes.", (1, 8))
+    tokens: Several[Annotated[int, limited("bench.tokens"), NUMBER]] | None = about(
+        "Tokens per text; default: as in `plan.tokens`.", None
+    )
     runs: Annotated[int, limited("bench.runs"), NUMBER] = about("Timed rounds per setting.", 50)
     threads: Annotated[int, limited("bench.threads"), NUMBER] | None = about(
         "Threads; default: `plan.threads`.", None

@@ -103,12 +103,22 @@ class Recipe(Section):
     @property
     def chooses(self) -> bool:
         """Whether the model that is finished is chosen among candidates, or checked against a budget."""
-        return self.budget is not None or (self.prune is not None and bool(self.prune.family))
+        return self.budget is not None or bool(self.family)
+
+    @property
+    def family(self) -> tuple[float, ...]:
+        """The sparsities that one training holds at; none for a training to a single one."""
+        return (self.prune.family if self.prune is not None else None) or ()
 
     @property
     def searches(self) -> bool:
         """Whether a search says before the training what can be met."""
         return self.budget is not None and self.budget.limits.asks_for_speed_or_size
+
+    @property
+    def searches_sparsity(self) -> bool:
+        """Whether that search says what is trained, in the place of `prune.sparsity`."""
+        return self.searches and not self.family
 
     @property
     def teacher(self) -> str | None:

@@ -3,12 +3,11 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, model_validator
 
-from platon_compress.limits import MAX_LIST
 from platon_compress.oneshot.config import Method
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
-from platon_compress.recipe.fields import LISTED, NUMBER, Section, Text, Texts, about, limited
+from platon_compress.recipe.fields import NUMBER, Section, Several, Text, Texts, about, limited
 
 __all__ = ["DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
 
@@ -96,14 +95,7 @@ class PruneSection(Section):
         "blocks that are measured before the training; the schedule then is one of the time.",
         None,
     )
-    family: (
-        Annotated[
-            tuple[Annotated[float, limited("prune.family"), NUMBER], ...],
-            Field(min_length=1, max_length=MAX_LIST),
-            LISTED,
-        ]
-        | None
-    ) = about(
+    family: Several[Annotated[float, limited("prune.family"), NUMBER]] | None = about(
         "Rising sparsities that one run holds at, each but the last for a fifth of the steps more (at most 0.6 in all), "
         "with a finished candidate at each; `sparsity`, by default the last, is the one that is exported where no budget "
         "chooses.",
