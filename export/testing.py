@@ -1,4 +1,4 @@
-"""What the tests of graph passes share. Not part of the public surface."""
+"""What the tests of graph passes and the self-test share. Not part of the public surface."""
 
 from collections.abc import Mapping
 from typing import Any

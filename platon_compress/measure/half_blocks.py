@@ -31,18 +31,27 @@ if TYPE_CHECKING:
 
     from platon_compress.structure import Coupling
 
-__all__ = ["counts_to_measure", "measure_half_blocks"]
+__all__ = [
+    "COPIES",
+    "HalfBlock",
+    "counts_to_measure",
+    "half_block_call",
+    "measure_half_blocks",
+    "write_half_block",
+]
+
+COPIES = 2
+"""Half blocks with different weights, one after the other, in a file."""
 
 _REST = "rest"
-_COPIES = 2
 _RUNS = 7
 _STEPS = 20  # of a curve of neurons; heads are measured one by one up to as many
 _MULTIPLE = 8  # see planning.coupling: other counts of neurons are slower
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Half:
-    """What of a coupling decides its cost; `gates`: 2 for gated neurons, else 1."""
+class HalfBlock:
+    """What of a coupling decides its cost; kind: "heads" or "neurons"; gates: 2 for gated neurons, else 1."""
 
     kind: str
     width: int
@@ -77,7 +86,9 @@ def measure_half_blocks(
         for name, coupling in named.items():
             half = _half(model, coupling, shape)
             for count in counts[name]:
-                sides[f"{count} of {name}"] = _runner(_write(folder, half, count), half, threads)
+                sides[f"{count} of {name}"] = half_block_call(
+                    write_half_block(folder, half, count), half, threads
+                )
             steps.advance(f"{name} are built")
         samples, _ = settled_samples(sides, runs)
         steps.advance("all are timed in turn")
@@ -88,7 +99,7 @@ def measure_half_blocks(
 
 def _added(fastest: Mapping[str, float], name: str, count: int) -> float:
     """Seconds that `count` units of half a block add to none."""
-    return max(fastest[f"{count} of {name}"] - fastest[f"0 of {name}"], 0.0) / _COPIES
+    return max(fastest[f"{count} of {name}"] - fastest[f"0 of {name}"], 0.0) / COPIES
 
 
 def counts_to_measure(model: "torch.nn.Module", coupling: "Coupling") -> tuple[int, ...]:
@@ -112,8 +123,8 @@ def _rows_of(
     return math.prod(batch), tokens
 
 
-def _half(model: "torch.nn.Module", coupling: "Coupling", shape: tuple[int, int]) -> _Half:
-    return _Half(
+def _half(model: "torch.nn.Module", coupling: "Coupling", shape: tuple[int, int]) -> HalfBlock:
+    return HalfBlock(
         kind=coupling.kind,
         width=len(model.get_parameter(f"{coupling.consumer}.weight")),
         unit_size=coupling.unit_size,
@@ -144,22 +155,24 @@ def _rest_runner(
     return session_call(path, feed, threads, use_library=False)
 
 
-def _runner(path: Path, half: _Half, threads: int) -> Callable[[], object]:
+def half_block_call(path: Path, half: HalfBlock, threads: int) -> Callable[[], object]:
+    """One run of such a file in stock ONNX Runtime, on random hidden states."""
     x = np.random.default_rng(0).standard_normal((half.batch, half.tokens, half.width), dtype=np.float32)
     return session_call(path, {"x": x}, threads, use_library=False)
 
 
-def _write(folder: Path, half: _Half, units: int) -> Path:
+def write_half_block(folder: Path, half: HalfBlock, units: int) -> Path:
+    """The file of `COPIES` half blocks of so many units; 0: the residual sum and the norm alone."""
     path = folder / f"{half.kind}-{half.width}-{units}.onnx"
     onnx.save(_model(half, units), path)
     return path
 
 
-def _model(half: _Half, units: int) -> onnx.ModelProto:
-    """`_COPIES` half blocks one after the other on x [batch, tokens, width]."""
+def _model(half: HalfBlock, units: int) -> onnx.ModelProto:
+    """`COPIES` half blocks one after the other on x [batch, tokens, width]."""
     build = _Builder(np.random.default_rng(1))
     value = "x"
-    for _ in range(_COPIES):
+    for _ in range(COPIES):
         inner = (
             _attention(build, half, units, value)
             if half.kind == "heads"
@@ -176,7 +189,7 @@ def _model(half: _Half, units: int) -> onnx.ModelProto:
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 23)])
 
 
-def _attention(build: "_Builder", half: _Half, heads: int, value: str) -> str | None:
+def _attention(build: "_Builder", half: HalfBlock, heads: int, value: str) -> str | None:
     """Without its last bias; None without heads."""
     if not heads:
         return None
@@ -187,7 +200,7 @@ def _attention(build: "_Builder", half: _Half, heads: int, value: str) -> str | 
     return build.node("MatMul", mixed, build.constant(inner, half.width))
 
 
-def _neurons(build: "_Builder", half: _Half, neurons: int, value: str) -> str | None:
+def _neurons(build: "_Builder", half: HalfBlock, neurons: int, value: str) -> str | None:
     """Without its last bias; None without neurons."""
     if not neurons:
         return None

@@ -2,11 +2,9 @@
 
 import json
 
-import numpy as np
 import pytest
 import rounding
 
-from platon_compress.export.session import open_session
 from platon_compress.schemas import stamped
 
 
@@ -21,29 +19,13 @@ def test_each_count_has_exactly_its_multiple(reference):
             assert reference - 3 * multiple <= count < reference
 
 
-def test_the_blocks_compute_a_feed_forward(tmp_path):
-    session = open_session(rounding._write(tmp_path, 16, 24), use_library=False)
-    x = np.random.default_rng(0).standard_normal((1, 5, 16), dtype=np.float32)
-    (y,) = session.run(None, {"X": x})
-    assert y.shape == x.shape
-    assert np.isfinite(y).all()
-
-
 def test_rows_and_file(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(rounding, "_CASES", ((16, 128),))
     monkeypatch.setattr(
         rounding,
         "measure_rounding",
         lambda **_: stamped("rounding", {"summary": {"1": 1.5}, "rows": measured}),
     )
-    measured = rounding.__dict__["_measure"](
-        {m: rounding._write(tmp_path, 16, n) for m, n in rounding.counts_near(128).items()},
-        rounding.counts_near(128),
-        16,
-        4,
-        1,
-        2,
-    )
+    measured = rounding._measure(tmp_path, 16, rounding.counts_near(128), tokens=4, threads=1, runs=2)
     assert [row["multiple"] for row in measured] == list(rounding.MULTIPLES)
     assert measured[-1]["cost_per_neuron"] == 1.0
     assert set(rounding._summary(measured)) == {str(m) for m in rounding.MULTIPLES}
