@@ -2,10 +2,11 @@
 
     python benchmarks/prepare_data.py DATA --model VIT -o runs/quality/data
 
-DATA holds cifar10/, squad/ and stsb/, sst2/ as benchmarks/README.md lists them; VIT is the folder of a DINOv2 model. What is
+DATA holds cifar10/, squad/, sst2/ and stsb/ as benchmarks/README.md lists them; VIT is the folder of a DINOv2 model. What is
 written lies beside no copy of them in the project: the texts have terms of their own. Every data set is split once more,
 so that no row that a model is judged by has chosen anything: a part of the training rows (whole articles, of SQuAD)
-becomes the validation data, and the published development rows are the test data.
+becomes the validation data, and the published development rows are the test data. SST-2's are too few to tell models apart:
+10,000 test rows are carved from its training rows, and the published development rows are kept beside them.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from study import run_study, study_parser
+from trials.carving import carve
 
 from platon_compress.errors import InputError
 from platon_compress.files import new_file, read_json, write_json, write_text
@@ -29,6 +31,7 @@ __all__ = ["decoded", "main", "ranked", "sentences_of", "shrunk_positions"]
 _SEED = 0
 _VALIDATION_PICTURES, _VALIDATION_PAIRS, _VALIDATION_ARTICLES = 1000, 749, 4
 _SST2_SENTENCES = 10_000
+_SST2_PARTS = {"test": 10_000, "validation": 1_500}
 _PIXELS = 112
 # Behind a full stop that a capital, a bracket or a quotation mark follows.
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\[])")
@@ -149,6 +152,18 @@ def _sst2(path: Path) -> list[str]:
     return [texts[i] for i in order]
 
 
+def _sst2_split(data: Path, to: Path) -> Iterator[Path]:
+    """Phrases, split by sentence."""
+    published = {split: _table(data / "sst2" / f"{split}.tsv") for split in ("train", "dev")}
+    rows = {
+        split: [{"text": row["sentence"].strip(), "label": int(row["label"])} for row in table]
+        for split, table in published.items()
+    }
+    parts = carve(rows["train"], "text", _SST2_PARTS, "train", seed=_SEED)
+    for split, chosen in {**parts, "dev": rows["dev"]}.items():
+        yield _write_lines(to / "sst2-split" / f"{split}.jsonl", chosen)
+
+
 def _table(path: Path) -> list[dict[str, str]]:
     """Rows of a tab-separated file in which quotation marks are letters; lines that are too short are left out."""
     try:
@@ -204,6 +219,7 @@ def shrunk_positions(embeddings: np.ndarray, side: int) -> np.ndarray:
 _SETS: Mapping[str, Callable[[Path, Path], Iterator[Path]]] = {
     "cifar10": _cifar,
     "squad": _squad,
+    "sst2": _sst2_split,
     "stsb": _stsb,
 }
 

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import prepare_data
 import pytest
 import torch
 from PIL import Image
@@ -54,14 +55,18 @@ def published(tmp_path_factory):
         lines = [f'{n}\tA "{split}" {n}\tB {n}\t{n % 6}' for n in range(count)]
         text = "\n".join(["index\tsentence1\tsentence2\tscore", *lines, ""])
         (folder / "stsb" / f"{split}.tsv").write_text(text)
-    (folder / "sst2" / "train.tsv").write_text("sentence\tlabel\nfine film\t1\nB 3\t0\n")
+    texts = ["fine film \t1", "B 3\t0", "a fine film\t1", 'say "no" to it\t0', "film\t1"]
+    (folder / "sst2" / "train.tsv").write_text("\n".join(["sentence\tlabel", *texts, ""]))
+    (folder / "sst2" / "dev.tsv").write_text("sentence\tlabel\nno\t0\n")
     return folder
 
 
 @pytest.fixture(scope="module")
 def made(published, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    assert main([str(published), "-o", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare_data, "_SST2_PARTS", {"test": 1, "validation": 1})
+        assert main([str(published), "-o", str(folder)]) == 0
     return folder
 
 
@@ -114,9 +119,21 @@ def test_pairs_keep_their_scores_and_sentences_have_none(made):
     held = {text for row in validation.texts for text in row}
     lines = (made / "stsb-sentences" / "train.jsonl").read_text().splitlines()
     texts = [json.loads(line)["text"] for line in lines]
-    assert {text for row in train.texts for text in row} | {"fine film", "B 3"} == set(texts)
+    phrases = {"fine film", "B 3", "a fine film", 'say "no" to it', "film"}
+    assert {text for row in train.texts for text in row} | phrases == set(texts)
     assert held & set(texts) <= {"B 3"}
     assert len(texts) == len(set(texts))
+
+
+def test_phrases_stay_with_their_sentence(made):
+    fine = {"fine film", "a fine film", "film"}
+    sides = [
+        {json.loads(line)["text"] for line in (made / "sst2-split" / f"{split}.jsonl").read_text().splitlines()}
+        for split in ("train", "validation", "test")
+    ]
+    assert sorted(sides, key=len) == sorted(sides, key=lambda side: fine <= side)
+    assert set().union(*sides) == fine | {"B 3", 'say "no" to it'}
+    assert (made / "sst2-split" / "dev.jsonl").read_text() == '{"text": "no", "label": 0}\n'
 
 
 def test_a_vision_model_for_smaller_pictures_answers_as_the_large_one(published, tmp_path):
