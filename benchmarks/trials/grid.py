@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from platon_compress.errors import InputError, shown
 from platon_compress.recipe import Recipe
-from platon_compress.recipe.fields import LISTED, Section
+from platon_compress.recipe.fields import LISTED, Section, Several
 from platon_compress.recipe.loading import parse_recipe, shipped_recipe
 from platon_compress.recipe.mistakes import explain
 from platon_compress.yaml_file import read_yaml
@@ -50,8 +50,8 @@ class Row(Section):
     changes: dict[str, Any] = Field(default_factory=dict)
     model: str
     data: str
-    sparsity: Annotated[tuple[float, ...], Field(min_length=1), LISTED]
-    seeds: Annotated[tuple[int, ...], Field(min_length=1), LISTED] = (1,)
+    sparsity: Several[float]
+    seeds: Several[int] = (1,)
     also: Annotated[tuple[str, ...], LISTED] = ()
     controls: Annotated[tuple[Control, ...], LISTED] = ("untrained",)
 

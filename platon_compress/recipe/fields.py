@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from platon_compress.limits import LIMITS, MAX_LIST
 
-__all__ = ["NUMBER", "Section", "Several", "Text", "Texts", "about", "limited", "numbers"]
+__all__ = ["LISTED", "NUMBER", "Section", "Several", "Text", "Texts", "about", "limited", "numbers"]
 
 
 def _number(value: Any) -> Any:
@@ -51,11 +51,11 @@ def about(text: str, default: Any = ..., **more: Any) -> Any:
 
 
 # Behind the limits, or pydantic would not know them as a range in the JSON schema.
-NUMBER, _LISTED = BeforeValidator(_number), BeforeValidator(_listed)
+NUMBER, LISTED = BeforeValidator(_number), BeforeValidator(_listed)
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
-Texts = Annotated[tuple[Text, ...], Field(max_length=10_000), _LISTED]
+Texts = Annotated[tuple[Text, ...], Field(max_length=10_000), LISTED]
 _Item = TypeVar("_Item")
-Several = Annotated[tuple[_Item, ...], Field(min_length=1, max_length=MAX_LIST), _LISTED]
+Several = Annotated[tuple[_Item, ...], Field(min_length=1, max_length=MAX_LIST), LISTED]
 """Of such values at least one, and no more than a person would write."""
 
 

@@ -48,9 +48,7 @@ def test_no_row_is_in_two_parts_and_all_of_one_sentence_are_kept(rows):
     assert all(len(side) <= 1 for side in sides)
     lost = [row["text"] for row, side in zip(rows, sides, strict=True) if not side]
     assert lost  # single words mostly, that both parts have
-    longer = [
-        row["text"] for part in parts.values() for row in part if len(row["text"].split()) == 12
-    ]
+    longer = [row["text"] for part in parts.values() for row in part if len(row["text"].split()) == 12]
     for text in lost:
         assert sum(_inside(text, sentence) for sentence in longer) > 1
 
@@ -70,5 +68,5 @@ def test_equal_texts_and_spaces_stay_together():
 
 
 def test_too_few_rows():
-    with pytest.raises(InputError, match="2 rows.*leave none for train; ask for fewer"):
+    with pytest.raises(InputError, match=r"2 rows.*leave none for train; ask for fewer"):
         carve([{"text": "a"}, {"text": "b"}], "text", {"test": 2}, "train", seed=0)

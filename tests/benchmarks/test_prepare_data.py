@@ -128,7 +128,10 @@ def test_pairs_keep_their_scores_and_sentences_have_none(made):
 def test_phrases_stay_with_their_sentence(made):
     fine = {"fine film", "a fine film", "film"}
     sides = [
-        {json.loads(line)["text"] for line in (made / "sst2-split" / f"{split}.jsonl").read_text().splitlines()}
+        {
+            json.loads(line)["text"]
+            for line in (made / "sst2-split" / f"{split}.jsonl").read_text().splitlines()
+        }
         for split in ("train", "validation", "test")
     ]
     assert sorted(sides, key=len) == sorted(sides, key=lambda side: fine <= side)
