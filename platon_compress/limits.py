@@ -88,6 +88,7 @@ LIMITS = {
     "prune.final_warmup": Limit(0, 1, whole=False, below=True, example=0.3),
     "prune.freeze": Limit(0, 1, whole=False, below=True, example=0.1),
     "prune.rewind_to": Limit(0, 1, whole=False, below=True, example=0.5),
+    "prune.start_sparsity": Limit(0, 0.9999, whole=False, example=0.5),
     "prune.max_layer_sparsity": Limit(0, 1, whole=False, above=True, example=0.95),
     "prune.group_multiple": Limit(1, 4096, example=8),
     "plan.tokens": _TOKENS,

@@ -55,6 +55,8 @@ def search_stage(work: Workspace) -> dict[str, Any]:
             f"the budget ({found.budget.spoken()}) takes {form} at {row.sparsity:.0%}, and the family ends at "
             f"{family[-1]:.0%}; raise the budget, or add sparser members"
         )
+    if work.recipe.searches_sparsity:
+        _check_prunes(work, row.sparsity)
     work.reporter.say(
         f"  {found.budget.spoken()}: {form} meets it from {row.sparsity:.0%} on ({row.figures.spoken()})"
     )
@@ -122,6 +124,16 @@ def choose_again(work: Workspace) -> bool:
         f"({budget.spoken()}): a sparser candidate is tried"
     )
     return True
+
+
+def _check_prunes(work: Workspace, sparsity: float) -> None:
+    """Raise InputError, before anything is trained, where the other settings do not go with what the search found."""
+    from platon_compress.pruning.pruner import check_fits
+    from platon_compress.tasks.training import prune_config, total_steps
+
+    section = work.prune.model_copy(update={"sparsity": sparsity})
+    steps = total_steps(len(work.training), work.recipe.train)
+    check_fits(work.fresh_checkpoint().model, prune_config(section, steps))
 
 
 def _budget(work: Workspace) -> Budget:

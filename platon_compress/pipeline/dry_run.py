@@ -91,6 +91,8 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
     if recipe.family:
         members = ", ".join(f"{sparsity:.0%}" for sparsity in recipe.family)
         yield f"the sparsity holds at {members}, with a finished candidate at each"
+    if recipe.prune is not None and recipe.prune.start_sparsity:
+        yield f"the sparsity begins at {recipe.prune.start_sparsity:.0%} right after the warm-up"
     if recipe.budget is not None:
         yield f"the model is chosen by a budget: {recipe.budget.limits.spoken()}"
     if recipe.prune is not None and recipe.prune.per_millisecond:

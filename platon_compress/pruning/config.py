@@ -38,6 +38,7 @@ class PruneConfig:
     group_multiple: heads or neurons kept per layer are a multiple of this; None stands for 1 head, 8 neurons.
     targets, ignore, include_biases: see `platon_compress.selection.select`.
     reference_compat: the authors' code to the letter, quirks included (single weights, platon, cubic, global).
+    start_sparsity: where the cubic schedule begins right after the initial warm-up, in place of 0.
     schedule: "cubic"; "constant" (the full sparsity right after the initial warm-up, ranked anew each window);
         "one_shot" (the same, ranked once).
     scope: one ranking for all ("global"), one per weight ("layer"), or one per role in the block ("type").
@@ -70,6 +71,7 @@ class PruneConfig:
     reference_compat: bool = False
     group_multiple: int | None = None
     schedule: Shape = "cubic"
+    start_sparsity: float = 0.0
     scope: Scope = "global"
     max_layer_sparsity: float | None = None
     freeze_steps: int = 0
@@ -139,7 +141,7 @@ class PruneConfig:
         return total // 10 if initial is None else initial, total * 3 // 10 if final is None else final
 
     def _check_ranges(self) -> None:
-        for name in ("sparsity", "beta1", "beta2"):
+        for name in ("sparsity", "start_sparsity", "beta1", "beta2"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InputError(f"{name} must be a number, got {value!r}; write for example 0.9")
@@ -188,6 +190,7 @@ class PruneConfig:
                 f"scope and max_layer_sparsity rank single weights, got granularity {self.granularity!r}; "
                 "set granularity='element' or leave them out"
             )
+        self._check_start()
         self._check_bound()
         self._check_weight_costs()
         self._check_structured()
@@ -254,6 +257,20 @@ class PruneConfig:
                 "reference_compat needs beta2 above 0, got 0; the authors' code gives 0 two meanings"
             )
 
+    def _check_start(self) -> None:
+        start = self.start_sparsity
+        lowest = self.family[0] if self.family else self.sparsity
+        if not 0 <= start < (lowest or 1):
+            whose = "the first of the family" if self.family else "sparsity"
+            raise InputError(
+                f"start_sparsity must lie below {whose}, {lowest}, got {start}; lower it, or leave it out to begin at 0"
+            )
+        if start and self.schedule != "cubic":
+            raise InputError(
+                f"start_sparsity goes with schedule='cubic', got {self.schedule!r}, which begins at the full sparsity; "
+                "drop one of the two"
+            )
+
     def _check_bound(self) -> None:
         bound = self.max_layer_sparsity
         if bound is None:
@@ -295,7 +312,14 @@ class PruneConfig:
                 f"a family needs at least one step in each hold, got hold_steps {hold} and final_warmup_steps {final}; "
                 "train longer"
             )
-        holds_of(self.family, total=total, initial=initial, final=final, hold_steps=hold)
+        holds_of(
+            self.family,
+            total=total,
+            initial=initial,
+            final=final,
+            hold_steps=hold,
+            start=self.start_sparsity,
+        )
 
     def _check_schedule(self, total: int) -> None:
         initial, final = self._warmups(total)

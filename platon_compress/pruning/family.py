@@ -5,7 +5,8 @@ s_1 < ... < s_k = sparsity, r = 1 - s:
 
 1. The sparsity rises exactly as in a run of N steps to s_k, over the N - t_i - t_f steps in between, and stops rising for
    H = `hold_steps` steps where it reaches s_i: after the step floor((N - t_i - t_f) p_i) of the rise, with p_i from
-   r_i = r_k + (1 - r_k) (1 - p_i)^3. The last hold are the t_f steps at the end. So T = N + (k - 1) H steps in all.
+   r_i = r_k + (r_0 - r_k) (1 - p_i)^3, r_0 = 1 - `start_sparsity`. The last hold are the t_f steps at the end. So
+   T = N + (k - 1) H steps in all.
 2. By default (k - 1) H is a fifth of N per member before the last, at most 0.6 N: T is at most 1.6 N.
 3. In a hold the mask is ranked once, at its first step, and applied after every step; the scores go on, because the next
    rise needs them.
@@ -63,9 +64,15 @@ def _share(members: int) -> float:
 
 
 def holds_of(
-    family: tuple[float, ...], *, total: int, initial: int, final: int, hold_steps: int
+    family: tuple[float, ...],
+    *,
+    total: int,
+    initial: int,
+    final: int,
+    hold_steps: int,
+    start: float = 0.0,
 ) -> tuple[Hold, ...]:
-    """The holds of a run in order; the last one ends with it.
+    """The holds of a run in order; the last one ends with it. `start`: the sparsity at which the rise begins.
 
     Raises InputError when the rise is too short to stop at every member.
     """
@@ -74,7 +81,7 @@ def holds_of(
     holds = []
     for number, sparsity in enumerate(family):
         last = number == len(family) - 1
-        share = ((1 - sparsity - target) / (1 - target)) ** (1 / 3)
+        share = ((1 - sparsity - target) / (1 - start - target)) ** (1 / 3)
         risen = rise if last else math.floor(rise * (1 - share) + 1e-9)
         held = number * hold_steps
         first = initial + risen + held + 1

@@ -15,8 +15,8 @@ class Schedule:
     Remaining ratio r(t), with T total, t_i initial and t_f final warm-up steps:
       t <= t_i        r = 1, no mask
       t > T - t_f     r = 1 - sparsity, a mask after every step
-      between         cubic, the paper's: r = rT + (1 - rT) * (1 - (t - t_i) / (T - t_i - t_f))^3, a mask every
-                      `interval` steps; one_shot and constant: as in the final phase
+      between         cubic, the paper's: r = rT + (r0 - rT) * (1 - (t - t_i) / (T - t_i - t_f))^3, a mask every
+                      `interval` steps, r0 = 1 - `start`; one_shot and constant: as in the final phase
 
     A family stops in its holds (`platon_compress.pruning.family`); t is then counted without the steps of holds, and
     T without those of all but the last.
@@ -31,6 +31,7 @@ class Schedule:
     freeze: int = 0
     reference: bool = False  # the authors count 1 - r, which is an ulp off the sparsity for some of them
     holds: tuple[Hold, ...] = ()
+    start: float = 0.0  # sparsity at which the rise begins
 
     @classmethod
     def of(cls, config: PruneConfig) -> "Schedule":
@@ -48,6 +49,7 @@ class Schedule:
             full.freeze_steps,
             full.reference_compat,
             _holds(full),
+            full.start_sparsity,
         )
 
     @property
@@ -99,7 +101,8 @@ class Schedule:
         held = sum(hold.steps for hold in self.holds if hold.last < step)
         pauses = sum(hold.steps for hold in self.holds[:-1])
         progress = (step - held - self.initial) / (self.total - pauses - self.initial - self.final)
-        return self.remaining_target + (1.0 - self.remaining_target) * (1 - progress) ** 3
+        risen = (1.0 - self.start) - self.remaining_target
+        return self.remaining_target + risen * (1 - progress) ** 3
 
     def sparsity(self, step: int) -> float:
         """1 - r(t); exactly the configured sparsity from the moment r has arrived, and in holds."""
@@ -128,4 +131,5 @@ def _holds(full: PruneConfig) -> tuple[Hold, ...]:
         initial=full.initial_warmup_steps,
         final=full.final_warmup_steps,
         hold_steps=full.hold_steps,
+        start=full.start_sparsity,
     )

@@ -137,6 +137,11 @@ class PruneSection(Section):
         "made once (`one_shot`).",
         "cubic",
     )
+    start_sparsity: Annotated[float, limited("prune.start_sparsity"), NUMBER] = about(
+        "Sparsity at which the cubic schedule begins right after the warm-up; 0.5 to 0.7 leaves the steps of the rise to "
+        "the weights that are hard to choose.",
+        0.0,
+    )
     scope: Scope = about(
         "One ranking for all weights, one per weight matrix, or one per role in the block.", "global"
     )

@@ -36,6 +36,8 @@ prune.initial_warmup=1
 prune.final_warmup=0.95
 prune.freeze=0.9
 prune.rewind_to=0.5
+prune.start_sparsity=-1
+prune.start_sparsity=half
 prune.criterion=luck
 prune.scope=all
 prune.granularity=3:4
@@ -170,6 +172,8 @@ READ = """
 --set 'model.freeze=[nothing]'
 --set distill.teacher=./nowhere
 --set prune.mask_interval=1000
+--set prune.start_sparsity=0.95
+--set prune.start_sparsity=0.5 --set prune.schedule=one_shot
 --set model.name=weights
 --set 'prune.targets=['"'"'re:('"'"']'
 """

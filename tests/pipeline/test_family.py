@@ -266,3 +266,18 @@ def test_the_stages_after_the_choice_run_again(monkeypatch):
     monkeypatch.setattr(runner, "stage_names", lambda recipe: names)
     run.do_all(None)
     assert told == ["prune", "choose", "bake", "bench", "choose again", "bake", "bench", "verify", "report"]
+
+
+def test_a_found_sparsity_that_the_other_settings_refuse_stops_before_the_training():
+    from platon_compress.pipeline import choosing
+    from platon_compress.recipe import parse_recipe
+    from platon_compress.testing import tiny_transformer
+
+    recipe = parse_recipe(tiny_recipe(prune={"start_sparsity": 0.5}))
+    checkpoint = SimpleNamespace(model=tiny_transformer("bert")[0])
+    work = SimpleNamespace(
+        recipe=recipe, prune=recipe.prune, training=range(96), fresh_checkpoint=lambda: checkpoint
+    )
+    choosing._check_prunes(work, 0.6)
+    with pytest.raises(InputError, match=r"prune: start_sparsity must lie below sparsity, 0\.4, got 0\.5"):
+        choosing._check_prunes(work, 0.4)

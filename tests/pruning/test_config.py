@@ -30,6 +30,14 @@ from platon_compress.pruning import PruneConfig
         ({"granularity": "2:4"}, "'2:4' prunes exactly half of the weights, got sparsity 0.9; set 0.5"),
         ({"granularity": "head", "scope": "layer"}, "scope and max_layer_sparsity rank single weights"),
         ({"max_layer_sparsity": 0.5}, "max_layer_sparsity 0.5 goes with .* between sparsity 0.9 and 1"),
+        ({"start_sparsity": 0.9}, r"start_sparsity must lie below sparsity, 0.9, got 0.9; lower it"),
+        ({"start_sparsity": -0.1}, r"start_sparsity must lie below sparsity, 0.9, got -0.1"),
+        ({"start_sparsity": "half"}, r"start_sparsity must be a number, got 'half'"),
+        (
+            {"start_sparsity": 0.5, "family": (0.5, 0.9)},
+            r"must lie below the first of the family, 0.5, got 0.5",
+        ),
+        ({"start_sparsity": 0.5, "schedule": "one_shot"}, "goes with schedule='cubic', got 'one_shot'"),
         ({"total_steps": 100, "freeze_steps": 31}, "freeze_steps 31 exceeds final_warmup_steps 30"),
         ({"total_steps": 100, "rewind_to": 0.5}, "rewinds when the mask freezes, but freeze_steps is 0"),
         (

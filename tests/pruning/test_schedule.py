@@ -47,6 +47,33 @@ def test_sparsity_never_falls():
     assert values[-1] == 0.9
 
 
+def test_a_rise_may_begin_above_zero():
+    """The paper's formula with r0 = 1 - start: half of the way in steps is 7/8 of the way in sparsity."""
+    config = PruneConfig(sparsity=0.9, start_sparsity=0.5, total_steps=200, mask_interval=1)
+    schedule = Schedule.of(config)
+    assert [schedule.sparsity(step) for step in (1, 20)] == [0, 0]
+    assert not schedule.masks_at(20)
+    assert 0.5 < schedule.sparsity(21) < 0.511
+    assert schedule.sparsity(80) == pytest.approx(0.5 + 0.4 * 7 / 8)
+    assert schedule.sparsity(141) == schedule.sparsity(200) == 0.9
+    rise = [schedule.sparsity(step) for step in range(20, 201)]
+    assert rise == sorted(rise)
+
+
+def test_a_family_stops_where_its_own_rise_arrives():
+    """Rule 1 with r0 = 0.4: at each member the rise is within a step of it."""
+    family = (0.7, 0.8, 0.9)
+    schedule = Schedule.of(
+        PruneConfig(sparsity=0.9, family=family, start_sparsity=0.6, total_steps=1400, mask_interval=2)
+    )
+    assert [hold.sparsity for hold in schedule.holds] == list(family)
+    for hold in schedule.holds[:-1]:
+        before, after = schedule.sparsity(hold.first - 1), schedule.sparsity(hold.last + 1)
+        assert before <= hold.sparsity <= after
+        assert after - before < 0.003
+    assert schedule.holds[0].first == 100 + int(600 * (1 - (0.2 / 0.3) ** (1 / 3))) + 1
+
+
 def test_reference_mode_may_jump():
     config = PruneConfig(
         sparsity=0.5,
