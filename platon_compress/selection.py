@@ -8,7 +8,7 @@ from torch import nn
 from platon_compress.errors import InputError
 from platon_compress.structure import clean_name, find_blocks, unwrap_model
 
-__all__ = ["select"]
+__all__ = ["names_matching", "select"]
 
 Targets = str | Iterable[str] | None
 
@@ -48,6 +48,16 @@ def select(
             "name linear modules of this model, or drop `ignore`"
         )
     return selected
+
+
+def names_matching(model: nn.Module, entry: str, field: str) -> set[str]:
+    """Names of the parameters that one entry of `targets` stands for (rules 1 to 3 of `select`); `field` is for messages.
+
+    Raises InputError when it names nothing in this model.
+    """
+    root = unwrap_model(model)
+    linears = {clean_name(n): m for n, m in root.named_modules() if isinstance(m, nn.Linear)}
+    return _expand(root, linears, entry, field)
 
 
 def _default(root: nn.Module, linears: dict[str, nn.Linear]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
 from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
-from platon_compress.recipe import Recipe
+from platon_compress.recipe import PlanSection, PruneSection, Recipe
 from platon_compress.report.words import metric_name
 from platon_compress.tasks.preflight import seconds_per_step
 from platon_compress.tasks.task import Task
@@ -84,31 +84,41 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
 
 
 def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator[str]:
-    """What the recipe asks for beyond pruning."""
+    """What the recipe asks for beyond plain pruning."""
     if recipe.distill is not None:
         yield spoken_distillation(recipe, task)
         yield f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more"
-    if recipe.family:
-        members = ", ".join(f"{sparsity:.0%}" for sparsity in recipe.family)
-        yield f"the sparsity holds at {members}, with a finished candidate at each"
-    if recipe.prune is not None and recipe.prune.start_sparsity:
-        yield f"the sparsity begins at {recipe.prune.start_sparsity:.0%} right after the warm-up"
+    if recipe.prune is not None:
+        yield from _spoken_pruning(recipe.prune)
     if recipe.budget is not None:
         yield f"the model is chosen by a budget: {recipe.budget.limits.spoken()}"
-    if recipe.prune is not None and recipe.prune.per_millisecond:
+    yield from _spoken_values(recipe.plan)
+
+
+def _spoken_pruning(prune: PruneSection) -> Iterator[str]:
+    if prune.family:
+        members = ", ".join(f"{sparsity:.0%}" for sparsity in prune.family)
+        yield f"the sparsity holds at {members}, with a finished candidate at each"
+    if prune.start_sparsity:
+        yield f"the sparsity begins at {prune.start_sparsity:.0%} right after the warm-up"
+    for entry, (least, greatest) in (prune.bounds or {}).items():
+        yield f"weights of {entry!r} end with {least:.0%} to {greatest:.0%} zeros"
+    if prune.per_millisecond:
         yield "weights are ranked by score per measured millisecond of their layer"
-    if recipe.prune is not None and recipe.prune.speedup is not None:
+    if prune.speedup is not None:
         yield (
-            f"heads, neurons and layers go until the model is {recipe.prune.speedup:g} times as fast as dense, by half "
+            f"heads, neurons and layers go until the model is {prune.speedup:g} times as fast as dense, by half "
             "blocks that are measured before the training; the schedule above is one of the time"
         )
-    if recipe.plan.values != "float32":
-        auto = recipe.plan.values == "auto"
-        where = "where that is measured to be faster" if auto else "in the exported file"
+
+
+def _spoken_values(plan: PlanSection) -> Iterator[str]:
+    if plan.values != "float32":
+        where = "where that is measured to be faster" if plan.values == "auto" else "in the exported file"
         yield f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
-        if recipe.plan.attention == "int8":
+        if plan.attention == "int8":
             yield "attention between them multiplies 8-bit numbers too"
-    if recipe.plan.embeddings == "int8":
+    if plan.embeddings == "int8":
         yield "word embeddings become 8-bit rows in the exported file"
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from platon_compress.errors import InputError
+from platon_compress.pruning.bounds import checked_bounds
 from platon_compress.pruning.costs import check_costs
 from platon_compress.pruning.family import holds_of, single_steps
 from platon_compress.pruning.unit_costs import UnitCosts
@@ -43,6 +44,8 @@ class PruneConfig:
         "one_shot" (the same, ranked once).
     scope: one ranking for all ("global"), one per weight ("layer"), or one per role in the block ("type").
     max_layer_sparsity: no single weight loses more than this share (global scope).
+    bounds: (least, greatest) share that a single weight loses, by entries as in `targets`, later ones winning; see
+        `platon_compress.pruning.bounds` (global scope).
     freeze_steps: the mask stays as it is during this many steps at the end.
     weight_costs: seconds per weight by the shape "OUTxIN" of its layer; scores are then ranked per second, see
         `platon_compress.pruning.costs`.
@@ -74,6 +77,7 @@ class PruneConfig:
     start_sparsity: float = 0.0
     scope: Scope = "global"
     max_layer_sparsity: float | None = None
+    bounds: Mapping[str, tuple[float, float]] | None = None
     freeze_steps: int = 0
     rewind_to: float | None = None
     weight_costs: Mapping[str, float] | None = None
@@ -88,6 +92,8 @@ class PruneConfig:
             value = getattr(self, field)
             if value is not None and not isinstance(value, str):
                 object.__setattr__(self, field, tuple(value))
+        if self.bounds is not None:
+            object.__setattr__(self, "bounds", checked_bounds(self.bounds))
         self._check_ranges()
         self._check_names()
         if self.total_steps is not None:
@@ -106,7 +112,9 @@ class PruneConfig:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; tuples become lists."""
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-        return {**plain, "unit_costs": None if self.unit_costs is None else self.unit_costs.to_dict()}
+        bounds = None if self.bounds is None else {name: list(bound) for name, bound in self.bounds.items()}
+        costs = None if self.unit_costs is None else self.unit_costs.to_dict()
+        return {**plain, "bounds": bounds, "unit_costs": costs}
 
     def resolved(self, total_steps: int | None = None) -> "PruneConfig":
         """The same settings with every default that depends on the run's length filled in."""
@@ -185,9 +193,9 @@ class PruneConfig:
             raise InputError(
                 f"granularity '2:4' prunes exactly half of the weights, got sparsity {self.sparsity}; set 0.5"
             )
-        if self.granularity != "element" and (self.scope != "global" or self.max_layer_sparsity is not None):
+        if self.granularity != "element" and (self.scope != "global" or self._is_bounded):
             raise InputError(
-                f"scope and max_layer_sparsity rank single weights, got granularity {self.granularity!r}; "
+                f"scope, max_layer_sparsity and bounds rank single weights, got granularity {self.granularity!r}; "
                 "set granularity='element' or leave them out"
             )
         self._check_start()
@@ -252,6 +260,11 @@ class PruneConfig:
                     f"reference_compat goes with {name}={value!r}, got {getattr(self, name)!r}; "
                     f"set {name}={value!r} or drop reference_compat"
                 )
+        if self._is_bounded:
+            raise InputError(
+                "reference_compat ranks as the authors do, without max_layer_sparsity and bounds; drop these or "
+                "reference_compat"
+            )
         if not self.beta2:
             raise InputError(
                 "reference_compat needs beta2 above 0, got 0; the authors' code gives 0 two meanings"
@@ -271,7 +284,15 @@ class PruneConfig:
                 "drop one of the two"
             )
 
+    @property
+    def _is_bounded(self) -> bool:
+        return self.max_layer_sparsity is not None or self.bounds is not None
+
     def _check_bound(self) -> None:
+        if self.bounds is not None and self.scope != "global":
+            raise InputError(
+                f"bounds go with scope 'global', got scope {self.scope!r}; leave one of the two out"
+            )
         bound = self.max_layer_sparsity
         if bound is None:
             return

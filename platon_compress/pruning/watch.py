@@ -79,7 +79,7 @@ class Watch:
         if lost:
             _log.warning(
                 "%d of %d weights are pruned out entirely, first %s; protect them with `ignore` or "
-                "max_layer_sparsity",
+                "max_layer_sparsity or bounds",
                 len(lost),
                 len(kept),
                 lost[0],

@@ -3,13 +3,16 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from platon_compress.oneshot.config import Method
 from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
 from platon_compress.recipe.fields import NUMBER, Section, Several, Text, Texts, about, limited
 
 __all__ = ["DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
+
+
+_Share = Annotated[float, Field(ge=0, le=1), NUMBER]
 
 
 class TrainSection(Section):
@@ -147,6 +150,12 @@ class PruneSection(Section):
     )
     max_layer_sparsity: Annotated[float, limited("prune.max_layer_sparsity"), NUMBER] | None = about(
         "No single weight matrix loses more than this share (scope `global`).", None
+    )
+    bounds: dict[Text, tuple[_Share, _Share]] | None = about(
+        "Least and greatest sparsity of single weight matrices, by entries as in `targets`: "
+        '`{"re:.*attention.*": [0, 0.95]}`; later entries win, also over `max_layer_sparsity`. The ranking stays global '
+        "within them, the sparsity in all is met exactly (scope `global`).",
+        None,
     )
     group_multiple: Annotated[int, limited("prune.group_multiple"), NUMBER] | None = about(
         "Heads or neurons kept per layer are a multiple of this; default: 1 head, 8 neurons.", None

@@ -43,6 +43,12 @@ prune.scope=all
 prune.granularity=3:4
 prune.granularity=2:4
 prune.max_layer_sparsity=0.1
+prune.bounds=0.9
+prune.bounds={all: 0.9}
+prune.bounds={all: [0.9]}
+prune.bounds={all: [0, two]}
+prune.bounds={all: [0, 2]}
+prune.bounds={all: [0, .nan]}
 prune.group_multiple=0
 prune.schedule=linear
 prune.freeze_steps=3
@@ -173,6 +179,11 @@ READ = """
 --set distill.teacher=./nowhere
 --set prune.mask_interval=1000
 --set prune.start_sparsity=0.95
+--set 'prune.bounds={nothing: [0, 0.5]}'
+--set 'prune.bounds={"re:.*": [0, 0.5]}'
+--set 'prune.bounds={"re:(": [0, 0.5]}'
+--set 'prune.bounds={"re:.*": [0.9, 0.5]}'
+--set 'prune.bounds={"re:.*": [0, 0.95]}' --set prune.granularity=4x1
 --set prune.start_sparsity=0.5 --set prune.schedule=one_shot
 --set model.name=weights
 --set 'prune.targets=['"'"'re:('"'"']'

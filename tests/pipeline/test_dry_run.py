@@ -66,6 +66,18 @@ def test_the_dry_run_shows_classes_rows_and_time(house, capsys):
     assert sorted(path.name for path in house.iterdir()) == ["dev.csv", "model", "train.csv"]
 
 
+def test_the_dry_run_says_how_the_sparsity_rises_and_is_bounded(house, capsys):
+    bounds = {"re:.*attention.*": [0.1, 0.4]}
+    described = describe_run(
+        _recipe(house, prune={"start_sparsity": 0.3, "bounds": bounds}, train={"epochs": 20}), Reporter()
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the sparsity begins at 30% right after the warm-up" in printed
+    assert "weights of 're:.*attention.*' end with 10% to 40% zeros" in printed
+    risen = [point["sparsity"] for point in described["pruning"]["schedule"]]
+    assert sorted({0.0, *(s for s in risen if s < 0.3)}) == [0.0]
+
+
 def _unseen_label(house):
     _save_rows(house / "dev.csv", ["no", "yes"] * 40 + ["perhaps"])
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from platon_compress.errors import InputError
@@ -28,7 +30,7 @@ from platon_compress.pruning import PruneConfig
         ({"schedule": "linear"}, "unknown schedule 'linear'; choose one of cubic, one_shot, constant"),
         ({"scope": "head"}, "unknown scope 'head'; choose one of global, layer, type"),
         ({"granularity": "2:4"}, "'2:4' prunes exactly half of the weights, got sparsity 0.9; set 0.5"),
-        ({"granularity": "head", "scope": "layer"}, "scope and max_layer_sparsity rank single weights"),
+        ({"granularity": "head", "scope": "layer"}, "scope, max_layer_sparsity and bounds rank single"),
         ({"max_layer_sparsity": 0.5}, "max_layer_sparsity 0.5 goes with .* between sparsity 0.9 and 1"),
         ({"start_sparsity": 0.9}, r"start_sparsity must lie below sparsity, 0.9, got 0.9; lower it"),
         ({"start_sparsity": -0.1}, r"start_sparsity must lie below sparsity, 0.9, got -0.1"),
@@ -38,6 +40,16 @@ from platon_compress.pruning import PruneConfig
             r"must lie below the first of the family, 0.5, got 0.5",
         ),
         ({"start_sparsity": 0.5, "schedule": "one_shot"}, "goes with schedule='cubic', got 'one_shot'"),
+        ({"bounds": {}}, "bounds map names to a least and a greatest sparsity, got {}; write"),
+        ({"bounds": {"a": 0.5}}, "bounds of 'a' must be two sparsities, the least and the greatest, got 0.5"),
+        ({"bounds": {"a": (0.5, 0.4)}}, r"bounds of 'a' must be two sparsities, .* got \(0.5, 0.4\)"),
+        (
+            {"bounds": {"a": (0, 1)}, "granularity": "4x1"},
+            "max_layer_sparsity and bounds rank single weights",
+        ),
+        ({"bounds": {"a": (0, 1)}, "scope": "layer"}, "bounds go with scope 'global', got scope 'layer'"),
+        ({"bounds": {"a": (0, 1)}, "reference_compat": True}, "without max_layer_sparsity and bounds"),
+        ({"max_layer_sparsity": 0.95, "reference_compat": True}, "without max_layer_sparsity and bounds"),
         ({"total_steps": 100, "freeze_steps": 31}, "freeze_steps 31 exceeds final_warmup_steps 30"),
         ({"total_steps": 100, "rewind_to": 0.5}, "rewinds when the mask freezes, but freeze_steps is 0"),
         (
@@ -97,6 +109,9 @@ def test_round_trip():
     config = PruneConfig(sparsity=0.9, targets=["a", "b"], ignore="c", total_steps=100)
     assert config.targets == ("a", "b")
     assert PruneConfig.from_dict(config.to_dict()) == config
+    bounded = PruneConfig(sparsity=0.9, bounds={"a": [0, 0.95]})
+    assert bounded.bounds == {"a": (0, 0.95)}
+    assert PruneConfig.from_dict(json.loads(json.dumps(bounded.to_dict()))) == bounded
 
 
 def test_kept_multiple():

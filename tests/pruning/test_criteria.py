@@ -187,6 +187,60 @@ def test_bounded_ties_never_spare_a_lower_score():
     assert gone == {"0.weight": list(range(15)), "1.weight": list(range(45))}
 
 
+@pytest.mark.parametrize("criterion", ["platon", "movement"])
+def test_bounds_hold_and_the_count_stays_exact(criterion):
+    """The first block would lose most (its gradients are small): at most 55 % of it goes, and 48 % of 0.1.second."""
+    bounds = {"re:.*": (0.0, 0.9), "re:0\\.0\\..*": (0.1, 0.55), "0.1.second": (0.48, 0.48)}
+    pruner, reports, _ = _run(bounds=bounds, criterion=criterion)
+    layers = pruner.layer_sparsity()
+    assert layers["0.1.second.weight"] == pytest.approx(int(0.48 * 96) / 96)
+    assert all(0.1 <= layers[f"0.0.{role}.weight"] <= 0.55 for role in ("first", "second"))
+    assert reports[-1].achieved_sparsity == 0.5
+    assert all(
+        r.achieved_sparsity == int(r.sparsity * pruner.size) / pruner.size for r in reports if r.masked
+    )
+
+
+def test_bounds_that_fix_every_weight():
+    """Least sparsities that add up to the whole leave nothing to the global ranking; they rise as the whole does."""
+    pruner, reports, _ = _run(bounds={"re:.*first": (0.75, 1), "re:.*second": (0.25, 1)})
+    layers = pruner.layer_sparsity()
+    assert [layers[f"0.{i}.{role}.weight"] for i in (0, 1) for role in ("first", "second")] == [
+        0.75,
+        0.25,
+    ] * 2
+    assert reports[-1].achieved_sparsity == 0.5
+    state = pruner.state_dict()
+    for name, mask in pruner.masks().items():
+        score = state["sensitivity_ema"][name] * state["uncertainty_ema"][name]
+        assert float(score[~mask].max()) <= float(score[mask].min())
+
+
+def test_within_bounds_the_ranking_is_the_global_one():
+    pruner, _, _ = _run(bounds={"0.0.first": (0.0, 0.3)})
+    free, _, _ = _run(ignore="0.0.first", sparsity=(0.5 * 4 - 28 / 96) / 3)
+    assert int((~pruner.masks()["0.0.first.weight"]).sum()) == 28
+    for name, mask in free.masks().items():
+        assert torch.equal(mask, pruner.masks()[name])
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        (
+            {"re:.*": (0.6, 1)},
+            r"bounds leave a sparsity between 0\.6 and 1 in all, and 0\.5 is asked for; widen",
+        ),
+        ({"re:.*": (0, 0.4)}, r"bounds leave a sparsity between 0 and 0\.4 in all, and 0\.5 is asked for"),
+        ({"third": (0, 1)}, r"bounds entry 'third' matches nothing in Sequential; give a module path"),
+        ({"0.0.first.bias": (0, 1)}, r"bounds entry '0\.0\.first\.bias' names no weight that is pruned"),
+    ],
+)
+def test_bounds_that_cannot_be(bounds, message):
+    with pytest.raises(InputError, match=message):
+        _run(bounds=bounds)
+
+
 def test_apportion():
     assert apportion(5, [10, 10, 10]) == [2, 2, 1]
     assert apportion(7, [1, 2, 4]) == [1, 2, 4]

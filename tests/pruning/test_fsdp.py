@@ -22,6 +22,7 @@ _CASES = {
     "layer": {"scope": "layer"},
     "type": {"scope": "type"},
     "bound": {"max_layer_sparsity": 0.8},
+    "bounds": {"bounds": {"re:.*": (0.2, 0.9)}},
     "ties": {},
     "ties-layer": {"scope": "layer"},
     "costs": {"weight_costs": _COSTS},

@@ -24,6 +24,7 @@ _CASES = {
     "layer": {"scope": "layer"},
     "type": {"scope": "type"},
     "bound": {"max_layer_sparsity": 0.75},
+    "bounds": {"bounds": {"re:.*": (0.2, 0.9)}},
     "costs": {"weight_costs": _COSTS},
     "movement": {"criterion": "movement"},
     "magnitude": {"criterion": "magnitude"},

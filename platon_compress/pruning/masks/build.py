@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from platon_compress.errors import InputError
+from platon_compress.pruning.bounds import bounds_of
 from platon_compress.pruning.config import UNIT_KINDS, PruneConfig
 from platon_compress.pruning.costs import relative_costs
 from platon_compress.pruning.importance import Importance
@@ -66,7 +67,7 @@ def build_masks(
         importance,
         scratch,
         _partition(model, weights, config.scope),
-        config.max_layer_sparsity,
+        bounds_of(model, weights, config),
         relative_costs(weights, config.weight_costs),
     )
 

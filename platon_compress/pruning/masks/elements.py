@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from platon_compress.pruning.bounds import Bounds
 from platon_compress.pruning.importance import Importance
 from platon_compress.pruning.masks.arrays import Scratch, chunks, count_true, drop_first, flat, local, on_host
 from platon_compress.pruning.masks.shards import Shards
@@ -137,7 +138,7 @@ class ElementMasks(Masks):
     """Rankings of single weights; ties fall in ranking order until the count is reached exactly.
 
     `partition` maps each name to the ranking it takes part in; by default there is one for all. Each ranking
-    loses the same share of its weights. `bound` caps the share that a single weight loses. `costs` divide the
+    loses the same share of its weights. `bounds` are the limits of what a single one of `weights` loses. `costs` divide the
     scores of a name, see `platon_compress.pruning.costs`.
     """
 
@@ -147,11 +148,11 @@ class ElementMasks(Masks):
         importance: Importance,
         scratch: Scratch,
         partition: Mapping[str, str] | None = None,
-        bound: float | None = None,
+        bounds: Bounds | None = None,
         costs: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(weights, importance, scratch)
-        self._bound = bound
+        self._bounds = bounds
         self._costs = costs or {}
         self._rankings: dict[str, list[str]] = {}
         for name in weights:
@@ -159,7 +160,7 @@ class ElementMasks(Masks):
 
     def rank(self, count: int) -> Ranking:
         """Masks exactly `count` weights. The threshold is the largest score among them."""
-        losses = self._shared(count) if self._bound is None else self._bounded(count, self._bound)
+        losses = self._shared(count) if self._bounds is None else self._bounded(count, self._bounds)
         moved = torch.zeros(2, dtype=torch.int64, device=self.device)
         quotas = self._quotas(losses)
         for loss, own in zip(losses, quotas, strict=True):
@@ -172,35 +173,36 @@ class ElementMasks(Masks):
         """Every ranking loses its share; the shares add up to `count`."""
         rankings = list(self._rankings.values())
         shares = apportion(count, [self._numel(names) for names in rankings])
-        wanted = [(names, share) for names, share in zip(rankings, shares, strict=True) if share]
-        cuts = self._cuts(wanted)
-        spared = [
-            _Loss(names, _NOTHING, 0) for names, share in zip(rankings, shares, strict=True) if not share
-        ]
+        return self._exactly(list(zip(rankings, shares, strict=True)))
+
+    def _exactly(self, wanted: Sequence[tuple[Sequence[str], int]]) -> list[_Loss]:
+        """Of each group of names the smallest scores, so many."""
+        ranked = [(names, count) for names, count in wanted if count]
+        spared = [_Loss(names, _NOTHING, 0) for names, count in wanted if not count]
         return spared + [
-            _Loss(names, cut, self._ties_to_mask(cut, share))
-            for (names, share), cut in zip(wanted, cuts, strict=True)
+            _Loss(names, cut, self._ties_to_mask(cut, count))
+            for (names, count), cut in zip(ranked, self._cuts(ranked), strict=True)
         ]
 
-    def _bounded(self, count: int, bound: float) -> list[_Loss]:
-        """Weights that a global ranking would strip beyond the bound lose just that much, the others more."""
+    def _bounded(self, count: int, bounds: Bounds) -> list[_Loss]:
+        """Each weight loses what lies below one cut for all, but at least and at most what its bounds say."""
+        least, most = bounds.limits(count)
         names = list(self._weights)
-        limits = [int(self._numel([name]) * bound) for name in names]
-        count = min(count, sum(limits))  # a bound that equals the sparsity is rounded down by weight
-        if not count:
-            return [_Loss(names, _NOTHING, 0)]
-        cuts = select_capped([self._passes([n]) for n in names], count, limits, self._scratch, **self._search)
-        spare = count - sum(min(cut.below, limit) for cut, limit in zip(cuts, limits, strict=True))
-        losses, capped = [], []
-        for name, cut, limit in zip(names, cuts, limits, strict=True):
-            if cut.below > limit:
-                capped.append(([name], limit))
+        count = min(count, sum(most))  # a bound that equals the sparsity is rounded down by weight
+        if count == sum(least):
+            return self._exactly([([name], own) for name, own in zip(names, least, strict=True)])
+        passes = [self._passes([name]) for name in names]
+        cuts = select_capped(passes, count, (least, most), self._scratch, **self._search)
+        certain = [min(max(cut.below, low), high) for cut, low, high in zip(cuts, least, most, strict=True)]
+        spare, losses, others = count - sum(certain), [], []
+        for name, cut, own, high in zip(names, cuts, certain, most, strict=True):
+            if not cut.below <= own <= cut.below + cut.ties:
+                others.append(([name], own))
                 continue
-            ties = min(cut.ties, limit - cut.below, spare)
-            spare -= ties
-            losses.append(_Loss([name], cut, ties))
-        own = zip(capped, self._cuts(capped), strict=True)
-        return losses + [_Loss(names, cut, limit - cut.below) for (names, limit), cut in own]
+            more = min(cut.below + cut.ties - own, high - own, spare)
+            spare -= more
+            losses.append(_Loss([name], cut, own + more - cut.below))
+        return losses + self._exactly(others)
 
     def _quotas(self, losses: Sequence[_Loss]) -> list[list[int | None]]:
         """How many ties of each weight go here, None for all; costs a pass where some go and some do not."""
@@ -224,7 +226,7 @@ class ElementMasks(Masks):
         for score in self._importance.scores(name, stride):
             yield score if cost is None else score.div_(cost)
 
-    def _cuts(self, rankings: Sequence[tuple[list[str], int]]) -> list[Cut]:
+    def _cuts(self, rankings: Sequence[tuple[Sequence[str], int]]) -> list[Cut]:
         """Of each ranking the cut below which that many lie; off the host all are found together."""
         if on_host(self.device) and not self.shards.active:
             return [self._cut(names, count) for names, count in rankings]
@@ -233,7 +235,7 @@ class ElementMasks(Masks):
         passes, counts = [self._passes(names) for names, _ in rankings], [count for _, count in rankings]
         return select_each(passes, counts, self._scratch, **self._search)
 
-    def _cut(self, names: list[str], count: int) -> Cut:
+    def _cut(self, names: Sequence[str], count: int) -> Cut:
         if (size := self._numel(names)) > _SAMPLED:
             sample = (p for name in names for p in self._scores(name, SAMPLE_STRIDE))
             cut = select_between(self._passes(names), sample, count, size, self._scratch)

@@ -81,21 +81,22 @@ def select_each(
 def select_capped(
     members: Sequence[Scores],
     k: int,
-    limits: Sequence[int],
+    limits: tuple[Sequence[int], Sequence[int]],
     scratch: Scratch,
     *,
     device: torch.device | None = None,
     signed: bool = False,
     reduce: Reduce | None = None,
 ) -> list[Cut]:
-    """The k-th smallest of one ranking to which each member adds no more than its `limits` smallest scores.
+    """The k-th smallest of one ranking to which each member adds at least and at most so many of its smallest scores.
 
-    One cut per member, all of the same value, with the member's own scores below it and ties, capped or not.
+    `limits` are the least and the most by member; k is above the sum of the least and at most that of the most. One cut
+    per member, all of the same value, with the member's own scores below it and ties, whatever its limits.
     """
-    most = torch.tensor(limits, device=device)[:, None]
+    least, most = (torch.tensor(bound, device=device)[:, None] for bound in limits)
 
     def find(running: Tensor) -> Tensor:
-        together = torch.minimum(running, most).sum(0)
+        together = running.clamp(least, most).sum(0)
         return torch.searchsorted(together, k).expand(len(running), 1)
 
     rows = _search(members, find, _Keys(scratch, signed), device, reduce)

@@ -125,19 +125,21 @@ def test_several_rankings_at_once(make):
     assert reductions == [(3, 2050), (3, 2050), (3, 1026)]
 
 
+@pytest.mark.parametrize("least", [[0, 0, 0], [140, 30, 0], [0, 120, 100]])
 @pytest.mark.parametrize("tied", [False, True])
-def test_capped_members(tied):
+def test_capped_members(tied, least):
     """Against a sort of what the limits let through."""
     torch.manual_seed(4)
     members = [torch.rand(300), torch.rand(200) / 8, torch.rand(250) * 4]
     if tied:
         members = [(member * 16).floor() for member in members]
-    limits = [150, 120, 240]
-    for k in (1, 100, 200, 350, 509, 510):
+    most = [150, 120, 240]
+    for more in (1, 100, 200, 289, 290, sum(most) - sum(least)):
+        k = sum(least) + more
         passes = [lambda member=member: iter([member.clone()]) for member in members]
-        cuts = select_capped(passes, k, limits, Scratch())
-        allowed = [member.sort().values[:limit] for member, limit in zip(members, limits, strict=True)]
-        value = float(torch.cat(allowed).sort().values[k - 1])
+        cuts = select_capped(passes, k, (least, most), Scratch())
+        free = [m.sort().values[low:high] for m, low, high in zip(members, least, most, strict=True)]
+        value = float(torch.cat(free).sort().values[more - 1])
         assert [cut.value for cut in cuts] == [value] * 3
         assert [cut.below for cut in cuts] == [int((member < value).sum()) for member in members]
         assert [cut.ties for cut in cuts] == [int((member == value).sum()) for member in members]
