@@ -47,14 +47,15 @@ class _Loop:
     processors: tuple[str, ...]
 
 
-def _source(folder: str, header: str, call: str) -> str:
+def _source(folder: str, headers: Sequence[str], call: str) -> str:
+    includes = "\n".join(f'#include "{header}"' for header in headers)
     return f"""#include <cstring>
 #include <type_traits>
 #include <utility>
 #include "core/kernels.h"
 #include "{folder}/begin.h"
 #include "{folder}/vector.h"
-#include "x86/{header}.h"
+{includes}
 namespace platon::{folder} {{ {call} }}
 #include "{folder}/end.h"
 """
@@ -66,14 +67,14 @@ def _floats(folder: str, vectors: int) -> str:
            float* a) {{
   multiply_runs<false, {vectors}, 0>(length, count, f, o, v, p, nullptr, a);
 }}"""
-    return _source(folder, "multiply", call)
+    return _source(folder, ["vectors/multiply.h"], call)
 
 
 def _bytes(folder: str) -> str:
     call = (
         "void probe(const ByteBlock& b, const uint8_t* x, int32_t* a) { multiply_width<kMaxWidth>(b, x, a); }"
     )
-    return _source(folder, "bytes", call)
+    return _source(folder, ["vectors/interleave.h", "vectors/bytes.h"], call)
 
 
 _WIDE = ("icelake-server", "sapphirerapids")

@@ -1,5 +1,6 @@
 // The AVX2 + FMA products of one block of weights and one panel.
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "core/kernels.h"
@@ -7,7 +8,7 @@
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include "avx2/begin.h"
 #include "avx2/vector.h"
-#include "x86/multiply.h"
+#include "vectors/multiply.h"
 
 namespace platon::avx2 {
 

@@ -1,4 +1,6 @@
 // Which processors have AVX2 and FMA, and how fast they are at most.
+#include <cstring>
+
 #include "core/kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
@@ -14,7 +16,7 @@ bool supported() {
 
 #include "avx2/begin.h"
 #include "avx2/vector.h"
-#include "x86/burn.h"
+#include "vectors/burn.h"
 
 namespace platon::avx2 {
 

@@ -7,8 +7,8 @@
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include "avx512vnni/begin.h"
 #include "avx512vnni/vector.h"
-#include "x86/attention.h"
-#include "x86/attention_bytes.h"
+#include "vectors/attention.h"
+#include "vectors/attention_bytes.h"
 
 namespace platon::avx512vnni {
 

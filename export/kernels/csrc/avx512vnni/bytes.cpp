@@ -8,7 +8,9 @@
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include "avx512vnni/begin.h"
 #include "avx512vnni/vector.h"
-#include "x86/bytes.h"
+#include "vectors/interleave.h"
+
+#include "vectors/bytes.h"
 
 namespace platon::avx512vnni {
 

@@ -1,5 +1,6 @@
 // The AVX-512 products of one block of weights and one panel. Panels that end in half a vector are AVX2's.
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "core/kernels.h"
@@ -7,7 +8,7 @@
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #include "avx512vnni/begin.h"
 #include "avx512vnni/vector.h"
-#include "x86/multiply.h"
+#include "vectors/multiply.h"
 
 namespace platon::avx512vnni {
 

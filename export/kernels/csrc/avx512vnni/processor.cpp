@@ -1,4 +1,6 @@
 // Which processors have AVX-512 with VNNI, and how fast they are at most. What has no better form here is AVX2's.
+#include <cstring>
+
 #include "core/kernels.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
@@ -35,7 +37,7 @@ void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, 
 
 #include "avx512vnni/begin.h"
 #include "avx512vnni/vector.h"
-#include "x86/burn.h"
+#include "vectors/burn.h"
 
 namespace platon::avx512vnni {
 

@@ -1,14 +1,19 @@
-// Sixteen floats, or whole numbers, and what x86/ does with them. For inclusion behind begin.h only.
+// Sixteen floats, or whole numbers, and what vectors/ does with them. For inclusion behind begin.h only.
 #pragma once
+#include <cstring>
+
 #include "core/kernels.h"
 
 #define PLATON_SET avx512vnni
+#define PLATON_REGISTER "v"  // where inline assembly takes a vector
+#define PLATON_LOAD "vmovaps %1, %0"
 
 namespace platon::avx512vnni {
 namespace {
 
 using Vector = __m512;
 constexpr int kVectorLanes = 16;
+constexpr int kQuadVectors = 3;  // of rows that four features are multiplied with at once
 constexpr int kRegisters = 32;
 
 inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
@@ -20,6 +25,11 @@ inline Vector fours_of(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu
 template <int kLane>
 inline Vector one_of_four(Vector v) {
   return _mm512_permute_ps(v, kLane * 0x55);
+}
+// One of kQuad weights, for multiply_add.
+template <int kRow>
+inline Vector quad_weight(const float* values) {
+  return all_of(values + kRow);
 }
 inline Vector multiply_add(Vector a, Vector b, Vector c) { return _mm512_fmadd_ps(a, b, c); }
 // The second operand where one is NaN.
@@ -48,6 +58,8 @@ inline void store(float* p, Lanes lanes, Vector v) { _mm512_mask_storeu_ps(p, la
 // Sixteen whole numbers of 32 bits, or 64 bytes.
 using Numbers = __m512i;
 constexpr bool kDotWaits = true;  // whether one add_dot waits some cycles for the one before it
+constexpr int kDotRegisters = 3;  // that an add_dot takes beside sums and bytes
+constexpr int kByteZero = 0;      // what is taken off bytes from 0 to 255, so that add_dot multiplies them
 
 inline Numbers load_numbers(const void* p) { return _mm512_loadu_si512(p); }
 inline Numbers load_numbers(const int* p, Lanes lanes) { return _mm512_maskz_loadu_epi32(lanes, p); }
@@ -59,7 +71,7 @@ inline Numbers minus(Numbers a, Numbers b) { return _mm512_sub_epi32(a, b); }
 inline Numbers times(Numbers a, Numbers b) { return _mm512_mullo_epi32(a, b); }
 inline Numbers rounded(Vector v) { return _mm512_cvtps_epi32(v); }
 inline Vector floats_of(Numbers v) { return _mm512_cvtepi32_ps(v); }
-// Numbers cut to bytes, in the order of x86/bytes.h.
+// Numbers cut to bytes, in the order of vectors/bytes.h.
 inline Numbers bytes_of(const Numbers (&v)[4]) {
   return _mm512_packus_epi16(_mm512_packs_epi32(v[0], v[1]), _mm512_packs_epi32(v[2], v[3]));
 }
@@ -69,6 +81,7 @@ inline Numbers high_bytes(Numbers a, Numbers b) { return _mm512_unpackhi_epi8(a,
 inline Numbers low_pairs(Numbers a, Numbers b) { return _mm512_unpacklo_epi16(a, b); }
 inline Numbers high_pairs(Numbers a, Numbers b) { return _mm512_unpackhi_epi16(a, b); }
 inline Numbers either(Numbers a, Numbers b) { return _mm512_or_si512(a, b); }
+inline Numbers differing(Numbers a, Numbers b) { return _mm512_xor_si512(a, b); }
 inline Numbers both(Numbers a, Numbers b) { return _mm512_and_si512(a, b); }
 template <int kBits>
 inline Numbers shifted(Numbers v) {
@@ -78,9 +91,16 @@ inline Numbers shifted(Numbers v) {
 inline void store_bytes(int8_t* p, Numbers v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
 }
+// The same four bytes in each lane.
+using FourBytes = Numbers;
+inline FourBytes four_bytes(const void* p) {
+  int32_t word;
+  std::memcpy(&word, p, sizeof word);
+  return all_numbers(word);
+}
 // sum += the four bytes of each lane of x times those of the weights. As the intrinsic, but GCC 12 would copy every sum
 // before and behind it.
-inline void add_dot(Numbers& sum, Numbers x, Numbers weights) {
+inline void add_dot(Numbers& sum, Numbers x, FourBytes weights) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(weights));
 }
 

@@ -1,9 +1,26 @@
 // Finished accumulators into panels. For inclusion behind a set's vector.h only.
 #pragma once
-#include "x86/math.h"
+#include <type_traits>
+
+#include "vectors/math.h"
 
 namespace platon::PLATON_SET {
 namespace {
+
+// run(std::integral_constant) of the activation.
+template <class Run>
+inline void by_activation(Activation activation, const Run& run) {
+  switch (activation) {
+    case Activation::kNone:
+      return run(std::integral_constant<Activation, Activation::kNone>());
+    case Activation::kGelu:
+      return run(std::integral_constant<Activation, Activation::kGelu>());
+    case Activation::kGeluTanh:
+      return run(std::integral_constant<Activation, Activation::kGeluTanh>());
+    case Activation::kRelu:
+      return run(std::integral_constant<Activation, Activation::kRelu>());
+  }
+}
 
 template <Activation kActivation>
 void finish_panel_as(const float* acc, int64_t features, const Panel& panel, float* out) {
@@ -16,16 +33,7 @@ void finish_panel_as(const float* acc, int64_t features, const Panel& panel, flo
 }
 
 inline void finish_panel_in(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
-  switch (activation) {
-    case Activation::kNone:
-      return finish_panel_as<Activation::kNone>(acc, features, panel, out);
-    case Activation::kGelu:
-      return finish_panel_as<Activation::kGelu>(acc, features, panel, out);
-    case Activation::kGeluTanh:
-      return finish_panel_as<Activation::kGeluTanh>(acc, features, panel, out);
-    case Activation::kRelu:
-      return finish_panel_as<Activation::kRelu>(acc, features, panel, out);
-  }
+  by_activation(activation, [&](auto chosen) { finish_panel_as<decltype(chosen)::value>(acc, features, panel, out); });
 }
 
 }  // namespace

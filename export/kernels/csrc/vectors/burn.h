@@ -4,23 +4,23 @@
 namespace platon::PLATON_SET {
 namespace {
 
-constexpr int kBurnRegisters = 12;  // enough independent sums to hide the latency of an FMA
+constexpr int kBurnRegisters = kRegisters * 3 / 4;  // enough independent sums to hide the latency of an FMA
 constexpr int kBurnLoads = 16;
 
 inline int burn_fma_in(int64_t rounds) {
   Vector sums[kBurnRegisters];
   const Vector factor = all(0.5f);
-#pragma GCC unroll 12
+#pragma GCC unroll 24
   for (int i = 0; i < kBurnRegisters; ++i) {
     sums[i] = factor;
-    asm volatile("" : "+v"(sums[i]));  // or the compiler would see twelve equal sums and keep one
+    asm volatile("" : "+" PLATON_REGISTER(sums[i]));  // or the compiler would see equal sums and keep one
   }
   for (int64_t round = 0; round < rounds; ++round) {
-#pragma GCC unroll 12
+#pragma GCC unroll 24
     for (int i = 0; i < kBurnRegisters; ++i) sums[i] = multiply_add(sums[i], factor, factor);
   }
-#pragma GCC unroll 12
-  for (int i = 0; i < kBurnRegisters; ++i) asm volatile("" : : "v"(sums[i]));
+#pragma GCC unroll 24
+  for (int i = 0; i < kBurnRegisters; ++i) asm volatile("" : : PLATON_REGISTER(sums[i]));
   return 2 * kVectorLanes * kBurnRegisters;
 }
 
@@ -30,7 +30,9 @@ inline int burn_load_in(int64_t rounds) {
 #pragma GCC unroll 16
     for (int i = 0; i < kBurnLoads; ++i) {
       Vector value;
-      asm volatile("vmovaps %1, %0" : "=v"(value) : "m"(*reinterpret_cast<const Vector*>(data + i * kVectorLanes)));
+      asm volatile(PLATON_LOAD
+                   : "=" PLATON_REGISTER(value)
+                   : "m"(*reinterpret_cast<const Vector*>(data + i * kVectorLanes)));
     }
   }
   return static_cast<int>(sizeof(float)) * kVectorLanes * kBurnLoads;

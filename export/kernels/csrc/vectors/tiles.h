@@ -8,6 +8,9 @@ namespace {
 template <int kRows>
 using Rows = std::integral_constant<int, kRows>;
 
+// Panels are whole groups wide, so that their vectors come by as many as a group has, or by one that holds several.
+constexpr int kGroupVectors = kLanes > kVectorLanes ? kLanes / kVectorLanes : 1;
+
 // body(first, Rows) for what is left of full tiles, at most kRows of them.
 template <int kRows, class Body>
 inline void last_tile(int64_t first, int64_t left, const Body& body) {

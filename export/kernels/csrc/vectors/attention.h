@@ -1,16 +1,16 @@
 // Attention of one block of queries, kVectors vectors wide. Scores lie as [key][query]: the softmax needs no sum across
 // lanes. They are kept times log2(e), because powers of two are cheaper. For inclusion behind a set's vector.h only.
 #pragma once
-#include "x86/math.h"
-#include "x86/tiles.h"
+#include "vectors/math.h"
+#include "vectors/tiles.h"
 
 namespace platon::PLATON_SET {
 namespace {
 
 // Keys, or value features, whose sums fit in the registers beside kVectors vectors of queries.
 constexpr int tile_size(int vectors) {
-  if (kRegisters > 16) return 6;
-  return vectors == 4 ? 3 : vectors == 3 ? 4 : 6;
+  const int fit = kRegisters * 3 / 4 / vectors;
+  return fit < 6 ? fit : 6;
 }
 
 template <int kVectors>
@@ -23,18 +23,18 @@ using Sums = Vector[kRows][kVectors];
 template <int kHeld, int kPassing, class Held, class Passing, class Add>
 inline void each_pair(const Held& held, const Passing& passing, const Add& add) {
   Vector kept[kHeld];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int h = 0; h < kHeld; ++h) kept[h] = held(h);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int p = 0; p < kPassing; ++p) {
     const Vector value = passing(p);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int h = 0; h < kHeld; ++h) add(h, p, kept[h], value);
   }
 }
 
 // sums[i][w] += left[i * left_row] * right[w] over `depth` steps, in which left and right move by their steps. The
-// fewer are held, so that 12 sums leave registers enough; unrolled, because beside a busy neighbour on the same core
+// fewer are held, so that the sums leave registers enough; unrolled, because beside a busy neighbour on the same core
 // every instruction counts.
 template <int kRows, int kVectors>
 inline void multiply_tile(const float* left, int64_t left_row, int64_t left_step, const float* right, int64_t depth,
@@ -55,7 +55,7 @@ template <int kRows, int kVectors>
 inline void clear(Sums<kRows, kVectors>& sums) {
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) sums[i][w] = all(0.0f);
 }
 
@@ -74,7 +74,7 @@ void score_tile(const AttentionBlock& block, const float* k, int64_t stride, int
     const int64_t row = place + i * kRow<kVectors>;
     Vector mask = all(0.0f);
     if constexpr (kMask == Mask::kPerKey) mask = all_of(block.key_mask + key + i) * to_log2;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) {
       if constexpr (kMask == Mask::kPerQuery) mask = load(block.query_mask + row + w * kVectorLanes) * to_log2;
       const Vector score = kMask == Mask::kNone ? sums[i][w] * scale : multiply_add(sums[i][w], scale, mask);
@@ -98,7 +98,7 @@ void value_tile(const AttentionBlock& block, int64_t feature, const Vector facto
   }
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w)
       store(block.out + (feature + i) * kRow<kVectors> + w * kVectorLanes, sums[i][w] * factor[w]);
 }
@@ -119,26 +119,26 @@ void score(const AttentionBlock& block, Vector largest[kVectors]) {
 template <int kVectors>
 void exponentiate(const AttentionBlock& block, const Vector largest[kVectors], Vector factor[kVectors]) {
   Vector total[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int w = 0; w < kVectors; ++w) total[w] = all(0.0f);
   int64_t keys = 0;
   for (int64_t i = 0; i < block.segment_count; ++i) keys += block.segments[i].count;
   float* scores = block.scores;
   for (int64_t key = 0; key < keys; ++key, scores += kRow<kVectors>)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) {
       const Vector value = exp2(load(scores + w * kVectorLanes) - largest[w]);
       total[w] = total[w] + value;
       store(scores + w * kVectorLanes, value);
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int w = 0; w < kVectors; ++w) factor[w] = all(1.0f) / total[w];
 }
 
 template <int kVectors>
 void attend_vectors(const AttentionBlock& block) {
   Vector largest[kVectors], factor[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int w = 0; w < kVectors; ++w) largest[w] = all(-__builtin_inff());
   if (block.key_mask)
     score<kVectors, Mask::kPerKey>(block, largest);
@@ -155,8 +155,9 @@ void attend_vectors(const AttentionBlock& block) {
 // attend(Rows<kVectors>()) for the vectors that the block of queries is wide, without half ones.
 template <class Attend>
 inline void by_width(const Panel& queries, const Attend& attend) {
-  constexpr int kMost = kAttentionWidth * kLanes / kVectorLanes;
-  last_tile<kMost>(0, queries.stride() / kVectorLanes, [&](int64_t, auto vectors) { attend(vectors); });
+  constexpr int kMost = kAttentionWidth * kLanes / kVectorLanes / kGroupVectors;
+  last_tile<kMost>(0, queries.stride() / kVectorLanes / kGroupVectors,
+                   [&](int64_t, auto groups) { attend(Rows<decltype(groups)::value * kGroupVectors>()); });
 }
 
 inline void attend_in(const AttentionBlock& block) {

@@ -1,11 +1,12 @@
-// 8-bit weights. A line holds the rows of four vectors side by side such that packing them down to bytes needs no
-// shuffle behind it, and unpacking them again brings the vectors back: the four bytes at 16 lane + 4 vector belong to
-// the rows kVectorLanes * vector + 4 * lane. For inclusion behind a set's vector.h only.
+// 8-bit weights, behind what says how a set multiplies them (vectors/interleave.h). A line holds the rows of four
+// vectors side by side such that packing them down to bytes needs no shuffle behind it, and unpacking them again brings
+// the vectors back: the four bytes at 16 lane + 4 vector belong to the rows kVectorLanes * vector + 4 * lane. For
+// inclusion behind a set's vector.h only.
 #pragma once
 #include <cstring>
 #include <utility>
 
-#include "x86/tiles.h"
+#include "vectors/tiles.h"
 
 namespace platon::PLATON_SET {
 namespace {
@@ -34,34 +35,20 @@ class Lines {
   const uint8_t* const x_;
 };
 
-inline Numbers weights_of(const uint8_t* step) {
-  int32_t weights;
-  std::memcpy(&weights, step + kDot, sizeof weights);
-  return all_numbers(weights);
-}
-
-// One step for the vectors from the kFrom-th on: four lines are interleaved as far as rows exist, so that each row's
-// four bytes lie side by side.
+// One step for the vectors from the kFrom-th on.
 template <int kVectors, int kFrom = 0>
-inline void add_step(const Lines& lines, Numbers weights, Numbers* sum) {
+inline void add_step(const Lines& lines, const StepWeights& weights, Numbers* sum) {
   constexpr int kLeft = kVectors - kFrom, kPlace = kFrom * kVectorLanes;
   const Numbers r0 = load_numbers(lines.get<0>() + kPlace), r1 = load_numbers(lines.get<1>() + kPlace),
                 r2 = load_numbers(lines.get<2>() + kPlace), r3 = load_numbers(lines.get<3>() + kPlace);
-  const Numbers low01 = low_bytes(r0, r1), low23 = low_bytes(r2, r3);
-  add_dot(sum[kFrom], low_pairs(low01, low23), weights);
-  if constexpr (kLeft > 1) add_dot(sum[kFrom + 1], high_pairs(low01, low23), weights);
-  if constexpr (kLeft > 2) {
-    const Numbers high01 = high_bytes(r0, r1), high23 = high_bytes(r2, r3);
-    add_dot(sum[kFrom + 2], low_pairs(high01, high23), weights);
-    if constexpr (kLeft > 3) add_dot(sum[kFrom + 3], high_pairs(high01, high23), weights);
-  }
+  add_lines<(kLeft < kPacked ? kLeft : kPacked)>(r0, r1, r2, r3, weights, sum + kFrom);
   if constexpr (kLeft > kPacked) add_step<kVectors, kFrom + kPacked>(lines, weights, sum);
 }
 
 template <int kVectors>
 inline void add_run(int length, const uint8_t* step, const uint8_t* x, Numbers (&sum)[kVectors]) {
   const auto add = [&](Numbers* to) {
-    add_step<kVectors>(Lines(step, x), weights_of(step), to);
+    add_step<kVectors>(Lines(step, x), step_weights(step), to);
     step += 2 * kDot;
   };
   if constexpr (kDotWaits && kVectors <= 2) {  // narrow panels sum in two chains
@@ -106,10 +93,10 @@ void multiply_width(const ByteBlock& block, const uint8_t* x, int32_t* acc) {
     for (int i = 0; i < block.groups[g].count; ++i, ++feature, steps += 2 * kDot * length) {
       int32_t* out = acc + static_cast<uintptr_t>(*feature) * (kWidth * kLanes);
       Numbers sum[kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) sum[v] = block.starts ? all_numbers(0) : load_sums<kWidth>(out, v);
       add_run<kVectors>(length, steps, x, sum);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) store_sums<kWidth>(out, v, sum[v]);
     }
   }
@@ -174,7 +161,7 @@ inline void quantize_in(const float* x, int64_t x_stride, int64_t columns, const
       const int row = first + v * kVectorLanes;
       lanes[v] = first_lanes(panel.rows - row);
       inverse[v] = load(scales.inverse + row);
-      zero[v] = load_numbers(scales.zero + row);
+      zero[v] = minus(load_numbers(scales.zero + row), all_numbers(kByteZero));
     }
     const float* source = x + first;
     uint8_t* target = out + first;
@@ -194,13 +181,13 @@ inline void dequantize_in(void* acc, int64_t features, const Panel& panel, const
   for (int64_t first = 0; first < features; first += kTileFeatures) {
     const int64_t end = first + kTileFeatures < features ? first + kTileFeatures : features;
     for (int row = 0; row < panel.stride(); row += kVectorLanes) {
-      const Numbers zero = load_numbers(rows.zero + row);
+      const Numbers zero = minus(load_numbers(rows.zero + row), all_numbers(kByteZero));
       const Vector row_scale = load(rows.scale + row);
       float* place = static_cast<float*>(acc) + first * panel.stride() + row;
       for (int64_t feature = first; feature < end; ++feature, place += panel.stride()) {
         const Numbers number = minus(load_numbers(place), times(zero, all_numbers(sums[feature])));
         Vector value = floats_of(number) * (row_scale * all_of(scales + feature));
-        asm("" : "+v"(value));  // rounded before the bias comes: no FMA
+        asm("" : "+" PLATON_REGISTER(value));  // rounded before the bias comes: no FMA
         store(place, bias ? value + all_of(bias + feature) : value);
       }
     }

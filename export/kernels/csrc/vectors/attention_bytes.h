@@ -1,33 +1,32 @@
-// Attention of one block of queries in bytes, kVectors vectors wide; everything lies as in x86/attention.h. For
+// Attention of one block of queries in bytes, kVectors vectors wide; everything lies as in vectors/attention.h. For
 // inclusion behind a set's vector.h only.
 #pragma once
-#include <cstring>
-
-#include "x86/attention.h"
+#include "vectors/attention.h"
 
 namespace platon::PLATON_SET {
 namespace {
 
 // Keys, or value features, whose sums fit in the registers beside kVectors vectors of bytes.
 constexpr int byte_tile_size(int vectors) {
-  if (kRegisters > 16) return 6;
-  return vectors == 4 ? 2 : vectors == 3 ? 3 : 4;
+  const int fit = (kRegisters - kDotRegisters - vectors) / vectors, most = kRegisters > 16 ? 6 : 4;
+  return fit < most ? fit : most;
 }
 
 template <int kRows, int kVectors>
 using Counts = Numbers[kRows][kVectors];
+
+// Bytes from 0 to 255 as the products want them.
+inline Numbers without_zero(Numbers bytes) {
+  if constexpr (kByteZero == 0) return bytes;
+  return differing(bytes, all_numbers(static_cast<int>(0x80808080u)));
+}
+static_assert(kByteZero == 0 || kByteZero == 128);
 
 // The lowest byte of each number moved to place kPlace, zeros around it.
 template <int kPlace>
 inline Numbers low_byte_at(Numbers v) {
   if constexpr (kPlace == 3) return shifted<24>(v);
   return shifted<8 * kPlace>(both(v, all_numbers(255)));
-}
-
-inline Numbers all_words(const int8_t* p) {
-  int32_t word;
-  std::memcpy(&word, p, sizeof word);
-  return all_numbers(word);
 }
 
 // sums[i][w] += the quads of left + i * left_row times those of right[w], `depth` of them.
@@ -37,13 +36,13 @@ inline void multiply_quads(const int8_t* left, int64_t left_row, int64_t left_st
 #pragma GCC unroll 2
   for (int64_t d = 0; d < depth; ++d, left += left_step, right += kRow<kVectors> * kDot) {
     Numbers held[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) held[w] = load_numbers(right + w * kVectorLanes * kDot);
 #pragma GCC unroll 6
     for (int i = 0; i < kRows; ++i) {
-      const Numbers words = all_words(left + i * left_row);
-#pragma GCC unroll 4
-      for (int w = 0; w < kVectors; ++w) add_dot(sums[i][w], held[w], words);
+      const auto four = four_bytes(left + i * left_row);
+#pragma GCC unroll 8
+      for (int w = 0; w < kVectors; ++w) add_dot(sums[i][w], held[w], four);
     }
   }
 }
@@ -55,8 +54,8 @@ void score_bytes(const ByteAttentionBlock& block, int64_t key, const Vector q_sc
   Counts<kRows, kVectors> sums;
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
-    for (int w = 0; w < kVectors; ++w) sums[i][w] = all_numbers(block.k_start[key + i]);
+#pragma GCC unroll 8
+    for (int w = 0; w < kVectors; ++w) sums[i][w] = all_numbers(kByteZero == kQueryZero ? 0 : block.k_start[key + i]);
   multiply_quads<kRows, kVectors>(block.k + key * kDot, kDot, block.key_stride * kDot, block.q, quads(block.size),
                                   sums);
   const Vector to_log2 = all(kLog2E);
@@ -64,7 +63,7 @@ void score_bytes(const ByteAttentionBlock& block, int64_t key, const Vector q_sc
   for (int i = 0; i < kRows; ++i) {
     const int64_t row = (key + i) * kRow<kVectors>;
     const Vector k_scale = all_of(block.k_scale + key + i);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) {
       Vector added = all_of(block.key_add + key + i);
       if constexpr (kMasked) added = multiply_add(load(block.query_mask + row + w * kVectorLanes), to_log2, added);
@@ -80,13 +79,13 @@ template <int kRows, int kVectors>
 inline void weigh_quad(const ByteAttentionBlock& block, int64_t key, const Vector largest[kVectors],
                        Vector total[kVectors]) {
   Numbers words[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int w = 0; w < kVectors; ++w) words[w] = all_numbers(0);
   const auto add = [&](auto place) {
     constexpr int kPlace = decltype(place)::value;
     const float* scores = block.scores + (key + kPlace) * kRow<kVectors>;
     const Vector v_inverse = all_of(block.v_inverse + key + kPlace);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) {
       const Vector value = exp2(load(scores + w * kVectorLanes) - largest[w]);
       total[w] = multiply_add(value, v_inverse, total[w]);
@@ -98,23 +97,33 @@ inline void weigh_quad(const ByteAttentionBlock& block, int64_t key, const Vecto
   if constexpr (kRows > 2) add(Rows<2>());
   if constexpr (kRows > 3) add(Rows<3>());
   uint8_t* weights = block.weights + key * kRow<kVectors>;
-#pragma GCC unroll 4
-  for (int w = 0; w < kVectors; ++w) store_numbers(weights + w * kVectorLanes * kDot, words[w]);
+#pragma GCC unroll 8
+  for (int w = 0; w < kVectors; ++w) store_numbers(weights + w * kVectorLanes * kDot, without_zero(words[w]));
+}
+
+// What the sums of a feature lack because kByteZero is taken off every weight.
+inline int32_t zero_sum(const int8_t* v, int64_t depth) {
+  if constexpr (kByteZero == 0) return 0;
+  int32_t sum = 0;
+  for (int64_t key = 0; key < depth * kDot; ++key) sum += v[key];
+  return kByteZero * sum;
 }
 
 // Features [feature, feature + kRows) of the result.
 template <int kRows, int kVectors>
 void value_bytes(const ByteAttentionBlock& block, int64_t feature, const Vector factor[kVectors]) {
   Counts<kRows, kVectors> sums;
+  const int8_t* v = block.v + feature * block.key_stride;
+#pragma GCC unroll 6
+  for (int i = 0; i < kRows; ++i) {
+    const Numbers start = all_numbers(zero_sum(v + i * block.key_stride, quads(block.keys)));
+#pragma GCC unroll 8
+    for (int w = 0; w < kVectors; ++w) sums[i][w] = start;
+  }
+  multiply_quads<kRows, kVectors>(v, block.key_stride, kDot, block.weights, quads(block.keys), sums);
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
-    for (int w = 0; w < kVectors; ++w) sums[i][w] = all_numbers(0);
-  multiply_quads<kRows, kVectors>(block.v + feature * block.key_stride, block.key_stride, kDot, block.weights,
-                                  quads(block.keys), sums);
-#pragma GCC unroll 6
-  for (int i = 0; i < kRows; ++i)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w)
       store(block.out + (feature + i) * kRow<kVectors> + w * kVectorLanes, floats_of(sums[i][w]) * factor[w]);
 }
@@ -152,7 +161,7 @@ inline void quantize_quads_in(const float* x, int64_t x_stride, int64_t features
   for (int row = 0; row < rows; row += kVectorLanes) {
     const Lanes lanes = first_lanes(rows - row);
     const Vector factor = load(inverse + row, lanes);
-    const Numbers offset = all_numbers(zero);
+    const Numbers offset = all_numbers(zero ? zero - kByteZero : 0);
     Numbers sum = all_numbers(0);
     for (int64_t first = 0; first < features; first += kDot) {
       const auto number = [&](int64_t f) {

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "vectors/tiles.h"
+
 namespace platon::PLATON_SET {
 namespace {
 
@@ -21,11 +23,12 @@ inline const char* column_of(const char* panel, uint64_t offset) {
   return panel + offset * (kVectors * kVectorBytes);
 }
 
-template <int kVectors>
-inline void add_nonzero(Vector weight, const char* column, Vector sum[kVectors]) {
+// `weight` as all_of, one_of_four or quad_weight says it.
+template <int kVectors, class Weight>
+inline void add_nonzero(Weight weight, const char* column, Vector sum[kVectors]) {
   // One register: Intel splits an FMA whose operand in memory needs two.
   if constexpr (load_bound(kVectors)) asm("" : "+r"(column));
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int w = 0; w < kVectors; ++w) sum[w] = multiply_add(weight, load(column + w * kVectorBytes), sum[w]);
 }
 
@@ -41,9 +44,12 @@ __attribute__((always_inline)) inline void add_step(const float* values, const u
     four = all_of(values + kIndex);
   else if constexpr (kLane == 0)
     four = fours_of(values + kIndex);
-  const Vector weight = kAlone ? four : one_of_four<kLane>(four);
   const uint64_t offset = load_bound(kVectors) ? eight >> (8 * kIndex) & 0xff : offsets[kIndex];
-  add_nonzero<kVectors>(weight, column_of<kVectors>(panel, offset), sum[kIndex % kChains]);
+  const char* column = column_of<kVectors>(panel, offset);
+  if constexpr (kAlone)
+    add_nonzero<kVectors>(four, column, sum[kIndex % kChains]);
+  else
+    add_nonzero<kVectors>(one_of_four<kLane>(four), column, sum[kIndex % kChains]);
   if constexpr (kIndex + 1 < kCount)
     add_step<kVectors, kChains, kCount, kIndex + 1>(values, offsets, four, eight, panel, sum);
 }
@@ -63,7 +69,10 @@ __attribute__((always_inline)) inline void add_nonzeros(const float* values, con
 }
 
 // Narrow panels sum in several chains, because each FMA waits four cycles for the one before it.
-constexpr int chains(int vectors) { return vectors == 1 ? 4 : vectors <= (kRegisters > 16 ? 4 : 3) ? 2 : 1; }
+constexpr int chains(int vectors) {
+  const int groups = vectors / kGroupVectors;
+  return groups == 1 ? 4 : groups <= (kRegisters > 16 ? 4 : 3) ? 2 : 1;
+}
 
 // `count` runs of kLength non-zeros each (kLength 0: `length` of them, any number). With kStarts the sums start with
 // the bias instead of what is in `acc`.
@@ -76,11 +85,11 @@ void multiply_runs(int length, int count, const uint16_t* features, const uint8_
     float* out = acc + static_cast<uintptr_t>(features[i]) * (kVectors * kVectorLanes);
     Vector sum[kChains][kVectors];
     if constexpr (kStarts) sum[0][0] = bias ? all_of(bias + features[i]) : all(0.0f);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int w = 0; w < kVectors; ++w) sum[0][w] = kStarts ? sum[0][0] : load(out + w * kVectorLanes);
 #pragma GCC unroll 4
     for (int c = 1; c < kChains; ++c)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int w = 0; w < kVectors; ++w) sum[c][w] = all(0.0f);
     if constexpr (kLength > 0) {
       add_nonzeros<kVectors, kChains, kLength>(values, offsets, panel, sum);
@@ -91,7 +100,7 @@ void multiply_runs(int length, int count, const uint16_t* features, const uint8_
       for (; j < length; ++j) add_nonzero<kVectors>(all_of(values + j), column_of<kVectors>(panel, offsets[j]), sum[0]);
     }
     constexpr int kUsed = kLength == 0 || kLength > kChains ? kChains : kLength;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int w = 0; w < kVectors; ++w) {
 #pragma GCC unroll 4
       for (int c = 1; c < kUsed; ++c) sum[0][w] = sum[0][w] + sum[c][w];
@@ -111,30 +120,37 @@ struct ByLength<kStarts, kVectors, std::integer_sequence<int, kLengths...>> {
   static constexpr RunKernel kernels[] = {multiply_runs<kStarts, kVectors, kLengths>...};
 };
 
-template <bool kStarts, class = std::make_integer_sequence<int, kMaxVectors>>
+// The n-th is for n times kGroupVectors.
+template <bool kStarts, class = std::make_integer_sequence<int, kMaxVectors / kGroupVectors>>
 struct ByVectors;
 template <bool kStarts, int... kFewer>
 struct ByVectors<kStarts, std::integer_sequence<int, kFewer...>> {
-  static constexpr const RunKernel* runs[] = {nullptr, ByLength<kStarts, kFewer + 1>::kernels...};
+  static constexpr const RunKernel* runs[] = {nullptr, ByLength<kStarts, (kFewer + 1) * kGroupVectors>::kernels...};
 };
 
 template <int kVectors, int kFrom, int kGroups>
 inline void add_quad(const uint8_t* offset, const float* values, const char* panel, Vector (&sum)[kQuad][kGroups]) {
   const char* column = column_of<kVectors>(panel, *offset);
   Vector x[kGroups];
-#pragma GCC unroll 3
-  for (int g = 0; g < kGroups; ++g) x[g] = load(column + (kFrom + g) * kVectorBytes);
 #pragma GCC unroll 4
-  for (int r = 0; r < kQuad; ++r) {
-    const Vector weight = all_of(values + r);
-#pragma GCC unroll 3
-    for (int g = 0; g < kGroups; ++g) sum[r][g] = multiply_add(weight, x[g], sum[r][g]);
-  }
+  for (int g = 0; g < kGroups; ++g) x[g] = load(column + (kFrom + g) * kVectorBytes);
+  const auto add = [&](auto row) {
+    constexpr int kRow = decltype(row)::value;
+    const auto weight = quad_weight<kRow>(values);
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) sum[kRow][g] = multiply_add(weight, x[g], sum[kRow][g]);
+  };
+  add(Rows<0>());
+  add(Rows<1>());
+  add(Rows<2>());
+  add(Rows<3>());
+  static_assert(kQuad == 4);
   asm volatile("" : : : "memory");  // the next column's loads stay behind: hoisted, they push sums out of registers
 }
 
 // kGroups vectors of rows from the kFrom-th on times one run of four features. One load of the activations serves
-// four, so that FMAs bound a non-zero, not loads: 4 x 3 sums, 3 activations and a weight fill the 16 registers.
+// four, so that FMAs bound a non-zero, not loads: where registers are 16, 4 x 3 sums, 3 activations and a weight fill
+// them.
 template <bool kStarts, int kVectors, int kFrom, int kGroups>
 inline void multiply_quad_groups(int length, const uint8_t* offsets, const float* values, const char* panel,
                                  const float* bias, float* out) {
@@ -143,7 +159,7 @@ inline void multiply_quad_groups(int length, const uint8_t* offsets, const float
 #pragma GCC unroll 4
   for (int r = 0; r < kQuad; ++r) {
     const Vector start = kStarts && bias ? all_of(bias + r) : all(0.0f);
-#pragma GCC unroll 3
+#pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g)
       sum[0][r][g] = kStarts ? start : load(out + (r * kVectors + kFrom + g) * kVectorLanes);
     if constexpr (kChains > 1) sum[1][r][0] = all(0.0f);
@@ -157,16 +173,21 @@ inline void multiply_quad_groups(int length, const uint8_t* offsets, const float
 #pragma GCC unroll 4
   for (int r = 0; r < kQuad; ++r) {
     if constexpr (kChains > 1) sum[0][r][0] = sum[0][r][0] + sum[1][r][0];
-#pragma GCC unroll 3
+#pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) store(out + (r * kVectors + kFrom + g) * kVectorLanes, sum[0][r][g]);
   }
 }
 
-// A panel's vectors by twos and threes, so that eight FMAs or more run side by side.
+// A panel's vectors by at most kQuadVectors, and not by one where two and two will do, so that eight FMAs or more run
+// side by side.
+constexpr int quad_vectors(int left) {
+  return left <= kQuadVectors ? left : left == kQuadVectors + 1 ? kQuadVectors - 1 : kQuadVectors;
+}
+
 template <bool kStarts, int kVectors, int kFrom = 0>
 inline void multiply_quad(int length, const uint8_t* offsets, const float* values, const char* panel, const float* bias,
                           float* out) {
-  constexpr int kLeft = kVectors - kFrom, kGroups = kLeft == 4 ? 2 : kLeft < 3 ? kLeft : 3;
+  constexpr int kLeft = kVectors - kFrom, kGroups = quad_vectors(kLeft);
   multiply_quad_groups<kStarts, kVectors, kFrom, kGroups>(length, offsets, values, panel, bias, out);
   if constexpr (kLeft > kGroups)
     multiply_quad<kStarts, kVectors, kFrom + kGroups>(length, offsets, values, panel, bias, out);
@@ -187,16 +208,17 @@ void multiply_quads(const Block& block, const float* bias, const char* panel, fl
 
 using QuadKernel = void (*)(const Block&, const float*, const char*, float*);
 
-template <bool kStarts, class = std::make_integer_sequence<int, kMaxVectors>>
+template <bool kStarts, class = std::make_integer_sequence<int, kMaxVectors / kGroupVectors>>
 struct QuadsByVectors;
 template <bool kStarts, int... kFewer>
 struct QuadsByVectors<kStarts, std::integer_sequence<int, kFewer...>> {
-  static constexpr QuadKernel kernels[] = {nullptr, multiply_quads<kStarts, kFewer + 1>...};
+  static constexpr QuadKernel kernels[] = {nullptr, multiply_quads<kStarts, (kFewer + 1) * kGroupVectors>...};
 };
 
 // `vectors`: in the panel, which has no half ones.
 inline void multiply_in(const Block& block, int vectors, const float* bias, const float* x, float* acc) {
-  const RunKernel* kernels = block.starts ? ByVectors<true>::runs[vectors] : ByVectors<false>::runs[vectors];
+  const int groups = vectors / kGroupVectors;
+  const RunKernel* kernels = block.starts ? ByVectors<true>::runs[groups] : ByVectors<false>::runs[groups];
   const uint16_t* features = block.features;
   const uint8_t* offsets = block.offsets;
   const float* values = block.values;
@@ -213,7 +235,7 @@ inline void multiply_in(const Block& block, int vectors, const float* bias, cons
 
 inline void multiply4_in(const Block& block, int vectors, const float* bias, const float* x, float* acc) {
   const QuadKernel* kernels = block.starts ? QuadsByVectors<true>::kernels : QuadsByVectors<false>::kernels;
-  kernels[vectors](block, bias, reinterpret_cast<const char*>(x), acc);
+  kernels[vectors / kGroupVectors](block, bias, reinterpret_cast<const char*>(x), acc);
 }
 
 }  // namespace
