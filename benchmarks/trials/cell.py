@@ -50,7 +50,7 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
     first = setup.recipe(grid, cell.first)
     work = Workspace(RunFolder.open(setup.folder(grid, cell.first), first.kind), first, reporter)
     check_controls(work, cell.row.controls)
-    if cell != cell.first:
+    if cell.name != cell.first.name:
         run_recipe(first, setup.folder(grid, cell.first), reporter, until="dense")
     run_recipe(recipe, folder, reporter, until=until)
     if until in _BEFORE_CONTROLS:

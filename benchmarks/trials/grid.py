@@ -43,7 +43,8 @@ class Row(Section):
     also: metrics to show beside the one that the task is judged by. controls: "untrained" is the model before any
     training, "taught" the dense model with the same steps and the same teacher, "every_second_layer" the same of half its
     layers, "bm25" the ranking without a model. With granularity structured a sparsity is the share of the time that goes:
-    0.5 for a model twice as fast.
+    0.5 for a model twice as fast. baseline: the row whose dense model, controls among them, this one takes: for rows that
+    differ in how they prune alone.
     """
 
     recipe: str | dict[str, Any]
@@ -54,6 +55,7 @@ class Row(Section):
     seeds: Several[int] = (1,)
     also: Annotated[tuple[str, ...], LISTED] = ()
     controls: Annotated[tuple[Control, ...], LISTED] = ("untrained",)
+    baseline: str | None = None
 
     @model_validator(mode="after")
     def _no_cell_twice(self) -> "Row":
@@ -70,18 +72,46 @@ class Row(Section):
 
 
 class Grid(Section):
-    """Rows by name. `name`, the file's stem, is where the cells lie and what the result is called."""
+    """Rows by name. `name`, the file's stem, is where the cells lie and what the result is called.
 
+    common: what all rows have, unless a row says otherwise.
+    """
+
+    common: dict[str, Any] = Field(default_factory=dict, exclude=True)
     title: Annotated[str, Field(min_length=1)]
     rows: Annotated[dict[_Name, Row], Field(min_length=1)]
     name: str = Field(default="", exclude=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_what_is_common(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        common, rows = raw.get("common"), raw.get("rows")
+        if not isinstance(common, Mapping) or not isinstance(rows, Mapping):
+            return raw
+        return {**raw, "rows": {name: _merged(common, row or {}) for name, row in rows.items()}}
+
+    @model_validator(mode="after")
+    def _baselines_are_there(self) -> "Grid":
+        for name, row in self.rows.items():
+            if row.baseline is None:
+                continue
+            lender = self.rows.get(row.baseline)
+            if lender is None or lender.baseline is not None or set(row.seeds) - set(lender.seeds):
+                raise ValueError(
+                    f"baseline of {name} is {shown(row.baseline)}; name a row that trains its own, with the same seeds"
+                )
+        return self
+
     def cells(self) -> Iterator["Cell"]:
         """Every seed of a row before the next row, every sparsity of a seed before the next seed."""
         for name, row in self.rows.items():
+            lender = row.baseline or name
             for seed in row.seeds:
+                first = Cell(lender, self.rows[lender], self.rows[lender].sparsity[0], seed)
                 for sparsity in row.sparsity:
-                    yield Cell(name, row, sparsity, seed)
+                    yield Cell(name, row, sparsity, seed, lent=first)
 
 
 @dataclass(frozen=True)
@@ -92,6 +122,7 @@ class Cell:
     row: Row
     sparsity: float
     seed: int
+    lent: "Cell | None" = None
 
     @property
     def name(self) -> str:
@@ -100,13 +131,13 @@ class Cell:
 
     @property
     def group(self) -> str:
-        """What all sparsities of a seed have in common: the baseline and the controls."""
-        return f"{self.row_name}-s{self.seed}"
+        """What all cells with one baseline have in common: that and the controls."""
+        return f"{self.first.row_name}-s{self.seed}"
 
     @property
     def first(self) -> "Cell":
-        """The cell of its group that trains the baseline."""
-        return Cell(self.row_name, self.row, self.row.sparsity[0], self.seed)
+        """The cell that trains the baseline, of this row or the one that lends its own."""
+        return self.lent or self
 
     def described(self) -> dict[str, Any]:
         """The recipe as the grid has it, without what depends on the machine."""
@@ -139,7 +170,7 @@ class Setup:
         here: dict[str, Any] = {"plan": {"threads": self.threads}}
         if self.bf16:
             here["train"] = {"bf16": True}
-        if cell != cell.first:
+        if cell.name != cell.first.name:
             here["dense"] = str(self.folder(grid, cell.first))
         raw = _merged(cell.described(), here)
         return parse_recipe(_placed(raw, self.data), f"{grid.name}, {cell.name}")

@@ -362,3 +362,38 @@ def test_a_cell_that_fails_costs_no_other(tmp_path, capfd):
     assert "digits-50-s1: begun after" in said.out
     assert quality.main([*arguments, "--cells", "digits-80-s1", "--minutes", "0"]) == 0
     assert "digits-80-s1: waits, the time is up" in capfd.readouterr().out
+
+
+def test_rows_share_what_is_common_and_another_rows_dense_model(tmp_path):
+    path = tmp_path / "lent.yaml"
+    rows = {
+        "first": {"sparsity": [0.5]},
+        "other": {"baseline": "first", "changes": {"prune": {"criterion": "magnitude"}}},
+    }
+    path.write_text(yaml.safe_dump({"title": "Lent", "common": TINY, "rows": rows}))
+    grid = read_grid(path)
+    cells = list(grid.cells())
+    assert [cell.name for cell in cells if cell.row_name == "first"] == ["first-50-s1", "first-50-s2"]
+    assert {cell.first.name for cell in cells if cell.seed == 2} == {"first-50-s2"}
+    last = cells[-1]
+    setup = setup_of(tmp_path)
+    recipe = setup.recipe(grid, last)
+    assert (recipe.prune.criterion, recipe.train.seed, recipe.prune.sparsity) == ("magnitude", 2, 0.8)
+    assert recipe.dense == str(tmp_path / "runs" / "lent" / "first-50-s2")
+    assert setup.controls(grid, last) == tmp_path / "runs" / "lent" / "controls" / "first-s2"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"a": {"baseline": "b"}},
+        {"a": {"baseline": "a"}},
+        {"a": {}, "b": {"baseline": "a"}, "c": {"baseline": "b"}},
+        {"a": {"seeds": [1]}, "b": {"baseline": "a"}},
+    ],
+)
+def test_a_baseline_must_be_lent_by_a_row_with_its_seeds(rows, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump({"title": "Bad", "common": TINY, "rows": rows}))
+    with pytest.raises(InputError, match="name a row that trains its own, with the same seeds"):
+        read_grid(path)
