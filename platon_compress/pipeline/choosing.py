@@ -77,7 +77,7 @@ def choose_stage(work: Workspace) -> dict[str, Any]:
     candidates = [
         replace(c, expected=figures.get(c.sparsity), measured=before.get(c.sparsity)) for c in candidates
     ]
-    chosen = pick(candidates, budget, work.prune.sparsity)
+    chosen = pick(candidates, budget, work.prune.target_sparsity)
     rival = {**dense.summary(), "figures": figures[0.0].to_dict() if timed else None}
     content = {
         "task": work.task.name,
@@ -114,7 +114,7 @@ def choose_again(work: Workspace) -> bool:
     entries = work.folder.read_json(_FAMILY)["candidates"]
     candidates = [Candidate.from_dict(entry) for entry in entries]
     candidates = [replace(c, measured=known.get(c.sparsity, c.measured)) for c in candidates]
-    following = pick(candidates, budget, work.prune.sparsity)
+    following = pick(candidates, budget, work.prune.target_sparsity)
     if following is None or following.sparsity < work.sparsity:  # a less sparse one would be slower still
         return False
     content = {f"{sparsity:g}": value.to_dict() for sparsity, value in known.items()}
@@ -151,7 +151,7 @@ def _scores(work: Workspace) -> Scores:
 
 def _candidates(work: Workspace, dense: Scores) -> Iterator[Candidate]:
     """The least sparse one first; without a family the one that there is."""
-    for sparsity in work.recipe.family or (work.prune.sparsity,):
+    for sparsity in work.recipe.family or (work.prune.target_sparsity,):
         steps, scores = read_scores(work.candidate_folder(sparsity))
         yield Candidate(
             sparsity=sparsity,

@@ -73,7 +73,7 @@ def ranking_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> dic
     else:
         table = CostTable.load(config.cost_table)
     costs = weight_costs(
-        table, shapes, sparsity=section.sparsity, rows=config.rows, threads=config.used_threads
+        table, shapes, sparsity=section.target_sparsity, rows=config.rows, threads=config.used_threads
     )
     write_json(place / COSTS, costs)
     return costs

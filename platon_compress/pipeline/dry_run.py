@@ -5,6 +5,7 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pipeline.heartbeat import spoken_time
+from platon_compress.pipeline.held import check_held, held_of
 from platon_compress.pipeline.preflight import check_run, spoken_model
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
@@ -41,7 +42,10 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     examples = [task.encode(rows, student, names) for rows in (training, *judged)]
     steps = total_steps(len(examples[0]), recipe.train)
     freeze_parameters(student, recipe.model.freeze)
-    pruning = prune_config(recipe.prune, steps)
+    held = held_of(recipe)
+    if held is not None:
+        check_held(recipe, held, student, task.head(names))
+    pruning = prune_config(recipe.prune, steps, masks=None if held is None else held.masks)
     pruned_steps = pruning.total_steps or steps
     shown = preview(student.model, pruning)
     teacher_bytes = check_teacher(recipe, task, names, student)
@@ -63,6 +67,8 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     )
     for line in spoken_model(student):
         reporter.say(line)
+    if held is not None:
+        reporter.say(held.spoken())
     for line in _spoken_settings(recipe, task, teacher_bytes):
         reporter.say(line)
     return {

@@ -34,7 +34,7 @@ def run_recipe(
     Returns the results of all finished stages by name. Raises what the stages raise; a stage that failed or
     was killed leaves the old result or none, and the next call starts with it.
     """
-    if recipe.prune is not None:
+    if recipe.prune is not None and recipe.prune.masks_from is None:
         prune_config(recipe.prune, _MANY_STEPS)  # refuse impossible settings before anything is written
     run = _Run(recipe, output, reporter)
     with run.folder.locked():

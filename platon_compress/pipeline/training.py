@@ -1,12 +1,14 @@
 """The stages that train: what the data is, the dense baseline, the pruned model."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
 from platon_compress.pipeline.family import Keeper, keep, link_candidates
+from platon_compress.pipeline.held import Held, check_held
 from platon_compress.pipeline.preflight import check_run, spoken_model
 from platon_compress.pipeline.teaching import (
     check_teacher,
@@ -37,7 +39,11 @@ def data(work: Workspace) -> dict[str, Any]:
     # dense training.
     student = work.fresh_checkpoint()
     freeze_parameters(student, work.recipe.model.freeze)
-    shown = preview(student.model, prune_config(work.prune, steps))
+    held = work.held
+    if held is not None:
+        check_held(work.recipe, held, student, work.task.head(names))
+    masks = None if held is None else held.masks
+    shown = preview(student.model, prune_config(work.prune, steps, masks=masks))
     check_teacher(work.recipe, work.task, names, student)
     judged, encoded = zip(*work.judged, strict=True)
     check_run(work.recipe, work.task, student, judged, (work.training, *encoded))
@@ -47,6 +53,8 @@ def data(work: Workspace) -> dict[str, Any]:
     )
     for line in spoken_model(student):
         work.reporter.say(f"  {line}")
+    if held is not None:
+        work.reporter.say(f"  {held.spoken()}")
     if work.recipe.distill is not None:
         work.reporter.say(f"  {spoken_distillation(work.recipe, work.task)}")
     return {"train": len(work.training), "validation": len(work.validation), "classes": names}
@@ -84,7 +92,7 @@ def prune(work: Workspace) -> dict[str, Any]:
     result = _train(work, "prune")
     return {
         **result,
-        "sparsity_target": work.prune.sparsity,
+        "sparsity_target": work.prune.target_sparsity,
         "granularity": work.prune.granularity,
         "per_millisecond": work.prune.per_millisecond,
         "speedup_target": work.prune.speedup,
@@ -92,7 +100,8 @@ def prune(work: Workspace) -> dict[str, Any]:
 
 
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
-    checkpoint = work.fresh_checkpoint()
+    held = work.held if stage == "prune" else None
+    checkpoint = work.fresh_checkpoint() if held is None else work.held_start(held)
     settings = work.recipe.train
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
@@ -100,7 +109,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     pruning = None
     if stage == "prune":
         costs = ranking_costs(work, checkpoint, checkpoints), unit_costs(work, checkpoint, checkpoints)
-        pruning = prune_config(work.prune, steps, *costs)
+        pruning = prune_config(work.prune, steps, *costs, masks=None if held is None else held.masks)
         steps = pruning.total_steps or steps
     _say_resumption(work, checkpoints, steps, stage == "prune")
     family = work.recipe.family if stage == "prune" else ()
@@ -119,12 +128,15 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             work_folder=checkpoints,
             progress=progress,
             candidate=keeper,
+            masks=None if held is None else held.masks,
         )
+    if held is not None:
+        result = replace(result, steps_before=_steps_behind(work, held))
     with work.folder.new_folder(work.folder.work(stage)) as folder:
         if family:
             link_candidates(candidates, folder)
         elif result.masks is not None:
-            keep(folder, checkpoint, result.masks, result.scores, steps=result.steps)
+            keep(folder, checkpoint, result.masks, result.scores, steps=result.all_steps)
         else:
             checkpoint.save(folder)
         for name in (COSTS, UNIT_COSTS):
@@ -138,7 +150,16 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         work.reporter.say(
             f"  {result.expected_speedup:.2f} times as fast as dense by the measured half blocks"
         )
-    return {**entry, **({} if teacher is None else {"distillation": teacher.to_dict()})}
+    return {
+        **entry,
+        **({} if teacher is None else {"distillation": teacher.to_dict()}),
+        **({} if held is None else {"held": {"masks_from": held.source, "from_dense": held.weights is None}}),
+    }
+
+
+def _steps_behind(work: Workspace, held: Held) -> int:
+    """Steps of training behind the weights that a held run goes on from."""
+    return int(work.folder.result("dense")["steps"]) if held.weights is None else held.steps
 
 
 def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:

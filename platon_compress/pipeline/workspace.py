@@ -5,10 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platon_compress.errors import InputError, first_line
+from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.held import Held, held_of, load_start
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
+from platon_compress.pruning.held import read_masks
 from platon_compress.recipe import DataSection, ModelSection, PruneSection, Recipe
 from platon_compress.tasks.dimensions import default_tokens
 from platon_compress.tasks.examples import Examples
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace", "fresh_checkpoint", "names_of", "recipe_task"]
 
+_PRUNE_AGAIN = "prune into a new folder"
 # What was read of a stage's result, and is old when the stage has run again.
 _READ = {
     "dense": ("dense",),
@@ -64,6 +67,8 @@ class Workspace:
         """The recipe's prune section. Raises InputError when it has none."""
         if self.recipe.prune is None:
             raise InputError("this run has no prune section; compress takes a model that holds zeros already")
+        if self.recipe.prune.masks_from is not None:
+            return self.recipe.prune.model_copy(update={"sparsity": self._held_sparsity})
         searched = self.folder.record("search")
         if searched is not None and self.recipe.searches_sparsity:
             return self.recipe.prune.model_copy(update={"sparsity": searched.result["sparsity"]})
@@ -73,7 +78,22 @@ class Workspace:
     def sparsity(self) -> float:
         """Of the model that is finished: the chosen candidate's, or what was pruned to."""
         chosen = self.folder.record("choose")
-        return self.prune.sparsity if chosen is None or not self.recipe.chooses else chosen.result["sparsity"]
+        if chosen is None or not self.recipe.chooses:
+            return self.prune.target_sparsity
+        return float(chosen.result["sparsity"])
+
+    @cached_property
+    def held(self) -> Held | None:
+        """The masks that are taken over; None for a run that makes its own."""
+        return held_of(self.recipe)
+
+    @property
+    def _held_sparsity(self) -> float:
+        pruned = self.folder.record("prune")
+        if pruned is not None:
+            return float(pruned.result["sparsity_target"])
+        assert self.held is not None  # noqa: S101 - the recipe names masks
+        return self.held.sparsity
 
     @cached_property
     def task(self) -> Task:
@@ -138,6 +158,12 @@ class Workspace:
         """The model as it is before any training; every call gives the same weights."""
         return fresh_checkpoint(self.recipe, self.task, self.names)
 
+    def held_start(self, held: Held) -> Checkpoint:
+        """The model that a training with held masks goes on from; every call loads it anew."""
+        if held.weights is None:
+            return self._open(self.folder.work("dense"))
+        return load_start(self.recipe, held.weights, self.task.head(self.names))
+
     @cached_property
     def dense(self) -> Checkpoint:
         """The unpruned baseline: trained with the same steps, or given to `compress`."""
@@ -158,7 +184,7 @@ class Workspace:
 
     def candidate(self, folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
         """A model before baking with its masks, True where a weight is kept."""
-        return self._open(folder), _read_masks(folder / "masks.safetensors")
+        return self._open(folder), read_masks(folder / "masks.safetensors", _PRUNE_AGAIN)
 
     @property
     def _pruned_folder(self) -> Path:
@@ -172,7 +198,7 @@ class Workspace:
         """The pruner's last masks, True where a weight is kept; None for a foreign checkpoint."""
         if not self.trains:
             return None
-        return _read_masks(self._pruned_folder / "masks.safetensors")
+        return read_masks(self._pruned_folder / "masks.safetensors", _PRUNE_AGAIN)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -288,18 +314,3 @@ def _load(recipe: Recipe, name: str, head: Mapping[str, Any] | None = None) -> C
         trust_remote_code=section.trust_remote_code,
         cache_dir=section.cache_dir,
     )
-
-
-def _read_masks(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        masks = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read {path}: {first_line(error)}; prune into a new folder") from error
-    if any(str(mask.dtype) != "torch.bool" for mask in masks.values()) or not any(
-        bool(mask.any()) for mask in masks.values()
-    ):
-        raise InputError(f"{path} holds no masks that keep a weight; prune into a new folder")
-    return dict(masks)

@@ -10,15 +10,20 @@ from platon_compress.pruning.costs import check_costs
 from platon_compress.pruning.family import holds_of, single_steps
 from platon_compress.pruning.unit_costs import UnitCosts
 
-__all__ = ["UNIT_KINDS", "Criterion", "Granularity", "PruneConfig", "Scope", "Shape"]
+__all__ = ["UNIT_KINDS", "Criterion", "Granularity", "PruneConfig", "Rise", "Scope", "Shape"]
 
 Criterion = Literal["platon", "sensitivity", "magnitude", "movement", "fisher"]
 Granularity = Literal["element", "4x1", "2:4", "head", "neuron", "structured"]
-Shape = Literal["cubic", "one_shot", "constant"]
+Rise = Literal["cubic", "one_shot", "constant"]
+Shape = Literal[Rise, "held"]
 Scope = Literal["global", "layer", "type"]
 
 UNIT_KINDS = {"head": ("heads",), "neuron": ("neurons",), "structured": ("heads", "neurons")}
 """Kinds of couplings by the granularities that prune whole units."""
+
+
+# By `resolved`.
+_FILLED_IN = ("total_steps", "initial_warmup_steps", "final_warmup_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,8 @@ class PruneConfig:
     reference_compat: the authors' code to the letter, quirks included (single weights, platon, cubic, global).
     start_sparsity: where the cubic schedule begins right after the initial warm-up, in place of 0.
     schedule: "cubic"; "constant" (the full sparsity right after the initial warm-up, ranked anew each window);
-        "one_shot" (the same, ranked once).
+        "one_shot" (the same, ranked once); "held": given masks from the first step on, see
+        `platon_compress.pruning.held`.
     scope: one ranking for all ("global"), one per weight ("layer"), or one per role in the block ("type").
     max_layer_sparsity: no single weight loses more than this share (global scope).
     bounds: (least, greatest) share that a single weight loses, by entries as in `targets`, later ones winning; see
@@ -144,6 +150,8 @@ class PruneConfig:
         return 8 if self.granularity == "neuron" else 1
 
     def _warmups(self, total: int) -> tuple[int, int]:
+        if self.schedule == "held":
+            return 0, total
         initial, final = self.initial_warmup_steps, self.final_warmup_steps
         total = self.single_steps(total)
         return total // 10 if initial is None else initial, total * 3 // 10 if final is None else final
@@ -201,6 +209,7 @@ class PruneConfig:
         self._check_start()
         self._check_bound()
         self._check_weight_costs()
+        self._check_held()
         self._check_structured()
         self._check_family()
 
@@ -224,6 +233,18 @@ class PruneConfig:
             if getattr(self, name) != value:
                 raise InputError(
                     f"a family goes with {name}={value!r}, got {getattr(self, name)!r}; it holds its masks by itself"
+                )
+
+    def _check_held(self) -> None:
+        """Masks that are given leave no choice."""
+        if self.schedule != "held":
+            return
+        for field in fields(self):
+            chosen = field.name not in ("sparsity", "schedule", "targets", *_FILLED_IN)
+            if chosen and getattr(self, field.name) != field.default:
+                raise InputError(
+                    f"schedule 'held' takes given masks as they are, got {field.name}={getattr(self, field.name)!r}; leave "
+                    "it out"
                 )
 
     def _check_structured(self) -> None:
@@ -343,6 +364,8 @@ class PruneConfig:
         )
 
     def _check_schedule(self, total: int) -> None:
+        if self.schedule == "held":  # nothing rises
+            return
         initial, final = self._warmups(total)
         if self.mask_interval > total:
             raise InputError(

@@ -211,7 +211,9 @@ _CRITERIA: dict[str, type[Importance]] = {
 
 
 def build_importance(weights: Mapping[str, Tensor], config: PruneConfig, scratch: Scratch) -> Importance:
-    """The importance that `config.criterion` names."""
+    """The importance that `config.criterion` names; held masks need none, so what keeps nothing stands for it."""
+    if config.schedule == "held":
+        return Magnitude(weights, config, scratch)
     kind = ReferencePlaton if config.reference_compat else _CRITERIA[config.criterion]
     return kind(weights, config, scratch)
 

@@ -113,7 +113,8 @@ def preview(model: nn.Module, config: PruneConfig, total_steps: int | None = Non
     check_fits(model, full)
     parameters = prunable_parameters(model, full)
     rows = tuple(PreviewRow(name, tuple(p.shape), p.numel()) for name, p in parameters.items())
-    states = sum(row.weights for row in rows) * (4 * _STATES[full.criterion] + 1)
+    averages = 0 if full.schedule == "held" else _STATES[full.criterion]
+    states = sum(row.weights for row in rows) * (4 * averages + 1)
     points = sorted({1 + round(i * (schedule.total - 1) / (_WIDTH - 1)) for i in range(_WIDTH)})
     warning = memory_warning(full)
     return Preview(

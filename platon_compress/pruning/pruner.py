@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from platon_compress.errors import InputError
 from platon_compress.pruning.config import UNIT_KINDS, PruneConfig
+from platon_compress.pruning.held import check_masks
 from platon_compress.pruning.importance import build_importance
 from platon_compress.pruning.masks.arrays import Scratch, local
 from platon_compress.pruning.masks.build import build_masks, couplings_to_prune
@@ -61,13 +62,28 @@ class Pruner:
     The score takes the weight after the optimiser's step with the gradient from before it, so a pruned weight
     whose optimiser pushes it back can return. Gradients must be unscaled and averaged over accumulation.
     Holds three float32 arrays and one bool mask per prunable weight. Build it after moving, wrapping or sharding
-    the model. `lr_scheduler` is needed for `rewind_to` only. Raises InputError on settings that do not fit the model.
+    the model. `lr_scheduler` is needed for `rewind_to` only, `masks` (bool, True = kept, of whole parameters by name) for
+    the schedule "held" only. Raises InputError on settings that do not fit the model.
 
     Parameters that `fully_shard` has sharded are scored and masked where their rows lie; the ranks agree on one
     threshold by adding up counts. Every rank must then make the same calls.
     """
 
-    def __init__(self, model: nn.Module, config: PruneConfig, *, lr_scheduler: object = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: PruneConfig,
+        *,
+        lr_scheduler: object = None,
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        if (masks is not None) != (config.schedule == "held"):
+            raise InputError(
+                f"masks go with schedule 'held', got schedule {config.schedule!r} and "
+                f"{'no masks' if masks is None else 'masks'}; make the config with held_config(masks)"
+            )
+        if masks is not None:
+            check_masks(model, masks)
         self.config = config.resolved()
         self.schedule = Schedule.of(config)
         rewind_schedule(lr_scheduler, self.config)
@@ -87,6 +103,14 @@ class Pruner:
         self.missing_gradients = 0
         self._watch = Watch(model, self._weights)
         self._watch.memory(self.config)
+        if masks is not None:
+            self._hold(masks)
+
+    @torch.no_grad()
+    def _hold(self, masks: Mapping[str, Tensor]) -> None:
+        for name, kept in self._masks.kept.items():
+            kept.copy_(self.shards.part(self._weights[name], masks[name]))
+        self._masks.apply()
 
     @property
     def size(self) -> int:
@@ -234,9 +258,10 @@ class Pruner:
     def _update_scores(self, skipped: bool) -> None:
         """The authors close a window before the step's own sample, we close it after.
 
-        A frozen mask needs no scores any more.
+        A frozen mask needs no scores any more, and one that is held none at all.
         """
-        if self._threshold is not None and not self.schedule.needs_scores(self._step):
+        ranked = self._threshold is not None or self._is_held
+        if ranked and not self.schedule.needs_scores(self._step):
             self.skipped_steps += skipped
             return
         closing = self._step % self.config.mask_interval == 0
@@ -251,6 +276,8 @@ class Pruner:
 
     def _update_weights(self) -> tuple[int, int, int | None]:
         """Ranks when scores or sparsity changed, then masks: weights flipped, regrown, zeros if masked."""
+        if self._is_held:
+            return 0, 0, self._masks.apply()
         count = self._masks.count(self.schedule.sparsity(self._step))
         scored = self._importance.windows > 0 or self.config.reference_compat
         if not self.schedule.masks_at(self._step) or not count or not scored:
@@ -268,6 +295,10 @@ class Pruner:
             if self.counts_weights:
                 self._watch.layers(self._masks.count_kept())
         return flipped, regrown, self._masks.apply()
+
+    @property
+    def _is_held(self) -> bool:
+        return self.config.schedule == "held"
 
     def _gradients_are_usable(self) -> bool:
         """Whether all that exist are finite, on this rank."""

@@ -10,7 +10,7 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The schedule over optimiser steps t = 1, 2, ...
+    """The schedule over optimiser steps t = 1, 2, ...; held masks are in the final phase from t = 1 on.
 
     Remaining ratio r(t), with T total, t_i initial and t_f final warm-up steps:
       t <= t_i        r = 1, no mask
@@ -68,7 +68,9 @@ class Schedule:
 
     @property
     def first_mask(self) -> int:
-        """The first step that ends with a mask; the first window must be complete by then."""
+        """The first step that ends with a mask; the first window must be complete by then, if anything is ranked."""
+        if self.shape == "held":
+            return 1
         first = max(self.initial + 1, self.interval)
         in_step = -(-first // self.interval) * self.interval
         every_step = self.holds[0].first if self.holds else self.last_before_final + 1
@@ -76,7 +78,7 @@ class Schedule:
 
     def is_frozen(self, step: int) -> bool:
         """True when a mask of that sparsity is kept as it is: near the end, in holds, and always in one_shot."""
-        if self.hold_at(step) is not None:
+        if self.hold_at(step) is not None or self.shape == "held":
             return True
         return step > self.total - self.freeze or (self.shape == "one_shot" and step > self.initial)
 

@@ -4,9 +4,11 @@ import logging
 import math
 import os
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import Tensor
 from transformers import (
     DefaultFlowCallback,
     Trainer,
@@ -42,7 +44,8 @@ class PlatonCallback(TrainerCallback):
 
     `attach` is better than `callbacks=[...]`: it goes before the reporters, so that TensorBoard and W&B see the
     figures, and it keeps early stopping from ending the run before the final phase. With
-    `load_best_model_at_end` only checkpoints of the final phase, the ones at full sparsity, are candidates.
+    `load_best_model_at_end` only checkpoints of the final phase, the ones at full sparsity, are candidates. `masks`: as
+    for `Pruner`.
     """
 
     _claimed: "ClassVar[weakref.ref[TrainerState] | None]" = None
@@ -53,9 +56,11 @@ class PlatonCallback(TrainerCallback):
         *,
         resume_from: str | os.PathLike[str] | None = None,
         log_layers: bool = False,
+        masks: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config = config
         self.log_layers = log_layers
+        self.masks = masks
         self.resume_from = None if resume_from is None else Path(resume_from)
         self._pruner: Pruner | None = None
         self._last: StepReport | None = None
@@ -100,7 +105,9 @@ class PlatonCallback(TrainerCallback):
                 "sparsity would not be reached; leave total_steps out"
             )
         config = self.config.resolved(state.max_steps)
-        self._pruner = Pruner(kwargs["model"], config, lr_scheduler=kwargs.get("lr_scheduler"))
+        self._pruner = Pruner(
+            kwargs["model"], config, lr_scheduler=kwargs.get("lr_scheduler"), masks=self.masks
+        )
         self._best_is_final = self.in_final_phase(state)  # a resume within the phase keeps the best so far
         if self.resume_from is not None:
             load_pruner(self._pruner, self.resume_from)
@@ -241,11 +248,11 @@ class PlatonCallback(TrainerCallback):
     def _figures(self, last: StepReport) -> dict[str, float]:
         """Between two masks pruned weights drift, so the counts are those right after the last mask."""
         figures = {"sparsity": last.sparsity, "achieved_sparsity": 0.0}
-        if (mask := self._last_mask) is not None and mask.threshold is not None:
+        if (mask := self._last_mask) is not None:
             layers = self.pruner.layer_sparsity()
             figures |= {
                 "achieved_sparsity": mask.achieved_sparsity,
-                "threshold": mask.threshold,
+                **({} if mask.threshold is None else {"threshold": mask.threshold}),
                 "mask_churn": mask.mask_churn,
                 "regrown": mask.regrown,
                 "layer_sparsity_min": min(layers.values()),

@@ -20,7 +20,7 @@ def memory_warning(config: PruneConfig) -> str | None:
     They remember about mask_interval / (1 - beta) steps; a ranking that lags so far behind is noise.
     """
     total, initial, final = config.total_steps, config.initial_warmup_steps, config.final_warmup_steps
-    if total is None or initial is None or final is None or not config.sparsity:
+    if total is None or initial is None or final is None or not config.sparsity or config.schedule == "held":
         return None
     rising, slowest = total - initial - final, 1 - max(config.beta1, config.beta2)
     remembered = config.mask_interval / slowest

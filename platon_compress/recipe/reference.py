@@ -56,31 +56,23 @@ def spoken(value: Any) -> str:
 
 def _lines() -> Iterator[str]:
     plain = {name: field for name, field in Recipe.model_fields.items() if not sections_in(field.annotation)}
-    yield from _table("", plain, Recipe)
+    yield from _table("", plain)
     for name, field in Recipe.model_fields.items():
         for section in sections_in(field.annotation):
             needed = ", must be there" if name in ("model", "data", "prune") else ""
             yield f"\n## `{name}`{needed}\n"
             yield f"{' '.join((section.__doc__ or '').split())}\n"
-            yield from _table(f"{name}.", section.model_fields, section)
+            yield from _table(f"{name}.", section.model_fields)
 
 
-def _table(place: str, fields: dict[str, FieldInfo], model: type[BaseModel]) -> Iterator[str]:
+def _table(place: str, fields: dict[str, FieldInfo]) -> Iterator[str]:
     yield "| key | default | values | meaning |"
     yield "|---|---|---|---|"
     for name, field in fields.items():
         if field.exclude:
             continue
-        default = _needed(name, model) if field.is_required() else f"`{spoken(field.default)}`"
+        default = "**needed**" if field.is_required() else f"`{spoken(field.default)}`"
         yield f"| `{name}` | {default} | {_values(place + name, field)} | {field.description} |"
-
-
-def _needed(name: str, model: type[BaseModel]) -> str:
-    """Always, or where none of the keys stands that imply it."""
-    others = [
-        key for part in model.model_json_schema().get("anyOf", ()) for key in part["required"] if key != name
-    ]
-    return f"**needed** without {' and '.join(f'`{key}`' for key in others)}" if others else "**needed**"
 
 
 def _values(key: str, field: FieldInfo) -> str:

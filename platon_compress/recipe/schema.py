@@ -172,6 +172,11 @@ class Recipe(Section):
             )
         if not self.searches:
             return
+        if prune.masks_from is not None:
+            raise ValueError(
+                "prune.masks_from has its sparsity already, so there is nothing to search; leave it out, or the limits of "
+                "speed and size"
+            )
         plan, bench = self.plan, self.bench
         if plan.device != "cpu" or bench.device != "cpu":
             raise ValueError("budget: the search measures on the cpu alone, got cuda; leave the device out")

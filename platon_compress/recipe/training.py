@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, model_validator
 
 from platon_compress.oneshot.config import Method
-from platon_compress.pruning.config import Criterion, Granularity, Scope, Shape
+from platon_compress.pruning.config import Criterion, Granularity, Rise, Scope
 from platon_compress.recipe.fields import NUMBER, Section, Several, Text, Texts, about, limited
 
 __all__ = ["DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
@@ -80,9 +80,12 @@ class DistillSection(Section):
         return self.weight if self.weight is not None else (0.5 if self.labels else 1.0)
 
 
+_SAY_HOW_FAR = ("sparsity", "speedup", "family", "masks_from")
+
+
 def _one_says_how_far(schema: dict[str, Any]) -> None:
-    """For the JSON schema: `PruneSection` fills in the sparsity that one of the others implies."""
-    schema["anyOf"] = [{"required": [name]} for name in (*schema.pop("required"), "speedup", "family")]
+    """For the JSON schema."""
+    schema["anyOf"] = [{"required": [name]} for name in _SAY_HOW_FAR]
 
 
 class PruneSection(Section):
@@ -90,8 +93,10 @@ class PruneSection(Section):
 
     model_config = ConfigDict(json_schema_extra=_one_says_how_far)
 
-    sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] = about(
-        "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten."
+    sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] | None = about(
+        "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten. Needed where `speedup`, `family` or "
+        "`masks_from` does not say it.",
+        None,
     )
     speedup: Annotated[float, limited("prune.speedup"), NUMBER] | None = about(
         "Instead of `sparsity`, with granularity `structured`: how many times as fast as dense the model becomes, by half "
@@ -102,6 +107,12 @@ class PruneSection(Section):
         "Rising sparsities that one run holds at, each but the last for a fifth of the steps more (at most 0.6 in all), "
         "with a finished candidate at each; `sparsity`, by default the last, is the one that is exported where no budget "
         "chooses.",
+        None,
+    )
+    masks_from: Text | None = about(
+        "Instead of `sparsity`: the folder of a finished run (of a family the chosen member), or a safetensors file of "
+        "masks. They are held from the first step, so that nothing is scored, and the training goes on from the weights "
+        "beside them, or from the dense baseline where none are there. No other key of this section goes with it.",
         None,
     )
     granularity: Granularity = about(
@@ -135,7 +146,7 @@ class PruneSection(Section):
         "before the training (`plan.calibrate: false`: from the table that ships).",
         False,
     )
-    schedule: Shape = about(
+    schedule: Rise = about(
         "How the sparsity rises: `cubic`, or at once after the warm-up with a ranking that goes on (`constant`) or is "
         "made once (`one_shot`).",
         "cubic",
@@ -182,6 +193,27 @@ class PruneSection(Section):
             "sparsity": 1 - 1 / speedup if number else 0.5,
         }  # what is no speed-up is refused by itself
 
+    @property
+    def target_sparsity(self) -> float:
+        """`sparsity` where it is known: with `masks_from` only when the masks have been read."""
+        assert self.sparsity is not None  # noqa: S101 - Workspace.prune fills it in
+        return self.sparsity
+
+    @model_validator(mode="after")
+    def _says_how_far(self) -> "PruneSection":
+        if self.masks_from is None:
+            if self.sparsity is None:
+                raise ValueError(
+                    f"sparsity is missing; add it, or one of {', '.join(_SAY_HOW_FAR[1:])} in its place"
+                )
+            return self
+        for key, field in type(self).model_fields.items():
+            if key != "masks_from" and (value := getattr(self, key)) != field.default:
+                raise ValueError(
+                    f"masks_from takes the masks as they are, and {key} is {value!r}; leave one of the two out"
+                )
+        return self
+
     @model_validator(mode="after")
     def _speedup_fits(self) -> "PruneSection":
         structured = self.granularity == "structured"
@@ -195,7 +227,7 @@ class PruneSection(Section):
             raise ValueError(
                 f"speedup goes with granularity structured, and it is {self.granularity}; correct one of them"
             )
-        if not math.isclose(self.sparsity, 1 - 1 / self.speedup):
+        if not math.isclose(self.target_sparsity, 1 - 1 / self.speedup):
             raise ValueError(
                 f"sparsity {self.sparsity:g} and speedup {self.speedup:g} are both given; leave sparsity out (null)"
             )

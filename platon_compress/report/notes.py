@@ -49,6 +49,9 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     steps = {run.stage(stage)["steps"] for stage in ("dense", "prune") if "steps" in run.stage(stage)}
     if len(steps) > 1 and 0 not in steps:
         yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
+    if held := run.stage("prune").get("held"):
+        start = "the dense baseline" if held["from_dense"] else "the weights beside them"
+        yield f"The masks are those of {held['masks_from']}, held as they are; the pruned model went on from {start}."
     yield from _distillation_note(run)
     if (asked := run.stage("prune").get("speedup_target")) is not None:
         expected = run.stage("prune").get("expected_speedup")

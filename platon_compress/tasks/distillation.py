@@ -25,7 +25,7 @@ from platon_compress.tasks.task import Task
 if TYPE_CHECKING:
     from platon_compress.recipe import DistillSection
 
-__all__ = ["Teacher", "answer_loss", "hidden_loss", "make_teacher"]
+__all__ = ["Teacher", "answer_loss", "hidden_loss", "make_teacher", "read_alike"]
 
 # What two image processors must share for one picture to mean the same to both models.
 _PIXEL_SETTINGS = ("size", "do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std")
@@ -118,9 +118,13 @@ def hidden_loss(
     return torch.stack(layers).mean()
 
 
+def read_alike(first: Checkpoint, second: Checkpoint) -> bool:
+    """Whether a batch means the same to both: one vocabulary, or the same treatment of pixels."""
+    return bool(_input_settings(first) == _input_settings(second))
+
+
 def _check_same_inputs(teacher: Checkpoint, student: Checkpoint, name: str) -> None:
-    ours, theirs = (_input_settings(checkpoint) for checkpoint in (student, teacher))
-    if ours != theirs:
+    if not read_alike(student, teacher):
         kind = "tokenizer" if student.modality == "text" else "image processor"
         raise InputError(
             f"the teacher {name!r} has another {kind} than the student, so one batch cannot serve both; "

@@ -48,7 +48,8 @@ _PRUNER_LOGGED = ("sparsity", "achieved_sparsity", "threshold", "mask_churn")
 class TrainResult:
     """What a training stage did; `scores` on all validation examples.
 
-    history: rows hold `step` and whatever was logged there. expected_speedup: of granularity "structured".
+    history: rows hold `step` and whatever was logged there. expected_speedup: of granularity "structured". steps_before:
+    of the training that this one went on from.
     """
 
     steps: int
@@ -58,13 +59,19 @@ class TrainResult:
     masks: Mapping[str, "torch.Tensor"] | None
     warnings: tuple[str, ...] = ()
     expected_speedup: float | None = None
+    steps_before: int = 0
+
+    @property
+    def all_steps(self) -> int:
+        """That are behind the weights."""
+        return self.steps_before + self.steps
 
     def to_dict(self) -> dict[str, Any]:
         """The stage's entry in state.json; the masks are files of their own."""
         return {
             **self.scores.summary(),
             "examples": self.examples,
-            "steps": self.steps,
+            "steps": self.all_steps,
             "history": list(self.history),
             "warnings": list(self.warnings),
             **({} if self.expected_speedup is None else {"expected_speedup": self.expected_speedup}),
@@ -94,24 +101,36 @@ def prune_config(
     steps: int,
     costs: Mapping[str, float] | None = None,
     unit_costs: "UnitCosts | None" = None,
+    masks: "Mapping[str, torch.Tensor] | None" = None,
 ) -> "PruneConfig":
     """The `PruneConfig` of a recipe for a run of `steps` steps, with its measured costs if they are known yet.
 
-    A family takes more steps, see `platon_compress.pruning.family`.
+    With `masks` it holds them, whatever the section says. A family takes more steps, see `platon_compress.pruning.family`.
 
     Where the recipe leaves `mask_interval` open it is 10, the authors' value, or less where the EMAs
     would remember more than a fifth of the cubic phase (a short run would rank noise).
     """
     from platon_compress.pruning import PruneConfig
     from platon_compress.pruning.family import hold_steps_of
+    from platon_compress.pruning.held import held_config
 
+    if masks is not None:
+        return held_config(masks, steps)
     initial, final = round(section.initial_warmup * steps), round(section.final_warmup * steps)
     interval = section.mask_interval
     if interval is None:
         memory = (steps - initial - final) / 5
         interval = max(1, min(10, int(memory * (1 - max(section.beta1, section.beta2)))))
     same = section.model_dump(
-        exclude={"initial_warmup", "final_warmup", "freeze", "mask_interval", "per_millisecond", "speedup"}
+        exclude={
+            "initial_warmup",
+            "final_warmup",
+            "freeze",
+            "mask_interval",
+            "per_millisecond",
+            "speedup",
+            "masks_from",
+        }
     )
     if family := section.family:
         hold = hold_steps_of(steps, len(family))
@@ -146,12 +165,14 @@ def train(
     work_folder: Path,
     progress: Progress | None = None,
     candidate: "Callable[[Hold, Mapping[str, torch.Tensor]], None] | None" = None,
+    masks: "Mapping[str, torch.Tensor] | None" = None,
 ) -> TrainResult:
     """Train `checkpoint.model` in place for the recipe's steps, pruning and learning from `teacher` if asked to.
 
     The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
     was killed goes on from the last complete checkpoint in `work_folder`. `candidate` is called with the masks at the end
-    of every hold of a family, when `checkpoint.model` is as it would be saved; after a kill perhaps once more.
+    of every hold of a family, when `checkpoint.model` is as it would be saved; after a kill perhaps once more. `masks` are
+    those that `pruning` holds.
     Raises InputError when `freeze` names no parameter.
     """
     from transformers import set_seed
@@ -168,7 +189,7 @@ def train(
     trainer = _trainer(
         task, checkpoint, training, validation, _arguments(settings, steps, work_folder), teacher, progress
     )
-    callback = None if pruning is None else PlatonCallback(pruning, resume_from=last)
+    callback = None if pruning is None else PlatonCallback(pruning, resume_from=last, masks=masks)
     if callback is not None:
         callback.attach(trainer)
         if candidate is not None:

@@ -36,6 +36,8 @@ prune.initial_warmup=1
 prune.final_warmup=0.95
 prune.freeze=0.9
 prune.rewind_to=0.5
+prune.masks_from=other
+prune.masks_from=[a]
 prune.start_sparsity=-1
 prune.start_sparsity=half
 prune.criterion=luck
@@ -178,6 +180,11 @@ READ = """
 --set 'model.freeze=[nothing]'
 --set distill.teacher=./nowhere
 --set prune.mask_interval=1000
+--set prune.sparsity=null --set prune.masks_from=./nowhere
+--set prune.sparsity=null --set prune.masks_from=bert
+--set prune.sparsity=null --set prune.masks_from=train.csv
+--set prune.sparsity=null --set prune.masks_from=other
+--set prune.sparsity=null
 --set prune.start_sparsity=0.95
 --set 'prune.bounds={nothing: [0, 0.5]}'
 --set 'prune.bounds={"re:.*": [0, 0.5]}'

@@ -46,7 +46,13 @@ def test_the_json_schema_names_every_key():
 
 @pytest.mark.parametrize(
     "prune",
-    [{"sparsity": 0.9}, {"speedup": 2, "granularity": "structured"}, {"family": [0.5, 0.9]}, {"beta1": 0.9}],
+    [
+        {"sparsity": 0.9},
+        {"speedup": 2, "granularity": "structured"},
+        {"family": [0.5, 0.9]},
+        {"masks_from": "runs/a"},
+        {"beta1": 0.9},
+    ],
 )
 def test_the_json_schema_needs_what_a_recipe_needs(prune):
     """Rule: a speed-up and a family say the sparsity by themselves, for editors too."""

@@ -178,7 +178,7 @@ def test_a_speedup_takes_the_place_of_the_sparsity():
 @pytest.mark.parametrize(
     ("prune", "message"),
     [
-        ({}, r"prune\.sparsity is missing"),
+        ({}, r"prune: sparsity is missing; add it, or one of speedup, family, masks_from in its place"),
         ({"sparsity": 0.5}, r"structured asks for a speed-up, and none is given; set for example speedup: 2"),
         ({"speedup": 2, "sparsity": 0.9}, r"sparsity 0\.9 and speedup 2 are both given; leave sparsity out"),
         ({"speedup": 2, "granularity": "head"}, "speedup goes with granularity structured, and it is head"),
@@ -196,3 +196,25 @@ def test_a_speedup_is_one_on_the_cpu():
     raw["plan"] = {"device": "cuda"}
     with pytest.raises(InputError, match=r"prune\.speedup is measured on the CPU, and plan\.device is cuda"):
         parse_recipe(raw)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        (
+            {"prune": {"sparsity": 0.9}},
+            r"masks_from takes the masks as they are, and sparsity is 0\.9; leave one",
+        ),
+        ({"prune": {"freeze": 0.2}}, r"masks_from takes the masks as they are, and freeze is 0\.2"),
+        ({"prune": {"family": [0.5, 0.9]}}, "masks_from takes the masks as they are, and sparsity is"),
+        (
+            {"budget": {"min_speedup": 2}},
+            "masks_from has its sparsity already, so there is nothing to search",
+        ),
+    ],
+)
+def test_masks_that_are_taken_over_leave_nothing_to_choose(sections, message):
+    raw = {**GOOD, **sections, "prune": {"masks_from": "runs/a", **sections.get("prune", {})}}
+    with pytest.raises(InputError, match=message):
+        parse_recipe(raw)
+    assert parse_recipe({**GOOD, "prune": {"masks_from": "runs/a"}}).prune.sparsity is None
