@@ -27,7 +27,14 @@ from platon_compress.schemas import stamped
 if TYPE_CHECKING:
     from platon_compress.pruning import Pruner
 
-__all__ = ["TrainingBenchConfig", "TrainingBenchReport", "main", "run_training_bench"]
+__all__ = [
+    "TrainingBenchConfig",
+    "TrainingBenchReport",
+    "main",
+    "run_training_bench",
+    "train_step",
+    "training_model",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +157,7 @@ def _run(config: TrainingBenchConfig, progress: Progress) -> TrainingBenchReport
 def _compare(config: TrainingBenchConfig, progress: Progress) -> dict[str, Any]:
     from platon_compress.pruning import Pruner
 
-    model, batch = _model(config)
+    model, batch = training_model(config)
     names = _Names(config)
     pruner = Pruner(model, names.prune_config)
     naive = _ConcatenatingPruner({name: pruner.parameter(name) for name in pruner.names}, names)
@@ -159,7 +166,7 @@ def _compare(config: TrainingBenchConfig, progress: Progress) -> dict[str, Any]:
     train: list[float] = []
     for step in range(1, config.steps + 1):
         if (step - 1) % max(1, config.steps // config.train_runs) == 0:
-            train.append(_seconds(lambda: _train_step(model, batch)))
+            train.append(_seconds(lambda: train_step(model, batch)))
         kind = names.kind(step)
         ours.setdefault(kind, []).append(_seconds(pruner.step))
         theirs.setdefault(kind, []).append(_seconds(naive.step))
@@ -251,7 +258,7 @@ class _ConcatenatingPruner:
             weight.data.masked_fill_(scores[name] < threshold, 0.0)
 
 
-def _model(config: TrainingBenchConfig) -> tuple[Any, dict[str, Any]]:
+def training_model(config: TrainingBenchConfig) -> tuple[Any, dict[str, Any]]:
     import torch
     import transformers
 
@@ -268,12 +275,14 @@ def _model(config: TrainingBenchConfig) -> tuple[Any, dict[str, Any]]:
     return model, {"input_ids": ids, "labels": torch.zeros(config.batch, dtype=torch.long)}
 
 
-def _train_step(model: Any, batch: dict[str, Any]) -> None:
+def train_step(model: Any, batch: dict[str, Any], *, bf16: bool = False) -> None:
     """Forward, backward, clip and a plain AdamW-like write; leaves the gradients for the pruners."""
     import torch
 
     model.zero_grad()
-    model(**batch).loss.backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = model(**batch).loss
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     with torch.no_grad():
         for parameter in model.parameters():

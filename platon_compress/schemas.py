@@ -15,6 +15,7 @@ __all__ = ["SCHEMAS", "require_kind", "require_known", "stamped"]
 SCHEMAS = {
     "attention": 1,
     "benchmark": 1,
+    "bfloat16": 1,
     "checkpoint": 1,
     "cost-table": 2,
     "estimate": 1,

@@ -94,12 +94,25 @@ def pruning_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> 
     for name, entry in results.items():
         if entry["kind"] == "training":
             yield _step_sentence(name, entry, folder)
+        elif entry["kind"] == "bfloat16":
+            yield _bfloat16_sentence(name, entry, folder)
         elif entry["kind"] == "pruner-memory":
             used = [row["bytes_per_weight"] for row in entry["rows"]]
             yield (
                 f"The pruner takes {min(used):.1f} to {max(used):.1f} bytes per prunable weight at its peak, measured "
                 f"from outside on a BERT-base, over all granularities ([samples]({folder}/{name}.json))."
             )
+
+
+def _bfloat16_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
+    parts = (
+        f"{format_ratio(PairedRatio.from_dict(row['ratio']))} {row['model']} at {row['batch']} x {row['tokens']} tokens"
+        for row in entry["rows"]
+    )
+    return (
+        f"Training steps in bfloat16 (`train.bf16`), on a processor that multiplies it, are faster than float32's: "
+        f"{', '.join(parts)} ({counted(entry['threads'], 'thread')}, [samples]({folder}/{name}.json))."
+    )
 
 
 def _step_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:

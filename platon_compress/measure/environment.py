@@ -16,6 +16,7 @@ from platon_compress.library import selected_kernel
 
 __all__ = [
     "DEFAULT_PACKAGES",
+    "bfloat16_flag",
     "chosen_isa",
     "describe_environment",
     "git_state",
@@ -35,6 +36,7 @@ DEFAULT_PACKAGES = (
 )
 """Distributions whose versions are recorded; read from their metadata, never imported."""
 
+_BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")  # the last: aarch64
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _RESULTS = "benchmarks/results"
 
@@ -67,6 +69,12 @@ def describe_environment(
         "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_average": _load_average(),
     }
+
+
+def bfloat16_flag() -> str | None:
+    """The processor's flag that says it multiplies bfloat16 itself; None where it has none or does not tell."""
+    flags = _cpu_info()["flags"]
+    return next((flag for flag in _BFLOAT16_FLAGS if flag in flags), None)
 
 
 def chosen_isa() -> str:

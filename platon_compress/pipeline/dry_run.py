@@ -6,7 +6,7 @@ from typing import Any
 from platon_compress.errors import InputError
 from platon_compress.pipeline.heartbeat import spoken_time
 from platon_compress.pipeline.held import check_held, held_of
-from platon_compress.pipeline.preflight import check_run, spoken_model
+from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_precision
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
 from platon_compress.pipeline.words import spoken_classes
@@ -65,11 +65,14 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         f"{first}{pruned_steps} steps with pruning: about {spoken_time(seconds)} on this machine "
         "(estimated from one batch; evaluations, export and measurement come on top)"
     )
-    for line in spoken_model(student):
-        reporter.say(line)
     if held is not None:
         reporter.say(held.spoken())
-    for line in _spoken_settings(recipe, task, teacher_bytes):
+    lines = (
+        *spoken_model(student),
+        *spoken_precision(recipe),
+        *_spoken_settings(recipe, task, teacher_bytes),
+    )
+    for line in lines:
         reporter.say(line)
     return {
         "train": len(examples[0]),

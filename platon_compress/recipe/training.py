@@ -36,7 +36,11 @@ class TrainSection(Section):
     evaluations: Annotated[int, limited("train.evaluations"), NUMBER] = about(
         "How often the metric is taken and a checkpoint written during a training.", 6
     )
-    bf16: bool = about("Compute in bfloat16.", False)
+    bf16: bool = about(
+        "Compute in bfloat16; weights and their updates stay in float32. Faster on GPUs, and on processors that multiply "
+        "it (`platon-compress doctor` says so).",
+        False,
+    )
     seed: Annotated[int, limited("train.seed"), NUMBER] = about(
         "Of the order of the rows, of dropout and of new weights.", 1
     )

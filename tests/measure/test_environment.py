@@ -1,6 +1,8 @@
 import json
 import subprocess
 
+import pytest
+
 from platon_compress.errors import InputError
 from platon_compress.measure import environment
 from platon_compress.measure.environment import chosen_isa, describe_environment, git_state
@@ -32,6 +34,15 @@ def test_absent_package_is_none():
     assert describe_environment(packages=["no-such-package-here"])["packages"] == {
         "no-such-package-here": None
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [("fma avx512_bf16", "avx512_bf16"), ("amx_bf16 avx512_bf16", "amx_bf16"), ("bfoo", None)],
+)
+def test_bfloat16_is_a_flag_of_the_processor(flags, named, monkeypatch):
+    monkeypatch.setattr(environment, "_cpu_info", lambda: environment._parse_cpuinfo(f"flags\t: {flags}"))
+    assert environment.bfloat16_flag() == named
 
 
 def test_cpuinfo_is_parsed():

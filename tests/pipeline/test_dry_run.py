@@ -6,6 +6,7 @@ from tiny_berts import saved_bert
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from platon_compress.errors import InputError
+from platon_compress.measure import environment
 from platon_compress.pipeline.dry_run import describe_run
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import run_recipe
@@ -64,6 +65,17 @@ def test_the_dry_run_shows_classes_rows_and_time(house, capsys):
     assert "estimated from one batch" in printed
     assert "the checkpoint has no classifier, pre_classifier" in printed
     assert sorted(path.name for path in house.iterdir()) == ["dev.csv", "model", "train.csv"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "bf16", "said"), [("amx_bf16", False, 1), ("amx_bf16", True, 0), (None, False, 0)]
+)
+def test_a_processor_with_bfloat16_is_named(house, monkeypatch, capsys, flag, bf16, said):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(environment, "bfloat16_flag", lambda: flag)
+    describe_run(_recipe(house, train={"bf16": bf16}), Reporter())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("(amx_bf16): --set train.bf16=true trains faster") == said
 
 
 def test_the_dry_run_says_how_the_sparsity_rises_and_is_bounded(house, capsys):

@@ -1,0 +1,47 @@
+"""Training steps in bfloat16 and float32, in turn."""
+
+import json
+
+import bfloat16
+import pytest
+import torch
+from training import TrainingBenchConfig, train_step, training_model
+
+SIZE = {"hidden": 32, "layers": 1, "heads": 2, "inner": 64}
+
+
+def test_the_study_writes_a_row_for_each_size(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bfloat16, "_SIZES", {"tiny": SIZE})
+    monkeypatch.setattr(bfloat16, "_ROWS", ((2, 8), (1, 16)))
+    assert bfloat16.main(["-o", str(tmp_path), "--runs", "6", "--threads", "1"]) == 0
+    result = json.loads((tmp_path / "bfloat16.json").read_text())
+    assert [(row["model"], row["batch"], row["tokens"]) for row in result["rows"]] == [
+        ("tiny", 2, 8),
+        ("tiny", 1, 16),
+    ]
+    for row in result["rows"]:
+        assert {name: len(samples) for name, samples in row["samples_seconds"].items()} == {
+            "float32": 6,
+            "bfloat16": 6,
+        }
+    assert "tiny, 2 x 8 tokens: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_gradients_are_float32_and_rounded_only_in_bfloat16(bf16):
+    torch.manual_seed(0)
+    model, batch = training_model(TrainingBenchConfig(**SIZE, batch=2, tokens=8))
+    model.eval()
+    train_step(model, batch)
+    exact = [parameter.grad.clone() for parameter in model.parameters()]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(parameter.grad, alpha=1e-3)
+    train_step(model, batch, bf16=bf16)
+    given = [parameter.grad for parameter in model.parameters()]
+    assert {gradient.dtype for gradient in given} == {torch.float32}
+    error = max(
+        float((a - b).abs().max() / a.abs().max().clamp(min=1e-3)) for a, b in zip(exact, given, strict=True)
+    )
+    assert (error > 1e-3) == bf16
+    assert error < 0.2
