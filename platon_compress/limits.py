@@ -68,6 +68,7 @@ LIMITS = {
     "train.weight_decay": Limit(0, 10, whole=False, example=0.01),
     "train.warmup_ratio": Limit(0, 1, whole=False, below=True, example=0.1),
     "train.max_grad_norm": Limit(0, 1_000_000, whole=False, above=True, example=1),
+    "train.average": Limit(0, 1, whole=False, below=True, example=0.1),
     "train.gradient_accumulation_steps": Limit(1, 65_536, example=1),
     "train.evaluations": Limit(1, 10_000, example=6),
     # numpy's generator takes 32 bits

@@ -97,6 +97,8 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
     if recipe.distill is not None:
         yield spoken_distillation(recipe, task)
         yield f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more"
+    if recipe.train.average:
+        yield f"weights are averaged over the last {recipe.train.average:.0%} of the steps, where the mask stays as it is"
     if recipe.prune is not None:
         yield from _spoken_pruning(recipe.prune)
     if recipe.budget is not None:

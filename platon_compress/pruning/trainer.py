@@ -76,6 +76,11 @@ class PlatonCallback(TrainerCallback):
             raise InputError("PlatonCallback has no pruner yet; it is built when Trainer.train() begins")
         return self._pruner
 
+    @property
+    def last(self) -> StepReport | None:
+        """What the last step did; None before the first."""
+        return self._last
+
     def attach(self, trainer: Trainer) -> "PlatonCallback":
         """Adds this callback right behind the Trainer's own control flow, before every reporter.
 

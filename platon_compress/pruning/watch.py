@@ -78,7 +78,7 @@ class Watch:
         self._lost.update(lost)
         if lost:
             _log.warning(
-                "%d of %d weights are pruned out entirely, first %s; protect them with `ignore` or "
+                "%d of %d weights are pruned out entirely, first %s; protect them with `ignore`, "
                 "max_layer_sparsity or bounds",
                 len(lost),
                 len(kept),

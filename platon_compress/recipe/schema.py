@@ -157,8 +157,19 @@ class Recipe(Section):
                 "sparsity instead"
             )
         self._refuse_unused_keys()
+        self._check_average(self.prune)
         self._check_budget(self.prune)
         return self
+
+    def _check_average(self, prune: PruneSection) -> None:
+        """Weights under different masks have different zeros."""
+        if prune.masks_from is not None or prune.family or prune.schedule == "one_shot":
+            return
+        if self.train.average > prune.freeze:
+            raise ValueError(
+                f"train.average {self.train.average:g} averages weights under one mask, and prune.freeze is "
+                f"{prune.freeze:g}; set prune.freeze to at least {self.train.average:g}"
+            )
 
     def _check_budget(self, prune: PruneSection) -> None:
         """A budget is judged at the planned deployment, so that must be what is timed."""

@@ -36,6 +36,11 @@ class TrainSection(Section):
     evaluations: Annotated[int, limited("train.evaluations"), NUMBER] = about(
         "How often the metric is taken and a checkpoint written during a training.", 6
     )
+    average: Annotated[float, limited("train.average"), NUMBER] = about(
+        "Fraction of the steps at the end whose weights are averaged into the model that is kept, dense and pruned alike. "
+        "The mask must stay as it is in them: `prune.freeze` at least as much, a `family`'s holds, or `masks_from`.",
+        0.0,
+    )
     bf16: bool = about(
         "Compute in bfloat16; weights and their updates stay in float32. Faster on GPUs, and on processors that multiply "
         "it (`platon-compress doctor` says so).",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress
-from platon_compress.report.words import metric_figure, metric_name
 from platon_compress.scoring import Scores
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
@@ -20,7 +19,7 @@ from platon_compress.tasks.task import Task
 if TYPE_CHECKING:
     import torch
 
-    from platon_compress.pruning import PlatonCallback, PruneConfig
+    from platon_compress.pruning import PruneConfig
     from platon_compress.pruning.family import Hold
     from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.recipe import PruneSection, TrainSection
@@ -49,7 +48,7 @@ class TrainResult:
     """What a training stage did; `scores` on all validation examples.
 
     history: rows hold `step` and whatever was logged there. expected_speedup: of granularity "structured". steps_before:
-    of the training that this one went on from.
+    of the training that this one went on from. averaged_steps: at the end whose weights the model is the mean of.
     """
 
     steps: int
@@ -60,6 +59,7 @@ class TrainResult:
     warnings: tuple[str, ...] = ()
     expected_speedup: float | None = None
     steps_before: int = 0
+    averaged_steps: int = 0
 
     @property
     def all_steps(self) -> int:
@@ -75,6 +75,7 @@ class TrainResult:
             "history": list(self.history),
             "warnings": list(self.warnings),
             **({} if self.expected_speedup is None else {"expected_speedup": self.expected_speedup}),
+            **({"averaged_steps": self.averaged_steps} if self.averaged_steps else {}),
         }
 
 
@@ -178,6 +179,8 @@ def train(
     from transformers import set_seed
 
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
+    from platon_compress.tasks.averaging import AverageCallback, WeightAverage, averaged_spans
+    from platon_compress.tasks.callbacks import HoldCallback
     from platon_compress.tasks.trainer import evaluate
 
     set_seed(settings.seed)
@@ -190,13 +193,16 @@ def train(
         task, checkpoint, training, validation, _arguments(settings, steps, work_folder), teacher, progress
     )
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last, masks=masks)
+    average = WeightAverage(checkpoint.model, averaged_spans(settings.average, steps, pruning))
     if callback is not None:
         callback.attach(trainer)
-        if candidate is not None:
-            trainer.add_callback(_hold_callback(callback, task, checkpoint, candidate))
+    trainer.add_callback(AverageCallback(average, callback, last))
+    if callback is not None and candidate is not None:
+        trainer.add_callback(HoldCallback(callback, average, task, checkpoint, candidate))
     adapted = task.training(checkpoint, training, teacher)
     with _Warnings() as warnings, room_to_save(work_folder), adapted:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
+        average.take_over()
     checkpoint.model.eval()
     evaluation = task.evaluation(validation, checkpoint, BATCH)
     return TrainResult(
@@ -207,6 +213,7 @@ def train(
         masks=callback.pruner.masks() if callback is not None else None,
         warnings=tuple(warnings.lines),
         expected_speedup=None if callback is None else callback.pruner.expected_speedup,
+        averaged_steps=average.steps,
     )
 
 
@@ -223,6 +230,7 @@ def _trainer(
     from transformers import PrinterCallback
 
     from platon_compress.pruning.state.completeness import SealCallback
+    from platon_compress.tasks.callbacks import ProgressCallback
     from platon_compress.tasks.trainer import TaskTrainer
 
     trainer = TaskTrainer(
@@ -234,7 +242,7 @@ def _trainer(
         train_dataset=training,
         eval_dataset=validation,
         data_collator=lambda items: task.collate(items, checkpoint.processor),
-        callbacks=[SealCallback(), *([_progress_callback(progress, task)] if progress else [])],
+        callbacks=[SealCallback(), *([ProgressCallback(progress, task)] if progress else [])],
     )
     # Its log rows go to the history and the progress bar.
     trainer.remove_callback(PrinterCallback)
@@ -300,53 +308,6 @@ def _arguments(settings: "TrainSection", steps: int, work_folder: Path) -> Any:
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-
-
-def _progress_callback(progress: Progress, task: Task) -> Any:
-    from transformers import TrainerCallback
-
-    class ProgressCallback(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            del args, control, kwargs
-            progress(state.global_step, state.max_steps, _status(state.log_history, task))
-
-    return ProgressCallback()
-
-
-def _hold_callback(
-    pruning: "PlatonCallback",
-    task: Task,
-    checkpoint: Checkpoint,
-    candidate: "Callable[[Hold, Mapping[str, torch.Tensor]], None]",
-) -> Any:
-    from transformers import TrainerCallback
-
-    from platon_compress.incoming import evaluating
-
-    class HoldCallback(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            del args, control, kwargs
-            hold = pruning.pruner.schedule.hold_at(state.global_step)
-            if hold is None or state.global_step != hold.last:
-                return
-            with evaluating(checkpoint.model), task.finished(checkpoint):
-                candidate(hold, pruning.pruner.masks())
-
-    return HoldCallback()
-
-
-def _status(log_history: list[dict[str, float]], task: Task) -> str:
-    latest: dict[str, float] = {}
-    for row in log_history[-8:]:
-        latest.update(row)
-    said = {
-        "loss": lambda value: f"loss {value:.3f}",
-        f"eval_{task.metric}": lambda value: (
-            f"{metric_name(task.metric, task.name)} {metric_figure(task.metric, value)}"
-        ),
-        "achieved_sparsity": lambda value: f"sparsity {value:.1%}",
-    }
-    return ", ".join(say(latest[key]) for key, say in said.items() if key in latest)
 
 
 def _history(log_history: list[dict[str, float]], metric: str) -> tuple[dict[str, float], ...]:

@@ -86,6 +86,8 @@ def test_the_example_of_a_range_is_taken(key):
     if key == "data.document_stride":  # of tasks whose texts are read in windows
         raw["model"]["task"], raw["data"]["max_length"], raw["kind"] = "question-answering", 384, "compress"
         del raw["distill"]
+    if key == "train.average":
+        raw["prune"]["freeze"] = value
     parse_recipe(raw)
 
 
@@ -104,6 +106,7 @@ def test_the_example_of_a_range_is_taken(key):
         ("model.config", "vit", r"model\.config is 'vit'; it is a section"),
         ("prune.freeze_steps", 10, r"unknown key prune\.freeze_steps; did you mean freeze\?"),
         ("prune.epochs", 10, r"unknown key prune\.epochs; it belongs to train; known: sparsity"),
+        ("train.average", 0.2, r"under one mask, and prune\.freeze is 0; set prune\.freeze to at least 0\.2"),
         ("prune.rewind_to", 0.5, r"but freeze is 0; set for example freeze: 0\.2"),
         ("prune.freeze", 0.5, r"lower freeze or raise final_warmup"),
         ("prune.final_warmup", 0.95, "together they must stay below 1"),
