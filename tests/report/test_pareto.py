@@ -11,6 +11,8 @@ from platon_compress.errors import InputError
 from platon_compress.report.pareto import page
 from platon_compress.report.pareto.candidates import candidates_of, chosen_setting
 from platon_compress.report.pareto.front import advice, undominated
+from platon_compress.report.pareto.members import members_of
+from platon_compress.report.words import NONE
 
 MACHINE = {"cpu_model": "a processor", "threads": 2}
 
@@ -112,3 +114,83 @@ def test_the_page_holds_picture_table_and_advice(tmp_path, monkeypatch):
     first = (tmp_path / "pareto.html").read_bytes()
     page.write_pareto(list(runs), tmp_path)
     assert (tmp_path / "pareto.html").read_bytes() == first
+
+
+def _figures(speed, size=20_000_000):
+    return {"latency_seconds": 0.01 / speed, "speedup": speed, "size_bytes": size}
+
+
+def _family(folder, **changes):
+    """Four members; 0.8 is finished, 0.9 was given up after the bench stage, 0.95 was never timed."""
+    members = [
+        (0.6, 0.85, 0.4, _figures(2.0), None),
+        (0.8, 0.845, 0.9, _figures(4.0), _figures(3.9)),
+        (0.9, 0.83, 2.4, _figures(7.0), _figures(6.0, 12_000_000)),
+        (0.95, 0.70, 15.0, None, None),
+    ]
+    entries = [
+        {
+            "sparsity": sparsity, "steps": 10, "value": value, "standard_error": 0.01, "expected": expected,
+            "measured": measured, "drop": {"value": drop, "low": drop - 0.2, "high": drop + 0.3, "paired": True},
+        }
+        for sparsity, value, drop, expected, measured in members
+    ]  # fmt: skip
+    content = {
+        "kind": "family", "schema": 1, "task": "text-classification", "metric": "accuracy", "split": "validation",
+        "tokens": 128, "batch": 1, "threads": 2, "chosen": 0.8, "candidates": entries,
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "family.json").write_text(json.dumps({**content, **changes}))
+    return folder
+
+
+def test_members_that_were_not_finished_stand_beside_the_files(tmp_path):
+    """Their latency is their speed over dense applied to the page's dense latency; the bench stage's figures count first."""
+    runs = [finished(_family(tmp_path / "a"), speed=4.0, metric=0.84), finished("b", speed=2.0, metric=0.8)]
+    found = {member.sparsity: member for member in members_of(runs, (1, 128))}
+    assert list(found) == [0.6, 0.9, 0.95]
+    assert (found[0.6].seconds, found[0.6].timed) == (pytest.approx(0.005), "for the choice")
+    assert (found[0.9].speed, found[0.9].timed) == (6.0, "by the bench stage")
+    assert found[0.9].disk_bytes == 12_000_000
+    assert (found[0.95].seconds, found[0.95].timed, found[0.95].disk_bytes) == (None, None, None)
+    change = found[0.6].change
+    assert (change.value, change.low, change.high) == pytest.approx((-0.004, -0.007, -0.002))
+
+
+@pytest.mark.parametrize("changes", [{"batch": 8}, {"tokens": 64}, {"threads": 1}])
+def test_a_member_that_was_timed_otherwise_has_no_latency(tmp_path, changes):
+    runs = [finished(_family(tmp_path / "a", **changes), speed=4.0, metric=0.84)]
+    found = members_of(runs, (1, 128))
+    assert {member.seconds for member in found} == {None}
+    assert found[0].disk_bytes == 20_000_000  # the size of a file is the same for all
+
+
+def test_members_are_hollow_in_the_table_and_never_on_the_line(tmp_path, monkeypatch):
+    """0.6 would beat everything: it is neither advised nor joined to the line, and the page says where it was judged."""
+    best = {"expected": _figures(20.0, 1_000_000)}
+    run = finished(_family(tmp_path / "a"), speed=4.0, metric=0.84)
+    content = json.loads((tmp_path / "a" / "family.json").read_text())
+    content["candidates"][0] |= best
+    (tmp_path / "a" / "family.json").write_text(json.dumps(content))
+    monkeypatch.setattr(page, "read_run", lambda folder: run)
+    said = page.write_pareto([tmp_path / "a"], tmp_path)
+    assert not any("60%" in line for line in said)
+    text, html = ((tmp_path / f"pareto.{kind}").read_text() for kind in ("md", "html"))
+    assert "| a: 60% zeros | 85.0% | -0.4 ± 0.2 | 0.50 | 20.00x | 1 MB | for the choice |" in text
+    assert f"| a: 95% zeros | 70.0% | -15.0 ± 0.2 | {NONE} | {NONE} | {NONE} | not at this size |" in text
+    assert "judged on the validation rows, which chose among them" in text
+    assert "member, selection split" in html
+    assert html.count("hollow") >= 2  # caption and text for those who do not see it
+    members = json.loads((tmp_path / "pareto.json").read_text())["members"]
+    assert [member["sparsity"] for member in members] == [0.6, 0.9, 0.95]
+
+
+@pytest.mark.parametrize(
+    "spoil", [{"candidates": [{"sparsity": 0.5}]}, {"candidates": 3}, {"split": None, "candidates": [None]}]
+)
+def test_a_damaged_family_is_one_line(tmp_path, spoil):
+    runs = [finished(_family(tmp_path / "a", **spoil), speed=4.0, metric=0.84)]
+    with pytest.raises(
+        InputError, match=r"family\.json is no record of a family .*; run the stage choose again"
+    ):
+        members_of(runs, (1, 128))

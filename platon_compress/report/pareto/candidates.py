@@ -16,7 +16,7 @@ from platon_compress.report.run_data import Metric, RunData
 from platon_compress.report.words import VARIANTS
 from platon_compress.scoring import Difference
 
-__all__ = ["Candidate", "Setting", "candidates_of", "chosen_setting"]
+__all__ = ["Candidate", "Setting", "candidates_of", "chosen_setting", "dense_seconds"]
 
 Setting = tuple[int, int | None]
 """Batch size and tokens; None for inputs of fixed size."""
@@ -83,16 +83,25 @@ def candidates_of(runs: Sequence[RunData], setting: Setting) -> list[Candidate]:
     """
     _check_alike(runs)
     reference = runs[0].dense_metric
-    same_dense = [run for run in runs if _parameters(run) == _parameters(runs[0])]
-    dense = median(_measured(run, setting).samples["dense"].median_seconds for run in same_dense)
     found: dict[tuple[Any, ...], Candidate] = {}
-    for run in runs:
-        own = dense if run in same_dense else None
+    for run, seconds in zip(runs, dense_seconds(runs, setting), strict=True):
+        own = seconds if _same_dense(run, runs) else None
         for point in _points(run, setting, reference, own, first=run is runs[0]):
             rival = point.variant.startswith("dense")
             same = (point.variant, point.metric, _parameters(run)) if rival else (point.file,)
             found.setdefault(same, point)
     return list(found.values())
+
+
+def dense_seconds(runs: Sequence[RunData], setting: Setting) -> list[float]:
+    """By run the latency of its dense model: one for all whose dense model is the first run's."""
+    own = [_measured(run, setting).samples["dense"].median_seconds for run in runs]
+    shared = median(seconds for run, seconds in zip(runs, own, strict=True) if _same_dense(run, runs))
+    return [shared if _same_dense(run, runs) else seconds for run, seconds in zip(runs, own, strict=True)]
+
+
+def _same_dense(run: RunData, runs: Sequence[RunData]) -> bool:
+    return _parameters(run) == _parameters(runs[0])
 
 
 def _points(

@@ -8,6 +8,7 @@ from typing import Any
 from platon_compress.files import write_json, write_text
 from platon_compress.report.pareto.candidates import Candidate, Setting, candidates_of, chosen_setting
 from platon_compress.report.pareto.front import advice, undominated
+from platon_compress.report.pareto.members import Member, members_of
 from platon_compress.report.pareto.plot import pareto_plot
 from platon_compress.report.peers import read_peers
 from platon_compress.report.plot_style import Plot
@@ -27,6 +28,7 @@ class _Page:
     setting: str
     advice: tuple[str, ...]
     table: Table
+    members: Table | None
     others: tuple[str, ...]
     plot: Plot
 
@@ -41,6 +43,7 @@ def write_pareto(
     read = [read_run(run) for run in runs]
     setting = chosen_setting(read, batch, tokens)
     candidates = candidates_of(read, setting)
+    members = members_of(read, setting)
     metric, task = _metric_name(read), read[0].task
     said = advice(candidates, metric, task)
     page = _Page(
@@ -48,10 +51,11 @@ def write_pareto(
         setting=_spoken(setting),
         advice=tuple(said),
         table=_table(candidates, metric, task),
+        members=_member_table(members, metric, task) if members else None,
         others=tuple(_others(read, setting)),
-        plot=pareto_plot(candidates, metric, task),
+        plot=pareto_plot(candidates, members, metric, task),
     )
-    write_json(output / "pareto.json", _content(read, setting, candidates, said))
+    write_json(output / "pareto.json", _content(read, setting, candidates, members, said))
     write_text(output / "pareto.md", render("pareto.md.jinja", page))
     write_text(output / "pareto.html", render("pareto.html.jinja", page))
     return said
@@ -95,6 +99,36 @@ def _table(candidates: Sequence[Candidate], metric: str, task: str | None) -> Ta
     )
 
 
+def _member_table(members: Sequence[Member], metric: str, task: str | None) -> Table:
+    rows = [
+        (
+            member.label,
+            metric_figure(metric, member.metric),
+            points_apart(member.change).removesuffix(" points"),
+            NONE if member.seconds is None else format_milliseconds(member.seconds),
+            NONE if member.speed is None else f"{member.speed:.2f}x",
+            format_bytes(member.disk_bytes),
+            member.timed or "not at this size",
+        )
+        for member in members
+    ]
+    splits = " and ".join(sorted({member.split for member in members}))
+    return Table(
+        caption=f"Members that were not finished: judged on the {splits} rows, which chose among them",
+        headers=(
+            "member",
+            f"{metric_name(metric, task)}, selection split",
+            "against dense there, points",
+            "ms",
+            "speed",
+            "disk",
+            "timed",
+        ),
+        rows=tuple(rows),
+        text_columns=(0, 6),
+    )
+
+
 def _others(runs: Sequence[RunData], setting: Setting) -> list[str]:
     """Engines whose metric nobody measured: a latency without a place in the picture."""
     said = []
@@ -116,7 +150,11 @@ def _spoken(setting: Setting) -> str:
 
 
 def _content(
-    runs: Sequence[RunData], setting: Setting, candidates: Sequence[Candidate], said: Sequence[str]
+    runs: Sequence[RunData],
+    setting: Setting,
+    candidates: Sequence[Candidate],
+    members: Sequence[Member],
+    said: Sequence[str],
 ) -> dict[str, Any]:
     content = {
         "runs": [str(run.folder) for run in runs],
@@ -125,6 +163,7 @@ def _content(
         "tokens": setting[1],
         "metric": _metric_name(runs),
         "candidates": [candidate.to_dict() for candidate in candidates],
+        "members": [member.to_dict() for member in members],
         "advice": list(said),
     }
     return stamped("pareto", content)

@@ -7,25 +7,34 @@ from matplotlib.figure import Figure
 
 from platon_compress.report.pareto.candidates import Candidate
 from platon_compress.report.pareto.front import undominated
+from platon_compress.report.pareto.members import Member
 from platon_compress.report.plot_style import COLOURS, MUTED, TEXT, Plot, draw
 from platon_compress.report.words import SHORT_VARIANTS, VARIANTS, metric_figure, metric_title
 
 __all__ = ["pareto_plot"]
 
 _MARKS = {"dense": "s", "dense_int8": "D", "compressed_float32": "^", "compressed": "o"}
-_COSTS: dict[str, tuple[str, Callable[[Candidate], float]]] = {
-    "latency, ms": ("latency", lambda c: c.seconds * 1e3),
-    "size on disk, MB": ("size", lambda c: c.disk_bytes / 1e6),
+_COSTS: dict[str, Callable[[Candidate], float]] = {
+    "latency, ms": lambda c: c.seconds * 1e3,
+    "size on disk, MB": lambda c: c.disk_bytes / 1e6,
 }
+_MEMBER_COSTS: dict[str, Callable[[Member], float | None]] = {
+    "latency, ms": lambda m: None if m.seconds is None else m.seconds * 1e3,
+    "size on disk, MB": lambda m: None if m.disk_bytes is None else m.disk_bytes / 1e6,
+}
+_MEMBER = "member, selection split"
 
 
-def pareto_plot(candidates: Sequence[Candidate], metric: str, task: str | None) -> Plot:
+def pareto_plot(
+    candidates: Sequence[Candidate], members: Sequence[Member], metric: str, task: str | None
+) -> Plot:
     """Two panels, side by side on a page and one above the other on a phone."""
 
     def paint(figure: Figure, narrow: bool) -> None:
         panels = figure.subplots(*((2, 1) if narrow else (1, 2)), squeeze=False).ravel()
-        for axes, (title, (_, cost)) in zip(panels, _COSTS.items(), strict=True):
+        for axes, (title, cost) in zip(panels, _COSTS.items(), strict=True):
             _paint(axes, candidates, cost)
+            _paint_members(axes, members, _MEMBER_COSTS[title])
             axes.set_xlabel(title)
             axes.set_ylabel(metric_title(metric, task))
         names = SHORT_VARIANTS if narrow else VARIANTS
@@ -33,21 +42,26 @@ def pareto_plot(candidates: Sequence[Candidate], metric: str, task: str | None) 
         shown = dict(zip(labels, handles, strict=True))
         figure.legend(
             shown.values(),
-            [names[name] for name in shown],
+            [names.get(name, name) for name in shown],
             loc="outside lower left",
             ncols=2 if narrow else 4,
         )
 
     best = undominated(candidates, lambda c: c.seconds)
+    hollow = (
+        f" {len(members)} members of families that were not finished are hollow, by their metric on the selection split."
+        if members
+        else ""
+    )
     said = "; ".join(f"{c.label} {metric_figure(metric, c.metric)} at {c.seconds * 1e3:.3g} ms" for c in best)
     return draw(
         "pareto",
         paint,
         height=3.6,
         narrow_height=6.6,
-        alt=f"Task metric against latency and size of {len(candidates)} files. Nothing beats: {said}.",
+        alt=f"Task metric against latency and size of {len(candidates)} files. Nothing beats: {said}.{hollow}",
         caption="Up and to the left is better. Line: files that no other file beats. Bar: 95 % interval of the difference "
-        "from dense.",
+        f"from dense.{hollow}",
     )
 
 
@@ -69,3 +83,22 @@ def _paint(axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidat
             )
     axes.set_xlim(left=0)
     axes.margins(x=0.12, y=0.15)
+
+
+def _paint_members(axes: Axes, members: Sequence[Member], cost: Callable[[Member], float | None]) -> None:
+    """Hollow, with their sparsity; those without a figure are left out."""
+    for member in members:
+        x, y, colour = cost(member), 100 * member.metric, COLOURS["compressed"]
+        if x is None:
+            continue
+        axes.scatter(
+            [x], [y], s=34, marker="o", facecolors="none", edgecolors=colour, label=_MEMBER, zorder=2
+        )
+        axes.annotate(
+            f"{member.sparsity:.0%}",
+            (x, y),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+            color=TEXT,
+        )

@@ -1,0 +1,106 @@
+"""Members of a family that were trained but not finished: hollow points beside the files, never on the line.
+
+Their metric is that of the selection split, which chose among them, and no file of theirs was shipped, verified or judged.
+A latency is there where one was measured at the page's size and threads: by the bench stage, before another member took its
+place, or when the family was timed for the choice; as for files, it is the speed over dense applied to one dense latency.
+Where none was measured the member stands in the table alone; nothing is predicted.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from platon_compress.budget import Figures
+from platon_compress.errors import InputError
+from platon_compress.files import read_json
+from platon_compress.report.pareto.candidates import Setting, dense_seconds
+from platon_compress.report.run_data import RunData
+from platon_compress.schemas import require_kind
+from platon_compress.scoring import Difference
+
+__all__ = ["Member", "members_of"]
+
+_CURE = "run the stage choose again"
+_TIMED = {"measured": "by the bench stage", "expected": "for the choice"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of them.
+
+    metric: a fraction, on `split`. change: against dense there, a fraction. speed, seconds, timed: None where nothing was
+    measured at the page's size; disk_bytes: None where no file was ever written.
+    """
+
+    run: str
+    sparsity: float
+    split: str
+    metric: float
+    change: Difference
+    speed: float | None
+    seconds: float | None
+    timed: str | None
+    disk_bytes: int | None
+
+    @property
+    def label(self) -> str:
+        """`runs/a: 70 %`."""
+        return f"{self.run}: {self.sparsity:.0%} zeros"
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        change = self.change
+        return {**vars(self), "change": [change.value, change.low, change.high]}
+
+
+def members_of(runs: Sequence[RunData], setting: Setting) -> list[Member]:
+    """Of every run that trained a family. Raises InputError for a family.json that is damaged."""
+    found = []
+    for run, dense in zip(runs, dense_seconds(runs, setting), strict=True):
+        path = run.folder / "family.json"
+        if not path.is_file():
+            continue
+        content = require_kind(read_json(path, _CURE), "family", str(path), _CURE)
+        try:
+            found += list(_members(run, content, setting, dense))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is no record of a family ({error!r:.80}); {_CURE}") from error
+    return found
+
+
+def _members(run: RunData, content: Mapping[str, Any], setting: Setting, dense: float) -> Iterator[Member]:
+    alike = _timed_alike(run, content, setting)
+    finished = run.stage("choose").get(
+        "sparsity", content["chosen"]
+    )  # the stage takes one where none meets the budget
+    for entry in content["candidates"]:
+        if entry["sparsity"] == finished:
+            continue
+        timed, figures = next(
+            ((name, Figures(**entry[name])) for name in _TIMED if entry[name] is not None), (None, None)
+        )
+        speed = None if figures is None or not alike else float(figures.speedup)
+        yield Member(
+            run=run.folder.name,
+            sparsity=float(entry["sparsity"]),
+            split=str(content["split"]),
+            metric=float(entry["value"]),
+            change=_change(entry["drop"]),
+            speed=speed,
+            seconds=None if speed is None else dense / speed,
+            timed=None if speed is None else _TIMED[str(timed)],
+            disk_bytes=None if figures is None else int(figures.size_bytes),
+        )
+
+
+def _timed_alike(run: RunData, content: Mapping[str, Any], setting: Setting) -> bool:
+    """Whether the family was timed at the page's size, with as many threads as its files; pictures have one size."""
+    batch, tokens = setting
+    same_size = content["batch"] == batch and tokens in (None, content["tokens"])
+    return bool(same_size and content["threads"] in (None, run.bench.environment.get("threads")))
+
+
+def _change(drop: Mapping[str, Any]) -> Difference:
+    """From points lost to a difference as a fraction."""
+    value, low, high = (-float(drop[name]) / 100 for name in ("value", "high", "low"))
+    return Difference(value=value + 0.0, low=low, high=high, paired=bool(drop["paired"]))
