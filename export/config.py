@@ -28,7 +28,8 @@ class ExportConfig:
         whose rounding costs most keep floats until the rest is within it; None: all that are planned are rounded.
     attention: "float32", or "int8": where the weights of a whole self-attention are 8-bit numbers, so are its queries,
         keys, values and probabilities when they are multiplied.
-    embeddings: "float32", or "int8": lookup tables of more than 1,000 rows as 8-bit numbers with a scale per row.
+    embeddings: "float32", or "int8": lookup tables of more than 1,000 rows as 8-bit numbers with a scale per row; "auto":
+        that in a file with 8-bit weights.
     remove_padding: compute linears and LayerNorm on the valid tokens of a padded batch only.
     check: run onnx.checker with full shape inference on what is written.
     """
@@ -57,8 +58,11 @@ class ExportConfig:
         budget = self.int8_budget
         if budget is not None and (not isinstance(budget, int | float) or not 0 < budget <= 1):
             raise InputError(f"int8_budget must be above 0 and at most 1, got {budget!r}; 0.01 allows 1 %")
-        for name in ("attention", "embeddings"):
-            if getattr(self, name) not in _VALUES:
-                raise InputError(
-                    f"{name} must be float32 or int8, got {getattr(self, name)!r}; float32 rounds nothing"
-                )
+        if self.attention not in _VALUES:
+            raise InputError(
+                f"attention must be float32 or int8, got {self.attention!r}; float32 rounds nothing"
+            )
+        if self.embeddings not in (*_VALUES, "auto"):
+            raise InputError(
+                f"embeddings must be float32, int8 or auto, got {self.embeddings!r}; float32 rounds nothing"
+            )

@@ -40,22 +40,23 @@ def round_model(
     """Round in place what was noted, and large tables where the settings say so.
 
     examples: what `config.int8_budget` is measured on. unrounded: where the graph goes as it was before, if anything is
-    rounded. `split_tables` has not run where tables are.
+    rounded. `split_tables` has run only where `config.embeddings` is "float32".
     """
     nodes = {node for node in model.graph if is_ours(node) and becomes_int8(node)}
     floats = _kept(model, nodes, config, examples)
     nodes -= {node for node in nodes if node.name in floats}
     kept = tuple(floats.items())
-    rounds_tables = config.embeddings == "int8"
+    rounds_tables = _has_tables(model) and (
+        config.embeddings == "int8" or (config.embeddings == "auto" and nodes)
+    )
     size = None
-    if unrounded is not None and (nodes or (rounds_tables and _has_tables(model))):
+    if unrounded is not None and (nodes or rounds_tables):
         size = write_model(model, Path(unrounded), check=config.check)
     if nodes:
         quantize_weights(model, nodes.__contains__, attention=config.attention)
-    if not rounds_tables:
-        return Rounded(stayed=kept, unrounded_bytes=size)
-    tables, stayed = quantize_tables(model)
-    if config.graph_passes and SplitTables.name not in config.skip_passes:
+    asked = config.embeddings == "int8"  # then it is said of every table why it stayed
+    tables, stayed = quantize_tables(model) if rounds_tables or asked else ((), ())
+    if config.embeddings != "float32" and config.graph_passes and SplitTables.name not in config.skip_passes:
         apply_rule(SplitTables(), model.graph)
         tidy(model)
     return Rounded(tables=tables, stayed=(*kept, *stayed), unrounded_bytes=size)

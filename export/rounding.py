@@ -172,9 +172,9 @@ def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
     tables = any(map(_reads_int8_table, file.graph))
     if tables:
         quantize_tables(form)
-        for model in (file, form):  # in the file they may be split, as settings wanted it
-            apply_rule(SplitTables(), model.graph)
-            tidy(model)
+    for model in (file, form):  # in the file tables may be split, as settings wanted it
+        apply_rule(SplitTables(), model.graph)
+        tidy(model)
     return (tables or bool(operators)) and _content(file) == _content(form)
 
 

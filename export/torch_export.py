@@ -185,7 +185,7 @@ def _rewrite(
 ) -> tuple[list[PassReport], tuple[tuple[str, str], ...]]:
     """Clean the traced graph, swap the sparse weights in, run the graph passes; all in place."""
     clean(model)
-    skip = {*config.skip_passes, *({SplitTables.name} if config.embeddings == "int8" else ())}
+    skip = {*config.skip_passes, *({SplitTables.name} if config.embeddings != "float32" else ())}
     _, skipped, reports = swap_sparse_weights(model, csr, int8) if csr else ({}, (), ())
     if int8 and equalise.name not in skip:
         reports = (*reports, apply_rule(equalise, model.graph))

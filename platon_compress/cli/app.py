@@ -179,7 +179,7 @@ def compress(
     force: Force = None,
     values: Values = "float32",
     attention: Attention = "auto",
-    embeddings: Embeddings = "float32",
+    embeddings: Embeddings = "auto",
     int8_budget: Int8Budget = None,
     opset: Opset = 18,
     exporter: Exporter = "torchscript",

@@ -189,7 +189,7 @@ Embeddings = Annotated[
     str,
     _choice(
         "plan.embeddings",
-        "Word embeddings as float32, or int8 (8-bit rows with a scale each).",
+        "Word embeddings as float32, int8 (8-bit rows with a scale each), or auto (int8 beside 8-bit weights).",
         "--embeddings",
     ),
 ]

@@ -134,13 +134,15 @@ def search(
     cost_table: Path | None = None,
     calibrate: bool = True,
     attention: str = "auto",
+    embeddings: str = "auto",
     runs: int = 20,
     progress: Progress | None = None,
 ) -> Search:
     """The smallest sparsity of every form with which `model` meets the `budget` in ONNX Runtime on this machine.
 
     `model` is left as it is; `tokens`, `batch`, `threads`, `progress` as in `measure.estimate`. `cost_table` None:
-    measured first, or without `calibrate` the one that ships. `attention`: as `plan.attention`.
+    measured first, or without `calibrate` the one that ships. `attention` and `embeddings`: as in
+    `plan`.
 
     Raises:
         InputError: a budget that asks for neither speed nor size, no form, a model without linear layers to prune or
@@ -161,7 +163,7 @@ def search(
         for curve in curves:
             curve.anchor = _smallest(curve.guess, budget)[0]
             masks = curve.zeros.masks(curve.anchor)
-            trial.add(str(curve.form), masks, curve.config, attention=attention)
+            trial.add(str(curve.form), masks, curve.config, attention=attention, embeddings=embeddings)
             steps.advance(f"export of {curve.form} at {curve.anchor:.0%}")
         samples = trial.time(runs)
         steps.advance("paired timing")

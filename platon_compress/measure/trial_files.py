@@ -64,13 +64,16 @@ class Trial:
         config: "PlanConfig",
         *,
         attention: str = "auto",
+        embeddings: str = "auto",
     ) -> dict[str, int]:
         """Write the file of that name, with the zeros of `masks`, as it would be shipped; layers by form.
 
-        config: what it is planned for; attention: as `plan.attention`.
+        config: what it is planned for; attention, embeddings: as in `plan`.
         """
         self.files[name] = path = self.folder / f"trial-{len(self.files)}.onnx"
-        return _masked_file(self.model, masks, self.inputs, config, path, attention)
+        return _masked_file(
+            self.model, masks, self.inputs, config, path, attention=attention, embeddings=embeddings
+        )
 
     def time(self, runs: int, *names: str) -> dict[str, tuple[float, ...]]:
         """Seconds of all files in turn, or of those named; see :func:`time_files`."""
@@ -181,7 +184,9 @@ def _masked_file(
     inputs: "Mapping[str, torch.Tensor]",
     config: "PlanConfig",
     path: Path,
+    *,
     attention: str,
+    embeddings: str,
 ) -> dict[str, int]:
     """Of `Trial.add`; `model` is left as it is."""
     from platon_compress.baking import bake
@@ -195,7 +200,7 @@ def _masked_file(
     baked = bake(copy.deepcopy(model), masks)
     made = plan(baked, config)
     converted = convert(baked, made)
-    settings = ExportConfig(attention=attention_for(attention, config.tokens))
+    settings = ExportConfig(attention=attention_for(attention, config.tokens), embeddings=embeddings)
     if not converted.csr:
         settings = replace(settings, opset=ATTENTION_OPSET)
     export_onnx(converted, path, inputs, settings)

@@ -43,6 +43,7 @@ def search_stage(work: Workspace) -> dict[str, Any]:
             cost_table=None if section.cost_table is None else Path(section.cost_table),
             calibrate=section.calibrate,
             attention=section.attention,
+            embeddings=section.embeddings,
             runs=_RUNS,
             progress=progress,
         )

@@ -129,7 +129,7 @@ def _spoken_values(plan: PlanSection) -> Iterator[str]:
         yield f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
         if plan.attention == "int8":
             yield "attention between them multiplies 8-bit numbers too"
-    if plan.embeddings == "int8":
+    if plan.embeddings == "int8" or (plan.embeddings == "auto" and plan.values == "int8"):
         yield "word embeddings become 8-bit rows in the exported file"
 
 

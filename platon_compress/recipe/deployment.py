@@ -60,10 +60,10 @@ class PlanSection(Section):
         "Attention between other weights stays in floats.",
         "auto",
     )
-    embeddings: Literal["float32", "int8"] = about(
+    embeddings: Literal["float32", "int8", "auto"] = about(
         "What word embeddings are stored as: `int8`, 8-bit numbers with a scale per row, a quarter of the bytes, which are "
-        "near the model's; lookup tables of up to 1,000 rows stay as they are.",
-        "float32",
+        "near the model's; `auto`, that in a file with 8-bit weights. Lookup tables of up to 1,000 rows stay as they are.",
+        "auto",
     )
 
     @model_validator(mode="after")

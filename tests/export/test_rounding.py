@@ -216,6 +216,31 @@ def test_tables_alone(tmp_path):
     assert not is_rounding_of(tmp_path / "changed.onnx", tmp_path / "f.onnx")
 
 
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize(
+    ("values", "budget", "words", "tables"),
+    [("int8", None, 1200, 1), ("float32", None, 1200, 0), ("int8", 1e-9, 1200, 0), ("int8", None, 999, 0)],
+)
+def test_tables_go_with_the_weights(values, budget, words, tables, split, tmp_path):
+    """With "auto" they are rounded where a weight is; a table that stays is split as in any other file."""
+    baked = bake(tiny_bert(zeros=0.7, vocab_size=words))
+    compressed = convert(baked, plan(baked, PlanConfig(tokens=8, force="csr", values=values)))
+    inputs = {name: torch.from_numpy(values) for name, values in padded_batches(1)[0].items()}
+    skip = () if split else ("split_tables",)
+    config = ExportConfig(embeddings="auto", int8_budget=budget, skip_passes=skip)
+    given = {"calibration": padded_batches(1)} if budget else {}
+    result = export_onnx(
+        compressed, tmp_path / "c.onnx", inputs, config, unrounded=tmp_path / "f.onnx", **given
+    )
+    assert len(result.int8_tables) == tables
+    assert not any(name == "embeddings" for name, _ in result.skipped)
+    if result.int8_nodes:
+        assert is_rounding_of(tmp_path / "c.onnx", tmp_path / "f.onnx")
+        return
+    export_onnx(compressed, tmp_path / "plain.onnx", inputs, replace(config, embeddings="float32"), **given)
+    assert (tmp_path / "c.onnx").read_bytes() == (tmp_path / "plain.onnx").read_bytes()
+
+
 @pytest.mark.parametrize("attention", ["float32", "int8"])
 @pytest.mark.parametrize("family", ["vit", "distilbert", "deberta-v3"])
 def test_operators_of_other_families(family, attention, tmp_path):

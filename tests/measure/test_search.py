@@ -41,7 +41,7 @@ def found(model, tmp_path, monkeypatch):
     table.write_text(json.dumps({"kind": "cost-table", "schema": 2, "rows": rows}))
     made = {}
 
-    def masked_file(model, masks, inputs, config, path, attention):
+    def masked_file(model, masks, inputs, config, path, **settings):
         density = sum(int(mask.sum()) for mask in masks.values()) / sum(
             mask.numel() for mask in masks.values()
         )
