@@ -194,3 +194,21 @@ def test_a_damaged_family_is_one_line(tmp_path, spoil):
         InputError, match=r"family\.json is no record of a family .*; run the stage choose again"
     ):
         members_of(runs, (1, 128))
+
+
+def test_no_point_lies_at_the_edge_of_the_picture(tmp_path, monkeypatch):
+    """The axis begins at 0, and the other end leaves room for what is painted last too."""
+    from matplotlib.figure import Figure
+
+    from platon_compress.report.pareto import plot
+
+    figure = Figure()
+    monkeypatch.setattr(plot, "draw", lambda name, paint, **rest: paint(figure, False))
+    runs = [finished(_family(tmp_path / "a"), speed=4.0, metric=0.84)]
+    found, members = candidates_of(runs, (1, 128)), members_of(runs, (1, 128))
+    plot.pareto_plot(found, members, "accuracy", "text-classification")
+    dearest = [1e3 * max(c.seconds for c in found), max(c.disk_bytes for c in found) / 1e6]
+    for axes, most in zip(figure.axes, dearest, strict=True):
+        low, high = axes.get_xlim()
+        assert low == 0
+        assert high > 1.05 * most

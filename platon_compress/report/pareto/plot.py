@@ -35,6 +35,8 @@ def pareto_plot(
         for axes, (title, cost) in zip(panels, _COSTS.items(), strict=True):
             _paint(axes, candidates, cost)
             _paint_members(axes, members, _MEMBER_COSTS[title])
+            axes.margins(x=0.12, y=0.15)
+            axes.set_xlim(left=0)  # last: it fixes the other end too
             axes.set_xlabel(title)
             axes.set_ylabel(metric_title(metric, task))
         names = SHORT_VARIANTS if narrow else VARIANTS
@@ -81,8 +83,6 @@ def _paint(axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidat
             axes.annotate(
                 candidate.run, (x, y), xytext=(6, -11), textcoords="offset points", fontsize=8, color=TEXT
             )
-    axes.set_xlim(left=0)
-    axes.margins(x=0.12, y=0.15)
 
 
 def _paint_members(axes: Axes, members: Sequence[Member], cost: Callable[[Member], float | None]) -> None:
