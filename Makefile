@@ -16,10 +16,11 @@ BUILT := "seqeval>=1.2.2"
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
 CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*/*.[hc]* examples/*.cpp)
 CLANG_FORMAT ?= $(VENV)/bin/clang-format
+SITE := $(VENV)/site
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
 
-.PHONY: readme format demo test lint types setup marked test-tf5 clean
+.PHONY: readme docs format demo test lint types setup marked test-tf5 clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -60,6 +61,15 @@ $(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	$(VENV)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
 	$(VENV)/bin/pip install $(PIP_FLAGS) "$(TORCH)" $(BUILT)
 	$(VENV)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,optimum,sentence,minilm,test]" "$(TRANSFORMERS)"
+	touch $@
+
+# The site, into build/site; a warning is an error. Its libraries stay out of the environment of the tests.
+docs: $(STAMP) $(SITE)/.installed
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(SITE) $(VENV)/bin/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
+
+$(SITE)/.installed: pyproject.toml .ci/constraints.txt
+	$(VENV)/bin/pip install $(PIP_FLAGS) --upgrade --target $(SITE) "mkdocs-material>=9.6,<10"
 	touch $@
 
 test-tf5: $(STAMP_TF5)
