@@ -6,6 +6,7 @@ its own, so that tools which read sources find neither.
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ _PACKAGES = (
     "platon_compress.report",
     "platon_compress.runtime",
 )
+_LINE = 90
+_ENTRY = re.compile(r"^(\w+):(?= )", re.MULTILINE)  # a parameter or a field at the start of a line
+_TEXT_ANNOTATION = re.compile(r"(: |-> )'([^']*)'")
 
 
 def python_page() -> str:
@@ -56,13 +60,16 @@ def _entry(level: str, name: str, value: Any) -> Iterator[str]:
 
 
 def _signature(value: Any) -> str:
-    """One parameter a line where they are many."""
-    signature = str(inspect.signature(value)).replace("'", "").replace('"', "")
-    if len(signature) < 90:
-        return signature
-    parameters = inspect.signature(value).parameters.values()
-    inner = "".join(f"    {parameter},\n".replace("'", "").replace('"', "") for parameter in parameters)
-    return f"(\n{inner})"
+    """One parameter a line where they are many; annotations without the quotes of those that are texts."""
+    signature = inspect.signature(value)
+    whole = _unquoted(str(signature))
+    if len(whole) < _LINE:
+        return whole
+    return "(\n" + "".join(f"    {_unquoted(str(each))},\n" for each in signature.parameters.values()) + ")"
+
+
+def _unquoted(text: str) -> str:
+    return _TEXT_ANNOTATION.sub(r"\1\2", text)
 
 
 def _prose(value: Any) -> str:
@@ -70,4 +77,4 @@ def _prose(value: Any) -> str:
     text = inspect.getdoc(value) or ""
     for role in (":func:", ":class:", ":meth:", ":mod:"):
         text = text.replace(role, "")
-    return text.replace("``", "`")
+    return _ENTRY.sub(r"\n- `\1`:", text.replace("``", "`"))

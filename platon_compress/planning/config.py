@@ -28,16 +28,16 @@ class Form(StrEnum):
 class PlanConfig:
     """The workload and machine that a plan is made for.
 
-    tokens       tokens per sequence (patches for images); times ``batch`` = rows of every linear's input
-    threads      intra-op threads of the session; None: the cores this process may use
-    device       "cpu" or "cuda"; the sparse kernels run on the CPU only
-    cost_table   JSON file of `platon-compress calibrate`; None: the table that ships
-    force        this form for every weight that can take it, whatever the table says
-    min_speedup  CSR only where the table expects at least this factor over dense. 1.1: single measurements of
-                 the same session differ by several percent on a shared machine.
-    values       how CSR weights are stored and multiplied: "float32"; "int8", 8-bit numbers with a scale per row; "auto",
-                 int8 where the table expects it to be ``min_speedup`` times as fast as float32. 8-bit numbers are
-                 near the model's, not equal to them.
+    tokens: per sequence (patches for images); times `batch` = rows of every linear's input.
+    threads: intra-op threads of the session; None: the cores this process may use.
+    device: "cpu" or "cuda"; the sparse kernels run on the CPU only.
+    cost_table: JSON file of `platon-compress calibrate`; None: the table that ships.
+    force: this form for every weight that can take it, whatever the table says.
+    min_speedup: CSR only where the table expects at least this factor over dense. 1.1: single measurements of the same
+        session differ by several percent on a shared machine.
+    values: how CSR weights are stored and multiplied: "float32"; "int8", 8-bit numbers with a scale per row; "auto", int8
+        where the table expects it to be `min_speedup` times as fast as float32. 8-bit numbers are near the model's, not
+        equal to them.
     """
 
     tokens: int
