@@ -131,7 +131,8 @@ def _quality(results: Results) -> Iterator[str]:
     if not (entries := _of_kind(results, "quality")):
         yield _NONE_YET
         return
-    yield from map(str, quality_tables(results))
+    for title, table in quality_tables(results):
+        yield f"### {title}\n\n{table}"
     yield f"{QUALITY_NOTE}\n"
     yield _where(entries)
 

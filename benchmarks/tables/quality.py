@@ -13,7 +13,8 @@ __all__ = ["QUALITY_NOTE", "quality_tables"]
 
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
-    "change from dense int8", "change from dense, same teacher", "speed vs dense", "speed vs dense int8", "file vs dense",
+    "change from dense int8", "change from dense, same teacher", "change from every second layer",
+    "speed vs dense", "speed vs dense int8", "file vs dense",
     "controls",
 )  # fmt: skip
 _CONTROLS = {
@@ -32,11 +33,14 @@ QUALITY_NOTE = (
 )
 
 
-def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
-    """A table for each grid."""
-    for entry in results.values():
-        if entry["kind"] == "quality":
-            yield Table(_HEAD, 4, [_row(row, _cells(entry, row)) for row in entry["rows"]])
+def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Table]]:
+    """Title and table of each grid, the one of many tasks first; columns that say nothing of a grid are left out."""
+    entries = [entry for entry in results.values() if entry["kind"] == "quality"]
+    for entry in sorted(entries, key=lambda entry: -len({row["task"] for row in entry["rows"]})):
+        rows = [_row(row, _cells(entry, row)) for row in entry["rows"]]
+        told = [i for i in range(len(_HEAD)) if any(row[i] not in ("", NONE) for row in rows)]
+        columns = [tuple(line[i] for i in told) for line in (_HEAD, *rows)]
+        yield entry["title"], Table(columns[0], 4, columns[1:])
 
 
 def _cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -50,6 +54,7 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
     # Where nobody teaches with labels, the baseline itself is the dense model with the same teacher.
     teaches = (first["recipe"].get("distill") or {"labels": False}).get("labels", True)
     taught = changes.get("taught", None if teaches else changes["dense"])
+    halved = changes.get("every_second_layer")
     units, seeds = f"{row['units']:,} {UNITS.get(row['unit'], 'units')}", counted(len(row["seeds"]), "seed")
     return (
         str(row["row"]),
@@ -58,7 +63,7 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         _target(row, first),
         f"{metric_name(row['metric'])} ({units}, {seeds})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
-        *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught)),
+        *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught, halved)),
         *(_speed(first, rival) for rival in ("dense", "dense_int8")),
         _file_share(first),
         "; ".join(_controls(row)),
