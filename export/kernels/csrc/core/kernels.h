@@ -106,7 +106,7 @@ constexpr int64_t quads(int64_t count) { return (count + kDot - 1) / kDot; }
 struct ByteAttentionBlock {
   Panel queries;
   int64_t size, value_size, keys, key_stride;
-  const uint8_t* q;                            // [quads][queries.stride()][kDot], kQueryZero added
+  const uint8_t* q;                            // [quads][queries.stride()][kDot], as this set's QuantizeQuads writes it
   const float* q_scale;                        // [queries.stride()], the scores' scale and log2(e) included
   const int8_t* k;                             // [quads][key_stride][kDot]
   const int32_t* k_start;                      // [keys], -kQueryZero times the sum of a key's bytes
@@ -140,7 +140,8 @@ using Normalize = void(float* acc, int64_t features, const Panel& panel, float e
                        const float* shift);
 // Widens the ranges by x[columns][x_stride].
 using MeasureRows = void(const float* x, int64_t x_stride, int64_t columns, const Panel& panel, RowRanges& ranges);
-// x[columns][x_stride] -> out[columns][kLineBytes]. In which order a set lays the rows into a line is its own matter.
+// x[columns][x_stride] -> out[columns][kLineBytes]. In which order a set lays the rows into a line, and from which zero
+// it counts its bytes, is its own matter.
 using Quantize = void(const float* x, int64_t x_stride, int64_t columns, const Panel& panel, const RowScales& scales,
                       uint8_t* out);
 // As Multiply, in whole numbers; `x` as this set's Quantize writes it.
@@ -151,7 +152,9 @@ using Dequantize = void(void* acc, int64_t features, const Panel& panel, const R
                         const int32_t* sums, const float* bias);
 using Attend = void(const AttentionBlock& block);
 // x[features][x_stride] of `rows` rows -> out[quads of features][out_stride][kDot], round(x * inverse[row]) + zero;
-// sums[row]: of a row's numbers without `zero`, where not null, with room for kByteBehind more.
+// sums[row]: of a row's numbers without `zero`, where not null, with room for kByteBehind more. `zero` is 0 for keys
+// and kQueryZero for queries; a set that multiplies signed bytes leaves that out, here and where k_start makes up for
+// it.
 using QuantizeQuads = void(const float* x, int64_t x_stride, int64_t features, int rows, const float* inverse, int zero,
                            uint8_t* out, int64_t out_stride, int32_t* sums);
 // The same as out[features][out_stride], without sums. Up to kByteBehind rows behind the last are written too.
@@ -187,6 +190,8 @@ struct Kernels {
 // a folder of this name; README.md tells how to add one.
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #define PLATON_KERNELS(X) X(scalar) X(avx2) X(avx512vnni)
+#elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+#define PLATON_KERNELS(X) X(scalar) X(neon) X(neondot)
 #else
 #define PLATON_KERNELS(X) X(scalar)
 #endif

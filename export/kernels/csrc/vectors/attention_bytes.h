@@ -15,10 +15,11 @@ constexpr int byte_tile_size(int vectors) {
 template <int kRows, int kVectors>
 using Counts = Numbers[kRows][kVectors];
 
-// Bytes from 0 to 255 as the products want them.
+// The first kCount bytes of each number, from 0 to 255, as the products want them.
+template <int kCount>
 inline Numbers without_zero(Numbers bytes) {
   if constexpr (kByteZero == 0) return bytes;
-  return differing(bytes, all_numbers(static_cast<int>(0x80808080u)));
+  return differing(bytes, all_numbers(static_cast<int>(0x80808080u >> (32 - 8 * kCount))));
 }
 static_assert(kByteZero == 0 || kByteZero == 128);
 
@@ -98,14 +99,14 @@ inline void weigh_quad(const ByteAttentionBlock& block, int64_t key, const Vecto
   if constexpr (kRows > 3) add(Rows<3>());
   uint8_t* weights = block.weights + key * kRow<kVectors>;
 #pragma GCC unroll 8
-  for (int w = 0; w < kVectors; ++w) store_numbers(weights + w * kVectorLanes * kDot, without_zero(words[w]));
+  for (int w = 0; w < kVectors; ++w) store_numbers(weights + w * kVectorLanes * kDot, without_zero<kRows>(words[w]));
 }
 
 // What the sums of a feature lack because kByteZero is taken off every weight.
-inline int32_t zero_sum(const int8_t* v, int64_t depth) {
+inline int32_t zero_sum(const int8_t* v, int64_t keys) {
   if constexpr (kByteZero == 0) return 0;
   int32_t sum = 0;
-  for (int64_t key = 0; key < depth * kDot; ++key) sum += v[key];
+  for (int64_t key = 0; key < keys; ++key) sum += v[key];
   return kByteZero * sum;
 }
 
@@ -116,7 +117,7 @@ void value_bytes(const ByteAttentionBlock& block, int64_t feature, const Vector 
   const int8_t* v = block.v + feature * block.key_stride;
 #pragma GCC unroll 6
   for (int i = 0; i < kRows; ++i) {
-    const Numbers start = all_numbers(zero_sum(v + i * block.key_stride, quads(block.keys)));
+    const Numbers start = all_numbers(zero_sum(v + i * block.key_stride, block.keys));
 #pragma GCC unroll 8
     for (int w = 0; w < kVectors; ++w) sums[i][w] = start;
   }
