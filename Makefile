@@ -20,7 +20,7 @@ SITE := $(VENV)/site
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
 
-.PHONY: readme docs format demo test lint types setup marked test-tf5 clean
+.PHONY: readme docs format demo test lint types setup marked test-tf5 test-aarch64 clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -33,6 +33,12 @@ test: lint types
 
 marked: $(STAMP)
 	$(VENV)/bin/pytest -q $(PARALLEL) -m "train or sanitizer or browser or multiprocess or install or dynamo"
+
+# Kernels and operators on a 64-bit ARM that qemu emulates.
+test-aarch64: $(STAMP)
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool > /dev/null || { \
+	  echo "error: $$tool is missing; Debian has it: apt-get install g++-aarch64-linux-gnu qemu-user-static"; exit 2; }; done
+	$(VENV)/bin/pytest -q -rs -n auto -m aarch64 tests/export/kernels/test_aarch64.py
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -2,7 +2,8 @@
 
     python benchmarks/mca.py
 
-Needs a C++ compiler and llvm-mca. Compiles each loop with 64 tokens side by side and the flags of the library, cuts out the
+Needs a C++ compiler for each architecture and llvm-mca; models of Neoverse and Zen 4 of their own came with LLVM 17.
+Compiles each loop with 64 tokens side by side and the flags of the library, cuts out the
 innermost loop with the most multiply-adds, and asks for its cycles in the steady state: all loads from the first-level
 cache, no other work. It is as good as the model that LLVM has of a processor.
 """
@@ -28,36 +29,39 @@ __all__ = ["LOOPS", "innermost_loop", "main"]
 _SOURCES = Path(__file__).resolve().parents[1] / "export" / "kernels" / "csrc"
 _FLAGS = ("-std=c++17", "-O3", "-g0", "-S", "-fno-asynchronous-unwind-tables", f"-I{_SOURCES}")
 _LABEL = re.compile(r"^(\.?[\w.$]+):")
-_JUMP = re.compile(r"^\s+j\w+\s+(\.?[\w.$]+)\s*$")
-_MULTIPLIES = re.compile(r"^\s+(vfmadd\w+|vpmaddubsw|vpdpbusd)\s")
+_JUMP = re.compile(r"^\s+(?:j\w+|b\.?[a-z]{2}|cbn?z\s+\w+,)\s+(\.?[\w.$]+)\s*$")
+_MULTIPLIES = re.compile(r"^\s+(vfmadd\w+|vpmaddubsw|vpdpbusd|fmla|smull2?|smlal2?|sdot)\s")
 _CYCLES = re.compile(r"^Total Cycles:\s+(\d+)", re.MULTILINE)
 _ITERATIONS = 200
 
 
 @dataclass(frozen=True)
 class _Loop:
-    """`source`: what is compiled. `nonzeros`: how many one multiply-add instruction stands for at 64 tokens.
+    """`source`: what is compiled, by the compiler for `machine`, the triple's first part.
 
-    processors: those that have its instructions.
+    nonzeros: how many one multiply-add instruction stands for at 64 tokens. processors: those that have its instructions.
     """
 
     title: str
     source: str
     nonzeros: float
     processors: tuple[str, ...]
+    machine: str = "x86_64"
 
 
 def _source(folder: str, headers: Sequence[str], call: str) -> str:
-    includes = "\n".join(f'#include "{header}"' for header in headers)
+    own = [f"{folder}/vector.h", *headers]
+    if (
+        _SOURCES / folder / "begin.h"
+    ).exists():  # not of a set that every processor of its architecture can run
+        own.insert(0, f"{folder}/begin.h")
+    includes = "\n".join(f'#include "{header}"' for header in own)
     return f"""#include <cstring>
 #include <type_traits>
 #include <utility>
 #include "core/kernels.h"
-#include "{folder}/begin.h"
-#include "{folder}/vector.h"
 {includes}
 namespace platon::{folder} {{ {call} }}
-#include "{folder}/end.h"
 """
 
 
@@ -70,28 +74,35 @@ def _floats(folder: str, vectors: int) -> str:
     return _source(folder, ["vectors/multiply.h"], call)
 
 
-def _bytes(folder: str) -> str:
+def _bytes(folder: str, products: str = "vectors/interleave.h") -> str:
     call = (
         "void probe(const ByteBlock& b, const uint8_t* x, int32_t* a) { multiply_width<kMaxWidth>(b, x, a); }"
     )
-    return _source(folder, ["vectors/interleave.h", "vectors/bytes.h"], call)
+    return _source(folder, [products, "vectors/bytes.h"], call)
 
 
-_WIDE = ("icelake-server", "sapphirerapids")
+_WIDE = ("znver4", "icelake-server", "sapphirerapids")
+_AVX2 = ("znver3", "skylake", *_WIDE)
+_ARM = {"processors": ("neoverse-n1", "neoverse-v1"), "machine": "aarch64"}
 LOOPS = (
-    _Loop("float32, AVX2", _floats("avx2", 8), 1 / 8, ("znver3", "skylake", *_WIDE)),
-    _Loop("8 bits, AVX2", _bytes("avx2"), 4 / 8, ("znver3", "skylake", *_WIDE)),
+    _Loop("float32, AVX2", _floats("avx2", 8), 1 / 8, _AVX2),
+    _Loop("8 bits, AVX2", _bytes("avx2"), 4 / 8, _AVX2),
     _Loop("float32, AVX-512", _floats("avx512vnni", 4), 1 / 4, _WIDE),
     _Loop("8 bits, AVX-512 with VNNI", _bytes("avx512vnni"), 4 / 4, _WIDE),
+    _Loop("float32, NEON", _floats("neon", 16), 1 / 16, **_ARM),
+    _Loop("8 bits, NEON", _bytes("neon", "neon/widen.h"), 1 / 8, **_ARM),
+    _Loop("8 bits, NEON with dot products", _bytes("neondot"), 4 / 16, **_ARM),
 )
-"""A vector of floats holds 8 or 16 tokens, one of bytes four columns of as many."""
+"""A vector of floats holds 4, 8 or 16 tokens, one of bytes four columns of as many; without dot products, 8 tokens."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command line above."""
     parser = study_parser(__doc__, threads=False)
     add_output(parser, "mca")
-    parser.add_argument("--compiler", default="g++")
+    parser.add_argument("--compiler", default="g++", help="for x86-64")
+    parser.add_argument("--arm-compiler", default="aarch64-linux-gnu-g++", help="for aarch64")
+    parser.add_argument("--llvm-mca", default="llvm-mca")
     parser.add_argument(
         "--processors", type=names, default=None, help="of llvm-mca; default: all that a loop can run on"
     )
@@ -99,23 +110,29 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _study(options: argparse.Namespace) -> Iterator[str]:
-    for tool in (options.compiler, "llvm-mca"):
+    compilers = {"x86_64": options.compiler, "aarch64": options.arm_compiler}
+    wanted = [(loop, [p for p in loop.processors if p in (options.processors or [p])]) for loop in LOOPS]
+    wanted = [(loop, processors) for loop, processors in wanted if processors]
+    tools = [*dict.fromkeys(compilers[loop.machine] for loop, _ in wanted), options.llvm_mca]
+    for tool in tools:
         if shutil.which(tool) is None:
             raise InputError(f"{tool} is not installed; the estimates need a compiler and llvm-mca")
     rows = []
-    for loop in LOOPS:
-        body = innermost_loop(_assembly(loop.source, options.compiler))
+    for loop, processors in wanted:
+        body = innermost_loop(_assembly(loop.source, compilers[loop.machine]))
         nonzeros = loop.nonzeros * sum(bool(_MULTIPLIES.match(line)) for line in body)
-        for processor in loop.processors:
-            if options.processors and processor not in options.processors:
-                continue
-            cycles = _cycles(body, processor) / nonzeros
+        for processor in processors:
+            flags = [f"-mtriple={loop.machine}-linux-gnu", f"-mcpu={processor}"]
+            cycles = _cycles(body, [options.llvm_mca, *flags]) / nonzeros
             rows.append(
                 {"kernel": loop.title, "processor": processor, "nonzeros": nonzeros, "cycles": cycles}
             )
             yield f"{loop.title} on {processor}: {cycles:.2f} cycles for a non-zero and 64 tokens"
-    tools = {tool: _version(tool) for tool in (options.compiler, "llvm-mca")}
-    content = {"environment": describe_environment(), "tools": tools, "rows": rows}
+    content = {
+        "environment": describe_environment(),
+        "tools": {Path(tool).name: _version(tool) for tool in tools},
+        "rows": rows,
+    }
     yield keep(options, stamped("mca", content), title="Cycles of the kernels by llvm-mca")
 
 
@@ -158,12 +175,11 @@ def _is_note(line: str) -> bool:
     return not text or text.startswith((".", "#"))
 
 
-def _cycles(body: Sequence[str], processor: str) -> float:
+def _cycles(body: Sequence[str], command: Sequence[str]) -> float:
     """Of one round of the loop, in the steady state."""
     text = "\n".join(body) + "\n"
-    flags = ["-mtriple=x86_64", f"-mcpu={processor}"]
     few, many = (
-        int(_CYCLES.findall(_call(["llvm-mca", *flags, f"-iterations={count}"], text))[0])
+        int(_CYCLES.findall(_call([*command, f"-iterations={count}"], text))[0])
         for count in (_ITERATIONS, 2 * _ITERATIONS)
     )
     return (many - few) / _ITERATIONS

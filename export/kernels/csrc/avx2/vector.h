@@ -16,6 +16,8 @@ constexpr int kVectorLanes = 8;
 constexpr int kQuadVectors = 3;  // of rows that four features are multiplied with at once
 constexpr int kRegisters = 16;
 
+// Between loads that a compiler would move up so far that sums are pushed out of registers.
+inline void keep_loads_behind() {}
 inline Vector load(const float* p) { return _mm256_loadu_ps(p); }
 inline void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
 inline Vector all(float x) { return _mm256_set1_ps(x); }

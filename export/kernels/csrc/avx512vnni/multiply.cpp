@@ -14,12 +14,12 @@ namespace platon::avx512vnni {
 
 void multiply(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
   if (panel.width % 2) return avx2::multiply(block, panel, bias, x, acc);
-  multiply_in(block, panel.width / 2, bias, x, acc);
+  multiply_in(block, panel, bias, x, acc);
 }
 
 void multiply4(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
   if (panel.width % 2) return avx2::multiply4(block, panel, bias, x, acc);
-  multiply4_in(block, panel.width / 2, bias, x, acc);
+  multiply4_in(block, panel, bias, x, acc);
 }
 
 }  // namespace platon::avx512vnni

@@ -16,6 +16,8 @@ constexpr int kVectorLanes = 16;
 constexpr int kQuadVectors = 3;  // of rows that four features are multiplied with at once
 constexpr int kRegisters = 32;
 
+// Between loads that a compiler would move up so far that sums are pushed out of registers.
+inline void keep_loads_behind() {}
 inline Vector load(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Vector v) { _mm512_storeu_ps(p, v); }
 inline Vector all(float x) { return _mm512_set1_ps(x); }

@@ -12,11 +12,11 @@
 namespace platon::neon {
 
 void multiply(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
-  multiply_in(block, panel.width, bias, x, acc);
+  multiply_in(block, panel, bias, x, acc);
 }
 
 void multiply4(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
-  multiply4_in(block, panel.width, bias, x, acc);
+  multiply4_in(block, panel, bias, x, acc);
 }
 
 }  // namespace platon::neon

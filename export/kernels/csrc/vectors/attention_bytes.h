@@ -44,6 +44,7 @@ inline void multiply_quads(const int8_t* left, int64_t left_row, int64_t left_st
       const auto four = four_bytes(left + i * left_row);
 #pragma GCC unroll 8
       for (int w = 0; w < kVectors; ++w) add_dot(sums[i][w], held[w], four);
+      keep_loads_behind();
     }
   }
 }

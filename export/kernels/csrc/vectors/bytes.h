@@ -42,6 +42,7 @@ inline void add_step(const Lines& lines, const StepWeights& weights, Numbers* su
   const Numbers r0 = load_numbers(lines.get<0>() + kPlace), r1 = load_numbers(lines.get<1>() + kPlace),
                 r2 = load_numbers(lines.get<2>() + kPlace), r3 = load_numbers(lines.get<3>() + kPlace);
   add_lines<(kLeft < kPacked ? kLeft : kPacked)>(r0, r1, r2, r3, weights, sum + kFrom);
+  keep_loads_behind();
   if constexpr (kLeft > kPacked) add_step<kVectors, kFrom + kPacked>(lines, weights, sum);
 }
 

@@ -29,7 +29,10 @@ inline void add_nonzero(Weight weight, const char* column, Vector sum[kVectors])
   // One register: Intel splits an FMA whose operand in memory needs two.
   if constexpr (load_bound(kVectors)) asm("" : "+r"(column));
 #pragma GCC unroll 16
-  for (int w = 0; w < kVectors; ++w) sum[w] = multiply_add(weight, load(column + w * kVectorBytes), sum[w]);
+  for (int w = 0; w < kVectors; ++w) {
+    sum[w] = multiply_add(weight, load(column + w * kVectorBytes), sum[w]);
+    if (w % 4 == 3) keep_loads_behind();
+  }
 }
 
 // Non-zeros kIndex to kCount - 1 of at most kStep. Four weights come with one load, and where loads are scarce eight
@@ -215,10 +218,12 @@ struct QuadsByVectors<kStarts, std::integer_sequence<int, kFewer...>> {
   static constexpr QuadKernel kernels[] = {nullptr, multiply_quads<kStarts, (kFewer + 1) * kGroupVectors>...};
 };
 
-// `vectors`: in the panel, which has no half ones.
-inline void multiply_in(const Block& block, int vectors, const float* bias, const float* x, float* acc) {
-  const int groups = vectors / kGroupVectors;
-  const RunKernel* kernels = block.starts ? ByVectors<true>::runs[groups] : ByVectors<false>::runs[groups];
+// Where the panel's kernels stand in their tables. It has no half vectors.
+inline int place_of(const Panel& panel) { return panel.stride() / kVectorLanes / kGroupVectors; }
+
+inline void multiply_in(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
+  const int place = place_of(panel);
+  const RunKernel* kernels = block.starts ? ByVectors<true>::runs[place] : ByVectors<false>::runs[place];
   const uint16_t* features = block.features;
   const uint8_t* offsets = block.offsets;
   const float* values = block.values;
@@ -233,9 +238,9 @@ inline void multiply_in(const Block& block, int vectors, const float* bias, cons
   }
 }
 
-inline void multiply4_in(const Block& block, int vectors, const float* bias, const float* x, float* acc) {
+inline void multiply4_in(const Block& block, const Panel& panel, const float* bias, const float* x, float* acc) {
   const QuadKernel* kernels = block.starts ? QuadsByVectors<true>::kernels : QuadsByVectors<false>::kernels;
-  kernels[vectors / kGroupVectors](block, bias, reinterpret_cast<const char*>(x), acc);
+  kernels[place_of(panel)](block, bias, reinterpret_cast<const char*>(x), acc);
 }
 
 }  // namespace

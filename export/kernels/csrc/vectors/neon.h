@@ -16,6 +16,8 @@ constexpr int kVectorLanes = 4;
 constexpr int kQuadVectors = 4;  // of rows that four features are multiplied with at once
 constexpr int kRegisters = 32;
 
+// Between loads that a compiler would move up so far that sums are pushed out of registers.
+inline void keep_loads_behind() { asm volatile("" : : : "memory"); }
 inline Vector load(const float* p) { return vld1q_f32(p); }
 inline void store(float* p, Vector v) { vst1q_f32(p, v); }
 inline Vector all(float x) { return vdupq_n_f32(x); }
