@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
@@ -26,6 +26,9 @@ from platon_compress.tasks.training import (
     total_steps,
     train,
 )
+
+if TYPE_CHECKING:
+    from platon_compress.pruning import PruneConfig
 
 __all__ = ["data", "dense", "prune"]
 
@@ -99,6 +102,15 @@ def prune(work: Workspace) -> dict[str, Any]:
     }
 
 
+def _rounded_from(work: Workspace, pruning: "PruneConfig | None") -> int | None:
+    """The step with which the last phase begins: where masks are held, the first."""
+    if pruning is None or work.prune.quantize is None:
+        return None
+    if work.held is not None:
+        return 0
+    return int(pruning.total_steps or 0) - int(pruning.final_warmup_steps or 0)
+
+
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
     held = work.held if stage == "prune" else None
     checkpoint = work.fresh_checkpoint() if held is None else work.held_start(held)
@@ -129,6 +141,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             progress=progress,
             candidate=keeper,
             masks=None if held is None else held.masks,
+            rounded_from=_rounded_from(work, pruning),
         )
     if held is not None:
         result = replace(result, steps_before=_steps_behind(work, held))

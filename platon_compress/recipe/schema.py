@@ -157,6 +157,10 @@ class Recipe(Section):
                 "sparsity instead"
             )
         self._refuse_unused_keys()
+        if self.prune.quantize is not None and self.plan.values == "float32":
+            raise ValueError(
+                "prune.quantize trains for 8-bit values, and plan.values is float32; set plan.values: int8"
+            )
         self._check_average(self.prune)
         self._check_budget(self.prune)
         return self

@@ -1,7 +1,7 @@
 """The sections of a recipe that say how a model gets its zeros: train, distill, prune, oneshot."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -89,6 +89,7 @@ class DistillSection(Section):
         return self.weight if self.weight is not None else (0.5 if self.labels else 1.0)
 
 
+_DENSE_GRANULARITIES = ("head", "neuron", "structured")
 _SAY_HOW_FAR = ("sparsity", "speedup", "family", "masks_from")
 
 
@@ -121,7 +122,8 @@ class PruneSection(Section):
     masks_from: Text | None = about(
         "Instead of `sparsity`: the folder of a finished run (of a family the chosen member), or a safetensors file of "
         "masks. They are held from the first step, so that nothing is scored, and the training goes on from the weights "
-        "beside them, or from the dense baseline where none are there. No other key of this section goes with it.",
+        "beside them, or from the dense baseline where none are there. Of the other keys of this section only "
+        "`quantize` goes with it.",
         None,
     )
     granularity: Granularity = about(
@@ -144,6 +146,11 @@ class PruneSection(Section):
     )
     freeze: Annotated[float, limited("prune.freeze"), NUMBER] = about(
         "Fraction of the steps at the end in which the mask stays as it is; at most `final_warmup`.", 0.0
+    )
+    quantize: Literal["int8"] | None = about(
+        "`int8`: in the last phase (`final_warmup`; with `masks_from` in all steps) what is pruned is multiplied as "
+        "`plan.values: int8` will do it, so that the model learns to bear the rounding.",
+        None,
     )
     rewind_to: Annotated[float, limited("prune.rewind_to"), NUMBER] | None = about(
         "When the mask freezes, the learning rate goes back to where it was at this fraction of the run; in a `family` at "
@@ -217,7 +224,7 @@ class PruneSection(Section):
                 )
             return self
         for key, field in type(self).model_fields.items():
-            if key != "masks_from" and (value := getattr(self, key)) != field.default:
+            if key not in ("masks_from", "quantize") and (value := getattr(self, key)) != field.default:
                 raise ValueError(
                     f"masks_from takes the masks as they are, and {key} is {value!r}; leave one of the two out"
                 )
@@ -256,6 +263,15 @@ class PruneSection(Section):
         if self.family and self.freeze:
             raise ValueError(
                 f"freeze is {self.freeze:g}, but a family holds its masks by itself; leave freeze out"
+            )
+        if self.quantize and (self.family or self.granularity in _DENSE_GRANULARITIES):
+            what = (
+                "a family has several holds"
+                if self.family
+                else f"granularity {self.granularity} leaves dense layers"
+            )
+            raise ValueError(
+                f"quantize is for the last phase of sparse weights, and {what}; leave quantize out"
             )
         if self.initial_warmup + self.final_warmup >= 1:
             raise ValueError(

@@ -131,6 +131,7 @@ def prune_config(
             "per_millisecond",
             "speedup",
             "masks_from",
+            "quantize",
         }
     )
     if family := section.family:
@@ -167,13 +168,14 @@ def train(
     progress: Progress | None = None,
     candidate: "Callable[[Hold, Mapping[str, torch.Tensor]], None] | None" = None,
     masks: "Mapping[str, torch.Tensor] | None" = None,
+    rounded_from: int | None = None,
 ) -> TrainResult:
     """Train `checkpoint.model` in place for the recipe's steps, pruning and learning from `teacher` if asked to.
 
     The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
     was killed goes on from the last complete checkpoint in `work_folder`. `candidate` is called with the masks at the end
     of every hold of a family, when `checkpoint.model` is as it would be saved; after a kill perhaps once more. `masks` are
-    those that `pruning` holds.
+    those that `pruning` holds. From the step `rounded_from` on what is pruned is multiplied as 8-bit values will be.
     Raises InputError when `freeze` names no parameter.
     """
     from transformers import set_seed
@@ -181,6 +183,7 @@ def train(
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
     from platon_compress.tasks.averaging import AverageCallback, WeightAverage, averaged_spans
     from platon_compress.tasks.callbacks import HoldCallback
+    from platon_compress.tasks.rounded_phase import RoundedPhase
     from platon_compress.tasks.trainer import evaluate
 
     set_seed(settings.seed)
@@ -199,8 +202,13 @@ def train(
     trainer.add_callback(AverageCallback(average, callback, last))
     if callback is not None and candidate is not None:
         trainer.add_callback(HoldCallback(callback, average, task, checkpoint, candidate))
+    plain: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if callback is not None and rounded_from is not None:
+        phase = RoundedPhase(checkpoint.model, lambda: callback.pruner.names, rounded_from)
+        trainer.add_callback(phase)
+        plain = phase.restored()
     adapted = task.training(checkpoint, training, teacher)
-    with _Warnings() as warnings, room_to_save(work_folder), adapted:
+    with _Warnings() as warnings, room_to_save(work_folder), adapted, plain:
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
         average.take_over()
     checkpoint.model.eval()
