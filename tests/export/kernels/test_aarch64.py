@@ -23,7 +23,7 @@ def emulated():
     if done.returncode == _LACKS_TOOLS:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr[-4000:]
-    assert "warning:" not in done.stderr
+    assert ": warning:" not in done.stderr
     return folder / "python"
 
 
