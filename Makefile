@@ -14,13 +14,16 @@ PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
 # Comes as source alone and needs a build tool that --no-build-isolation would not get for it.
 BUILT := "seqeval>=1.2.2"
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
-CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* tests/export/kernels/*/*.[hc]* examples/*.cpp)
+CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* benchmarks/fuzzing/native/*.[hc]* tests/export/kernels/*/*.[hc]* examples/*.cpp)
 CLANG_FORMAT ?= $(VENV)/bin/clang-format
 SITE := $(VENV)/site
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
 
-.PHONY: readme docs format demo test lint types setup marked test-tf5 test-aarch64 clean
+FUZZ_INPUTS ?= 2000
+FUZZ_NATIVE_INPUTS ?= 50000
+
+.PHONY: readme docs format fuzz demo test lint types setup marked test-tf5 test-aarch64 clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -39,6 +42,10 @@ test-aarch64: $(STAMP)
 	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool > /dev/null || { \
 	  echo "error: $$tool is missing; Debian has it: apt-get install g++-aarch64-linux-gnu qemu-user-static"; exit 2; }; done
 	$(VENV)/bin/pytest -q -rs -n auto -m aarch64 tests/export/kernels/test_aarch64.py
+
+# Hostile inputs; ten seconds or so for each native target, which needs clang. FUZZ_INPUTS=50000 FUZZ_NATIVE_INPUTS=1000000 for long.
+fuzz: $(STAMP)
+	$(VENV)/bin/python benchmarks/fuzz.py --inputs $(FUZZ_INPUTS) --native-inputs $(FUZZ_NATIVE_INPUTS)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

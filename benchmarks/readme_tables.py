@@ -17,6 +17,7 @@ from typing import Any
 
 from study import RESULTS, run_study, study_parser
 from tables.attention import attention_tables
+from tables.fuzz import fuzz_table
 from tables.int8 import layer_tables, model_tables, summary_tables
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
@@ -41,7 +42,7 @@ Results = Mapping[str, Mapping[str, Any]]
 _ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     _ROOT / "README.md",
-    *(_ROOT / "docs" / f"{name}.md" for name in ("results", "kernels", "eight-bit-weights")),
+    *(_ROOT / "docs" / f"{name}.md" for name in ("results", "kernels", "eight-bit-weights", "stability")),
 )
 _REGION = re.compile(
     r"<!-- results:(?P<name>[\w.-]+) -->\n(?P<body>.*?)<!-- /results:(?P=name) -->", re.DOTALL
@@ -123,6 +124,10 @@ def _sizes(results: Results) -> Iterator[str]:
     yield from map(str, size_tables(results))
 
 
+def _fuzz(results: Results) -> Iterator[str]:
+    yield str(fuzz_table(results))
+
+
 def _mca(results: Results) -> Iterator[str]:
     yield from map(str, mca_tables(results))
 
@@ -163,6 +168,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "int8-summary": partial(_measured, summary_tables),
     "int8-models": partial(_measured, model_tables),
     "attention": partial(_measured, attention_tables),
+    "fuzz": _fuzz,
     "mca": _mca,
     "pauses": partial(_measured, pause_tables),
     "quality": _quality,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.errors import MISFITS, InputError, MissingExtraError, first_line
 from platon_compress.export.outputs import all_finite, differences, onnx_outputs
 from platon_compress.files import new_file
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores, as_evaluation, batch_rows
@@ -115,12 +115,16 @@ def quantize_int8(
 
 def read_int8_choice(path: str | Path) -> Int8Choice | None:
     """What :func:`quantize_int8` wrote into the file; None in a file of another origin."""
-    import onnx
+    from platon_compress.export.reading import load_proto
 
-    model = onnx.load(str(path), load_external_data=False)
-    for entry in model.metadata_props:
+    for entry in load_proto(path, external_data=False).metadata_props:
         if entry.key == _METADATA:
-            return Int8Choice(**json.loads(entry.value))
+            try:
+                return Int8Choice(**json.loads(entry.value))
+            except (*MISFITS, RecursionError) as error:
+                raise InputError(
+                    f"{path} does not say how it was quantised ({first_line(error)}); export it again"
+                ) from error
     return None
 
 
@@ -152,8 +156,10 @@ def _try_all(
     source: Path, files: Mapping[Int8Setting, Path], batches: Sequence[Batch]
 ) -> tuple[dict[Int8Setting, list[Outputs]], dict[str, str]]:
     """Setting to its answers, and a setting's label to the reason why there are none."""
+    from platon_compress.export.reading import load_proto
+
     answers, failed = {}, {}
-    model = _load(source)
+    model = load_proto(source)
     for setting, path in files.items():
         try:
             _quantize(model, path, setting)
@@ -169,17 +175,6 @@ def _try_all(
         else:
             answers[setting] = outputs
     return answers, failed
-
-
-def _load(source: Path) -> Any:
-    import onnx
-
-    try:
-        return onnx.load(str(source))
-    except Exception as error:  # protobuf's and onnx's classes have no common base
-        raise InputError(
-            f"{source} cannot be read as an ONNX model ({first_line(error)}); export it again"
-        ) from error
 
 
 def _quantize(model: Any, path: Path, setting: Int8Setting) -> None:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as ir_passes
 
 from platon_compress.errors import CheckFailedError, first_line
+from platon_compress.export.reading import BROKEN_FILE
 from platon_compress.files import new_folder, remove_folder, write_bytes
 
 __all__ = [
@@ -99,7 +100,10 @@ def _data_files(path: Path) -> list[Path]:
     """Files that an older model under `path` keeps its weights in, of the names that this module gives."""
     if not path.is_file():
         return []
-    proto = onnx.load(path, load_external_data=False)
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except BROKEN_FILE:
+        return []  # it is replaced
     entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
     names = {entry.value for entry in entries if entry.key == "location"}
     own = re.compile(re.escape(path.stem) + r"-[0-9a-f]{8}\.data")

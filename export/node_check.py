@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 from platon_compress.export.model_file import INLINE_LIMIT_BYTES
 from platon_compress.export.operators import DOMAIN, OPERATORS
 from platon_compress.export.outputs import Distance
+from platon_compress.export.reading import load_proto
 from platon_compress.export.session import open_session
 from platon_compress.library import kernel_names, selected_kernel, taking_kernels
 from platon_compress.scoring import Batch
@@ -61,7 +62,7 @@ def check_nodes(path: str | Path, batches: Sequence[Batch]) -> tuple[NodeCheck, 
 
     One entry for the portable kernels, where a session takes others here, and one for stock ONNX Runtime.
     """
-    model = onnx.load(str(path))
+    model = load_proto(path)
     nodes = [node for node in model.graph.node if _is_int8(node)]
     if not nodes:
         return ()  # its tables alone are 8-bit numbers, looked up by standard operators

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx_ir as ir
-
 from platon_compress.errors import InputError
 from platon_compress.export.node_check import check_nodes
 from platon_compress.export.operators import Operator
 from platon_compress.export.outputs import all_finite, differences, onnx_outputs
 from platon_compress.export.quantize import rounded_operators
+from platon_compress.export.reading import load_ir
 from platon_compress.export.rounding import (
     COMPRESSED,
     COMPRESSED_STOCK,
@@ -106,7 +105,7 @@ def verify(
     extra = {} if evaluation.score is None else extra_onnx or {}
     routes = 4 + len(extra) + (not same) + (0 if onnx_float32 is None else 2)
     sampled = [] if onnx_float32 is None else sampled_places(evaluation.batches)
-    one_by_one = rounded_operators(ir.load(onnx_compressed)) if onnx_float32 and sensitivity else {}
+    one_by_one = rounded_operators(load_ir(onnx_compressed)) if onnx_float32 and sensitivity else {}
     steps = Steps(len(evaluation.batches) * routes + len(sampled) + len(one_by_one), progress)
     work = _Work(evaluation=evaluation, allowed=atol * max(1.0, evaluation.scale), steps=steps)
     work.reference = work.torch(REFERENCE, pruned)

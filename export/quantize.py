@@ -22,6 +22,7 @@ from platon_compress.export.operators import ENCODINGS, INT8, OPERATORS, Operato
 from platon_compress.export.passes import _graph as g
 from platon_compress.export.passes._become import become
 from platon_compress.export.passes.clean import drop_unused
+from platon_compress.export.reading import load_ir
 
 __all__ = [
     "ENCODING",
@@ -128,7 +129,7 @@ def quantize_file(source: str | Path, target: str | Path, **settings: Any) -> in
 
     settings: as `quantize_weights` takes them. InputError where `source` holds no sparse weights in floats.
     """
-    model = ir.load(source)
+    model = load_ir(source)
     count = quantize_weights(model, **settings)
     if not count:
         raise InputError(
@@ -161,7 +162,7 @@ def quantize_as(model: ir.Model, operators: Mapping[str, Operator]) -> None:
 
 def quantize_file_as(source: str | Path, target: str | Path, operators: Mapping[str, Operator]) -> None:
     """Write the compressed file `source` to `target` with those operators turned as `quantize_as` does, unchecked."""
-    model = ir.load(source)
+    model = load_ir(source)
     quantize_as(model, operators)
     write_model(model, Path(target), check=False)
 

@@ -34,6 +34,7 @@ from platon_compress.export.outputs import all_finite, argmax_agreement, distanc
 from platon_compress.export.passes import SplitTables, apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.quantize import quantize_as, rounded_operators
+from platon_compress.export.reading import load_ir
 from platon_compress.export.round_model import quantize_tables
 from platon_compress.export.sensitivity import OperatorCost
 from platon_compress.scoring import Batch, Difference, Evaluation, Outputs, Scores, batch_rows
@@ -166,7 +167,7 @@ def check_rounded(
 
 def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
     """Whether rounding the operators and tables of one file that are 8-bit numbers in the other gives just the other."""
-    file, form = ir.load(path), ir.load(float32)
+    file, form = load_ir(path), load_ir(float32)
     operators = rounded_operators(file)
     quantize_as(form, operators)
     tables = any(map(_reads_int8_table, file.graph))

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.errors import MISFITS, CheckFailedError, InputError
 from platon_compress.incoming import check_finite, plain_module
 from platon_compress.selection import select
 from platon_compress.structure import clean_name
@@ -139,18 +139,23 @@ def read_baked(model: nn.Module, record: Mapping[str, Any]) -> BakedModel:
         InputError: the record is damaged, or the model's non-zeros are not those that were counted.
     """
     try:
+        target = record["target_sparsity"]
         weights = tuple(
-            BakedWeight(name=entry["name"], shape=(entry["shape"][0], entry["shape"][1]), nnz=entry["nnz"])
+            BakedWeight(
+                name=str(entry["name"]),
+                shape=(int(entry["shape"][0]), int(entry["shape"][1])),
+                nnz=int(entry["nnz"]),
+            )
             for entry in record["weights"]
         )
         baked = BakedModel(
             model=model.eval(),
             weights=weights,
             sparsity=float(record["sparsity"]),
-            target_sparsity=record["target_sparsity"],
+            target_sparsity=None if target is None else float(target),
             skipped=tuple((str(name), str(reason)) for name, reason in record["skipped"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except MISFITS as error:
         raise InputError(
             f"the counts of the baked model are damaged ({error!r:.80}); bake it again"
         ) from error

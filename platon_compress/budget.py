@@ -1,8 +1,9 @@
 """What a user asks of a model - so fast, so small, no worse than - and whether figures meet it."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from platon_compress.errors import InputError, shown
@@ -37,6 +38,10 @@ def spoken_bytes(size: float) -> str:
     return f"{size / 1e6:.3g} MB"
 
 
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _parse(text: str, name: str, units: dict[str, float], example: str) -> float:
     found = _QUANTITY.fullmatch(text.strip())
     if found is None or found[2] not in units or not float(found[1]):
@@ -61,6 +66,14 @@ class Figures:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Figures":
+        """The inverse. Raises InputError for anything but positive, finite numbers under those names."""
+        names = {entry.name for entry in fields(cls)}
+        if not isinstance(data, Mapping) or data.keys() != names or not all(map(_positive, data.values())):
+            raise InputError(f"these are no figures of a model ({shown(data)}); measure it again")
+        return cls(**data)
 
 
 @dataclass(frozen=True, kw_only=True)

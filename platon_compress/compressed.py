@@ -66,7 +66,7 @@ def load_compressed(
             this version of transformers builds.
     """
     source = _local_folder(str(folder))
-    raw = files.read_json(source / "config.json", "give a folder of save_compressed")
+    raw = files.read_json(source / "config.json", "give a folder of save_compressed", finite=False)
     if _KEY not in raw:
         raise InputError(f"{source} holds no compressed model; read a plain one with from_pretrained")
     config = CompressionConfig.from_dict(raw[_KEY])
@@ -105,7 +105,9 @@ def write_compressed(compressed: CompressedModel, folder: Path, processor: Any =
         int8=tuple(names[name] for name in compressed.csr if name in compressed.int8),
     )
     path = folder / "config.json"
-    files.write_json(path, {**files.read_json(path, "save the model again"), _KEY: record.to_dict()})
+    files.write_json(
+        path, {**files.read_json(path, "save the model again", finite=False), _KEY: record.to_dict()}
+    )
     if processor is not None:
         processor.save_pretrained(folder)
 

@@ -2,8 +2,19 @@
 
 import reprlib
 
-__all__ = ["CheckFailedError", "InputError", "MissingExtraError", "PlatonError", "first_line", "shown"]
+__all__ = [
+    "MISFITS",
+    "CheckFailedError",
+    "InputError",
+    "MissingExtraError",
+    "PlatonError",
+    "first_line",
+    "shown",
+]
 
+
+MISFITS = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What taking apart a value of another shape than it should have raises; OverflowError: infinity as a whole number."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 2, 60, 60, 60

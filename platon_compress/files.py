@@ -7,6 +7,7 @@ leaves at most a temporary name behind, which :func:`clear_leftovers` removes, o
 import contextlib
 import ctypes
 import json
+import math
 import os
 import secrets
 import shutil
@@ -68,14 +69,26 @@ def write_json(target: Path, value: Any) -> Path:
     return write_text(target, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, cure: str) -> dict[str, Any]:
-    """The JSON object in `path`. Raises InputError, ending with `cure`, when there is none."""
+def read_json(path: Path, cure: str, *, finite: bool = True) -> dict[str, Any]:
+    """The JSON object in `path`. Raises InputError, ending with `cure`, when there is none.
+
+    finite: NaN, infinity and numbers beyond all floats, which :func:`write_json` never writes, are refused; other tools'
+    files may hold them.
+    """
+    only: dict[str, Any] = {"parse_float": _finite, "parse_constant": _finite} if finite else {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), **only)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {first_line(error)}; {cure}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a {type(value).__name__}, not a JSON object; {cure}")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is no number of a JSON file")
     return value
 
 

@@ -20,6 +20,7 @@ SCHEMAS = {
     "cost-table": 2,
     "estimate": 1,
     "family": 1,
+    "fuzz": 1,
     "int8": 1,
     "kernels": 3,
     "machine": 1,

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 
 __all__ = [
     "RESAMPLES",
@@ -127,16 +127,28 @@ class Scores:
         """The inverse of :meth:`to_dict`. Raises InputError for anything else."""
         try:
             right = content["right"]
-            return cls(
+            scores = cls(
                 metric=str(content["metric"]),
                 values={str(name): float(value) for name, value in content["values"].items()},
                 unit=str(content["unit"]),
                 units=int(content["units"]),
                 replicates=np.asarray(content["replicates"], dtype=np.float64),
-                right=None if right is None else np.array([hit == "1" for hit in right]),
+                right=None if right is None else np.array([hit == "1" for hit in right], dtype=bool),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"these are no scores ({error!r}); run that stage again") from error
+            scores._check()
+            return scores
+        except MISFITS as error:
+            raise InputError(f"these are no scores ({error!r:.120}); run that stage again") from error
+
+    def _check(self) -> None:
+        """Raises ValueError for what no evaluation gives."""
+        numbers = (*self.values.values(), *self.replicates.flat)
+        if self.replicates.ndim != 1 or not np.isfinite(numbers).all():
+            raise ValueError("values and replicates are not all finite numbers")
+        if self.metric not in self.values or self.units < 1:
+            raise ValueError("no metric, or no units")
+        if self.right is not None and len(self.right) != self.units:
+            raise ValueError(f"{len(self.right)} units that are right or wrong, of {self.units}")
 
 
 @dataclass(frozen=True, kw_only=True)

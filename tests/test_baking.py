@@ -253,6 +253,9 @@ def test_counts_are_read_back():
     [
         (lambda m, r: r.pop("weights"), "counts of the baked model are damaged"),
         (lambda m, r: r["weights"][0].pop("nnz"), "counts of the baked model are damaged"),
+        (lambda m, r: r["weights"][0].update(nnz=float("inf")), "counts of the baked model are damaged"),
+        (lambda m, r: r["weights"][0].update(name=[]), r"\[\] of the baked model is not the one"),
+        (lambda m, r: r.update(target_sparsity={}), "counts of the baked model are damaged"),
         (lambda m, r: r.update(sparsity="much"), "counts of the baked model are damaged"),
         (
             lambda m, r: r["weights"][0].update(name="elsewhere"),

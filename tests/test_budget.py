@@ -80,3 +80,21 @@ def test_only_speed_and_size_can_be_searched():
     assert not Budget(max_drop=1.0).asks_for_speed_or_size
     assert Budget(max_size_bytes=1).asks_for_speed_or_size
     assert Budget(max_latency_seconds=0.01, max_drop=1).spoken() == "at most 10 ms, at most 1 point lost"
+
+
+def test_figures_survive_their_json_form():
+    assert Figures.from_dict(FIGURES.to_dict()) == FIGURES
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        3,
+        {},
+        {**FIGURES.to_dict(), "more": 1},
+        *({**FIGURES.to_dict(), "speedup": v} for v in ("2", True, 0, math.nan)),
+    ],
+)
+def test_other_content_is_no_figures(content):
+    with pytest.raises(InputError, match="these are no figures of a model"):
+        Figures.from_dict(content)

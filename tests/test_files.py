@@ -112,3 +112,15 @@ def test_a_folder_that_is_not_there_is_gone(tmp_path):
     (tmp_path / "empty").mkdir()
     files.remove_folder(tmp_path / "empty")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[" * 5000, "9" * 5000])
+def test_what_is_no_number_of_a_json_file_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(f'{{"a": {text}}}')
+    with pytest.raises(InputError, match=r"cannot read .*a\.json: .*; the cure"):
+        files.read_json(tmp_path / "a.json", "the cure")
+
+
+def test_other_tools_may_write_infinity(tmp_path):
+    (tmp_path / "config.json").write_text('{"limit": [0.0, Infinity]}')
+    assert files.read_json(tmp_path / "config.json", "", finite=False) == {"limit": [0.0, float("inf")]}

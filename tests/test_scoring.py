@@ -1,5 +1,7 @@
 """Metrics with their resamples: pairing, intervals, the JSON form."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -99,7 +101,34 @@ def test_scores_survive_their_json_form(answers):
     assert np.allclose(again.replicates, scores.replicates, atol=1e-6)
 
 
-@pytest.mark.parametrize("content", [{}, {"metric": "f1"}, {"metric": "f1", "values": 3}])
+WRITTEN = {
+    "metric": "f1", "values": {"f1": 0.5}, "unit": "row", "units": 2, "replicates": [0.5, 0.25], "right": "10",
+}  # fmt: skip
+
+
+def test_written_content_is_taken():
+    assert Scores.from_dict(WRITTEN).to_dict()["right"] == "10"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"metric": "f1"},
+        {"metric": "f1", "values": 3},
+        {**WRITTEN, "replicates": 0.5},
+        {**WRITTEN, "replicates": [[0.5]]},
+        {**WRITTEN, "replicates": [10**400]},
+        {**WRITTEN, "replicates": [math.nan]},
+        {**WRITTEN, "values": {"f1": 10**400}},
+        {**WRITTEN, "values": {"f1": math.inf}},
+        {**WRITTEN, "metric": "accuracy"},
+        {**WRITTEN, "units": math.inf},
+        {**WRITTEN, "units": 0},
+        {**WRITTEN, "right": "1"},
+        {**WRITTEN, "right": 1},
+    ],
+)
 def test_other_content_is_refused(content):
     with pytest.raises(InputError, match="no scores"):
         Scores.from_dict(content)

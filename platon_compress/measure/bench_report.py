@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 from platon_compress.files import read_json
 from platon_compress.measure.config import BenchConfig
 from platon_compress.measure.size import ModelSize
@@ -160,14 +160,14 @@ class BenchReport:
         require_kind(data, "benchmark", "the benchmark", "measure again")
         try:
             return cls(
-                environment=data["environment"],
+                environment=dict(data["environment"]),
                 config=BenchConfig.from_dict(data["config"]),
                 baseline=data["baseline"],
                 variants={name: VariantReport.from_dict(v) for name, v in data["variants"].items()},
                 settings=tuple(SettingReport.from_dict(entry) for entry in data["settings"]),
                 unavailable=data["unavailable"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except MISFITS as error:
             raise InputError(f"not a benchmark result ({error!r} is wrong); measure again") from error
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 from platon_compress.export.kernels.native import NativeLinear, NativePool, burn
 from platon_compress.library import kernel_names, kernel_supported, selected_kernel
 from platon_compress.measure.environment import describe_environment
@@ -209,7 +209,7 @@ def load_shapes(model: str) -> tuple[Shape, ...]:
         raise InputError(
             f"no shapes {model!r}; choose {', '.join(_BUILT_IN)} or give a shape file"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (*MISFITS, RecursionError) as error:
         raise InputError(
             f"{model} is not a shape file: {error}; see benchmarks/shapes/bert-large.json"
         ) from error

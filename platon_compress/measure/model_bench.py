@@ -36,7 +36,7 @@ from platon_compress.measure.sessions import (
     read_config,
     run_once,
 )
-from platon_compress.measure.size import load_onnx, measure_size
+from platon_compress.measure.size import measure_size
 from platon_compress.measure.timing import compare, measure_interleaved
 from platon_compress.progress import Progress, Steps
 
@@ -136,8 +136,10 @@ def _int8(
         yield _ordered(found), missing
         return
     with tempfile.TemporaryDirectory(prefix="platon-int8-") as folder:
+        from platon_compress.export.reading import load_proto
+
         made = {}
-        load_onnx(found[baseline])  # a broken file is the caller's error, not a quantiser that failed
+        load_proto(found[baseline])  # a broken file is the caller's error, not a quantiser that failed
         try:
             made["dense_int8"] = _quantize(found[baseline], Path(folder) / VARIANTS["dense_int8"], config)
         except InputError as error:
@@ -253,7 +255,9 @@ def _pairs(baseline: str, measured: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _variant(
     work: _Plan, name: str, found: Mapping[str, Path], nodes: Mapping[str, Mapping[str, int]]
 ) -> VariantReport:
-    model = load_onnx(work.paths[name])
+    from platon_compress.export.reading import load_proto
+
+    model = load_proto(work.paths[name])
     ours = {node.op_type for node in model.graph.node if node.domain == "platon"}
     # One operator that the library lacks is a layer at dense speed, whatever its neighbours do.
     ran = ours <= {operator for counts in nodes.values() for operator in counts}

@@ -122,7 +122,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json beside the model files; empty when there is none or it cannot be read."""
     try:
         content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

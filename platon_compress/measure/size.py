@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from platon_compress.errors import InputError, first_line
+from platon_compress.errors import MISFITS, InputError, first_line
 from platon_compress.export.gaps import decode_gaps, unpack_values
 from platon_compress.export.operators import DOMAIN, OPERATORS
 
-__all__ = ["ModelSize", "load_onnx", "measure_size", "model_files"]
+__all__ = ["ModelSize", "measure_size", "model_files"]
 
 _SMALL_CONSTANT = 1024  # elements; smaller tensors in Constant nodes are shapes and scalars, not weights
 
@@ -77,12 +77,14 @@ class _Sparse:
 
 def measure_size(path: str | Path, model: Any = None) -> ModelSize:
     """Sizes of the model at `path`, read already or not. Raises InputError for a file that is not a whole ONNX model."""
+    from platon_compress.export.reading import load_proto
+
     path = Path(path)
-    model = load_onnx(path) if model is None else model
+    model = load_proto(path) if model is None else model
     count = _Count()
     try:
         _count_graph(model.graph, count)
-    except (ValueError, TypeError, KeyError) as error:
+    except MISFITS as error:
         raise InputError(
             f"{path} holds a broken tensor ({first_line(error)}); export the model again"
         ) from error
@@ -93,31 +95,14 @@ def measure_size(path: str | Path, model: Any = None) -> ModelSize:
     )
 
 
-def load_onnx(path: str | Path) -> Any:
-    """The `onnx.ModelProto` at `path` with its external data. Raises InputError when it cannot be read."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path))
-    except FileNotFoundError as error:
-        raise InputError(f"no file {error.filename or path}; export the model first") from error
-    except (DecodeError, OSError, ValueError, RuntimeError, onnx.checker.ValidationError) as error:
-        raise InputError(
-            f"{path} cannot be read as an ONNX model ({first_line(error)}); export the model again"
-        ) from error
-    if not model.graph.node:
-        raise InputError(f"{path} holds no graph; export the model again")
-    return model
-
-
 def model_files(path: str | Path) -> tuple[Path, ...]:
     """The model file and the external data files it names, each once."""
-    import onnx
     from onnx.external_data_helper import uses_external_data
 
+    from platon_compress.export.reading import load_proto
+
     path = Path(path)
-    model = onnx.load(str(path), load_external_data=False)
+    model = load_proto(path, external_data=False)
     tensors = [tensor for graph in _graphs(model.graph) for tensor in graph.initializer]
     entries = (entry for tensor in tensors if uses_external_data(tensor) for entry in tensor.external_data)
     names = dict.fromkeys(entry.value for entry in entries if entry.key == "location")

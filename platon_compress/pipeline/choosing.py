@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.budget import TOLERANCE, Budget, Figures
-from platon_compress.errors import CheckFailedError
+from platon_compress.errors import MISFITS, CheckFailedError, InputError
 from platon_compress.pipeline.candidates import time_candidates
 from platon_compress.pipeline.costing import planned_inputs
-from platon_compress.pipeline.family import Candidate, pick, points_below, read_scores
+from platon_compress.pipeline.family import Candidate, pick, points_below, read_candidates, read_scores
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.report.budget import measured_figures
 from platon_compress.report.run_data import read_run
@@ -112,9 +112,10 @@ def choose_again(work: Workspace) -> bool:
     if figures is None or not budget.misses(figures, tolerance=TOLERANCE):
         return False
     known = {**_measured_before(work), work.sparsity: figures}
-    entries = work.folder.read_json(_FAMILY)["candidates"]
-    candidates = [Candidate.from_dict(entry) for entry in entries]
-    candidates = [replace(c, measured=known.get(c.sparsity, c.measured)) for c in candidates]
+    candidates = [
+        replace(c, measured=known.get(c.sparsity, c.measured))
+        for c in read_candidates(work.folder.path / _FAMILY)
+    ]
     following = pick(candidates, budget, work.prune.target_sparsity)
     if following is None or following.sparsity < work.sparsity:  # a less sparse one would be slower still
         return False
@@ -170,7 +171,12 @@ def _measured_before(work: Workspace) -> dict[float, Figures]:
     content = work.folder.read_json(_MEASURED)
     if content.get("settings") != _timing_settings(work):
         return {}
-    return {float(name): Figures(**figures) for name, figures in content["figures"].items()}
+    try:
+        return {float(name): Figures.from_dict(figures) for name, figures in content["figures"].items()}
+    except MISFITS as error:
+        raise InputError(
+            f"{_MEASURED} in {work.folder.path} holds no figures ({error!r:.120}); remove it"
+        ) from error
 
 
 def _timing_settings(work: Workspace) -> dict[str, Any]:

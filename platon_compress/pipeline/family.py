@@ -8,6 +8,7 @@ high, paired), expected (figures of its file in pairs with dense on random input
 speedup, size_bytes; `chosen` is the sparsity of the candidate that is finished.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platon_compress.budget import TOLERANCE, Budget, Figures
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError, shown
 from platon_compress.files import new_folder, read_json, write_json
+from platon_compress.schemas import require_kind
 from platon_compress.scoring import Difference, Scores
 
 if TYPE_CHECKING:
@@ -35,10 +37,12 @@ __all__ = [
     "link_candidates",
     "pick",
     "points_below",
+    "read_candidates",
     "read_scores",
 ]
 
 _SCORES = "scores.json"
+_CURE = "run the stage choose again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +76,18 @@ class Candidate:
     def from_dict(cls, entry: Mapping[str, Any]) -> "Candidate":
         """The inverse. Raises InputError for anything else."""
         try:
-            known = {name: entry[name] for name in ("sparsity", "steps", "value", "standard_error")}
-            figures: dict[str, Any] = {
-                name: None if entry[name] is None else Figures(**entry[name])
-                for name in ("expected", "measured")
-            }
-            return cls(**known, **figures, drop=Difference(**entry["drop"]))
-        except (KeyError, TypeError) as error:
+            return cls(
+                sparsity=_finite(entry["sparsity"]),
+                steps=int(entry["steps"]),
+                value=_finite(entry["value"]),
+                standard_error=_finite(entry["standard_error"]),
+                drop=_difference(entry["drop"]),
+                expected=None if entry["expected"] is None else Figures.from_dict(entry["expected"]),
+                measured=None if entry["measured"] is None else Figures.from_dict(entry["measured"]),
+            )
+        except MISFITS as error:
             raise InputError(
-                f"not a candidate of a family ({error!r}); run the stage choose again"
+                f"not a candidate of a family ({error!r:.120}); run the stage choose again"
             ) from error
 
 
@@ -137,10 +144,36 @@ def keep(
     write_json(folder / _SCORES, {"steps": steps, "scores": scores.to_dict()})
 
 
+def read_candidates(path: Path) -> list[Candidate]:
+    """The candidates in the family.json at `path`. Raises InputError when they cannot be read."""
+    entries = require_kind(read_json(path, _CURE), "family", str(path), _CURE).get("candidates")
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{path} lists no candidates; {_CURE}")
+    return [Candidate.from_dict(entry) for entry in entries]
+
+
 def read_scores(folder: Path) -> tuple[int, Scores]:
     """Steps and scores of a candidate. Raises InputError when they cannot be read."""
-    content = read_json(folder / _SCORES, "prune into a new folder")
-    return int(content["steps"]), Scores.from_dict(content["scores"])
+    cure = "prune into a new folder"
+    content = read_json(folder / _SCORES, cure)
+    try:
+        return int(content["steps"]), Scores.from_dict(content["scores"])
+    except MISFITS as error:
+        raise InputError(f"{folder / _SCORES} holds no scores ({error!r:.120}); {cure}") from error
+
+
+def _difference(entry: Mapping[str, Any]) -> Difference:
+    numbers = {name: _finite(entry[name]) for name in ("value", "low", "high")}
+    return Difference(**numbers, paired=bool(entry["paired"]))
+
+
+def _finite(value: Any) -> float:
+    """Raises TypeError or ValueError for anything but a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{shown(value)} is no number")
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return value
 
 
 def link_candidates(source: Path, target: Path) -> None:

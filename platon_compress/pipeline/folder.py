@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from platon_compress import files
-from platon_compress.errors import InputError, shown
+from platon_compress.errors import MISFITS, InputError, shown
 from platon_compress.manifest import damage, manifest
 from platon_compress.pipeline.links import refuse_links
 from platon_compress.pipeline.stage import Stage
@@ -231,7 +231,7 @@ class RunFolder:
             )
         try:
             self._records = {name: Record.from_dict(record) for name, record in state["stages"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MISFITS as error:
             raise InputError(f"{self._state_path} is no state of a run; give a new output folder") from error
         if state.get("kind") != self.kind:
             raise InputError(

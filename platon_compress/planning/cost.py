@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError
+from platon_compress.files import read_json
 from platon_compress.library import kernel_names, selected_kernel
 from platon_compress.schemas import SCHEMAS, require_kind
 
@@ -29,6 +30,7 @@ __all__ = ["CostEstimate", "CostRow", "CostTable"]
 
 _SHIPPED = "default_cost_table.json"
 _FARTHEST_SHAPE, _FARTHEST_THREADS = 4.0, 2.0
+_MOST = 2.0**53  # of a count or a time; every whole number up to it is a float
 _COUNTS = ("out", "in", "rows", "threads")
 _NUMBERS = ("density", "dense_seconds", "csr_seconds")
 _INT8 = "csr_int8_seconds"
@@ -98,13 +100,7 @@ class CostTable:
         if path is None:
             text = resources.files("platon_compress.planning").joinpath(_SHIPPED).read_text(encoding="utf-8")
             return cls.from_dict(json.loads(text))
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read the cost table {path}: {error.strerror}; {_CURE}") from error
-        except ValueError as error:
-            raise InputError(f"the cost table {path} is not JSON: {error}; {_CURE}") from error
-        return cls.from_dict(data, source=str(path))
+        return cls.from_dict(read_json(Path(path), _CURE), source=str(path))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "shipped") -> "CostTable":
@@ -228,7 +224,7 @@ def _row(row: Any, number: int, source: str) -> CostRow:
     for name in (*_COUNTS, *_NUMBERS, *((_INT8,) if row.get(_INT8) is not None else ())):
         value: Any = row.get(name)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or (name not in _COUNTS and isinstance(value, float))) or not 0 < value < math.inf:
+        if not (whole or (name not in _COUNTS and isinstance(value, float))) or not 0 < value < _MOST:
             raise InputError(
                 f"row {number} of the cost table {source} has {name} = {value!r}, not above 0; {_CURE}"
             )

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 from platon_compress.formats.attention import averages_values, multiplies_queries_and_keys
 from platon_compress.planning.coupling import (
     activation_of,
@@ -73,7 +73,7 @@ class Idle:
         try:
             found = {str(kind): (int(count), int(total)) for kind, (count, total) in data["found"].items()}  # type: ignore[attr-defined]
             return cls(found=found, cleared=int(data["cleared"]), nonzeros=int(data["nonzeros"]))  # type: ignore[call-overload]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MISFITS as error:
             raise InputError(f"the plan's idle does not fit ({error!r:.80}); plan the model again") from error
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from types import NoneType
 from typing import Any
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 from platon_compress.planning.config import Form, PlanConfig
 from platon_compress.planning.idle import Idle
 from platon_compress.schemas import require_kind, stamped
@@ -68,7 +68,7 @@ class LayerPlan:
                 reason=_typed(data, "reason", str),
                 values=values,
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except MISFITS as error:
             raise InputError(f"a layer of the plan does not fit ({error!r}); plan the model again") from error
 
 

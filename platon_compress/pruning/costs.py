@@ -10,7 +10,6 @@ plain ranking, and the threshold keeps its scale. The costs come from a cost tab
 `platon_compress.planning.weight_costs`.
 """
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_costs", "relative_costs"]
 
+_MOST = 1e9  # seconds
+
 
 def check_costs(costs: Any) -> None:
     """Raises InputError unless every cost is a number above 0."""
@@ -29,7 +30,7 @@ def check_costs(costs: Any) -> None:
             f"weight_costs maps shapes to seconds per weight, got {costs!r}; write {{'768x768': 2e-11}}"
         )
     for shape, cost in costs.items():
-        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost < math.inf:
+        if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 < cost < _MOST:
             raise InputError(
                 f"weight_costs {shape!r} must be a number above 0, got {cost!r}; measure it with calibrate"
             )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +80,7 @@ class UnitCosts:
         try:
             curves = {str(name): _points(curve) for name, curve in data["curves"].items()}
             return cls(rest_seconds=data["rest_seconds"], curves=curves)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MISFITS as error:
             raise InputError(f"the unit costs do not fit ({error!r:.80}); {_CURE}") from error
 
 

@@ -56,7 +56,7 @@ class ModelFolder:
     def settings(self, name: str) -> dict[str, Any]:
         """The JSON object in the file `name`; empty where there is none."""
         path = self.path / name
-        return read_json(path, "write the file again") if path.is_file() else {}
+        return read_json(path, "write the file again", finite=False) if path.is_file() else {}
 
     @cached_property
     def sentence_settings(self) -> Mapping[str, Any]:
@@ -72,8 +72,10 @@ class ModelFolder:
         most = self.config.get("max_position_embeddings")
         if not isinstance(most, int) or most < 1:
             return None
-        offset = self.config.get("model_type") in _SHIFTED
-        return most - int(self.config.get("pad_token_id") or 0) - 1 if offset else most
+        if str(self.config.get("model_type")) not in _SHIFTED:
+            return most
+        padding = self.config.get("pad_token_id")
+        return most - (padding if isinstance(padding, int) else 0) - 1
 
     @cached_property
     def max_tokens(self) -> int | None:
@@ -88,6 +90,10 @@ class ModelFolder:
         names = self.config.get("id2label")
         if names is None:
             return tuple(f"LABEL_{number}" for number in range(count))
+        if not isinstance(names, dict):
+            raise InputError(
+                f"id2label in config.json is a {type(names).__name__}, not an object; export it again"
+            )
         if set(names) != {str(number) for number in range(count)}:
             first = min(names, default=0)
             raise InputError(
@@ -110,7 +116,7 @@ def open_folder(folder: str | Path, file: str | None = None) -> ModelFolder:
     home = next((place for place in places if (place / "config.json").is_file()), None)
     if home is None:
         raise InputError(f"{root} holds no config.json; {_CURE}")
-    config = read_json(home / "config.json", _CURE)
+    config = read_json(home / "config.json", _CURE, finite=False)
     return ModelFolder(path=home, model_file=_model_file(root, places, file), config=config)
 
 
@@ -121,12 +127,13 @@ def task_of(folder: ModelFolder) -> str:
     if (folder.path / "modules.json").is_file():
         return "sentence-similarity"
     named = folder.config.get("task")
-    architectures = folder.config.get("architectures") or ["none"]
-    head = next((task for ending, task in _HEADS.items() if str(architectures[0]).endswith(ending)), None)
-    task = named if named in TASKS else head
+    listed = folder.config.get("architectures")
+    architecture = " ".join(str(listed[0]).split())[:60] if isinstance(listed, list) and listed else "none"
+    head = next((task for ending, task in _HEADS.items() if architecture.endswith(ending)), None)
+    task = named if isinstance(named, str) and named in TASKS else head
     if task is None:
         raise InputError(
-            f"config.json tells no task (architecture {architectures[0]}); give task=, one of {', '.join(TASKS)}"
+            f"config.json tells no task (architecture {architecture}); give task=, one of {', '.join(TASKS)}"
         )
     return task
 

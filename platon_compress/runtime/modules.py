@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from platon_compress.errors import InputError, first_line
+from platon_compress.errors import MISFITS, InputError, first_line
 from platon_compress.files import read_json
 
 __all__ = ["MODULES_FILE", "SentenceModules", "module_entries", "read_modules"]
@@ -46,7 +46,7 @@ def read_modules(folder: Path) -> SentenceModules:
         if kind == "Transformer":
             encoder = module["path"]
         elif kind == "Pooling":
-            pooling = read_json(folder / module["path"] / "config.json", "save the model again")
+            pooling = read_json(folder / module["path"] / "config.json", "save the model again", finite=False)
         elif kind == "Normalize":
             normalize = True
         else:
@@ -67,7 +67,7 @@ def module_entries(path: Path) -> list[dict[str, Any]]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return [{**entry, "path": str(entry["path"]), "type": str(entry["type"])} for entry in entries]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, *MISFITS, RecursionError) as error:
         raise InputError(
             f"{path} is no list of modules: {first_line(error)}; save the model again"
         ) from error

@@ -132,7 +132,7 @@ def mean_pooling(width: int, max_tokens: int | None) -> SentenceFiles:
 def says_cross_encoder(folder: Path) -> bool:
     """Whether sentence-transformers saved the folder as a CrossEncoder."""
     path = folder / _SETTINGS
-    return path.is_file() and read_json(path, _CURE).get("model_type") == "CrossEncoder"
+    return path.is_file() and read_json(path, _CURE, finite=False).get("model_type") == "CrossEncoder"
 
 
 def cross_encoder_files(folder: Path | None, config: Any) -> SentenceFiles:

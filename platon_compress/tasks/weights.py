@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from platon_compress.errors import InputError, first_line
+from platon_compress.errors import MISFITS, InputError, first_line
 from platon_compress.structure import find_blocks
 from platon_compress.tasks.families import saved_as
 from platon_compress.tasks.hub import is_fault_of_this_machine
@@ -120,7 +120,7 @@ def _weight_files(folder: Path) -> list[Path]:
         return [found]
     try:
         names = sorted(set(json.loads(found.read_text("utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, *MISFITS, RecursionError) as error:
         raise InputError(
             f"{found} is no index of shards: {first_line(error)}; save the model again"
         ) from error

@@ -11,8 +11,8 @@ import yaml
 
 from platon_compress.budget import Budget, Figures
 from platon_compress.errors import InputError
-from platon_compress.pipeline.family import Candidate, pick, points_below
-from platon_compress.schemas import require_kind
+from platon_compress.pipeline.family import Candidate, pick, points_below, read_candidates, read_scores
+from platon_compress.schemas import require_kind, stamped
 from platon_compress.scoring import Difference, Scores
 from platon_compress.testing import tiny_recipe
 
@@ -225,7 +225,7 @@ class _Work:
         self.folder = RunFolder(folder, "run")
         self.reporter = SimpleNamespace(warn=lambda text: None)
         entries = [_candidate(0.7, 6, 0.4).to_dict(), _candidate(0.9, 4, 2.5).to_dict()]
-        self.folder.write_json("family.json", {"candidates": entries})
+        self.folder.write_json("family.json", stamped("family", {"candidates": entries}))
 
 
 @pytest.mark.parametrize(
@@ -281,3 +281,34 @@ def test_a_found_sparsity_that_the_other_settings_refuse_stops_before_the_traini
     choosing._check_prunes(work, 0.6)
     with pytest.raises(InputError, match=r"prune: start_sparsity must lie below sparsity, 0\.4, got 0\.5"):
         choosing._check_prunes(work, 0.4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"candidates": 3},
+        {"candidates": []},
+        {"candidates": [3]},
+        {"candidates": None},
+        {"kind": "plan", "schema": 2},
+        *(
+            {"candidates": [{**CANDIDATES[0].to_dict(), name: "x"}]}
+            for name in ("sparsity", "drop", "expected", "measured")
+        ),
+    ],
+)
+def test_a_broken_family_is_refused(tmp_path, change):
+    content = {"kind": "family", "schema": 1, "candidates": [CANDIDATES[0].to_dict()]}
+    path = tmp_path / "family.json"
+    path.write_text(json.dumps(content))
+    assert [candidate.sparsity for candidate in read_candidates(path)] == [0.5]
+    path.write_text(json.dumps({**content, **change}))
+    with pytest.raises(InputError, match=r"candidate|kind"):
+        read_candidates(path)
+
+
+@pytest.mark.parametrize("content", [{}, {"steps": "x", "scores": {}}, {"steps": 3, "scores": []}])
+def test_broken_scores_of_a_candidate_are_refused(tmp_path, content):
+    (tmp_path / "scores.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="prune into a new folder"):
+        read_scores(tmp_path)

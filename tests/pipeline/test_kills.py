@@ -16,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+import forked_runs
 import pytest
 import yaml
+from forked_runs import command, finish, fork, run_results
 
 from platon_compress.testing import tiny_recipe
 
@@ -29,54 +31,6 @@ RECIPE = tiny_recipe(
     data={"train_rows": 256}, train={"epochs": 3, "evaluations": 6}, prune={"mask_interval": 2}
 )
 REPEATED = ("bake", "plan", "convert", "export", "verify")
-# Times, dates and addresses are not results.
-_VOLATILE = ("state.json", "benchmark.json", "report.md", "report.html", "recipe.yaml", ".lock")
-
-
-def _fork(work, log):
-    """Process id of a child that calls `work` and exits with what it returns; its standard error goes to `log`."""
-    child = os.fork()
-    if child:
-        return child
-    status = 70
-    try:
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        status = work()
-    finally:
-        os._exit(status)
-
-
-def _finish(child, seconds=600):
-    """The exit status, or minus the signal."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return "hangs"
-
-
-def _command(*words):
-    from platon_compress.cli import main
-
-    return lambda: main([str(word) for word in words])
-
-
-def _results(folder):
-    """Relative path -> bytes of everything that is a result, or part of one."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in _VOLATILE and not _unfinished(path.relative_to(folder))
-    }
-
-
-def _unfinished(path):
-    return any(part.startswith(".") or part.endswith("-checkpoints") for part in path.parts)
 
 
 def _assert_promises(folder, whole):
@@ -88,7 +42,7 @@ def _assert_promises(folder, whole):
     opened = RunFolder.open(folder, "run")
     for stage in ("dense", "prune", "bake", "plan", "convert", "export", "verify", "bench", "report"):
         opened.check_files(stage)
-    found = _results(folder)
+    found = run_results(folder)
     for name, content in found.items():
         assert whole.get(name) == content, f"{name} is neither the old result nor the new one"
     for place in {name.rpartition("/")[0] for name in found} - {""}:
@@ -103,10 +57,10 @@ def _kill(folder, recipe, whole, moments, kills):
     again = None
     while done < kills:
         words = ("run", recipe, "-o", folder) if again is None else (again, "-o", folder)
-        child = _fork(_command(*words), log)
+        child = fork(command(*words), log)
         time.sleep(moments.uniform(0.02, patience))
         os.kill(child, signal.SIGKILL)
-        status = _finish(child)
+        status = finish(child)
         if status == -signal.SIGKILL:
             done += 1
             patience = min(patience * 1.2, 30)  # the longest stage must get through at some time
@@ -115,14 +69,14 @@ def _kill(folder, recipe, whole, moments, kills):
             assert status == 0, log.read_text()
             patience = 1.5
         _assert_promises(folder, whole)
-        if (again is not None or status == 0) and _results(folder).keys() == whole.keys():
+        if (again is not None or status == 0) and run_results(folder).keys() == whole.keys():
             again = moments.choice((None, *REPEATED))
             if again is None:
                 shutil.rmtree(folder)
         elif again is not None:
             again = None
-    assert _finish(_fork(_command("run", recipe, "-o", folder), log)) == 0, log.read_text()
-    assert _results(folder) == whole
+    assert finish(fork(command("run", recipe, "-o", folder), log)) == 0, log.read_text()
+    assert run_results(folder) == whole
     return told
 
 
@@ -162,7 +116,7 @@ def _mutations(whole, recipe, results, moments, count):
     outside.mkdir()
     (outside / "precious.txt").write_text("precious")
     (outside / ".x.tmp-1").write_text("precious")
-    before = _results(outside), sorted(p.name for p in outside.iterdir())
+    before = run_results(outside), sorted(p.name for p in outside.iterdir())
     for _ in range(count):
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(whole, place)
@@ -178,13 +132,13 @@ def _mutations(whole, recipe, results, moments, count):
         stage = moments.choice(("run", *REPEATED, "report"))
         words = ("run", recipe, "-o", place) if stage == "run" else (stage, "-o", place)
         log = place.with_suffix(".log")
-        status = _finish(_fork(_command(*words), log), 300)
+        status = finish(fork(command(*words), log), 300)
         said = log.read_text().strip().splitlines()
         assert status in (0, 2), (told, words, status, said)
         assert len(said) <= (status == 2) or status == 0, (told, words, said)
-        assert (_results(outside), sorted(p.name for p in outside.iterdir())) == before, (told, words)
+        assert (run_results(outside), sorted(p.name for p in outside.iterdir())) == before, (told, words)
         if status == 0 and stage == "run":
-            got = _results(place)
+            got = run_results(place)
             wrong = [name for name in results if got.get(name) != results[name]]
             # A stage that is done is not opened again where nothing after it has to run.
             assert all(name in told for name in wrong), (told, wrong)
@@ -203,10 +157,10 @@ def _worker(folder):
     load_digits()
     recipe, whole = folder / "recipe.yaml", folder / "whole"
     recipe.write_text(yaml.safe_dump(RECIPE))
-    assert _finish(_fork(_command("run", recipe, "-o", whole), folder / "log")) == 0, (
+    assert finish(fork(command("run", recipe, "-o", whole), folder / "log")) == 0, (
         folder / "log"
     ).read_text()
-    results, moments = _results(whole), random.Random(SEED)
+    results, moments = run_results(whole), random.Random(SEED)
     if KILLS:
         sys.stdout.write(f"kills: {_kill(folder / 'killed', recipe, results, moments, KILLS)}\n")
     if MUTATIONS:
@@ -217,6 +171,7 @@ def test_kills_and_mutations(tmp_path, record_property):
     pytest.importorskip("sklearn")
     done = subprocess.run(
         [sys.executable, "-P", __file__, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(forked_runs.__file__).parent)},
         check=False,
         capture_output=True,
         text=True,

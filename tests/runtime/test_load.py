@@ -106,7 +106,14 @@ def test_missing_files_are_named(folder, missing, message):
         ("tokenizer_config.json", "[1]", "holds a list, not a JSON object"),
         ("config.json", "no json", r"cannot read .*config\.json"),
         ("compressed.onnx", "no model", "ONNX Runtime refused"),
-        ("config.json", '{"architectures": null}', r"config\.json tells no task \(architecture none\)"),
+        *(
+            (
+                "config.json",
+                json.dumps({"architectures": wrong, "task": wrong}),
+                r"config\.json tells no task \(archi",
+            )
+            for wrong in (None, [], {"a": 1}, 3, [["a\nb"]])
+        ),
     ],
 )
 def test_broken_files_are_named(folder, name, content, message):
@@ -114,6 +121,15 @@ def test_broken_files_are_named(folder, name, content, message):
     with pytest.raises(InputError, match=message) as error:
         load(folder)
     assert "\n" not in str(error.value)
+
+
+def test_labels_that_are_no_object(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "id2label": ["a", "b"]}))
+    with pytest.raises(
+        InputError, match=r"id2label in config\.json is a list, not an object; export it again"
+    ):
+        open_folder(folder).labels(2)
 
 
 def test_a_limit_that_leaves_no_room(folder):

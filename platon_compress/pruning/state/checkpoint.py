@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS
 from platon_compress.pruning.pruner import Pruner
 from platon_compress.pruning.state.completeness import is_complete
 from platon_compress.pruning.state.files import STATE_FILE, SavedState, file_name, write_file
@@ -94,12 +94,12 @@ def _drop_other_sets(path: Path, pruner: Pruner) -> None:
 def _pruner_step(folder: Path) -> int | None:
     try:
         return int(SavedState(folder).record["step"])
-    except (InputError, KeyError):
+    except MISFITS:
         return None
 
 
 def _trainer_step(folder: Path) -> int | None:
     try:
         return int(json.loads((folder / "trainer_state.json").read_text())["global_step"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MISFITS, RecursionError):
         return None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from platon_compress.errors import InputError
+from platon_compress.errors import MISFITS, InputError
 from platon_compress.files import new_file
 
 __all__ = ["STATE_FILE", "SavedState", "file_name", "write_file"]
@@ -113,7 +113,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, KeyError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, *MISFITS, RecursionError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is no pruner state ({error}); take another checkpoint") from error

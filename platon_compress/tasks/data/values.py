@@ -80,7 +80,7 @@ def number_labels(values: Sequence[Any], origin: Origin) -> list[float]:
     refuse(values, lambda value: _is_missing(value) or _says_missing(value), origin, "has no label")
     refuse(values, _is_list, origin, "has a list of labels, but needs one number", "give one number a row")
     refuse(values, lambda value: _number(value) is None, origin, "has a label that is no number", "fix it")
-    found = [float(value) for value in values]
+    found = [_float(value) for value in values]
     refuse(found, lambda value: not math.isfinite(value), origin, "has a label that is not finite", "fix it")
     return found
 
@@ -197,7 +197,7 @@ def _whole_numbers(values: Sequence[Any], origin: Origin) -> list[str]:
     )
     refuse(
         values,
-        lambda value: not float(value).is_integer(),
+        lambda value: not _float(value).is_integer(),
         origin,
         "has a label with a fraction, but classes are trained",
         "give class names or class numbers, or set data.problem=regression",
@@ -228,9 +228,17 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, str | Real | Decimal):
         return None
     try:
-        return None if isinstance(value, str) and "_" in value else float(value)
+        return None if isinstance(value, str) and "_" in value else _float(value)
     except ValueError:
         return None
+
+
+def _float(value: Any) -> float:
+    """Infinity for whole numbers beyond all floats, as Python reads 1e999."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _mark(value: Any) -> bool | None:
@@ -260,7 +268,7 @@ def _as_list(value: Any) -> list[Any] | None:
 
 
 def _is_nan(value: Any) -> bool:
-    return isinstance(value, Real | Decimal) and math.isnan(value)
+    return isinstance(value, Real | Decimal) and math.isnan(_float(value))
 
 
 def _is_missing(value: Any) -> bool:
@@ -274,7 +282,7 @@ def _is_list(value: Any) -> bool:
 
 def _is_no_class(value: Any) -> bool:
     if isinstance(value, Real | Decimal):
-        return not math.isfinite(value)
+        return not math.isfinite(_float(value))
     return not isinstance(value, str)
 
 

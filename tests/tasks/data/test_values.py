@@ -8,7 +8,7 @@ from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
 from platon_compress.tasks.data.rows import Origin
 from platon_compress.tasks.data.tables import read_split
-from platon_compress.tasks.data.values import class_labels, text_pairs, texts
+from platon_compress.tasks.data.values import class_labels, number_labels, text_pairs, texts
 
 WORDS = ["NaN", "None", "NA", "null", "<NA>", "n/a", "007", "1e3"]
 NAN = float("nan")
@@ -106,6 +106,7 @@ def test_a_missing_number_spelled_out_is_no_class(word):
         ([NAN, 1.0], r"row 1 of the data has no label; remove"),
         (["a", "  "], r"row 2 of the data has no label; remove"),
         ([1.0, float("inf")], r"row 2 .*neither a word nor a number: 'inf'"),
+        ([1, 10**400], r"row 2 .*neither a word nor a number"),
         ([b"x", "y"], r"row 1 .*neither a word nor a number"),
         ([{"a": 1}, "y"], r"row 1 .*list of labels"),
     ],
@@ -165,3 +166,9 @@ def test_class_labels_of_a_dataset(tmp_path, bad):
     table.select([0, 1]).to_parquet(path)
     rows = read_split(DataSection(train=str(path), validation=str(path)), "train", "text-classification", 1)
     assert rows.labels == ["yes", "no"]
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), "1e999", "9" * 400, float("inf")])
+def test_numbers_beyond_all_floats_are_no_labels(value):
+    with pytest.raises(InputError, match=r"row 2 .*not finite"):
+        number_labels([0.5, value], Origin())
