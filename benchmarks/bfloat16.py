@@ -9,6 +9,7 @@ PyTorch's autocast, as `train.bf16` has it: weights and their updates stay in fl
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,8 +24,8 @@ from platon_compress.schemas import stamped
 __all__ = ["main"]
 
 _SIZES = {
-    "MiniLM-L6": {"hidden": 384, "layers": 6, "heads": 12, "inner": 1536},
-    "BERT-base": {"hidden": 768, "layers": 12, "heads": 12, "inner": 3072},
+    "MiniLM-L6": TrainingBenchConfig(hidden=384, layers=6, heads=12, inner=1536),
+    "BERT-base": TrainingBenchConfig(hidden=768, layers=12, heads=12, inner=3072),
 }
 _ROWS = ((32, 32), (16, 128))
 """(batch, tokens)"""
@@ -48,7 +49,7 @@ def _study(options: argparse.Namespace) -> Iterator[str]:
     with watched("training steps") as progress:
         for place, (name, batch, tokens) in enumerate(cells):
             progress(place, len(cells), f"{name}, {batch} x {tokens}")
-            config = TrainingBenchConfig(**_SIZES[name], batch=batch, tokens=tokens, threads=threads)
+            config = replace(_SIZES[name], batch=batch, tokens=tokens, threads=threads)
             rows.append({"model": name, "batch": batch, "tokens": tokens, **_measured(config, options.runs)})
     for row in rows:
         ratio = format_ratio(PairedRatio.from_dict(row["ratio"]))

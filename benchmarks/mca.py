@@ -83,15 +83,15 @@ def _bytes(folder: str, products: str = "vectors/interleave.h") -> str:
 
 _WIDE = ("znver4", "icelake-server", "sapphirerapids")
 _AVX2 = ("znver3", "skylake", *_WIDE)
-_ARM = {"processors": ("neoverse-n1", "neoverse-v1"), "machine": "aarch64"}
+_ARM = ("neoverse-n1", "neoverse-v1")
 LOOPS = (
     _Loop("float32, AVX2", _floats("avx2", 8), 1 / 8, _AVX2),
     _Loop("8 bits, AVX2", _bytes("avx2"), 4 / 8, _AVX2),
     _Loop("float32, AVX-512", _floats("avx512vnni", 4), 1 / 4, _WIDE),
     _Loop("8 bits, AVX-512 with VNNI", _bytes("avx512vnni"), 4 / 4, _WIDE),
-    _Loop("float32, NEON", _floats("neon", 16), 1 / 16, **_ARM),
-    _Loop("8 bits, NEON", _bytes("neon", "neon/widen.h"), 1 / 8, **_ARM),
-    _Loop("8 bits, NEON with dot products", _bytes("neondot"), 4 / 16, **_ARM),
+    _Loop("float32, NEON", _floats("neon", 16), 1 / 16, _ARM, machine="aarch64"),
+    _Loop("8 bits, NEON", _bytes("neon", "neon/widen.h"), 1 / 8, _ARM, machine="aarch64"),
+    _Loop("8 bits, NEON with dot products", _bytes("neondot"), 4 / 16, _ARM, machine="aarch64"),
 )
 """A vector of floats holds 4, 8 or 16 tokens, one of bytes four columns of as many; without dot products, 8 tokens."""
 

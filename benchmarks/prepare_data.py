@@ -155,7 +155,7 @@ def _sst2(path: Path) -> list[str]:
 def _sst2_split(data: Path, to: Path) -> Iterator[Path]:
     """Phrases, split by sentence."""
     published = {split: _table(data / "sst2" / f"{split}.tsv") for split in ("train", "dev")}
-    rows = {
+    rows: dict[str, list[Mapping[str, Any]]] = {
         split: [{"text": row["sentence"].strip(), "label": int(row["label"])} for row in table]
         for split, table in published.items()
     }

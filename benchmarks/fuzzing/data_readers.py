@@ -1,7 +1,7 @@
 """Fuzz targets of the files with rows, for every task that reads them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fuzzing.reader import Reader
@@ -24,7 +24,7 @@ _CONTEXT = "Ada left Turin in May, and Turin was glad."
 _PAIRS = b"sentence1,sentence2,score\na cat,a dog,0.5\nhe runs,she runs,4.2\nx,y,0\n"
 
 
-def _lines(rows: list[dict[str, object]]) -> bytes:
+def _lines(rows: Sequence[Mapping[str, object]]) -> bytes:
     return b"\n".join(json.dumps(row).encode() for row in rows)
 
 

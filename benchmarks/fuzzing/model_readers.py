@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fuzzing.reader import Reader, as_json, compressed, is_json
 
@@ -115,8 +116,8 @@ def _read_baked(path: Path) -> object:
 
     model = torch.nn.ModuleDict({"a": torch.nn.Linear(8, 4), "b": torch.nn.Linear(4, 8)})
     with torch.no_grad():
-        model["a"].weight.flatten()[5:] = 0
-        model["b"].weight.fill_(1)
+        model.get_parameter("a.weight").flatten()[5:] = 0
+        model.get_parameter("b.weight").fill_(1)
     return read_baked(model, read_json(path, _CURE)).to_dict()
 
 
@@ -180,7 +181,7 @@ def _onnx_models() -> tuple[bytes, ...]:
         "table": np.ones((5, 8), np.float32), "values": csr.values, "columns": csr.columns, "row_starts": csr.row_starts,
         "bias": np.zeros(6, np.float32), "packed": packed, "gaps": gaps, "row_scales": scales,
     }  # fmt: skip
-    sizes = {"in_features": 8, "out_features": 6}
+    sizes: dict[str, Any] = {"in_features": 8, "out_features": 6}
     plain, rounded = (OPERATORS[f"PlatonLinear_plain_{encoding}"].name for encoding in ("csr", "gaps_int8"))
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["x"]),

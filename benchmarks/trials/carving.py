@@ -74,9 +74,11 @@ def _sides(
     drawn = iter(np.random.default_rng(seed).permutation(sentences).tolist())
     for name, wanted in least.items():
         rows = 0
-        while rows < wanted and (sentence := next(drawn, None)) is not None:
+        for sentence in drawn:
             side[sentence] = name
             rows += sum(
                 counts[i] for i in phrases[sentence] if all(side[other] == name for other in found[i])
             )
+            if rows >= wanted:
+                break
     return side

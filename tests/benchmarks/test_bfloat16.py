@@ -7,7 +7,7 @@ import pytest
 import torch
 from training import TrainingBenchConfig, train_step, training_model
 
-SIZE = {"hidden": 32, "layers": 1, "heads": 2, "inner": 64}
+SIZE = TrainingBenchConfig(hidden=32, layers=1, heads=2, inner=64, batch=2, tokens=8)
 
 
 def test_the_study_writes_a_row_for_each_size(tmp_path, monkeypatch, capsys):
@@ -30,7 +30,7 @@ def test_the_study_writes_a_row_for_each_size(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("bf16", [False, True])
 def test_gradients_are_float32_and_rounded_only_in_bfloat16(bf16):
     torch.manual_seed(0)
-    model, batch = training_model(TrainingBenchConfig(**SIZE, batch=2, tokens=8))
+    model, batch = training_model(SIZE)
     model.eval()
     train_step(model, batch)
     exact = [parameter.grad.clone() for parameter in model.parameters()]
