@@ -147,5 +147,5 @@ def test_a_model_without_a_large_table_says_so(tmp_path):
 
 
 def test_other_types_are_refused():
-    with pytest.raises(InputError, match="embeddings must be float32 or int8, got 'int4'"):
+    with pytest.raises(InputError, match="embeddings must be float32, int8 or auto, got 'int4'"):
         ExportConfig(embeddings="int4")
