@@ -41,7 +41,7 @@ marked: $(STAMP)
 test-aarch64: $(STAMP)
 	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool > /dev/null || { \
 	  echo "error: $$tool is missing; Debian has it: apt-get install g++-aarch64-linux-gnu qemu-user-static"; exit 2; }; done
-	$(VENV)/bin/pytest -q -rs -n auto -m aarch64 tests/export/kernels/test_aarch64.py
+	$(VENV)/bin/pytest -q -rs -m aarch64 tests/export/kernels/test_aarch64.py
 
 # Hostile inputs; ten seconds or so for each native target, which needs clang. FUZZ_INPUTS=50000 FUZZ_NATIVE_INPUTS=1000000 for long.
 fuzz: $(STAMP)
