@@ -106,11 +106,12 @@ def pruning_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> 
 
 def _bfloat16_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
     parts = (
-        f"{format_ratio(PairedRatio.from_dict(row['ratio']))} {row['model']} at {row['batch']} x {row['tokens']} tokens"
+        f"{format_ratio(PairedRatio.from_dict(row['ratio']))} for {row['model']} with {row['batch']} x {row['tokens']} "
+        "tokens"
         for row in entry["rows"]
     )
     return (
-        f"Training steps in bfloat16 (`train.bf16`), on a processor that multiplies it, are faster than float32's: "
+        "Training steps in bfloat16 (`train.bf16`), on a processor that multiplies it, over those in float32: "
         f"{', '.join(parts)} ({counted(entry['threads'], 'thread')}, [samples]({folder}/{name}.json))."
     )
 

@@ -51,23 +51,22 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     teacher_bytes = check_teacher(recipe, task, names, student)
     check_run(recipe, task, student, judged, examples)
     one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
-    untrained = learns_from_itself(recipe)
-    first = "" if untrained else f"{steps} steps dense, then "
-    seconds = (pruned_steps + (not untrained) * steps) * recipe.train.gradient_accumulation_steps * one
-    reporter.say(shown.to_text())
+    dense_steps = 0 if learns_from_itself(recipe) else steps
+    first = f"{dense_steps} steps dense, then " if dense_steps else ""
+    seconds = (pruned_steps + dense_steps) * recipe.train.gradient_accumulation_steps * one
     counts = [task.counted(rows, names) for rows in (training, judged[0])]
-    reporter.say(
-        f"{len(examples[0])} training and {len(examples[1])} validation examples, {spoken_classes(names)}"
-        f"judged by {metric_name(task.metric, task.name)}"
-    )
-    _say_classes(names, counts, reporter)
-    reporter.say(
-        f"{first}{pruned_steps} steps with pruning: about {spoken_time(seconds)} on this machine "
-        "(estimated from one batch; evaluations, export and measurement come on top)"
-    )
-    if held is not None:
-        reporter.say(held.spoken())
     lines = (
+        shown.to_text(),
+        (
+            f"{len(examples[0])} training and {len(examples[1])} validation examples, {spoken_classes(names)}"
+            f"judged by {metric_name(task.metric, task.name)}"
+        ),
+        *_spoken_counts(names, counts),
+        (
+            f"{first}{pruned_steps} steps with pruning: about {spoken_time(seconds)} on this machine "
+            "(estimated from one batch; evaluations, export and measurement come on top)"
+        ),
+        *([] if held is None else [held.spoken()]),
         *spoken_model(student),
         *spoken_precision(recipe),
         *_spoken_settings(recipe, task, teacher_bytes),
@@ -85,9 +84,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "training_seconds_estimate": round(seconds, 3),
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),
         "teacher_bytes": teacher_bytes,
-        "values": recipe.plan.values,
-        "attention": recipe.plan.attention,
-        "embeddings": recipe.plan.embeddings,
+        **recipe.plan.model_dump(include={"values", "attention", "embeddings"}),
         "pruning": shown.to_dict(),
     }
 
@@ -133,10 +130,10 @@ def _spoken_values(plan: PlanSection) -> Iterator[str]:
         yield "word embeddings become 8-bit rows in the exported file"
 
 
-def _say_classes(names: Sequence[str], counts: Sequence[Mapping[str, int]], reporter: Reporter) -> None:
+def _spoken_counts(names: Sequence[str], counts: Sequence[Mapping[str, int]]) -> Iterator[str]:
     """Every class with its rows, so that a wrong column or a rare class is seen; a long list is cut."""
     for name in names[:_MOST_CLASSES]:
         rows = " and ".join(f"{c[name]} {kind}" for c, kind in zip(counts, _SPLITS, strict=True) if c)
-        reporter.say(f"  class {name!r}: {rows} rows")
+        yield f"  class {name!r}: {rows} rows"
     if len(names) > _MOST_CLASSES:
-        reporter.say(f"  and {len(names) - _MOST_CLASSES} more classes")
+        yield f"  and {len(names) - _MOST_CLASSES} more classes"

@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
@@ -26,9 +26,6 @@ from platon_compress.tasks.training import (
     total_steps,
     train,
 )
-
-if TYPE_CHECKING:
-    from platon_compress.pruning import PruneConfig
 
 __all__ = ["data", "dense", "prune"]
 
@@ -86,7 +83,7 @@ def _as_it_is(work: Workspace) -> dict[str, Any]:
         scores = evaluate(checkpoint.model, evaluation, progress)
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         checkpoint.save(folder)
-    entry = TrainResult(0, scores, evaluation.examples, (), None).to_dict()
+    entry = TrainResult(0, scores, evaluation.examples, ()).to_dict()
     work.reporter.say(f"  nothing to learn from itself: {spoken_result(entry, work.task.name)} as it is")
     return entry
 
@@ -100,15 +97,6 @@ def prune(work: Workspace) -> dict[str, Any]:
         "per_millisecond": work.prune.per_millisecond,
         "speedup_target": work.prune.speedup,
     }
-
-
-def _rounded_from(work: Workspace, pruning: "PruneConfig | None") -> int | None:
-    """The step with which the last phase begins: where masks are held, the first."""
-    if pruning is None or work.prune.quantize is None:
-        return None
-    if work.held is not None:
-        return 0
-    return int(pruning.total_steps or 0) - int(pruning.final_warmup_steps or 0)
 
 
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
@@ -141,7 +129,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             progress=progress,
             candidate=keeper,
             masks=None if held is None else held.masks,
-            rounded_from=_rounded_from(work, pruning),
+            rounded=stage == "prune" and work.prune.quantize is not None,
         )
     if held is not None:
         result = replace(result, steps_before=_steps_behind(work, held))

@@ -6,12 +6,14 @@ weights themselves stay floats, so a step smaller than a rounding is not lost.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
+
+from platon_compress.pruning.trainer import PlatonCallback
 
 __all__ = ["RoundedLinear", "RoundedPhase", "rounded_rows", "rounded_tokens"]
 
@@ -45,14 +47,13 @@ class RoundedLinear(nn.Linear):
 
 
 class RoundedPhase(TrainerCallback):
-    """Rounds the linear layers of `model` that hold a weight of `names` from the optimiser step `first` on.
+    """Rounds the pruned linear layers of `model` in the final phase of the schedule of `pruning`; None: never.
 
-    names: called when the phase begins. Only the class of a layer changes, so that names, copies and checkpoints are those
-    of the model.
+    Only the class of a layer changes, so that names, copies and checkpoints are those of the model.
     """
 
-    def __init__(self, model: nn.Module, names: Callable[[], Iterable[str]], first: int) -> None:
-        self._model, self._names, self._first = model, names, first
+    def __init__(self, model: nn.Module, pruning: PlatonCallback | None) -> None:
+        self._model, self._pruning = model, pruning
         self._layers: tuple[nn.Module, ...] = ()
 
     @contextlib.contextmanager
@@ -67,8 +68,11 @@ class RoundedPhase(TrainerCallback):
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The Trainer's hook."""
         del args, control
-        if state.global_step >= self._first and not self._layers:
-            owners = (self._model.get_submodule(name.rpartition(".")[0]) for name in self._names())
+        if self._pruning is None or self._layers:
+            return
+        pruner = self._pruning.pruner
+        if pruner.schedule.is_final(state.global_step + 1):
+            owners = (self._model.get_submodule(name.rpartition(".")[0]) for name in pruner.names)
             self._layers = tuple(layer for layer in owners if type(layer) is nn.Linear)
             self._become(RoundedLinear)
 

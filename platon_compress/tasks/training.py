@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +55,8 @@ class TrainResult:
     scores: Scores
     examples: int
     history: tuple[Mapping[str, float], ...]
-    masks: Mapping[str, "torch.Tensor"] | None
     warnings: tuple[str, ...] = ()
+    masks: Mapping[str, "torch.Tensor"] | None = None
     expected_speedup: float | None = None
     steps_before: int = 0
     averaged_steps: int = 0
@@ -168,14 +168,14 @@ def train(
     progress: Progress | None = None,
     candidate: "Callable[[Hold, Mapping[str, torch.Tensor]], None] | None" = None,
     masks: "Mapping[str, torch.Tensor] | None" = None,
-    rounded_from: int | None = None,
+    rounded: bool = False,
 ) -> TrainResult:
     """Train `checkpoint.model` in place for the recipe's steps, pruning and learning from `teacher` if asked to.
 
     The same seed gives the dense and the pruned run the same order of examples and the same dropout. A run that
     was killed goes on from the last complete checkpoint in `work_folder`. `candidate` is called with the masks at the end
     of every hold of a family, when `checkpoint.model` is as it would be saved; after a kill perhaps once more. `masks` are
-    those that `pruning` holds. From the step `rounded_from` on what is pruned is multiplied as 8-bit values will be.
+    those that `pruning` holds. `rounded`: in the final phase what is pruned is multiplied as 8-bit values will be.
     Raises InputError when `freeze` names no parameter.
     """
     from transformers import set_seed
@@ -184,7 +184,6 @@ def train(
     from platon_compress.tasks.averaging import AverageCallback, WeightAverage, averaged_spans
     from platon_compress.tasks.callbacks import HoldCallback
     from platon_compress.tasks.rounded_phase import RoundedPhase
-    from platon_compress.tasks.trainer import evaluate
 
     set_seed(settings.seed)
     steps = total_steps(len(training), settings)
@@ -202,27 +201,31 @@ def train(
     trainer.add_callback(AverageCallback(average, callback, last))
     if callback is not None and candidate is not None:
         trainer.add_callback(HoldCallback(callback, average, task, checkpoint, candidate))
-    plain: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if callback is not None and rounded_from is not None:
-        phase = RoundedPhase(checkpoint.model, lambda: callback.pruner.names, rounded_from)
-        trainer.add_callback(phase)
-        plain = phase.restored()
+    phase = RoundedPhase(checkpoint.model, callback if rounded else None)
+    trainer.add_callback(phase)
     adapted = task.training(checkpoint, training, teacher)
-    with _Warnings() as warnings, room_to_save(work_folder), adapted, plain:
+    with _Warnings() as warnings, room_to_save(work_folder), adapted, phase.restored():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
         average.take_over()
-    checkpoint.model.eval()
-    evaluation = task.evaluation(validation, checkpoint, BATCH)
-    return TrainResult(
+    result = TrainResult(
         steps=steps,
-        scores=evaluate(checkpoint.model, evaluation),
-        examples=evaluation.examples,
+        **_judged(task, checkpoint, validation),
         history=_history(trainer.state.log_history, task.metric),
-        masks=callback.pruner.masks() if callback is not None else None,
         warnings=tuple(warnings.lines),
-        expected_speedup=None if callback is None else callback.pruner.expected_speedup,
         averaged_steps=average.steps,
     )
+    if callback is None:
+        return result
+    return replace(result, masks=callback.pruner.masks(), expected_speedup=callback.pruner.expected_speedup)
+
+
+def _judged(task: Task, checkpoint: Checkpoint, validation: Examples) -> dict[str, Any]:
+    """What a result says of the trained model."""
+    from platon_compress.tasks.trainer import evaluate
+
+    checkpoint.model.eval()
+    evaluation = task.evaluation(validation, checkpoint, BATCH)
+    return {"scores": evaluate(checkpoint.model, evaluation), "examples": evaluation.examples}
 
 
 def _trainer(

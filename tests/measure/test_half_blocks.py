@@ -126,13 +126,3 @@ def _attention(x, values):
     scores = np.exp(q @ k.transpose(0, 1, 3, 2) / 2)
     mixed = (scores / scores.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(2, 5, 8)
     return _norm(x + mixed @ wo + bo, scale, shift)
-
-
-def test_every_file_runs_for_real():
-    """Only that all sessions open and run: seconds on a shared machine prove nothing."""
-    model, inputs = tiny_transformer("bert")
-    costs = None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(half_blocks, "UnitCosts", lambda **values: values)
-        costs = measure_half_blocks(model, inputs, find_couplings(model), threads=1, runs=3)
-    assert costs["rest_seconds"] > 0

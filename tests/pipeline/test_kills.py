@@ -11,15 +11,13 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import forked_runs
 import pytest
 import yaml
-from forked_runs import command, finish, fork, run_results
+from forked_runs import command, finish, fork, run_results, run_worker
 
 from platon_compress.testing import tiny_recipe
 
@@ -169,18 +167,10 @@ def _worker(folder):
 
 def test_kills_and_mutations(tmp_path, record_property):
     pytest.importorskip("sklearn")
-    done = subprocess.run(
-        [sys.executable, "-P", __file__, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(forked_runs.__file__).parent)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60 + 60 * (KILLS + MUTATIONS),
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    record_property("counts", done.stdout)
-    assert done.stdout.count("kills: ") == bool(KILLS)
-    assert done.stdout.count("mutations: ") == bool(MUTATIONS)
+    counts = run_worker(__file__, tmp_path, 60 + 60 * (KILLS + MUTATIONS))
+    record_property("counts", counts)
+    assert counts.count("kills: ") == bool(KILLS)
+    assert counts.count("mutations: ") == bool(MUTATIONS)
 
 
 if __name__ == "__main__":

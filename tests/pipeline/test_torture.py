@@ -10,10 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import forked_runs
 import pytest
 import yaml
-from forked_runs import command, finish, fork, run_results
+from forked_runs import command, finish, fork, run_results, run_worker
 
 from platon_compress.testing import tiny_recipe
 
@@ -127,16 +126,7 @@ def _worker(folder):
 
 def test_runs_in_bad_surroundings(tmp_path, record_property):
     pytest.importorskip("sklearn")
-    done = subprocess.run(
-        [sys.executable, "-P", __file__, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(forked_runs.__file__).parent)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    record_property("disks", done.stdout)
+    record_property("disks", run_worker(__file__, tmp_path, 1800))
 
 
 if __name__ == "__main__":

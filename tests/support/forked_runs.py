@@ -2,10 +2,27 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 # Times, dates and addresses are not results.
 _VOLATILE = ("state.json", "benchmark.json", "report.md", "report.html", "recipe.yaml", ".lock")
+
+
+def run_worker(file, folder, seconds):
+    """What the test file prints that is started as a program with `folder`; it has to end well."""
+    done = subprocess.run(
+        [sys.executable, "-P", file, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    return done.stdout
 
 
 def fork(work, log, stdout=None):

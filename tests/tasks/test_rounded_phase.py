@@ -63,19 +63,25 @@ def _model():
     return nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4), "norm": nn.LayerNorm(4)})
 
 
-def test_the_phase_begins_at_its_step_and_ends_whatever_happens():
+def test_the_phase_is_the_schedules_last_and_ends_whatever_happens():
     model = _model()
-    phase = RoundedPhase(model, lambda: ("a.weight", "norm.weight"), first=3)
+    schedule = SimpleNamespace(is_final=lambda step: step > 3)
+    pruner = SimpleNamespace(schedule=schedule, names=("a.weight", "norm.weight"))
+    phase = RoundedPhase(model, SimpleNamespace(pruner=pruner))
     names = set(model.state_dict())
-    phase.on_step_begin(None, SimpleNamespace(global_step=2), None)
-    assert type(model["a"]) is nn.Linear
-    for step in (3, 4):
+    for step, kind in ((2, nn.Linear), (3, RoundedLinear), (4, RoundedLinear)):
         phase.on_step_begin(None, SimpleNamespace(global_step=step), None)
-    assert [type(layer) for layer in model.values()] == [RoundedLinear, nn.Linear, nn.LayerNorm]
+        assert [type(layer) for layer in model.values()] == [kind, nn.Linear, nn.LayerNorm]
     assert set(model.state_dict()) == names
     with pytest.raises(KeyboardInterrupt), phase.restored():
         raise KeyboardInterrupt
     assert [type(layer) for layer in model.values()] == [nn.Linear, nn.Linear, nn.LayerNorm]
+
+
+def test_without_pruning_nothing_is_rounded():
+    model = _model()
+    RoundedPhase(model, None).on_step_begin(None, SimpleNamespace(global_step=0), None)
+    assert type(model["a"]) is nn.Linear
 
 
 @pytest.mark.train
@@ -85,14 +91,18 @@ def test_a_run_trains_the_last_phase_rounded(tmp_path, monkeypatch):
 
     def spy(self, args, state, control, **more):
         original(self, args, state, control, **more)
-        seen.append((state.global_step, len(self._layers), self._first))
+        seen.append(
+            (
+                self._pruning and self._pruning.pruner.schedule.is_final(state.global_step + 1),
+                len(self._layers),
+            )
+        )
 
     monkeypatch.setattr(rounded_phase.RoundedPhase, "on_step_begin", spy)
     raw = tiny_recipe()
     raw["prune"] = {**raw["prune"], "quantize": "int8"}
     raw["plan"] = {**raw.get("plan", {}), "values": "int8"}
     run_recipe(parse_recipe(raw), tmp_path / "run", Reporter(quiet=True), until="prune")
-    first = seen[0][2]
-    assert 0 < first < len(seen)
-    assert {layers for step, layers, _ in seen if step < first} == {0}
-    assert all(layers > 0 for step, layers, _ in seen if step >= first)
+    assert {layers for final, layers in seen if not final} == {0}
+    assert {final for final, _ in seen} == {None, False, True}  # None: the dense training
+    assert all(layers > 0 for final, layers in seen if final)

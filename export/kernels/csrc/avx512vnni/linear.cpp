@@ -9,13 +9,5 @@
 #include "avx512vnni/vector.h"
 #include "vectors/finish.h"
 
-namespace platon::avx512vnni {
-
-void finish_panel(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
-  finish_panel_in(acc, features, panel, activation, out);
-}
-
-}  // namespace platon::avx512vnni
-
 #include "avx512vnni/end.h"
 #endif

@@ -1,4 +1,5 @@
-// Finished accumulators into panels. For inclusion behind a set's vector.h only.
+// Finished accumulators into panels: the set's own finish_panel. For inclusion in one file of a set, behind its
+// vector.h.
 #pragma once
 #include <type_traits>
 
@@ -32,9 +33,10 @@ void finish_panel_as(const float* acc, int64_t features, const Panel& panel, flo
   }
 }
 
-inline void finish_panel_in(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
+}  // namespace
+
+void finish_panel(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out) {
   by_activation(activation, [&](auto chosen) { finish_panel_as<decltype(chosen)::value>(acc, features, panel, out); });
 }
 
-}  // namespace
 }  // namespace platon::PLATON_SET

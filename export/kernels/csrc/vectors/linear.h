@@ -1,4 +1,5 @@
-// What stands around the products: packing, activations, layer norm. For inclusion behind a set's vector.h only.
+// What stands around the products: the set's own packing, activations, layer norm. For inclusion in one file of a set,
+// behind its vector.h.
 #pragma once
 #include "vectors/finish.h"
 #include "vectors/tiles.h"
@@ -24,44 +25,6 @@ inline void pack_tile(const float* x, int64_t x_stride, int rows, int stride, fl
   transpose(v);
 #pragma GCC unroll 8
   for (int c = 0; c < kVectorLanes; ++c) store(out + c * stride, v[c]);
-}
-
-inline void pack_in(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out) {
-  const int stride = panel.stride();
-  for (int first = 0; first < stride; first += kVectorLanes) {
-    const int rows = rows_from(panel, first);
-    const float* source = x + first * x_stride;
-    float* target = out + first;
-    int64_t column = 0;
-    if (rows == kVectorLanes)
-      for (; column + kVectorLanes <= columns; column += kVectorLanes)
-        pack_tile(source + column, x_stride, kVectorLanes, stride, target + column * stride);
-    else
-      for (; column + kVectorLanes <= columns; column += kVectorLanes)
-        pack_tile(source + column, x_stride, rows, stride, target + column * stride);
-    for (; column < columns; ++column)
-      for (int row = 0; row < kVectorLanes; ++row)
-        target[column * stride + row] = row < rows ? source[row * x_stride + column] : 0.0f;
-  }
-}
-
-inline void pad_in(const float* x, const Panel& panel, int64_t columns, float* out) {
-  const int whole = panel.rows / kVectorLanes * kVectorLanes;
-  const Lanes lanes = first_lanes(panel.rows - whole);
-  for (int64_t column = 0; column < columns; ++column, x += panel.rows, out += panel.stride()) {
-    for (int row = 0; row < whole; row += kVectorLanes) store(out + row, load(x + row));
-    if (whole < panel.stride()) store(out + whole, load(x + whole, lanes));
-    for (int row = whole + kVectorLanes; row < panel.stride(); row += kVectorLanes) store(out + row, all(0.0f));
-  }
-}
-
-inline void add_in(const float* x, int64_t x_stride, int64_t features, const Panel& panel, float* acc) {
-  const int whole = panel.rows / kVectorLanes * kVectorLanes;
-  const Lanes lanes = first_lanes(panel.rows - whole);
-  for (int64_t feature = 0; feature < features; ++feature, x += x_stride, acc += panel.stride()) {
-    for (int row = 0; row < whole; row += kVectorLanes) store(acc + row, load(acc + row) + load(x + row));
-    if (whole < panel.rows) store(acc + whole, load(acc + whole) + load(x + whole, lanes));
-  }
 }
 
 // Sums of one vector of rows, of which the first `rows` exist, to `out`, row by row.
@@ -94,12 +57,6 @@ void finish_as(const float* acc, int64_t features, const Panel& panel, float* ou
       finish_vector<kActivation>(acc + first * panel.stride() + row, panel.stride(), count, rows_from(panel, row),
                                  out + row * out_stride + first, out_stride);
   }
-}
-
-inline void finish_in(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out,
-                      int64_t out_stride) {
-  by_activation(activation,
-                [&](auto chosen) { finish_as<decltype(chosen)::value>(acc, features, panel, out, out_stride); });
 }
 
 // sum[w] of term(feature, w) over all features, in blocks.
@@ -146,13 +103,58 @@ void normalize_vectors(float* acc, int stride, int64_t features, float epsilon, 
   }
 }
 
-inline void normalize_in(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
-                         const float* shift) {
+}  // namespace
+
+void pack(const float* x, int64_t x_stride, const Panel& panel, int64_t columns, float* out) {
+  const int stride = panel.stride();
+  for (int first = 0; first < stride; first += kVectorLanes) {
+    const int rows = rows_from(panel, first);
+    const float* source = x + first * x_stride;
+    float* target = out + first;
+    int64_t column = 0;
+    if (rows == kVectorLanes)
+      for (; column + kVectorLanes <= columns; column += kVectorLanes)
+        pack_tile(source + column, x_stride, kVectorLanes, stride, target + column * stride);
+    else
+      for (; column + kVectorLanes <= columns; column += kVectorLanes)
+        pack_tile(source + column, x_stride, rows, stride, target + column * stride);
+    for (; column < columns; ++column)
+      for (int row = 0; row < kVectorLanes; ++row)
+        target[column * stride + row] = row < rows ? source[row * x_stride + column] : 0.0f;
+  }
+}
+
+void pad(const float* x, const Panel& panel, int64_t columns, float* out) {
+  const int whole = panel.rows / kVectorLanes * kVectorLanes;
+  const Lanes lanes = first_lanes(panel.rows - whole);
+  for (int64_t column = 0; column < columns; ++column, x += panel.rows, out += panel.stride()) {
+    for (int row = 0; row < whole; row += kVectorLanes) store(out + row, load(x + row));
+    if (whole < panel.stride()) store(out + whole, load(x + whole, lanes));
+    for (int row = whole + kVectorLanes; row < panel.stride(); row += kVectorLanes) store(out + row, all(0.0f));
+  }
+}
+
+void add(const float* x, int64_t x_stride, int64_t features, const Panel& panel, float* acc) {
+  const int whole = panel.rows / kVectorLanes * kVectorLanes;
+  const Lanes lanes = first_lanes(panel.rows - whole);
+  for (int64_t feature = 0; feature < features; ++feature, x += x_stride, acc += panel.stride()) {
+    for (int row = 0; row < whole; row += kVectorLanes) store(acc + row, load(acc + row) + load(x + row));
+    if (whole < panel.rows) store(acc + whole, load(acc + whole) + load(x + whole, lanes));
+  }
+}
+
+void finish(const float* acc, int64_t features, const Panel& panel, Activation activation, float* out,
+            int64_t out_stride) {
+  by_activation(activation,
+                [&](auto chosen) { finish_as<decltype(chosen)::value>(acc, features, panel, out, out_stride); });
+}
+
+void normalize(float* acc, int64_t features, const Panel& panel, float epsilon, const float* scale,
+               const float* shift) {
   each_tile<kNormVectors>(panel.stride() / kVectorLanes, [&](int64_t first, auto vectors) {
     normalize_vectors<decltype(vectors)::value>(acc + first * kVectorLanes, panel.stride(), features, epsilon, scale,
                                                 shift);
   });
 }
 
-}  // namespace
 }  // namespace platon::PLATON_SET
