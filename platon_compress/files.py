@@ -20,6 +20,7 @@ from platon_compress.errors import InputError, first_line
 __all__ = [
     "clear_leftovers",
     "explained",
+    "inner",
     "is_leftover",
     "new_file",
     "new_folder",
@@ -83,6 +84,19 @@ def read_json(path: Path, cure: str, *, finite: bool = True) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} holds a {type(value).__name__}, not a JSON object; {cure}")
     return value
+
+
+def inner(folder: Path, name: object) -> Path | None:
+    """What is called `name` below `folder`; None where nothing is. The name may be from a file that a stranger wrote.
+
+    Names that are too long or hold a zero byte name nothing, and neither do those that lead out of the folder.
+    """
+    try:
+        relative = Path(str(name))
+        is_below = not relative.is_absolute() and ".." not in relative.parts
+        return folder / relative if is_below and (folder / relative).exists() else None
+    except (OSError, ValueError):
+        return None
 
 
 def _finite(text: str) -> float:

@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from platon_compress.errors import shown
+from platon_compress.files import inner
+
 __all__ = ["damage", "manifest"]
 
 _CHUNK = 1 << 20
@@ -27,9 +30,9 @@ def damage(folder: Path, written: Mapping[str, Any], *, thorough: bool) -> str |
     Not `thorough`: names and sizes only.
     """
     for name, entry in written.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{path} is missing"
+        path = inner(folder, name)
+        if path is None or not path.is_file():
+            return f"{shown(name)} is missing from {folder}"
         if path.stat().st_size != entry[0]:
             return f"{path} has {path.stat().st_size:,} bytes, not the {entry[0]:,} that were written"
         if thorough and _checksum(path) != entry[1]:

@@ -124,3 +124,16 @@ def test_what_is_no_number_of_a_json_file_is_refused(tmp_path, text):
 def test_other_tools_may_write_infinity(tmp_path):
     (tmp_path / "config.json").write_text('{"limit": [0.0, Infinity]}')
     assert files.read_json(tmp_path / "config.json", "", finite=False) == {"limit": [0.0, float("inf")]}
+
+
+def test_names_from_files_stay_in_their_folder(tmp_path):
+    (tmp_path / "model" / "1_Pooling").mkdir(parents=True)
+    (tmp_path / "beside").write_text("not of the folder")
+    (tmp_path / "model" / "blob").symlink_to(tmp_path / "beside")  # as the hub's cache holds its files
+    folder = tmp_path / "model"
+    assert files.inner(folder, "1_Pooling") == folder / "1_Pooling"
+    assert files.inner(folder, "blob") == folder / "blob"
+    for name in ("", "."):
+        assert files.inner(folder, name) == folder
+    for name in ("../beside", str(tmp_path / "beside"), "missing", "a" * 5000, "a/" * 5000, "a\0b", 7, None):
+        assert files.inner(folder, name) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
-from platon_compress.files import read_json
+from platon_compress.files import inner, read_json
 from platon_compress.measure.bench_report import BenchReport, read_report
 from platon_compress.measure.size import model_files
 from platon_compress.report.words import metric_figure, metric_name
@@ -231,9 +231,11 @@ def _file_problem(onnx: Path, bench: BenchReport) -> str | None:
     variant = bench.variants.get("compressed")
     if variant is None or variant.size is None:
         return None
-    path = onnx / variant.file
-    if not path.is_file():
-        return f"onnx/{variant.file}, which was measured, is gone; run export and the stages after it again"
+    path = inner(onnx, variant.file)
+    if path is None or not path.is_file():
+        return (
+            f"onnx/{variant.file[:80]}, which was measured, is gone; run export and the stages after it again"
+        )
     if path.stat().st_size != variant.size.disk_bytes and _stored_bytes(path) != variant.size.disk_bytes:
         return f"onnx/{variant.file} is not the file that was measured; run bench again"
     return None

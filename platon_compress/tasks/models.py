@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.errors import InputError, MissingExtraError, first_line, shown
+from platon_compress.files import inner
 from platon_compress.runtime.modules import MODULES_FILE
 from platon_compress.tasks.families import refuse_adapter, refuse_config, saved_as
 from platon_compress.tasks.hub import hub_is_offline, is_fault_of_this_machine, offline_hint, resolve_name
@@ -186,11 +187,12 @@ def _sentence_folder(source: str, task: str, options: Mapping[str, Any]) -> Path
 
 
 def _encoder_folder(source: str, encoder: str) -> str:
-    if not (Path(source) / encoder).is_dir():
+    place = inner(Path(source), encoder)
+    if place is None or not place.is_dir():
         raise InputError(
-            f"the model {source!r} keeps its encoder in {encoder}; download the model, and give its folder"
+            f"the model {source!r} keeps its encoder in {shown(encoder)}; download the model, and give its folder"
         )
-    return str(Path(source) / encoder)
+    return str(place)
 
 
 def with_sentence_files(checkpoint: Checkpoint, folder: Path | None) -> Checkpoint:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
-from platon_compress.files import read_json, write_text
+from platon_compress.files import inner, read_json, write_text
 from platon_compress.runtime.embed import POOLINGS
 from platon_compress.runtime.modules import MODULES_FILE, SentenceModules, module_entries, read_modules
 
@@ -182,8 +182,8 @@ def _texts(folder: Path, encoder: str) -> dict[str, str]:
     texts = {}
     if (folder / _SETTINGS).is_file():
         texts[_SETTINGS] = (folder / _SETTINGS).read_text(encoding="utf-8")
-    if (folder / encoder / _ENCODER).is_file():
-        texts[_ENCODER] = (folder / encoder / _ENCODER).read_text(encoding="utf-8")
+    if settings := inner(folder, f"{encoder or '.'}/{_ENCODER}"):
+        texts[_ENCODER] = settings.read_text(encoding="utf-8")
     if (folder / MODULES_FILE).is_file():
         entries = module_entries(folder / MODULES_FILE)
         moved = [{**entry, "path": ""} if entry["path"] == encoder else entry for entry in entries]

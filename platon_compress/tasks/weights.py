@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from platon_compress.errors import MISFITS, InputError, first_line
+from platon_compress.errors import MISFITS, InputError, first_line, shown
+from platon_compress.files import inner
 from platon_compress.structure import find_blocks
 from platon_compress.tasks.families import saved_as
 from platon_compress.tasks.hub import is_fault_of_this_machine
@@ -128,9 +129,9 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _shard(folder: Path, name: Any) -> Path:
-    file = folder / str(name)
-    if Path(str(name)).name != name or not file.is_file():
-        raise InputError(f"{folder} lacks the shard {name!r} that its index names; save the model again")
+    file = inner(folder, name)
+    if file is None or not file.is_file():
+        raise InputError(f"{folder} lacks the shard {shown(name)} that its index names; save the model again")
     return file
 
 

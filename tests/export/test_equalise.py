@@ -15,6 +15,8 @@ from platon_compress.export.equalise import best_factors, layer_inputs, rounded_
 from platon_compress.export.gaps import LARGEST
 
 OUTLIERS = (1, 5)
+# What reads the norms: as transformers 4 and 5 call it.
+READERS = ("query", "key", "value", "intermediate", "q_proj", "k_proj", "v_proj", "fc1")
 
 
 @torch.no_grad()
@@ -56,7 +58,7 @@ def muls(path):
 
 
 def test_a_norm_takes_the_factors(tmp_path):
-    hard, easy, inputs = with_outliers("vit", ("query", "key", "value", "intermediate"))
+    hard, easy, inputs = with_outliers("vit", READERS)
     batches = batches_of(inputs)
     form, lost, _ = exported(hard, inputs, tmp_path)
     count = muls(tmp_path / "int8.onnx")
@@ -70,7 +72,7 @@ def test_a_norm_takes_the_factors(tmp_path):
 
 
 def test_a_product_stands_beside_a_sum(tmp_path):
-    hard, _, inputs = with_outliers("bert", ("query", "key", "value", "intermediate"))
+    hard, _, inputs = with_outliers("bert", READERS)
     form, lost, _ = exported(hard, inputs, tmp_path)
     count = muls(tmp_path / "int8.onnx")
     batches = padded_batches(4)
@@ -86,7 +88,7 @@ def test_a_product_stands_beside_a_sum(tmp_path):
 
 
 def test_nothing_is_done_unasked(tmp_path):
-    hard, _, inputs = with_outliers("vit", ("query", "key", "value", "intermediate"))
+    hard, _, inputs = with_outliers("vit", READERS)
     assert not exported(hard, inputs, tmp_path)[2].equalised
     skipped = ExportConfig(skip_passes=("equalise_inputs",))
     batches = batches_of(inputs)
@@ -96,7 +98,7 @@ def test_nothing_is_done_unasked(tmp_path):
 
 
 def test_padding_removal_and_a_mode_go_on(tmp_path):
-    hard, _, inputs = with_outliers("bert", ("query", "key", "value", "intermediate"))
+    hard, _, inputs = with_outliers("bert", READERS)
     hard.model.train()
     config = ExportConfig(remove_padding=True)
     result = export_onnx(hard, tmp_path / "int8.onnx", inputs, config, calibration=padded_batches(4))

@@ -152,10 +152,19 @@ def test_missing_results_name_the_stage(tmp_path):
         folder.read_json("plan.json")
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_names_that_no_file_can_have_are_missing(path, name):
+    state = json.loads((path / "state.json").read_text())
+    state["stages"]["bake"]["files"] = {name: [3, 0]}
+    (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"is missing from .*; make it again with"):
+        RunFolder.open(path, "run").check_files("bake")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda file: file.unlink(), "is missing"),
+        (lambda file: file.unlink(), "'model/weights' is missing from .*"),
         (lambda file: file.write_text("much longer"), "has 11 bytes, not the 3 that were written"),
         (lambda file: file.write_text("odl"), "does not hold what was written"),
     ],

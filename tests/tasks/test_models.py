@@ -194,6 +194,17 @@ def test_damaged_files_are_named(tmp_path, form):
         load_checkpoint(source, TASK)
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "../model.safetensors", "a\0b", 7])
+def test_shards_that_no_file_can_be_are_lacking(tmp_path, name):
+    source = _lay(tmp_path, _model().state_dict(), "sharded safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    content["weight_map"] |= dict.fromkeys(content["weight_map"], name)
+    index.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"lacks the shard"):
+        load_checkpoint(source, TASK)
+
+
 def test_values_that_are_not_finite_are_named(tmp_path):
     model = _model()
     model.roberta.embeddings.LayerNorm.bias.data[2] = float("-inf")

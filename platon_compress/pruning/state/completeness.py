@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from platon_compress.errors import InputError
-from platon_compress.files import read_json, write_json
+from platon_compress.files import inner, read_json, write_json
 from platon_compress.manifest import damage, manifest
 
 __all__ = ["SEAL", "SealCallback", "is_complete", "seal_checkpoint"]
@@ -84,4 +84,4 @@ def _has_shards(path: Path, content: Any) -> bool:
     """Whether the shards that an index names are there."""
     if not path.name.endswith(".index.json"):
         return True
-    return all((path.parent / name).is_file() for name in set(content["weight_map"].values()))
+    return all(inner(path.parent, name) for name in set(content["weight_map"].values()))
