@@ -7,8 +7,8 @@ Rules:
 2. At another sparsity its seconds are those of that file and what the cost table says that its linear layers gain or
    lose in between; its bytes are those of that file and the non-zeros in between, each as large as in that file.
    The seconds of "structured" come from measured half blocks instead, and its sparsity is the share of the time that goes.
-3. The answer is the smallest sparsity from LEAST to MOST, in steps of 0.01, whose figures meet the budget. Where none
-   does, the figures at MOST are the best of that form.
+3. The answer is the smallest sparsity from LEAST to MOST, in steps of 0.01, whose figures meet the budget; of the time
+   that goes the smallest share from LEAST_TIME on. Where none does, the figures at MOST are the best of that form.
 
 Random masks are an upper bound on the speed of trained ones, and nothing is said about accuracy.
 """
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 
     from platon_compress.pruning.unit_costs import UnitCosts
 
-__all__ = ["FORMS", "LEAST", "MOST", "Form", "Search", "SearchRow", "search"]
+__all__ = ["FORMS", "LEAST", "LEAST_TIME", "MOST", "Form", "Search", "SearchRow", "search"]
 
-LEAST, MOST = 0.5, 0.98
-_GRID = tuple(round(LEAST + 0.01 * step, 2) for step in range(round((MOST - LEAST) * 100) + 1))
+LEAST, LEAST_TIME, MOST = 0.5, 0.1, 0.98
 _DENSITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.55)  # of the cost table; random masks may land a little above 0.5
 _BYTES = {"float32": 5.0, "int8": 2.0, "auto": 5.0}  # a non-zero, before a file of that form is there
 
@@ -161,7 +160,7 @@ def search(
         costs = _unit_costs(trial, forms)
         curves = [_Curve(trial, form, tables, dense, costs) for form in forms]
         for curve in curves:
-            curve.anchor = _smallest(curve.guess, budget)[0]
+            curve.anchor = curve.smallest(curve.guess, budget)[0]
             masks = curve.zeros.masks(curve.anchor)
             trial.add(str(curve.form), masks, curve.config, attention=attention, embeddings=embeddings)
             steps.advance(f"export of {curve.form} at {curve.anchor:.0%}")
@@ -195,9 +194,10 @@ class _Curve:
         self.zeros = TrialMasks(
             trial.model, form.granularity, costs if form.granularity == STRUCTURED else None
         )
+        self._grid = _grid(LEAST_TIME if form.granularity == STRUCTURED else LEAST)
         seconds = self._seconds_at()
-        self._seconds = {sparsity: seconds(sparsity) for sparsity in (0.0, *_GRID)}
-        self._kept = {sparsity: self._weights_at(sparsity) for sparsity in (0.0, *_GRID)}
+        self._seconds = {sparsity: seconds(sparsity) for sparsity in (0.0, *self._grid)}
+        self._kept = {sparsity: self._weights_at(sparsity) for sparsity in (0.0, *self._grid)}
         self._others = dense.size_bytes - 4 * self._kept[0.0]
         self._bytes = 4.0 if form.shrinks else _BYTES[form.values]
 
@@ -229,7 +229,7 @@ class _Curve:
             seconds = measured.latency_seconds + self._seconds[sparsity] - self._seconds[at]
             return self._at(seconds, sparsity, measured.speedup * measured.latency_seconds, kept)
 
-        sparsity, misses = _smallest(corrected, budget)
+        sparsity, misses = self.smallest(corrected, budget)
         return SearchRow(
             form=self.form,
             sparsity=sparsity,
@@ -238,6 +238,13 @@ class _Curve:
             measured_sparsity=at,
             measured=measured,
         )
+
+    def smallest(self, figures: Callable[[float], Figures], budget: Budget) -> tuple[float, tuple[str, ...]]:
+        """The smallest sparsity whose figures meet the budget, or MOST and what is missed there."""
+        for sparsity in self._grid:
+            if not (misses := budget.misses(figures(sparsity))):
+                break
+        return sparsity, misses
 
     def _at(self, seconds: float, sparsity: float, dense_seconds: float, bytes_kept: float) -> Figures:
         seconds = max(seconds, 1e-9)
@@ -248,12 +255,8 @@ class _Curve:
         )
 
 
-def _smallest(figures: Callable[[float], Figures], budget: Budget) -> tuple[float, tuple[str, ...]]:
-    """The smallest sparsity whose figures meet the budget, or MOST and what is missed there."""
-    for sparsity in _GRID:
-        if not (misses := budget.misses(figures(sparsity))):
-            break
-    return sparsity, misses
+def _grid(least: float) -> tuple[float, ...]:
+    return tuple(round(least + 0.01 * step, 2) for step in range(round((MOST - least) * 100) + 1))
 
 
 def _calibrated(trial: Trial, forms: Sequence[Form]) -> dict[str, Path]:

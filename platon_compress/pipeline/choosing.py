@@ -203,7 +203,8 @@ def _show(work: Workspace, dense: Scores, candidates: Sequence[Candidate], budge
     title = (
         f"Candidates; dense has {name} {metric_figure(dense.metric, dense.value, 2)} on the validation rows"
     )
-    work.reporter.table(title, ("sparsity", name, "points below dense", "file", "meets the budget"), rows)
+    share = "time gone" if work.prune.counts_time else "sparsity"
+    work.reporter.table(title, (share, name, "points below dense", "file", "meets the budget"), rows)
 
 
 def _refusal(candidates: Sequence[Candidate], budget: Budget) -> str:

@@ -81,7 +81,7 @@ def ranking_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> dic
 
 def unit_costs(work: Workspace, checkpoint: "Checkpoint", place: Path) -> "UnitCosts | None":
     """What heads, neurons and layers cost, where the recipe asks for a speed-up; kept in `place` like ranking costs."""
-    if work.prune.granularity != "structured":
+    if not work.prune.counts_time:
         return None
     from platon_compress.pruning.unit_costs import UnitCosts
 

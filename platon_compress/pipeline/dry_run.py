@@ -106,17 +106,18 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
 def _spoken_pruning(prune: PruneSection) -> Iterator[str]:
     if prune.family:
         members = ", ".join(f"{sparsity:.0%}" for sparsity in prune.family)
-        yield f"the sparsity holds at {members}, with a finished candidate at each"
+        share = "share of the time that goes" if prune.counts_time else "sparsity"
+        yield f"the {share} holds at {members}, with a finished candidate at each"
     if prune.start_sparsity:
         yield f"the sparsity begins at {prune.start_sparsity:.0%} right after the warm-up"
     for entry, (least, greatest) in (prune.bounds or {}).items():
         yield f"weights of {entry!r} end with {least:.0%} to {greatest:.0%} zeros"
     if prune.per_millisecond:
         yield "weights are ranked by score per measured millisecond of their layer"
-    if prune.speedup is not None:
+    if prune.counts_time:
         yield (
-            f"heads, neurons and layers go until the model is {prune.speedup:g} times as fast as dense, by half "
-            "blocks that are measured before the training; the schedule above is one of the time"
+            f"heads, neurons and layers go until the model is {1 / (1 - prune.target_sparsity):.3g} times as fast as "
+            "dense, by half blocks that are measured before the training; the schedule above is one of the time"
         )
 
 

@@ -35,8 +35,8 @@ def _bake(work: Workspace) -> dict[str, Any]:
     if not work.trains and oneshot is None:
         check_given(work, checkpoint)
     target = None if oneshot is None else oneshot.sparsity
-    if work.trains:  # a speed-up says nothing of weights
-        target = work.sparsity if work.prune.speedup is None else None
+    if work.trains:  # a share of the time says nothing of weights
+        target = None if work.prune.counts_time else work.sparsity
     baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
@@ -203,7 +203,7 @@ def _of_dense(recipe: Recipe) -> tuple[str, ...]:
 
 def _of_prune(recipe: Recipe) -> tuple[str, ...]:
     prune = recipe.prune
-    measured = prune is not None and (prune.per_millisecond or prune.speedup is not None)
+    measured = prune is not None and (prune.per_millisecond or prune.counts_time)
     # Where the search says how sparse to become, its budget says it.
     searched = ("budget",) if recipe.searches_sparsity else ()
     return (*_training(recipe), "prune", "distill", *searched, *(_PLAN if measured else ()))

@@ -89,13 +89,13 @@ def _as_it_is(work: Workspace) -> dict[str, Any]:
 
 
 def prune(work: Workspace) -> dict[str, Any]:
-    result = _train(work, "prune")
+    result, section = _train(work, "prune"), work.prune
     return {
         **result,
-        "sparsity_target": work.prune.target_sparsity,
-        "granularity": work.prune.granularity,
-        "per_millisecond": work.prune.per_millisecond,
-        "speedup_target": work.prune.speedup,
+        "sparsity_target": section.target_sparsity,
+        "granularity": section.granularity,
+        "per_millisecond": section.per_millisecond,
+        "speedup_target": 1 / (1 - section.target_sparsity) if section.counts_time else None,
     }
 
 

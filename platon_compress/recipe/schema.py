@@ -151,10 +151,10 @@ class Recipe(Section):
             raise ValueError(
                 "distill: without labels there is no baseline to learn from; name a fine-tuned teacher"
             )
-        if self.prune.granularity == "structured" and self.plan.device != "cpu":
+        if self.prune.counts_time and self.plan.device != "cpu":
             raise ValueError(
-                f"prune.speedup is measured on the CPU, and plan.device is {self.plan.device}; prune heads or neurons to a "
-                "sparsity instead"
+                f"what structured models gain is measured on the CPU, and plan.device is {self.plan.device}; prune heads "
+                "or neurons to a sparsity instead"
             )
         self._refuse_unused_keys()
         if self.prune.quantize is not None and self.plan.values == "float32":
@@ -177,13 +177,10 @@ class Recipe(Section):
 
     def _check_budget(self, prune: PruneSection) -> None:
         """A budget is judged at the planned deployment, so that must be what is timed."""
-        if prune.granularity in ("2:4", "structured") and (prune.family or self.searches):
-            fixed = (
-                "has the sparsity 0.5 alone" if prune.granularity == "2:4" else "is pruned to prune.speedup"
-            )
+        if prune.granularity == "2:4" and (prune.family or self.searches):
             raise ValueError(
-                f"granularity {prune.granularity} {fixed}: there is nothing to search or to hold at; leave out prune.family "
-                "and limits of speed and size, or take another granularity"
+                "granularity 2:4 has the sparsity 0.5 alone: there is nothing to search or to hold at; leave out "
+                "prune.family and limits of speed and size, or take another granularity"
             )
         if not self.searches:
             return

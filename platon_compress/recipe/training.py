@@ -116,7 +116,8 @@ class PruneSection(Section):
     family: Several[Annotated[float, limited("prune.family"), NUMBER]] | None = about(
         "Rising sparsities that one run holds at, each but the last for a fifth of the steps more (at most 0.6 in all), "
         "with a finished candidate at each; `sparsity`, by default the last, is the one that is exported where no budget "
-        "chooses.",
+        "chooses. With granularity `structured` they are shares of the time that goes, as measured before the training: 0.5 "
+        "is twice as fast.",
         None,
     )
     masks_from: Text | None = about(
@@ -129,7 +130,7 @@ class PruneSection(Section):
     granularity: Granularity = about(
         "What lives or dies as one: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention "
         "head, a neuron of the feed-forward; or heads, neurons and whole layers together, by score per measured millisecond "
-        "(`structured`, with `speedup`).",
+        "(`structured`, with `speedup` or a `family`).",
         "element",
     )
     criterion: Criterion = about("How weights are scored.", "platon")
@@ -215,6 +216,11 @@ class PruneSection(Section):
         assert self.sparsity is not None  # noqa: S101 - Workspace.prune fills it in
         return self.sparsity
 
+    @property
+    def counts_time(self) -> bool:
+        """Whether sparsities are shares of the measured time that goes, not of the weights."""
+        return self.granularity == "structured"
+
     @model_validator(mode="after")
     def _says_how_far(self) -> "PruneSection":
         if self.masks_from is None:
@@ -232,14 +238,17 @@ class PruneSection(Section):
 
     @model_validator(mode="after")
     def _speedup_fits(self) -> "PruneSection":
-        structured = self.granularity == "structured"
         if self.speedup is None:
-            if structured:
+            if self.counts_time and not self.family:
                 raise ValueError(
                     "granularity structured asks for a speed-up, and none is given; set for example speedup: 2"
                 )
-            return self
-        if not structured:
+            return self._ranks_by_time()
+        if self.family:
+            raise ValueError(
+                "a family says how fast its members are, and speedup does too; leave speedup out"
+            )
+        if not self.counts_time:
             raise ValueError(
                 f"speedup goes with granularity structured, and it is {self.granularity}; correct one of them"
             )
@@ -247,7 +256,10 @@ class PruneSection(Section):
             raise ValueError(
                 f"sparsity {self.sparsity:g} and speedup {self.speedup:g} are both given; leave sparsity out (null)"
             )
-        if self.per_millisecond:
+        return self._ranks_by_time()
+
+    def _ranks_by_time(self) -> "PruneSection":
+        if self.counts_time and self.per_millisecond:
             raise ValueError(
                 "per_millisecond ranks single weights, and granularity structured does so anyway; leave it out"
             )

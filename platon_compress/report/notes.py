@@ -55,14 +55,20 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     if averaged := run.stage("prune").get("averaged_steps"):
         yield f"The weights are means over the last {averaged} steps of the training, which all had one mask."
     yield from _distillation_note(run)
-    if (asked := run.stage("prune").get("speedup_target")) is not None:
-        expected = run.stage("prune").get("expected_speedup")
-        yield (
-            f"Heads, neurons and layers were chosen for {asked:g} times the speed of dense; by the half blocks that were "
-            f"measured before the training what is left is {expected:.2f} times as fast."
-        )
+    yield from _speedup_note(run)
     if run.stage("prune").get("per_millisecond"):
         yield "Weights were ranked by score per measured millisecond of their layer, not by score alone."
+
+
+def _speedup_note(run: RunData) -> Iterator[str]:
+    pruned = run.stage("prune")
+    if pruned.get("speedup_target") is None:
+        return
+    gone = run.stage("choose").get("sparsity", pruned["sparsity_target"])
+    yield (
+        f"Heads, neurons and layers were chosen for {1 / (1 - gone):.3g} times the speed of dense, by half blocks that were "
+        "measured before the training."
+    )
 
 
 def _distillation_note(run: RunData) -> Iterator[str]:

@@ -184,6 +184,11 @@ def test_a_speedup_takes_the_place_of_the_sparsity():
         ({}, r"prune: sparsity is missing; add it, or one of speedup, family, masks_from in its place"),
         ({"sparsity": 0.5}, r"structured asks for a speed-up, and none is given; set for example speedup: 2"),
         ({"speedup": 2, "sparsity": 0.9}, r"sparsity 0\.9 and speedup 2 are both given; leave sparsity out"),
+        (
+            {"speedup": 2, "family": [0.3, 0.5]},
+            "a family says how fast its members are, and speedup does too",
+        ),
+        ({"family": [0.3, 0.5], "per_millisecond": True}, "per_millisecond ranks single weights"),
         ({"speedup": 2, "granularity": "head"}, "speedup goes with granularity structured, and it is head"),
         ({"speedup": 2, "per_millisecond": True}, "per_millisecond ranks single weights"),
         ({"speedup": 1}, r"prune\.speedup is 1; give a number above 1 and at most 100"),
@@ -194,10 +199,19 @@ def test_what_does_not_go_with_a_speedup(prune, message):
         parse_recipe(_structured(**prune))
 
 
+def test_a_family_counts_the_time_too():
+    recipe = parse_recipe(_structured(family=[0.3, 0.5]))
+    assert recipe.prune.counts_time
+    assert recipe.prune.sparsity == 0.5
+    assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
 def test_a_speedup_is_one_on_the_cpu():
     raw = _structured(speedup=2)
     raw["plan"] = {"device": "cuda"}
-    with pytest.raises(InputError, match=r"prune\.speedup is measured on the CPU, and plan\.device is cuda"):
+    with pytest.raises(
+        InputError, match=r"structured models gain is measured on the CPU, and plan\.device is cuda"
+    ):
         parse_recipe(raw)
 
 

@@ -137,6 +137,7 @@ def _family(folder, **changes):
     ]  # fmt: skip
     content = {
         "kind": "family", "schema": 1, "task": "text-classification", "metric": "accuracy", "split": "validation",
+        "granularity": "element",
         "tokens": 128, "batch": 1, "threads": 2, "chosen": 0.8, "candidates": entries,
     }  # fmt: skip
     folder.mkdir(exist_ok=True)

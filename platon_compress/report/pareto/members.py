@@ -34,6 +34,7 @@ class Member:
 
     run: str
     sparsity: float
+    granularity: str
     split: str
     metric: float
     change: Difference
@@ -44,8 +45,9 @@ class Member:
 
     @property
     def label(self) -> str:
-        """`runs/a: 70 %`."""
-        return f"{self.run}: {self.sparsity:.0%} zeros"
+        """`runs/a: 70% zeros`."""
+        what = "of the time gone" if self.granularity == "structured" else "zeros"
+        return f"{self.run}: {self.sparsity:.0%} {what}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -83,6 +85,7 @@ def _members(run: RunData, content: Mapping[str, Any], setting: Setting, dense: 
         yield Member(
             run=run.folder.name,
             sparsity=float(entry["sparsity"]),
+            granularity=str(content["granularity"]),
             split=str(content["split"]),
             metric=float(entry["value"]),
             change=_change(entry["drop"]),
