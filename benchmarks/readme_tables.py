@@ -3,8 +3,8 @@
     python benchmarks/readme_tables.py            # writes README.md and the pages of docs/ that show results
     python benchmarks/readme_tables.py --check    # writes nothing; exit 1 when they are out of date
 
-What lies between `<!-- results:NAME -->` and `<!-- /results:NAME -->` is replaced; NAME is one of the parts below, or
-`verdict-RESULT`, the verdict of that result.
+What lies between `<!-- results:NAME -->` and `<!-- /results:NAME -->` is replaced; NAME is one of the parts below,
+`verdict-RESULT`, the verdict of that result, or `task-TASK`, what was measured of a task.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tables.models import model_table, summary_table
 from tables.oneshot import oneshot_table
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
-from tables.quality import QUALITY_NOTE, quality_tables
+from tables.quality import QUALITY_NOTE, TASK_NOTE, quality_tables, task_table
 from tables.rounded import rounded_tables
 from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
@@ -43,11 +43,12 @@ _ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (
     _ROOT / "README.md",
     *(_ROOT / "docs" / f"{name}.md" for name in ("results", "kernels", "eight-bit-weights", "stability")),
+    *sorted((_ROOT / "docs" / "tasks").glob("*.md")),
 )
 _REGION = re.compile(
     r"<!-- results:(?P<name>[\w.-]+) -->\n(?P<body>.*?)<!-- /results:(?P=name) -->", re.DOTALL
 )
-_VERDICT = "verdict-"
+_VERDICT, _TASK = "verdict-", "task-"
 _NONE_YET = "Not measured yet.\n"
 
 
@@ -72,9 +73,11 @@ def _body(name: str, results: Results, source: str) -> str:
         if not verdict:
             raise InputError(f"{source} quotes the verdict of {name!r}, which no result holds; fix the mark")
         return f"> {escape_markdown(verdict)}\n"
+    if name.startswith(_TASK):
+        return "\n" + "\n".join(_task(results, name.removeprefix(_TASK))) + "\n"
     if name not in PARTS:
         raise InputError(
-            f"{source} asks for the part {name!r}; there are {', '.join(PARTS)}, {_VERDICT}RESULT"
+            f"{source} asks for the part {name!r}; there are {', '.join(PARTS)}, {_VERDICT}RESULT, {_TASK}TASK"
         )
     return "\n" + "\n".join(PARTS[name](results)) + "\n"
 
@@ -140,6 +143,17 @@ def _quality(results: Results) -> Iterator[str]:
         yield f"### {title}\n\n{table}"
     yield f"{QUALITY_NOTE}\n"
     yield _where(entries)
+
+
+def _task(results: Results, task: str) -> Iterator[str]:
+    table = task_table(results, task)
+    if table is None:
+        yield _NONE_YET
+        return
+    entries = _of_kind(results, "quality")
+    yield str(table)
+    yield f"{TASK_NOTE}\n"
+    yield _where(entry for entry in entries if any(row["task"] == task for row in entry["rows"]))
 
 
 def _oneshot(results: Results) -> Iterator[str]:

@@ -9,7 +9,7 @@ from platon_compress.measure.bench_report import SettingReport
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
-__all__ = ["QUALITY_NOTE", "quality_tables"]
+__all__ = ["QUALITY_NOTE", "TASK_NOTE", "quality_tables", "task_table"]
 
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
@@ -31,16 +31,42 @@ QUALITY_NOTE = (
     "text or picture, of the first seed. How the intervals are made is said in "
     "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py)."
 )
+TASK_NOTE = (
+    "A column is a model. Metrics are in hundredths, differences in points with their 95 % interval; "
+    "[how it was measured](../results.md#every-task-on-real-data)."
+)
 
 
 def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Table]]:
     """Title and table of each grid, the one of many tasks first; columns that say nothing of a grid are left out."""
-    entries = [entry for entry in results.values() if entry["kind"] == "quality"]
-    for entry in sorted(entries, key=lambda entry: -len({row["task"] for row in entry["rows"]})):
+    for entry in _entries(results):
         rows = [_row(row, _cells(entry, row)) for row in entry["rows"]]
-        told = [i for i in range(len(_HEAD)) if any(row[i] not in ("", NONE) for row in rows)]
+        told = _told(rows)
         columns = [tuple(line[i] for i in told) for line in (_HEAD, *rows)]
         yield entry["title"], Table(columns[0], 4, columns[1:])
+
+
+def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | None:
+    """What was measured of one task, over all grids: a column for each model, narrow enough for a telephone; or None."""
+    found = [(entry, row) for entry in _entries(results) for row in entry["rows"] if row["task"] == task]
+    if not found:
+        return None
+    rows = [_row(row, _cells(entry, row)) for entry, row in found]
+    lines = [(_HEAD[i], *(row[i] for row in rows)) for i in _told(rows) if i]
+    steps = ("steps, dense and pruned", *(_steps(row) for _, row in found))
+    lines.insert(_HEAD.index("metric"), steps)
+    return Table(("", *(row[0] for row in rows)), 1 + len(rows), lines)
+
+
+def _entries(results: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The grids, the one of many tasks first."""
+    entries = [entry for entry in results.values() if entry["kind"] == "quality"]
+    return sorted(entries, key=lambda entry: -len({row["task"] for row in entry["rows"]}))
+
+
+def _told(rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns that say something of a row."""
+    return [i for i in range(len(_HEAD)) if any(row[i] not in ("", NONE) for row in rows)]
 
 
 def _cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -68,6 +94,11 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         _file_share(first),
         "; ".join(_controls(row)),
     )
+
+
+def _steps(row: Mapping[str, Any]) -> str:
+    steps = row.get("steps") or {}
+    return " and ".join(f"{steps[name]:,}" for name in ("dense", "prune") if name in steps) or NONE
 
 
 def _target(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported_folders import write_exported
+from exported_folders import write_exported, write_runs
 from task_data import WORDS, write_tasks
 from tiny_berts import letter_tokenizer, tiny_bert
 
 pytestmark = pytest.mark.train
 ROOT = Path(__file__).parents[2]
-NAMES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+NAMES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md")))]
+TASK_PAGES = "docs/tasks/"
 _BLOCK = re.compile(
     r"(?P<skip><!-- test: skip \((?P<reason>[^)]+)\) -->\n)?^```(?P<kind>python|sh)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -34,7 +35,7 @@ SHORT = {
     "compress": ["--no-calibrate", "--runs", "6", "--batch", "1", "--tokens", "16"],
     "calibrate": ["--shapes", "64x64", "--tokens", "16", "--densities", "0.1", "--threads", "1"],
 }
-# docs/tasks.md shows a run of each task; whole ones are in tests/tasks.
+# docs/tasks/ shows a run of each task; whole ones are in tests/tasks.
 DRY = {
     "question-answering": ["--set", "data.max_length=48", "--set", "data.document_stride=16"],
     "image-classification": [
@@ -65,6 +66,7 @@ def sandbox(tmp_path_factory):
         _write_rows(folder / file, rows)
     _write_models(folder)
     write_exported(folder / "runs")
+    write_runs(folder / "runs")
     write_tasks(folder)
     return folder
 
@@ -104,7 +106,7 @@ def test_a_page_runs_as_printed(name, sandbox, tmp_path, monkeypatch):
         for line in body.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words and words[0] not in _CHECKED_ELSEWHERE:
-                _run_command(words, _dry(words) if name == "docs/tasks.md" else None)
+                _run_command(words, _dry(words) if name.startswith(TASK_PAGES) else None)
 
 
 def _dry(words):

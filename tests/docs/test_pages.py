@@ -13,12 +13,12 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     [
-        *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "examples" / "README.md",
+        *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "examples" / "README.md",
         ROOT / "benchmarks" / "README.md", ROOT / "export" / "kernels" / "csrc" / "README.md",
     ]
 )  # fmt: skip
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-_FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(?P<kind>\w*)[^\n`]*\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _INLINE = re.compile(r"(?<!`)`(platon-compress [^`]+)`(?!`)")
 
@@ -56,8 +56,10 @@ def test_the_front_page_is_one_screen():
 
 
 def test_the_index_names_every_page():
-    index = _text("docs/README.md") + _text("docs/guide.md") + _text("docs/reference.md")
-    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    index = "".join(_text(f"docs/{name}.md") for name in ("README", "guide", "reference", "tasks"))
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} - {
+        "README.md"
+    }
     assert {page for page in pages if f"({page})" not in index} == set()
 
 

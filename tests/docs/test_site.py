@@ -35,6 +35,7 @@ def checkout(tmp_path):
         ("README.md", "index.md"),
         ("docs/README.md", "index.md"),
         ("docs/a.md", "a.md"),
+        ("docs/more/c.md", "more/c.md"),
         ("examples/x.py", "source/examples/x.py"),
     ],
 )
@@ -73,12 +74,16 @@ def test_every_page_has_a_place_in_the_site():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     nav = yaml.safe_load(text)["nav"]
     placed = [page for entry in nav for value in entry.values() for page in _pages(value)]
-    own = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    own = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")} - {
+        "README.md"
+    }
     assert sorted(placed) == sorted(own | {"index.md", "commands.md", "python.md"})
 
 
 def _pages(value):
-    return [value] if isinstance(value, str) else [page for entry in value for page in entry.values()]
+    if isinstance(value, str):
+        return [value]
+    return [page for entry in value for inner in entry.values() for page in _pages(inner)]
 
 
 def test_the_page_of_commands_names_every_option():

@@ -1,9 +1,18 @@
-"""The folders that docs/deploying.md opens, one for each task: tiny random models, exported with sparse layers."""
+"""The folders that docs/deploying.md and docs/tasks/ open, one for each task: tiny random models with sparse layers."""
 
 import importlib.util
 import shutil
 
 from exported_models import make, make_vit
+
+# What the commands on the pages of docs/tasks/ would have written, out of the folders made here.
+RUNS = {
+    "tags": "entities",
+    "questions": "answers",
+    "photos": "pictures",
+    "search": "embeddings",
+    "ranked": "reranker",
+}
 
 
 def write_exported(root):
@@ -18,6 +27,21 @@ def write_exported(root):
     (root / "pictures").mkdir()
     make_vit(root / "pictures")
     _write_sentence_folders(root)
+
+
+def write_runs(root):
+    """The same as ROOT/NAME/onnx of finished runs, with classifiers of texts of every kind."""
+    for name, settings in (
+        ("sentiment", {"labels": ("negative", "positive")}),
+        ("topics", {"labels": ("politics", "sport"), "problem_type": "multi_label_classification"}),
+        ("numbers", {"num_labels": 1, "problem_type": "regression"}),
+    ):
+        folder = root / name / "onnx"
+        folder.mkdir(parents=True)
+        make(folder, "bert", "text", **settings)
+    for name, source in RUNS.items():
+        if (root / source).is_dir():
+            shutil.copytree(root / source, root / name / "onnx")
 
 
 def _write_sentence_folders(root):

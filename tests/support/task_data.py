@@ -1,4 +1,4 @@
-"""The files that docs/tasks.md names, one task after the other, over the vocabulary of the page tests."""
+"""The files that the pages of docs/tasks/ name, one task after the other, over the vocabulary of the page tests."""
 
 import csv
 import json
