@@ -31,6 +31,7 @@ from platon_compress.cli.flags import (
     Output,
     Overrides,
     PairColumn,
+    Preset,
     RemovePadding,
     Require,
     Runs,
@@ -111,6 +112,7 @@ def run(
     min_speedup: MinSpeedup = None,
     max_size: MaxSize = None,
     max_drop: MaxDrop = None,
+    preset: Preset = None,
     set_: Overrides = None,
     require: Require = None,
     trust_remote_code: Trust = False,
@@ -133,7 +135,9 @@ def run(
     )
     budget = _given(max_latency=max_latency, min_speedup=min_speedup, max_size=max_size, max_drop=max_drop)
     asked = tuple(f"budget.{key}={value}" for key, value in budget.items())
-    loaded = open_recipe(recipe, (*(set_ or ()), *asked), data=given, trust_remote_code=trust_remote_code)
+    loaded = open_recipe(
+        recipe, (*(set_ or ()), *asked), data=given, preset=preset, trust_remote_code=trust_remote_code
+    )
     if dry_run:
         from platon_compress.pipeline.dry_run import describe_run
 

@@ -8,6 +8,7 @@ import typer
 from platon_compress.cli.options import check_folder
 from platon_compress.errors import shown
 from platon_compress.limits import LIMITS
+from platon_compress.recipe.loading import PRESETS
 from platon_compress.recipe.reference import choices
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Output",
     "Overrides",
     "PairColumn",
+    "Preset",
     "RemovePadding",
     "Require",
     "Runs",
@@ -78,6 +80,10 @@ Output = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value of the recipe; may be repeated.")
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help=f"Settings for any task: {', '.join(PRESETS)}; --set refines them."),
 ]
 Trust = Annotated[
     bool,

@@ -23,12 +23,14 @@ def open_recipe(
     overrides: Sequence[str] | None,
     *,
     data: Mapping[str, str] | None = None,
+    preset: str | None = None,
     trust_remote_code: bool = False,
 ) -> Recipe:
     """The recipe at a path as given, or the shipped one of that name. Raises InputError for what cannot be."""
     shipped = name.suffix not in (".yaml", ".yml") and len(name.parts) == 1 and not name.is_file()
     path = shipped_recipe(str(name)) if shipped else name
-    recipe = trusting(load_recipe(path, tuple(overrides or ()), data=data), trust_remote_code)
+    loaded = load_recipe(path, tuple(overrides or ()), data=data, preset=preset)
+    recipe = trusting(loaded, trust_remote_code)
     check_paths(recipe)
     return recipe
 

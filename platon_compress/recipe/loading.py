@@ -13,19 +13,31 @@ from platon_compress.recipe.overrides import apply_override
 from platon_compress.recipe.schema import Recipe
 from platon_compress.yaml_file import read_yaml
 
-__all__ = ["load_recipe", "parse_recipe", "shipped_recipe", "trusting"]
+__all__ = ["PRESETS", "load_recipe", "parse_recipe", "shipped_recipe", "trusting"]
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
+PRESETS = ("fast", "balanced", "accurate")
+"""Settings that a recipe of any task can take over; files of recipes/presets."""
 
 
-def load_recipe(path: Path, overrides: tuple[str, ...] = (), data: Mapping[str, str] | None = None) -> Recipe:
+def load_recipe(
+    path: Path,
+    overrides: tuple[str, ...] = (),
+    data: Mapping[str, str] | None = None,
+    *,
+    preset: str | None = None,
+) -> Recipe:
     """Read a YAML recipe and apply `section.key=value` overrides, then the keys of the data section in `data`.
+
+    preset: one of PRESETS, whose keys replace those of the file; overrides win over both.
 
     Relative `data.train` and `data.validation` paths count from the current folder.
     Raises InputError, in one line, for a missing or broken file, unknown keys and wrong values.
     """
     raw, own = read_yaml(path), dict(data or {})
     _refuse_repeats(overrides, own)
+    if preset is not None:
+        raw = _overlaid(raw, _preset(preset))
     if _names_files(overrides, own):
         raw["data"] = _without_dataset(raw.get("data"))
     for override in overrides:
@@ -33,6 +45,21 @@ def load_recipe(path: Path, overrides: tuple[str, ...] = (), data: Mapping[str, 
     if own:
         raw["data"] = {**(raw["data"] if isinstance(raw.get("data"), dict) else {}), **own}
     return parse_recipe(raw, source=str(path))
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise InputError(f"no preset is called {shown(name)}; use one of {', '.join(PRESETS)}")
+    return read_yaml(_RECIPES / "presets" / f"{name}.yaml")
+
+
+def _overlaid(raw: dict[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
+    """`raw` with the preset's keys; a section that is no mapping is left to the checks."""
+    sections = {name: (raw.get(name) or {}, keys) for name, keys in preset.items()}
+    return {
+        **raw,
+        **{name: {**own, **keys} for name, (own, keys) in sections.items() if isinstance(own, Mapping)},
+    }
 
 
 def trusting(recipe: Recipe, trust_remote_code: bool) -> Recipe:

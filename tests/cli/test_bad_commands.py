@@ -51,6 +51,8 @@ run good.yaml -o x --require speedup=2
 run good.yaml -o x --require 'fast>=1'
 run good.yaml -o x --require ''
 run good.yaml -o x --max-latency 10
+run good.yaml -o x --preset quick
+run list.yaml -o x --preset fast
 run good.yaml -o x --max-size 10m
 run good.yaml -o x --min-speedup 0.5
 run good.yaml -o x --max-drop -1

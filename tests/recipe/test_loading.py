@@ -3,7 +3,8 @@
 import pytest
 
 from platon_compress.errors import InputError
-from platon_compress.recipe import Recipe, load_recipe, parse_recipe, shipped_recipe
+from platon_compress.recipe import TRAINABLE_TASKS, Recipe, load_recipe, parse_recipe, shipped_recipe
+from platon_compress.recipe.loading import PRESETS
 
 GOOD = {
     "model": {"name": "some/model", "task": "text-classification"},
@@ -16,9 +17,34 @@ def _with(section, **values):
     return {**GOOD, section: {**GOOD.get(section, {}), **values}}
 
 
-@pytest.mark.parametrize("name", ["digits", "text-classification", "image-classification"])
+@pytest.mark.parametrize("name", ["digits", *TRAINABLE_TASKS])
 def test_shipped_recipes_are_valid(name):
-    assert isinstance(load_recipe(shipped_recipe(name)), Recipe)
+    recipe = load_recipe(shipped_recipe(name))
+    assert name in ("digits", recipe.model.task)
+
+
+@pytest.mark.parametrize("name", ["digits", *TRAINABLE_TASKS])
+def test_presets_go_with_every_shipped_recipe(name):
+    own = load_recipe(shipped_recipe(name))
+    sparsities = []
+    for preset in PRESETS:
+        recipe = load_recipe(shipped_recipe(name), preset=preset)
+        sparsities.append(recipe.prune.sparsity)
+        assert (recipe.plan.values, recipe.plan.tokens) == ("int8", own.plan.tokens)
+        assert recipe.train == own.train
+        assert recipe.distill is not None
+    assert sparsities == sorted(sparsities, reverse=True)
+
+
+def test_a_preset_gives_way_to_what_is_set_and_keeps_what_it_does_not_name():
+    recipe = load_recipe(shipped_recipe("sentence-similarity"), ("prune.sparsity=0.7",), preset="fast")
+    assert (recipe.prune.sparsity, recipe.prune.beta2, recipe.distill.labels) == (0.7, 0.85, False)
+    assert isinstance(recipe, Recipe)
+
+
+def test_unknown_presets_list_the_known_ones():
+    with pytest.raises(InputError, match="no preset is called 'quick'; use one of fast, balanced, accurate"):
+        load_recipe(shipped_recipe("digits"), preset="quick")
 
 
 def test_unknown_shipped_recipe_lists_the_known_ones():
