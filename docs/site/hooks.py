@@ -8,6 +8,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
+from charts import inlined
 from commands import commands_page
 from links import rewritten, site_path
 from python_page import python_page
@@ -36,9 +37,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite the links of a page that is a file of the checkout."""
+    """Rewrite the links of a page that is a file of the checkout, and put its charts into it."""
     source = _source_of(page.file.src_uri)
-    return markdown if source is None else _rewritten(source, lambda target: None)
+    return markdown if source is None else inlined(_rewritten(source, lambda target: None), ROOT / "docs")
 
 
 def _rewritten(source: PurePosixPath, linked: Any) -> str:

@@ -1,0 +1,140 @@
+"""The chart of forms: the file is what its script draws, the page's list says the same, and the results say so too."""
+
+import re
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from platon_compress.measure.bench_report import BenchReport
+from platon_compress.measure.result_files import read_results
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "docs" / "site"))
+from charts import inlined  # noqa: E402 - scripts of the site are no package
+from form_chart import CHART, chart  # noqa: E402
+
+ANSWERS = [answer for question in CHART for answer in question.answers]
+PAGE = ROOT / "docs" / "choosing-a-form.md"
+
+
+@pytest.fixture(scope="module")
+def results():
+    return read_results(ROOT / "benchmarks" / "results")
+
+
+def test_the_file_is_what_the_script_draws():
+    """`python docs/site/form_chart.py` updates it."""
+    assert (ROOT / "docs" / "which-form.svg").read_text(encoding="utf-8") == chart()
+
+
+def test_the_list_has_every_answer_with_what_proves_it():
+    text = PAGE.read_text(encoding="utf-8").split("## Which form for me")[1].split("\n## ")[0]
+    items = dict(re.findall(r"^(\d+)\. (.*?)(?=^\d+\. |\n\n)", text, re.MULTILINE | re.DOTALL))
+    assert list(items) == [str(number) for number in range(1, len(ANSWERS) + 1)]
+    for item, answer in zip(items.values(), ANSWERS, strict=True):
+        assert f"**{answer.then}**" in " ".join(item.split())
+        assert "](" in item, answer
+
+
+def test_nothing_in_the_chart_is_fetched():
+    assert set(re.findall(r"https?://[^\"']+", chart())) == {"http://www.w3.org/2000/svg"}
+    assert "url(" not in chart()
+    assert "@import" not in chart()
+
+
+def test_a_chart_stands_in_the_page_of_the_site(tmp_path):
+    (tmp_path / "x.svg").write_text("<svg>\n</svg>\n")
+    page = inlined("a\n\n![b](x.svg)\n\n![c](y/x.svg) `![d](x.svg)`\n", tmp_path)
+    assert page == 'a\n\n<div class="chart">\n<svg>\n</svg>\n</div>\n\n![c](y/x.svg) `![d](x.svg)`\n'
+
+
+def _over_int8(seconds, side):
+    """How many times as fast as dense int8."""
+    int8 = seconds.get("dense_int8") or seconds["dense int8"]
+    return median(int8) / median(seconds[side])
+
+
+def _random_masks(results, zeros, side):
+    """On AVX-512 with VNNI, by (model, tokens)."""
+    return {
+        (row["model"], row["batch"], row["tokens"]): _over_int8(row["seconds"], side)
+        for row in results["int8-models"]["models"]
+        if row["sparsity"] == zeros and row["pause_ms"] == 5
+    }
+
+
+def _changes(results, zeros):
+    """Points against the dense model of the same steps, by row, of tasks with that share of zeros."""
+    rows = results["quality-tasks"]["rows"]
+    return {
+        row["row"]: 100 * row["differences"]["dense"]["value"] for row in rows if row["sparsity"] == zeros
+    }
+
+
+def test_answer_2_dense_int8_beats_structured_models_with_vnni_and_they_beat_every_second_layer(results):
+    entry = results["quality-structured"]
+    for cell in entry["cells"].values():
+        for setting in cell["settings"]:
+            seconds = {name: sample["warm_seconds"] for name, sample in setting["samples"].items()}
+            assert _over_int8(seconds, "compressed") < 1.01, cell["row"]
+    assert all(row["differences"]["every_second_layer"]["low"] > 0 for row in entry["rows"])
+
+
+def test_answer_3_dense_int8_hardly_loses_in_most_tasks(results):
+    rows = results["quality-tasks"]["rows"]
+    lost = [
+        row["values"]["dense"][row["metric"]] - row["values"]["dense_int8"][row["metric"]] for row in rows
+    ]
+    assert median(lost) < 0.005
+
+
+def test_answer_4_half_of_the_weights_cost_little_without_training(results):
+    lost = [
+        -row["difference"]["value"]
+        for entry in results.values()
+        if entry["kind"] == "oneshot"
+        for row in entry["rows"]
+        if (row["sparsity"], row["method"]) == (0.5, "sparsegpt")
+    ]
+    assert len(lost) >= 3
+    assert max(lost) < 0.015
+
+
+def test_answer_5_without_vnni_80_percent_in_floats_beat_dense_int8(results):
+    entries = [
+        entry
+        for entry in results.values()
+        if entry["kind"] == "benchmark" and entry["sparsity"] == 0.8 and entry["environment"]["isa"] == "avx2"
+    ]
+    assert len(entries) >= 5
+    for setting in (setting for entry in entries for setting in BenchReport.from_dict(entry).settings):
+        assert setting.ratio("compressed", "dense_int8").low > 1
+        dense, int8 = (setting.samples[name].median_seconds for name in ("dense", "dense_int8"))
+        assert dense / int8 < 2.2
+
+
+def test_answer_6_8_bit_values_beat_dense_int8_from_about_half_of_the_zeros(results):
+    half = _random_masks(results, 0.5, "int8")
+    assert [key for key, ratio in half.items() if ratio < 1] == [("bert-base", 1, 16)]
+    assert min(_random_masks(results, 0.8, "int8").values()) > 1.5
+    trained = {row["title"]: _over_int8(row["seconds"], "compressed") for row in results["rounded"]["rows"]}
+    assert {title for title, ratio in trained.items() if ratio < 1} == {"SST-2, 70 % of a family"}
+
+
+def test_answer_7_float_zeros_need_about_80_percent_with_vnni(results):
+    half = _random_masks(results, 0.5, "float32")
+    assert {model for (model, *_), ratio in half.items() if ratio > 1} == {"minilm-l6"}
+    assert 0.9 < median(_random_masks(results, 0.8, "float32").values()) < 1.3
+    assert min(_random_masks(results, 0.9, "float32").values()) > 1.2
+
+
+def test_answers_9_to_11_texts_lose_about_a_point_at_80_percent_pictures_and_questions_more(results):
+    changes = _changes(results, 0.8)
+    most = {"image-classification", "question-answering"} & set(changes)
+    assert most
+    assert min(change for row, change in changes.items() if row not in most) > -1.5
+    assert max(changes[row] for row in most) < -1.5
+    ninety = results["minilm-sst2-90"]["accuracy"]
+    assert 0.015 < ninety["dense"]["accuracy"] - ninety["compressed"]["accuracy"] < 0.04
