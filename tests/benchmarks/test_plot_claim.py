@@ -1,0 +1,57 @@
+import json
+
+import pytest
+from grid_tables import table
+from plot_claim import main, points_of
+
+from platon_compress.schemas import stamped
+
+pytest.importorskip("matplotlib")
+_ROW = {
+    "title": "films",
+    "task": "text-classification",
+    "metric": "accuracy",
+    "units": 500,
+    "sparsity": 0.8,
+    "values": {"dense": 0.902, "int8": 0.88},
+    "ratios": [{"candidate": "compressed", "baseline": "dense", "median": 4.0}],
+}
+
+
+def test_a_grid_gives_dense_int8_and_ours():
+    int8, ours = points_of(table(loss=0.02, dense_int8=0.895))
+    assert (int8.kind, int8.speed, round(int8.change, 9)) == ("dense int8", 2.0, -0.5)
+    assert (ours.kind, ours.label, ours.speed, ours.change, ours.low, ours.high) == (
+        "compressed", "80%", 3.0, -2.0, -3.0, -1.0,
+    )  # fmt: skip
+    assert ours.title == "MiniLM: 8,000 films"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind"),
+    [
+        ({"plan": {"values": "int8"}}, "compressed, 8 bits"),
+        ({"prune": {"granularity": "structured"}}, "structured, stock runtime"),
+    ],
+)
+def test_kinds_are_told_apart(recipe, kind):
+    assert list(points_of(table(recipe=recipe)))[-1].kind == kind
+
+
+def test_one_panel_for_each_dense_model(tmp_path):
+    rounded = stamped("rounded", {"rows": [_ROW, {**_ROW, "units": 7}]})
+    results = {"a": table(), "b": table(row="books", dense=0.5), "r": rounded, "other": stamped("fuzz", {})}
+    for name, content in results.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert main(["--results", str(tmp_path), "--picture", str(tmp_path / "claim.svg")]) == 0
+    drawing = (tmp_path / "claim.svg").read_text()
+    assert drawing.count("<!-- MiniLM: 8,000 films -->") == 2
+    assert drawing.count("<!-- compressed, 8 bits -->") == 1
+
+
+@pytest.mark.parametrize("content", ["{}", "no json", json.dumps(stamped("quality", {"rows": [{}]}))])
+def test_what_cannot_be_drawn_is_one_line(tmp_path, capsys, content):
+    (tmp_path / "quality-a.json").write_text(content)
+    assert main(["--results", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "claim.png").exists()
