@@ -20,10 +20,16 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 2, 60, 60, 60
 
 
+_BREAKS = {ord(character): " " for character in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}
+
+
 class PlatonError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error raised on purpose by this package. Its message is one line, whatever the names in it hold."""
 
     exit_code = 1
+
+    def __init__(self, message: object = "", *others: object) -> None:
+        super().__init__(message.translate(_BREAKS) if isinstance(message, str) else message, *others)
 
 
 class InputError(PlatonError, ValueError):

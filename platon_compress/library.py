@@ -18,9 +18,11 @@ from platon_compress.errors import InputError
 __all__ = [
     "declare",
     "kernel_names",
+    "kernel_seconds",
     "kernel_supported",
     "library_path",
     "load_library",
+    "preferred_kernel",
     "selected_kernel",
     "supported_kernels",
     "taking_kernels",
@@ -34,6 +36,11 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "platon_kernel_names": (ctypes.c_char_p, []),
     "platon_kernel_supported": (ctypes.c_int, [ctypes.c_char_p]),
     "platon_selected_kernel": (ctypes.c_char_p, [ctypes.c_char_p, ctypes.c_size_t]),
+    "platon_kernel_seconds": (
+        ctypes.c_int,
+        [ctypes.POINTER(ctypes.c_char_p), ctypes.POINTER(ctypes.c_double), ctypes.c_int],
+    ),
+    "platon_preferred_kernel": (ctypes.c_int, [ctypes.POINTER(ctypes.c_double), ctypes.c_int]),
 }
 
 
@@ -84,6 +91,24 @@ def kernel_supported(name: str) -> bool:
 def supported_kernels() -> tuple[str, ...]:
     """Those of :func:`kernel_names` that this processor can run."""
     return tuple(name for name in kernel_names() if kernel_supported(name))
+
+
+def kernel_seconds() -> dict[str, float]:
+    """What a small product takes with each set that a session chooses among, in seconds.
+
+    In the order of :func:`kernel_names`; the plain loops are there only where nothing else is.
+    """
+    room = len(kernel_names())
+    names, seconds = (ctypes.c_char_p * room)(), (ctypes.c_double * room)()
+    count = load_library().platon_kernel_seconds(names, seconds, room)
+    return {(names[i] or b"").decode(): seconds[i] for i in range(count)}
+
+
+def preferred_kernel(seconds: Sequence[float]) -> int:
+    """Which of such times a session takes the set of: the last, unless an earlier one is clearly shorter."""
+    return int(
+        load_library().platon_preferred_kernel((ctypes.c_double * len(seconds))(*seconds), len(seconds))
+    )
 
 
 def selected_kernel() -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import PlatonError, first_line
-from platon_compress.library import kernel_names, kernel_supported, library_path, selected_kernel
+from platon_compress.library import (
+    kernel_names,
+    kernel_seconds,
+    kernel_supported,
+    library_path,
+    selected_kernel,
+)
 from platon_compress.measure.environment import bfloat16_flag, describe_environment, usable_cores
 
 __all__ = ["Finding", "examine"]
@@ -78,7 +84,7 @@ def _kernels() -> Iterator[Finding]:
         yield Finding(topic="kernels", text=first_line(error), passed=False)
         return
     forced = os.environ.get("PLATON_FORCE_ISA")
-    why = f"PLATON_FORCE_ISA={forced}" if forced else "the last one that this processor can run"
+    why = f"PLATON_FORCE_ISA={forced}" if forced else _why_chosen()
     missing = [name for name in names if not kernel_supported(name)]
     lacks = f"; not {', '.join(missing)}: this processor lacks instructions" if missing else ""
     yield Finding(topic="kernels", text=f"{chosen} ({why}) of {', '.join(names)}{lacks}")
@@ -86,6 +92,15 @@ def _kernels() -> Iterator[Finding]:
 
     for kernel, passed, text in check_kernels(min(2, usable_cores())):
         yield Finding(topic=f"self-test, {kernel}", text=text, passed=passed)
+
+
+def _why_chosen() -> str:
+    """A session measures what it chooses among; here the same is measured again."""
+    seconds = kernel_seconds()
+    if len(seconds) == 1:
+        return "nothing else is for this processor"
+    told = ", ".join(f"{name} {1e6 * value:.3g}" for name, value in seconds.items())
+    return f"by a small product, in us: {told}"
 
 
 def _runtime() -> Iterator[Finding]:

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/attention.h"
+#include "core/choice.h"
 #include "core/export.h"
 #include "core/linear.h"
 
@@ -165,6 +166,26 @@ PLATON_EXPORT const char* platon_selected_kernel(char* error, size_t error_size)
   const char* name = "";
   platon::reported(error, error_size, [&] { name = platon::select_kernels().name; });
   return name;
+}
+
+// How long a small product takes with each of the sets that a new session chooses among; their number. `names` and
+// `seconds` have room for `room` of them.
+PLATON_EXPORT int platon_kernel_seconds(const char** names, double* seconds, int room) {
+  int count = 0;
+  platon::reported(nullptr, 0, [&] {
+    const std::vector<const platon::Kernels*> sets = platon::vector_kernels();
+    const std::vector<double> measured = platon::product_seconds(sets);
+    for (; count < room && count < static_cast<int>(sets.size()); ++count) {
+      names[count] = sets[count]->name;
+      seconds[count] = measured[count];
+    }
+  });
+  return count;
+}
+
+// Which of the times a new session would take the set of.
+PLATON_EXPORT int platon_preferred_kernel(const double* seconds, int count) {
+  return static_cast<int>(platon::preferred(std::vector<double>(seconds, seconds + count)));
 }
 
 // Null with the reason in `error` on bad input.

@@ -1,7 +1,9 @@
 #include "core/kernels.h"
 
 #include <cstdlib>
+#include <vector>
 
+#include "core/choice.h"
 #include "core/csr.h"
 
 namespace platon {
@@ -48,13 +50,20 @@ const Kernels& find_kernels(const std::string& name) {
   throw InputError("there are no '" + name + "' kernels; PLATON_FORCE_ISA must be one of " + kernel_names());
 }
 
+std::vector<const Kernels*> vector_kernels() {
+  std::vector<const Kernels*> found;
+  for (const Kernels& kernels : kAllKernels)
+    if (&kernels != kAllKernels && kernels.supported()) found.push_back(&kernels);
+  if (found.empty()) found.push_back(kAllKernels);
+  return found;
+}
+
 const Kernels& select_kernels() {
   const char* forced = std::getenv("PLATON_FORCE_ISA");
   if (forced && *forced) return find_kernels(forced);
-  const Kernels* best = &kAllKernels[0];
-  for (const Kernels& kernels : kAllKernels)
-    if (kernels.supported()) best = &kernels;
-  return *best;
+  static const std::vector<const Kernels*> sets = vector_kernels();
+  static const Kernels& best = sets.size() == 1 ? *sets.front() : *sets[preferred(product_seconds(sets))];
+  return best;
 }
 
 }  // namespace platon

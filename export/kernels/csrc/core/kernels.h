@@ -7,6 +7,7 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace platon {
 
@@ -186,7 +187,7 @@ struct Kernels {
   Burn *burn_fma, *burn_load;
 };
 
-// The list that declares, dispatches, tests and benchmarks the kernels; the last supported one is the default. Each is
+// The list that declares, dispatches, tests and benchmarks the kernels, in order of preference. Each is
 // a folder of this name; README.md tells how to add one.
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #define PLATON_KERNELS(X) X(scalar) X(avx2) X(avx512vnni)
@@ -220,7 +221,10 @@ struct Kernels {
 PLATON_KERNELS(PLATON_DECLARE)
 #undef PLATON_DECLARE
 
-// The kernels to use: the last supported of PLATON_KERNELS, or the one that PLATON_FORCE_ISA names.
+// Those that this processor can run, in the order of PLATON_KERNELS; without the plain loops where there is another.
+std::vector<const Kernels*> vector_kernels();
+// The kernels to use: of vector_kernels() the fastest by a measurement, once in a process (core/choice.h), or the one
+// that PLATON_FORCE_ISA names.
 const Kernels& select_kernels();
 // By name; throws InputError when there is none such or the processor lacks it.
 const Kernels& find_kernels(const std::string& name);
