@@ -14,7 +14,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check -c .ci/constraints.txt
 # Comes as source alone and needs a build tool that --no-build-isolation would not get for it.
 BUILT := "seqeval>=1.2.2"
 NATIVE := $(wildcard export/kernels/csrc/*.* export/kernels/csrc/*/*)
-CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* benchmarks/fuzzing/native/*.[hc]* tests/export/kernels/*/*.[hc]* examples/*.cpp)
+CPP := $(wildcard export/kernels/csrc/*.[hc]* export/kernels/csrc/*/*.[hc]* benchmarks/fuzzing/native/*.[hc]* tests/export/kernels/*/*.[hc]* docs/template/*.cpp examples/*.cpp)
 CLANG_FORMAT ?= $(VENV)/bin/clang-format
 SITE := $(VENV)/site
 STAMP := $(VENV)/.installed

@@ -14,10 +14,17 @@ def commands_page() -> str:
 
     group = typer.main.get_command(app)
     context: Any = group.make_context("platon-compress", [], resilient_parsing=True)
-    lines = ["# Commands", "", "`platon-compress COMMAND --help` says the same.", ""]
+    lines = [
+        "# Commands",
+        "",
+        "`platon-compress COMMAND --help` says the same.",
+        "",
+        '<div class="options" markdown>',
+        "",
+    ]
     for name, command in _commands(group, context):
         lines += _command(f"platon-compress {name}", command)
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "</div>", ""])
 
 
 def _commands(group: Any, context: Any, before: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """What mkdocs asks while it builds the site: generated pages, links that hold there, and the files they lead to."""
 
+import re
 import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +16,7 @@ from python_page import python_page
 
 ROOT = Path(__file__).parents[2]
 _START = PurePosixPath("README.md")
+_INTERVAL = re.compile(r"(?<=[ >])\(\d[\d.]*\u2013\d[\d.]*(?=[,)])\)?")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -40,6 +42,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Rewrite the links of a page that is a file of the checkout, and put its charts into it."""
     source = _source_of(page.file.src_uri)
     return markdown if source is None else inlined(_rewritten(source, lambda target: None), ROOT / "docs")
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Intervals do not break at their dash, as narrow columns of figures would have it."""
+    return _INTERVAL.sub(r'<span class="interval">\g<0></span>', html)
 
 
 def _rewritten(source: PurePosixPath, linked: Any) -> str:
