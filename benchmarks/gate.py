@@ -75,7 +75,7 @@ def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[tuple[b
     yield from ((False, f"{key[0]} at {key[1]:.0%} is new") for key in rows if key not in before)
 
 
-def _table(path: Path) -> dict[str, Any]:
+def _table(path: Path) -> Mapping[str, Any]:
     return require_kind(read_json(path, _CURE), "quality", str(path), _CURE)
 
 
@@ -125,7 +125,7 @@ def _ratios(cell: Mapping[str, Any]) -> dict[tuple[int, int | None], tuple[float
     found = {}
     for setting in map(SettingReport.from_dict, cell["settings"]):
         ratio = setting.ratio("compressed", "dense")
-        if ratio is not None:
+        if ratio is not None and ratio.low is not None and ratio.high is not None:
             found[setting.batch, setting.tokens] = (ratio.median, ratio.low, ratio.high)
     return found
 

@@ -191,7 +191,7 @@ def _paint(axes: "Axes", points: Sequence[Point]) -> None:
             axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.6)
         axes.scatter(x, y, marker=marker, color=colour, label=kind, zorder=3)
         for point in own:
-            if point.low is not None:
+            if point.low is not None and point.high is not None:
                 axes.plot([point.speed] * 2, [point.low, point.high], color=colour, linewidth=1, alpha=0.6)
             axes.annotate(
                 point.label,
