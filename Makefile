@@ -6,6 +6,7 @@ TORCH ?= torch==2.13.0
 TRANSFORMERS ?= transformers>=4.57,<4.58
 VENV ?= .venv
 VENV_TF5 ?= .venv-tf5
+VENV_LOWEST ?= .venv-lowest
 OUTPUT ?= runs/demo
 
 # A process for each core; the tests of a file stay in one, with the fixtures they share.
@@ -19,11 +20,12 @@ CLANG_FORMAT ?= $(VENV)/bin/clang-format
 SITE := $(VENV)/site
 STAMP := $(VENV)/.installed
 STAMP_TF5 := $(VENV_TF5)/.installed
+STAMP_LOWEST := $(VENV_LOWEST)/.installed
 
 FUZZ_INPUTS ?= 2000
 FUZZ_NATIVE_INPUTS ?= 50000
 
-.PHONY: readme docs format fuzz demo test lint types setup marked test-tf5 test-aarch64 clean
+.PHONY: readme docs format fuzz demo test lint types setup marked test-tf5 test-lowest test-aarch64 wheels clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -42,6 +44,11 @@ test-aarch64: $(STAMP)
 	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool > /dev/null || { \
 	  echo "error: $$tool is missing; Debian has it: apt-get install g++-aarch64-linux-gnu qemu-user-static"; exit 2; }; done
 	$(VENV)/bin/pytest -q -rs -m aarch64 tests/export/kernels/test_aarch64.py
+
+# The source distribution and wheels for x86-64 and ARM into build/wheels, then each of them in fresh environments.
+wheels: $(STAMP)
+	.ci/wheels build/wheels $(VENV)/bin/python
+	$(VENV)/bin/pytest -q -rs -m wheels tests/test_wheels.py
 
 # Hostile inputs; ten seconds or so for each native target, which needs clang. FUZZ_INPUTS=50000 FUZZ_NATIVE_INPUTS=1000000 for long.
 fuzz: $(STAMP)
@@ -95,5 +102,16 @@ $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,sentence,minilm,test]" "transformers>=5,<6"
 	touch $@
 
+# The fast tests with the lowest version of every package that pyproject.toml allows.
+test-lowest: $(STAMP_LOWEST)
+	$(VENV_LOWEST)/bin/pytest -q $(PARALLEL)
+
+$(STAMP_LOWEST): pyproject.toml setup.py .ci/constraints.txt .ci/lowest.txt $(NATIVE)
+	test -x $(VENV_LOWEST)/bin/python || $(PYTHON) -m venv $(VENV_LOWEST)
+	$(VENV_LOWEST)/bin/pip install $(PIP_FLAGS) --upgrade pip setuptools wheel
+	$(VENV_LOWEST)/bin/pip install $(PIP_FLAGS) -c .ci/lowest.txt "$(TORCH)" $(BUILT)
+	$(VENV_LOWEST)/bin/pip install $(PIP_FLAGS) -c .ci/lowest.txt --no-build-isolation -e ".[demo,runtime,test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV_TF5) build runs *.egg-info export/kernels/*.so
+	rm -rf $(VENV) $(VENV_TF5) $(VENV_LOWEST) build runs *.egg-info export/kernels/*.so
