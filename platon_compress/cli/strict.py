@@ -1,10 +1,12 @@
-"""A command line that takes no flag twice and no empty value: both are slips that would pass in silence."""
+"""A command line that takes no flag twice and no empty value, slips that would pass in silence, and no zero byte."""
 
 from collections import Counter
 from typing import Any
 
 from typer import BadParameter
 from typer.core import TyperCommand
+
+from platon_compress.errors import shown
 
 __all__ = ["StrictCommand"]
 
@@ -23,4 +25,8 @@ class StrictCommand(TyperCommand):
             value = values.get(param.name)
             if isinstance(value, str) and not value.strip():
                 raise BadParameter("it is empty; give a value, or leave it out", ctx=ctx, param=param)
+            if (
+                isinstance(value, str) and "\0" in value
+            ):  # some versions of click let the system's error through
+                raise BadParameter(f"{shown(value)} holds a zero byte; leave it out", ctx=ctx, param=param)
         return super().parse_args(ctx, args)
