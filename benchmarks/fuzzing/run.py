@@ -31,8 +31,8 @@ class _HangError(BaseException):
 def fuzz_reader(reader: Reader, inputs: int, seed: int, faults: Path) -> dict[str, Any]:
     """Counts of how `inputs` inputs ended, and the faults by what they are.
 
-    A fault is an exception other than InputError, a warning, a message of several lines, an input that takes longer than
-    _SLOWEST_SECONDS, and a file that is left beside the input. The first input of each goes into `faults`.
+    A fault is an exception other than InputError, a warning, an input that takes longer than _SLOWEST_SECONDS, and a file
+    that is left beside the input. The first input of each goes into `faults`.
     """
     seeds, ended, found = reader.seeds(), Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory(dir=_MEMORY) as name, _patience():
@@ -81,7 +81,7 @@ def _called(call: Callable[[Path], object], path: Path) -> InputError | str | No
     try:
         call(path)
     except InputError as error:
-        return error if "\n" not in str(error).strip() else f"a message of several lines: {_place(error)}"
+        return error
     except _HangError as error:
         return f"hangs: {_place(error)}"
     except Exception as error:

@@ -73,7 +73,6 @@ def _warn(_):
     ("fault", "told"),
     [
         (lambda _: _raise(KeyError("a")), "KeyError: "),
-        (lambda _: _raise(InputError("two\nlines")), "a message of several lines"),
         (lambda path: path.with_name("left").write_text(""), "leaves left"),
         (_warn, "RuntimeWarning: "),
         (lambda _: None, "takes what its first check refuses"),
