@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from study import RESULTS, run_study, study_parser
+from tables.quality import cells_of
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import read_json
@@ -65,10 +66,10 @@ def compared(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[tuple[b
                 yield True, f"{name} is gone"
                 continue
             yield _metric(name, rows[key], before[key])
-            cell, past = _cell(new, key), _cell(old, key)
+            cell, past = cells_of(new, rows[key])[0], cells_of(old, before[key])[0]
             yield _size(name, cell, past)
             yield from _speeds(name, cell, past) if alike else ()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"one of the two is no table of a grid ({error!r:.80}); {_CURE}") from error
     if not alike:
         yield False, "speeds are left out: another processor or another number of threads"
@@ -81,11 +82,6 @@ def _table(path: Path) -> Mapping[str, Any]:
 
 def _rows(table: Mapping[str, Any]) -> dict[_Key, Mapping[str, Any]]:
     return {(str(row["row"]), float(row["sparsity"])): row for row in table["rows"]}
-
-
-def _cell(table: Mapping[str, Any], key: _Key) -> Mapping[str, Any]:
-    """The first seed's: files are measured once."""
-    return next(cell for cell in table["cells"].values() if (cell["row"], cell["sparsity"]) == key)
 
 
 def _machine(table: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import RESULTS, run_study, study_parser
+from tables.quality import cells_of, shown_setting
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
-from platon_compress.measure.bench_report import SettingReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,7 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
     results = [read_json(path, _CURE) for path in sorted(options.results.glob("*.json"))]
     try:
         points = [point for result in results for point in points_of(result)]
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{options.results} holds a damaged result ({error!r:.80}); {_CURE}") from error
     if not points:
         raise InputError(f"{options.results} holds no quality-*.json; {_CURE}")
@@ -84,21 +84,17 @@ def points_of(result: Mapping[str, Any]) -> Iterator[Point]:
     """Those of a grid or of runs with 8-bit values; none of other results."""
     if result.get("kind") == "quality":
         for row in result["rows"]:
-            cells = result["cells"].values()
-            yield from _of_row(row, next(c for c in cells if _key(c) == _key(row)))
+            yield from _of_row(row, cells_of(result, row)[0])
     elif result.get("kind") == "rounded":
         for row in result["rows"]:
             yield from _of_rounded(row)
 
 
-def _key(entry: Mapping[str, Any]) -> tuple[Any, Any]:
-    return entry["row"], entry["sparsity"]
-
-
 def _of_row(row: Mapping[str, Any], cell: Mapping[str, Any]) -> Iterator[Point]:
     """Dense int8 and the compressed file at the smallest batch."""
-    settings = [SettingReport.from_dict(setting) for setting in cell["settings"]]
-    setting = min(settings, key=lambda each: (each.batch, -(each.tokens or 0)))
+    setting = shown_setting(cell)
+    if setting is None:
+        return
     recipe, metric = cell["recipe"], row["metric"]
     values = {name: value[metric] for name, value in row["values"].items()}
     place: dict[str, Any] = {

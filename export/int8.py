@@ -160,9 +160,8 @@ def _try_all(
 
     answers, failed = {}, {}
     model = load_proto(source)
-    del model.graph.value_info[
-        :
-    ]  # ONNX Runtime before 1.32 infers shapes anew and stumbles over those that are there
+    # ONNX Runtime before 1.32 infers shapes anew, and stumbles over those that are there.
+    del model.graph.value_info[:]
     for setting, path in files.items():
         try:
             _quantize(model, path, setting)

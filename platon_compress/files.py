@@ -86,15 +86,16 @@ def read_json(path: Path, cure: str, *, finite: bool = True) -> dict[str, Any]:
     return value
 
 
-def inner(folder: Path, name: object) -> Path | None:
-    """What is called `name` below `folder`; None where nothing is. The name may be from a file that a stranger wrote.
+def inner(folder: Path, name: object, is_there: Callable[[Path], bool] = Path.is_file) -> Path | None:
+    """The file called `name` below `folder`, or with Path.is_dir the folder; None where none is.
 
-    Names that are too long or hold a zero byte name nothing, and neither do those that lead out of the folder.
+    The name may be from a file that a stranger wrote: one that is too long, holds a zero byte or leads out of the folder
+    names nothing.
     """
     try:
         relative = Path(str(name))
         is_below = not relative.is_absolute() and ".." not in relative.parts
-        return folder / relative if is_below and (folder / relative).exists() else None
+        return folder / relative if is_below and is_there(folder / relative) else None
     except (OSError, ValueError):
         return None
 

@@ -31,7 +31,7 @@ def damage(folder: Path, written: Mapping[str, Any], *, thorough: bool) -> str |
     """
     for name, entry in written.items():
         path = inner(folder, name)
-        if path is None or not path.is_file():
+        if path is None:
             return f"{shown(name)} is missing from {folder}"
         if path.stat().st_size != entry[0]:
             return f"{path} has {path.stat().st_size:,} bytes, not the {entry[0]:,} that were written"

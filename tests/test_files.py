@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -131,9 +132,10 @@ def test_names_from_files_stay_in_their_folder(tmp_path):
     (tmp_path / "beside").write_text("not of the folder")
     (tmp_path / "model" / "blob").symlink_to(tmp_path / "beside")  # as the hub's cache holds its files
     folder = tmp_path / "model"
-    assert files.inner(folder, "1_Pooling") == folder / "1_Pooling"
+    assert files.inner(folder, "1_Pooling", Path.is_dir) == folder / "1_Pooling"
+    assert files.inner(folder, "1_Pooling") is None
     assert files.inner(folder, "blob") == folder / "blob"
     for name in ("", "."):
-        assert files.inner(folder, name) == folder
+        assert files.inner(folder, name, Path.is_dir) == folder
     for name in ("../beside", str(tmp_path / "beside"), "missing", "a" * 5000, "a/" * 5000, "a\0b", 7, None):
         assert files.inner(folder, name) is None

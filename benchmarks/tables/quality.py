@@ -9,7 +9,7 @@ from platon_compress.measure.bench_report import SettingReport
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
-__all__ = ["QUALITY_NOTE", "TASK_NOTE", "quality_tables", "task_table"]
+__all__ = ["QUALITY_NOTE", "TASK_NOTE", "cells_of", "quality_tables", "shown_setting", "task_table"]
 
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
@@ -40,7 +40,7 @@ TASK_NOTE = (
 def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Table]]:
     """Title and table of each grid, the one of many tasks first; columns that say nothing of a grid are left out."""
     for entry in _entries(results):
-        rows = [_row(row, _cells(entry, row)) for row in entry["rows"]]
+        rows = [_row(row, cells_of(entry, row)) for row in entry["rows"]]
         told = _told(rows)
         columns = [tuple(line[i] for i in told) for line in (_HEAD, *rows)]
         yield entry["title"], Table(columns[0], 4, columns[1:])
@@ -51,7 +51,7 @@ def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | N
     found = [(entry, row) for entry in _entries(results) for row in entry["rows"] if row["task"] == task]
     if not found:
         return None
-    rows = [_row(row, _cells(entry, row)) for entry, row in found]
+    rows = [_row(row, cells_of(entry, row)) for entry, row in found]
     lines = [(_HEAD[i], *(row[i] for row in rows)) for i in _told(rows) if i]
     steps = ("steps, dense and pruned", *(_steps(row) for _, row in found))
     lines.insert(_HEAD.index("metric"), steps)
@@ -69,7 +69,7 @@ def _told(rows: Sequence[Sequence[str]]) -> list[int]:
     return [i for i in range(len(_HEAD)) if any(row[i] not in ("", NONE) for row in rows)]
 
 
-def _cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def cells_of(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Those of a row, in the order of its seeds."""
     key = (row["row"], row["sparsity"])
     return [cell for cell in entry["cells"].values() if (cell["row"], cell["sparsity"]) == key]
@@ -128,13 +128,17 @@ def _difference(change: Mapping[str, Any] | None) -> str:
 
 
 def _speed(cell: Mapping[str, Any], rival: str) -> str:
-    """At the smallest batch, with the most tokens that were measured."""
-    settings = [SettingReport.from_dict(setting) for setting in cell["settings"]]
-    if not settings:
+    shown = shown_setting(cell)
+    ratio = None if shown is None else shown.ratio("compressed", rival)
+    if shown is None or ratio is None:
         return NONE
-    shown = min(settings, key=lambda setting: (setting.batch, -(setting.tokens or 0)))
-    ratio = shown.ratio("compressed", rival)
-    return NONE if ratio is None else f"{format_ratio(ratio)}, {setting_label(shown.batch, shown.tokens)}"
+    return f"{format_ratio(ratio)}, {setting_label(shown.batch, shown.tokens)}"
+
+
+def shown_setting(cell: Mapping[str, Any]) -> SettingReport | None:
+    """The smallest batch, with the most tokens that were measured; None where nothing was."""
+    settings = [SettingReport.from_dict(setting) for setting in cell["settings"]]
+    return min(settings, key=lambda setting: (setting.batch, -(setting.tokens or 0)), default=None)
 
 
 def _file_share(cell: Mapping[str, Any]) -> str:

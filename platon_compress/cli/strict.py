@@ -25,8 +25,7 @@ class StrictCommand(TyperCommand):
             value = values.get(param.name)
             if isinstance(value, str) and not value.strip():
                 raise BadParameter("it is empty; give a value, or leave it out", ctx=ctx, param=param)
-            if (
-                isinstance(value, str) and "\0" in value
-            ):  # some versions of click let the system's error through
+            # Some versions of click let the system's own error through.
+            if isinstance(value, str) and "\0" in value:
                 raise BadParameter(f"{shown(value)} holds a zero byte; leave it out", ctx=ctx, param=param)
         return super().parse_args(ctx, args)

@@ -223,7 +223,8 @@ class _Curve:
     def row(self, measured: Figures, budget: Budget) -> SearchRow:
         """The answer, with the file at the anchor measured."""
         at = self.anchor
-        kept = (measured.size_bytes - self._others) / self._kept[at]
+        # Where whole layers go, nothing may be left to weigh.
+        kept = (measured.size_bytes - self._others) / self._kept[at] if self._kept[at] else self._bytes
 
         def corrected(sparsity: float) -> Figures:
             seconds = measured.latency_seconds + self._seconds[sparsity] - self._seconds[at]

@@ -13,6 +13,7 @@ from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
 from platon_compress.recipe import PlanSection, PruneSection, Recipe
 from platon_compress.report.words import metric_name
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.preflight import seconds_per_step
 from platon_compress.tasks.task import Task
 from platon_compress.tasks.training import freeze_parameters, prune_config, total_steps
@@ -52,20 +53,13 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     check_run(recipe, task, student, judged, examples)
     one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
     dense_steps = 0 if learns_from_itself(recipe) else steps
-    first = f"{dense_steps} steps dense, then " if dense_steps else ""
     seconds = (pruned_steps + dense_steps) * recipe.train.gradient_accumulation_steps * one
     counts = [task.counted(rows, names) for rows in (training, judged[0])]
     lines = (
         shown.to_text(),
-        (
-            f"{len(examples[0])} training and {len(examples[1])} validation examples, {spoken_classes(names)}"
-            f"judged by {metric_name(task.metric, task.name)}"
-        ),
+        _spoken_examples(examples, names, task),
         *_spoken_counts(names, counts),
-        (
-            f"{first}{pruned_steps} steps with pruning: about {spoken_time(seconds)} on this machine "
-            "(estimated from one batch; evaluations, export and measurement come on top)"
-        ),
+        _spoken_steps(dense_steps, pruned_steps, seconds),
         *([] if held is None else [held.spoken()]),
         *spoken_model(student),
         *spoken_precision(recipe),
@@ -87,6 +81,21 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         **recipe.plan.model_dump(include={"values", "attention", "embeddings"}),
         "pruning": shown.to_dict(),
     }
+
+
+def _spoken_examples(examples: Sequence[Examples], names: Sequence[str], task: Task) -> str:
+    return (
+        f"{len(examples[0])} training and {len(examples[1])} validation examples, {spoken_classes(names)}"
+        f"judged by {metric_name(task.metric, task.name)}"
+    )
+
+
+def _spoken_steps(dense: int, pruned: int, seconds: float) -> str:
+    first = f"{dense} steps dense, then " if dense else ""
+    return (
+        f"{first}{pruned} steps with pruning: about {spoken_time(seconds)} on this machine "
+        "(estimated from one batch; evaluations, export and measurement come on top)"
+    )
 
 
 def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator[str]:

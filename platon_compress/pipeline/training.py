@@ -95,7 +95,6 @@ def prune(work: Workspace) -> dict[str, Any]:
         "sparsity_target": section.target_sparsity,
         "granularity": section.granularity,
         "per_millisecond": section.per_millisecond,
-        "speedup_target": 1 / (1 - section.target_sparsity) if section.counts_time else None,
     }
 
 

@@ -16,8 +16,11 @@ from platon_compress.yaml_file import read_yaml
 __all__ = ["PRESETS", "load_recipe", "parse_recipe", "shipped_recipe", "trusting"]
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
-PRESETS = ("fast", "balanced", "accurate")
-"""Settings that a recipe of any task can take over; files of recipes/presets."""
+PRESETS: Mapping[str, tuple[str, ...]] = {
+    name: (f"prune.sparsity={sparsity}", "distill.hidden=1", "plan.values=int8")
+    for name, sparsity in {"fast": 0.9, "balanced": 0.8, "accurate": 0.5}.items()
+}
+"""Overrides that any recipe takes; what each is worth stands in docs/choosing-a-model.md."""
 
 
 def load_recipe(
@@ -29,37 +32,22 @@ def load_recipe(
 ) -> Recipe:
     """Read a YAML recipe and apply `section.key=value` overrides, then the keys of the data section in `data`.
 
-    preset: one of PRESETS, whose keys replace those of the file; overrides win over both.
+    preset: one of PRESETS, applied before the overrides.
 
     Relative `data.train` and `data.validation` paths count from the current folder.
     Raises InputError, in one line, for a missing or broken file, unknown keys and wrong values.
     """
     raw, own = read_yaml(path), dict(data or {})
     _refuse_repeats(overrides, own)
-    if preset is not None:
-        raw = _overlaid(raw, _preset(preset))
+    if preset is not None and preset not in PRESETS:
+        raise InputError(f"no preset is called {shown(preset)}; use one of {', '.join(PRESETS)}")
     if _names_files(overrides, own):
         raw["data"] = _without_dataset(raw.get("data"))
-    for override in overrides:
+    for override in (*PRESETS.get(preset or "", ()), *overrides):
         apply_override(raw, override)
     if own:
         raw["data"] = {**(raw["data"] if isinstance(raw.get("data"), dict) else {}), **own}
     return parse_recipe(raw, source=str(path))
-
-
-def _preset(name: str) -> dict[str, Any]:
-    if name not in PRESETS:
-        raise InputError(f"no preset is called {shown(name)}; use one of {', '.join(PRESETS)}")
-    return read_yaml(_RECIPES / "presets" / f"{name}.yaml")
-
-
-def _overlaid(raw: dict[str, Any], preset: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with the preset's keys; a section that is no mapping is left to the checks."""
-    sections = {name: (raw.get(name) or {}, keys) for name, keys in preset.items()}
-    return {
-        **raw,
-        **{name: {**own, **keys} for name, (own, keys) in sections.items() if isinstance(own, Mapping)},
-    }
 
 
 def trusting(recipe: Recipe, trust_remote_code: bool) -> Recipe:

@@ -243,7 +243,7 @@ class PruneSection(Section):
                 raise ValueError(
                     "granularity structured asks for a speed-up, and none is given; set for example speedup: 2"
                 )
-            return self._ranks_by_time()
+            return self
         if self.family:
             raise ValueError(
                 "a family says how fast its members are, and speedup does too; leave speedup out"
@@ -256,9 +256,10 @@ class PruneSection(Section):
             raise ValueError(
                 f"sparsity {self.sparsity:g} and speedup {self.speedup:g} are both given; leave sparsity out (null)"
             )
-        return self._ranks_by_time()
+        return self
 
-    def _ranks_by_time(self) -> "PruneSection":
+    @model_validator(mode="after")
+    def _ranks_weights_or_units(self) -> "PruneSection":
         if self.counts_time and self.per_millisecond:
             raise ValueError(
                 "per_millisecond ranks single weights, and granularity structured does so anyway; leave it out"

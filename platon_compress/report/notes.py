@@ -62,7 +62,7 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
 
 def _speedup_note(run: RunData) -> Iterator[str]:
     pruned = run.stage("prune")
-    if pruned.get("speedup_target") is None:
+    if pruned.get("granularity") != "structured":
         return
     gone = run.stage("choose").get("sparsity", pruned["sparsity_target"])
     yield (

@@ -126,7 +126,7 @@ def training_plot(
     """
     runs = {"dense": dense.get("history") or [], "compressed": pruned.get("history") or []}
     metric = str(pruned.get("metric") or dense.get("metric") or "accuracy")
-    timed = pruned.get("speedup_target") is not None
+    timed = pruned.get("granularity") == "structured"
     zeros, schedule = ("share of zeros", "share of the time that goes") if timed else ("sparsity", "sparsity")
     rows = [("loss", "training loss"), (metric, metric_name(metric, task)), ("achieved_sparsity", zeros)]
     rows = [row for row in rows if any(_series(history, row[0])[0] for history in runs.values())]

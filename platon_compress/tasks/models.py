@@ -187,8 +187,8 @@ def _sentence_folder(source: str, task: str, options: Mapping[str, Any]) -> Path
 
 
 def _encoder_folder(source: str, encoder: str) -> str:
-    place = inner(Path(source), encoder)
-    if place is None or not place.is_dir():
+    place = inner(Path(source), encoder, Path.is_dir)
+    if place is None:
         raise InputError(
             f"the model {source!r} keeps its encoder in {shown(encoder)}; download the model, and give its folder"
         )

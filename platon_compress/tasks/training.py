@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from platon_compress.tasks.task import Task
 if TYPE_CHECKING:
     import torch
 
-    from platon_compress.pruning import PruneConfig
+    from platon_compress.pruning import PlatonCallback, PruneConfig
     from platon_compress.pruning.family import Hold
     from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.recipe import PruneSection, TrainSection
@@ -186,9 +186,8 @@ def train(
     from platon_compress.tasks.rounded_phase import RoundedPhase
 
     set_seed(settings.seed)
-    steps = total_steps(len(training), settings)
-    if pruning is not None:
-        steps = pruning.total_steps or steps
+    planned = None if pruning is None else pruning.total_steps
+    steps = planned or total_steps(len(training), settings)
     freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     trainer = _trainer(
@@ -207,16 +206,14 @@ def train(
     with _Warnings() as warnings, room_to_save(work_folder), adapted, phase.restored():
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
         average.take_over()
-    result = TrainResult(
+    return TrainResult(
         steps=steps,
         **_judged(task, checkpoint, validation),
+        **_pruned(callback),
         history=_history(trainer.state.log_history, task.metric),
         warnings=tuple(warnings.lines),
         averaged_steps=average.steps,
     )
-    if callback is None:
-        return result
-    return replace(result, masks=callback.pruner.masks(), expected_speedup=callback.pruner.expected_speedup)
 
 
 def _judged(task: Task, checkpoint: Checkpoint, validation: Examples) -> dict[str, Any]:
@@ -226,6 +223,13 @@ def _judged(task: Task, checkpoint: Checkpoint, validation: Examples) -> dict[st
     checkpoint.model.eval()
     evaluation = task.evaluation(validation, checkpoint, BATCH)
     return {"scores": evaluate(checkpoint.model, evaluation), "examples": evaluation.examples}
+
+
+def _pruned(callback: "PlatonCallback | None") -> dict[str, Any]:
+    """What it says of the pruning; nothing without one."""
+    if callback is None:
+        return {}
+    return {"masks": callback.pruner.masks(), "expected_speedup": callback.pruner.expected_speedup}
 
 
 def _trainer(

@@ -130,7 +130,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _shard(folder: Path, name: Any) -> Path:
     file = inner(folder, name)
-    if file is None or not file.is_file():
+    if file is None:
         raise InputError(f"{folder} lacks the shard {shown(name)} that its index names; save the model again")
     return file
 

@@ -57,7 +57,9 @@ def test_the_exit_status_says_it(tmp_path, capsys):
     assert main([files[0]]) == 2  # no committed table is called new.json
 
 
-@pytest.mark.parametrize("change", [{"rows": None}, {"rows": [{}]}, {"cells": {"a": {"row": 1}}}])
+@pytest.mark.parametrize(
+    "change", [{"rows": None}, {"rows": [{}]}, {"cells": {}}, {"cells": {"a": {"row": 1}}}]
+)
 def test_a_damaged_table_is_one_line(change):
     with pytest.raises(InputError, match=r"no table of a grid .*; collect the grid again"):
         list(compared({**table(), **change}, table()))

@@ -49,7 +49,10 @@ def test_one_panel_for_each_dense_model(tmp_path):
     assert drawing.count("<!-- compressed, 8 bits -->") == 1
 
 
-@pytest.mark.parametrize("content", ["{}", "no json", json.dumps(stamped("quality", {"rows": [{}]}))])
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "no json", json.dumps(stamped("quality", {"rows": [{}]})), json.dumps({**table(), "cells": {}})],
+)
 def test_what_cannot_be_drawn_is_one_line(tmp_path, capsys, content):
     (tmp_path / "quality-a.json").write_text(content)
     assert main(["--results", str(tmp_path)]) == 2

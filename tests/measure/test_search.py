@@ -126,6 +126,14 @@ def test_structured_competes_by_its_measured_half_blocks(found, monkeypatch):
     assert found(Budget(max_latency_seconds=12.9), (STRUCTURED,)).rows[0].sparsity == LEAST_TIME
 
 
+def test_structured_may_leave_nothing_and_still_miss_the_budget(found, monkeypatch):
+    monkeypatch.setattr(half_blocks, "measure_half_blocks", lambda *inputs, threads: COSTS)
+    result = found(Budget(max_latency_seconds=0.1), (STRUCTURED,))
+    assert not result.can_be_met
+    assert result.rows[0].sparsity == MOST
+    assert result.rows[0].figures.size_bytes == result.dense.size_bytes - 4 * 16_384
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.8])
 def test_a_structured_trial_keeps_its_time(model, share):
     trial = TrialMasks(model, "structured", COSTS)

@@ -64,7 +64,7 @@ def _stage(output, name):
 
 def test_the_speedup_is_reached_by_the_costs(done):
     result = _stage(done[0], "prune")
-    assert result["speedup_target"] == 2.5
+    assert result["sparsity_target"] == 1 - 1 / 2.5
     assert result["expected_speedup"] >= 2.5 * (1 - 1e-5)
     assert len(done[1]) == 1
 

@@ -86,11 +86,11 @@ def test_every_form_and_variant_has_its_words():
 
 
 @pytest.mark.parametrize(
-    ("target", "schedule", "title"),
-    [(None, "sparsity", "sparsity"), (2.0, "share of the time that goes", "share of zeros")],
+    ("granularity", "schedule", "title"),
+    [("element", "sparsity", "sparsity"), ("structured", "share of the time that goes", "share of zeros")],
 )
-def test_the_training_plot_says_what_its_schedule_counts(target, schedule, title):
+def test_the_training_plot_says_what_its_schedule_counts(granularity, schedule, title):
     rows = [{"step": step, "sparsity": 0.1 * step, "achieved_sparsity": 0.2 * step} for step in range(1, 4)]
-    plot = training_plot({}, {"history": rows, "metric": "accuracy", "speedup_target": target})
+    plot = training_plot({}, {"history": rows, "metric": "accuracy", "granularity": granularity})
     assert plot.caption.endswith(f"Wide grey line: the schedule's {schedule}.")
     assert plot.alt.startswith(f"{title} over the training steps")

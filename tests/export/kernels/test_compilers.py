@@ -11,7 +11,13 @@ import pytest
 pytestmark = pytest.mark.install
 CHECKOUT = Path(__file__).resolve().parents[3]
 COMPILERS = {"clang++": "clang", "g++": "gcc"}
-TESTS = ("test_native.py", "test_attention.py", "test_special_values.py", "test_portability.py")
+TESTS = (
+    "test_native.py",
+    "test_choice.py",
+    "test_attention.py",
+    "test_special_values.py",
+    "test_portability.py",
+)
 
 
 @pytest.fixture(params=COMPILERS)

@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 TEMPLATE = CHECKOUT / "docs" / "template"
 TESTS = (
     "test_native.py",
+    "test_choice.py",
     "test_bytes.py",
     "test_attention.py",
     "test_attention_bytes.py",

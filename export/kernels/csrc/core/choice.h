@@ -7,8 +7,7 @@
 
 namespace platon {
 
-// The least time of a small product in floats and in bytes together, in seconds: less than a millisecond of work for
-// all of `sets`, taken in turn.
+// The least time of a small product in floats and in bytes together, in seconds, with each of `sets`, taken in turn.
 std::vector<double> product_seconds(const std::vector<const Kernels*>& sets);
 
 // Which of the times is taken: the last, as the sets are in order of preference, unless an earlier one is shorter by
