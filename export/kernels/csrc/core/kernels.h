@@ -187,8 +187,8 @@ struct Kernels {
   Burn *burn_fma, *burn_load;
 };
 
-// The list that declares, dispatches, tests and benchmarks the kernels, in order of preference. Each is a folder of this
-// name; README.md tells how to add one.
+// The list that declares, dispatches, tests and benchmarks the kernels, in order of preference. Each is a folder of
+// this name; README.md tells how to add one.
 #if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
 #define PLATON_KERNELS(X) X(scalar) X(avx2) X(avx512vnni)
 #elif defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
