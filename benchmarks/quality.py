@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from study import add_output, keep, run_study, study_parser
-from trials.cell import finished, run_cell
+from trials.cell import finished, run_cell, trained
 from trials.grid import Cell, Grid, Setup, chosen, read_grid
 from trials.seeds import rows_of
 
@@ -212,7 +212,9 @@ def _collect(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.
         raise InputError(f"no cell of {grid.name} is finished below {setup.runs}; run the grid first")
     yield from (f"{cell.name}: left out, it is not finished" for cell in cells if cell.name not in done)
     rows = [{**row, **_shown(grid, row["row"])} for row in rows_of(list(done.values()))]
-    report = stamped("quality", {"environment": _environment(done), "rows": rows, "cells": _smaller(done)})
+    tried = {cell.name: content for cell in cells if (content := trained(grid, cell, setup))}
+    content = {"environment": _environment(done), "rows": rows, "validation": tried, "cells": _smaller(done)}
+    report = stamped("quality", content)
     yield keep(options, report, title=grid.title, masks="trained", name=f"quality-{grid.name}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from platon_compress.errors import CheckFailedError, InputError, PlatonError
 from platon_compress.measure.environment import git_state, started_from
 from platon_compress.measure.result_files import save_result
+from platon_compress.pipeline.output import say
 from platon_compress.progress import Progress
 
 __all__ = [
@@ -99,8 +100,7 @@ def run_study(
         if getattr(options, "output", None) is not None:
             _check_committable(options.output)
         for line in study(options):
-            sys.stdout.write(f"{line}\n")
-            sys.stdout.flush()
+            say(line)
     except PlatonError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

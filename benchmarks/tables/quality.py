@@ -9,7 +9,15 @@ from platon_compress.measure.bench_report import SettingReport
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
-__all__ = ["QUALITY_NOTE", "TASK_NOTE", "cells_of", "quality_tables", "shown_setting", "task_table"]
+__all__ = [
+    "QUALITY_NOTE",
+    "TASK_NOTE",
+    "cells_of",
+    "quality_tables",
+    "shown_setting",
+    "task_table",
+    "tried_table",
+]
 
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
@@ -44,6 +52,27 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
         told = _told(rows)
         columns = [tuple(line[i] for i in told) for line in (_HEAD, *rows)]
         yield entry["title"], Table(columns[0], 4, columns[1:])
+        if (tried := tried_table(entry)) is not None:
+            yield f"{entry['title']}: the validation rows", tried
+
+
+def tried_table(entry: Mapping[str, Any]) -> Table | None:
+    """Of a grid with several criteria: what each reached with each learning rate; every training, tested or not."""
+    tried = list(entry.get("validation", {}).values())
+    criteria = list(dict.fromkeys(cell["criterion"] for cell in tried))
+    if len(criteria) < 2:
+        return None
+    rates = sorted({cell["learning_rate"] for cell in tried})
+    head = ("criterion", *(f"learning rate {rate:g}" for rate in rates))
+    return Table(head, 1, [(name, *(_reached(tried, name, rate) for rate in rates)) for name in criteria])
+
+
+def _reached(tried: Sequence[Mapping[str, Any]], criterion: str, rate: float) -> str:
+    """The mean over what differs otherwise: seeds."""
+    found = [cell for cell in tried if (cell["criterion"], cell["learning_rate"]) == (criterion, rate)]
+    if not found:
+        return NONE
+    return metric_figure(found[0]["metric"], sum(cell["value"] for cell in found) / len(found))
 
 
 def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | None:

@@ -21,7 +21,7 @@ from platon_compress.report.run_data import RunData, read_run
 from platon_compress.schemas import require_kind, stamped
 from platon_compress.scoring import Scores
 
-__all__ = ["finished", "run_cell"]
+__all__ = ["finished", "run_cell", "trained"]
 
 FILE = "cell.json"
 ROUTES = {"dense": "dense", "dense_int8": "dense_int8", "compressed": "onnx_compressed"}
@@ -39,6 +39,24 @@ def finished(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
     return dict(content) if same else None
 
 
+def trained(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
+    """What a cell that is trained reached on the validation rows, with what it was trained by; None before."""
+    folder, recipe = setup.folder(grid, cell), setup.recipe(grid, cell)
+    record = RunFolder.open(folder, recipe.kind).record("prune") if folder.exists() else None
+    if record is None or recipe.prune is None or recipe.train is None:
+        return None
+    return {
+        "row": cell.row_name,
+        "sparsity": cell.sparsity,
+        "seed": cell.seed,
+        "criterion": recipe.prune.criterion,
+        "learning_rate": recipe.train.learning_rate,
+        "metric": record.result["metric"],
+        "value": record.result["value"],
+        "examples": record.result["examples"],
+    }
+
+
 def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: str | None = None) -> bool:
     """Run what is left of a cell, up to and with the stage `until`. Whether cell.json is there now.
 
@@ -47,14 +65,13 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
     recipe, folder = setup.recipe(grid, cell), setup.folder(grid, cell)
     if until is not None and until not in stage_names(recipe):
         raise InputError(f"--until {until!r} is no stage; the stages: {', '.join(stage_names(recipe))}")
-    first = setup.recipe(grid, cell.first)
-    work = Workspace(RunFolder.open(setup.folder(grid, cell.first), first.kind), first, reporter)
-    check_controls(work, cell.row.controls)
+    check_controls(recipe, cell.row.controls)
     if cell.name != cell.first.name:
-        run_recipe(first, setup.folder(grid, cell.first), reporter, until="dense")
+        run_recipe(setup.recipe(grid, cell.first), setup.folder(grid, cell.first), reporter, until="dense")
     run_recipe(recipe, folder, reporter, until=until)
     if until in _BEFORE_CONTROLS:
         return False
+    work = Workspace(RunFolder.open(folder, recipe.kind), recipe, reporter)
     controls = measure_controls(work, cell.row.controls, setup.controls(grid, cell))
     if until not in (None, stage_names(recipe)[-1]):
         return False

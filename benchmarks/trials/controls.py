@@ -18,6 +18,7 @@ from platon_compress.errors import InputError
 from platon_compress.files import read_json, remove_folder, write_json
 from platon_compress.pipeline.teaching import teacher_of
 from platon_compress.pipeline.workspace import Workspace
+from platon_compress.recipe import Recipe
 from platon_compress.scoring import Scores
 from platon_compress.structure import find_blocks
 from platon_compress.tasks.data.rows import RankingRows
@@ -44,16 +45,16 @@ def measure_controls(work: Workspace, controls: Sequence[Control], folder: Path)
     return found
 
 
-def check_controls(work: Workspace, controls: Sequence[Control]) -> None:
+def check_controls(recipe: Recipe, controls: Sequence[Control]) -> None:
     """Raise InputError for a control that says nothing of this recipe."""
-    distill = work.recipe.distill
+    distill = recipe.distill
     for name in ("taught", "every_second_layer"):
         if name in controls and (distill is None or not distill.labels):
             raise InputError(
                 f"the control {name} is for a teacher beside labels, and this recipe has none such; leave it out"
             )
-    if "bm25" in controls and work.recipe.model.task != "text-ranking":
-        raise InputError(f"the control bm25 ranks passages, the task is {work.task.name}; leave it out")
+    if "bm25" in controls and recipe.model.task != "text-ranking":
+        raise InputError(f"the control bm25 ranks passages, the task is {recipe.model.task}; leave it out")
 
 
 def bm25(queries: Sequence[str], passages: Sequence[str]) -> np.ndarray:

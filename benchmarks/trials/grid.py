@@ -43,8 +43,8 @@ class Row(Section):
     also: metrics to show beside the one that the task is judged by. controls: "untrained" is the model before any
     training, "taught" the dense model with the same steps and the same teacher, "every_second_layer" the same of half its
     layers, "bm25" the ranking without a model. With granularity structured a sparsity is the share of the time that goes:
-    0.5 for a model twice as fast. baseline: the row whose dense model, controls among them, this one takes: for rows that
-    differ in how they prune alone.
+    0.5 for a model twice as fast. baseline: the row whose dense model this one takes: for rows that differ in how they
+    prune or are taught alone. Its controls are its own.
     """
 
     recipe: str | dict[str, Any]
@@ -131,8 +131,8 @@ class Cell:
 
     @property
     def group(self) -> str:
-        """What all cells with one baseline have in common: that and the controls."""
-        return f"{self.first.row_name}-s{self.seed}"
+        """What the cells of a row and seed have in common: the controls, which depend on the teacher."""
+        return f"{self.row_name}-s{self.seed}"
 
     @property
     def first(self) -> "Cell":

@@ -21,6 +21,7 @@ from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
 from platon_compress.recipe import PlanSection, Recipe
 from platon_compress.recipe.data import COLUMN_KEYS
+from platon_compress.report.words import criterion_words
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 
@@ -240,6 +241,13 @@ def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
     return lambda recipe: names
 
 
+def _prune_title(recipe: Recipe) -> str:
+    if recipe.prune is not None and recipe.prune.masks_from is not None:
+        return "train again, the masks held"
+    criterion = "platon" if recipe.prune is None else recipe.prune.criterion
+    return f"train again, pruning {criterion_words(criterion)}"
+
+
 def _trained(recipe: Recipe) -> tuple[Stage, ...]:
     """The stages of a training up to the baked model; those that choose are there where something asks for them."""
     searched, chosen = ("search",) if recipe.searches_sparsity else (), ("choose",) if recipe.chooses else ()
@@ -255,7 +263,7 @@ def _trained(recipe: Recipe) -> tuple[Stage, ...]:
             needs=("data",), outputs=("stages/dense",), keeps=True,
         ),
         Stage(
-            name="prune", title="train again, pruning with PLATON", run=training.prune, uses=_of_prune,
+            name="prune", title=_prune_title(recipe), run=training.prune, uses=_of_prune,
             needs=("data", "dense", *searched), outputs=("stages/prune",), keeps=True,
         ),
         Stage(

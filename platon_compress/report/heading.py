@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.report.run_data import RunData
+from platon_compress.report.words import criterion_words
 
 __all__ = ["model_name", "run_origin", "run_subtitle", "run_task", "run_title"]
 
@@ -37,7 +38,8 @@ def _what_was_done(run: RunData) -> str:
         return f"pruned without training ({_METHODS[pruned['oneshot']['method']]}) and compressed"
     if run.state.get("kind") == "compress":
         return "compressed from a sparse checkpoint"
-    return f"pruned with PLATON and {'distillation and ' if pruned.get('distillation') else ''}compressed"
+    criterion = (run.recipe.get("prune") or {}).get("criterion", "platon")
+    return f"pruned {criterion_words(criterion)} and {'distillation and ' if pruned.get('distillation') else ''}compressed"
 
 
 def run_origin(run: RunData) -> dict[str, str]:

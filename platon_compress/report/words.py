@@ -17,6 +17,7 @@ __all__ = [
     "UNITS",
     "VARIANTS",
     "WAYS",
+    "criterion_words",
     "metric_figure",
     "metric_name",
     "metric_title",
@@ -159,3 +160,8 @@ def metric_figure(name: str, value: float, digits: int = 1) -> str:
 def route_name(pair: str) -> str:
     """Of the second route of `torch_pruned vs onnx_compressed`; a pair that is not one of ours stays as it is."""
     return ROUTES.get(pair.rpartition(" vs ")[2], pair)
+
+
+def criterion_words(criterion: str) -> str:
+    """What follows "pruned" for a `prune.criterion`: `with PLATON`, `by magnitude`."""
+    return "with PLATON" if criterion == "platon" else f"by {criterion}"

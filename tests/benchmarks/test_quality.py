@@ -171,9 +171,9 @@ def test_every_second_layer_leaves_the_first(family):
 
 @pytest.mark.parametrize("control", ["taught", "every_second_layer"])
 def test_controls_with_a_teacher_need_one(control):
-    work = SimpleNamespace(recipe=SimpleNamespace(distill=None))
+    recipe = SimpleNamespace(distill=None)
     with pytest.raises(InputError, match=f"the control {control} is for a teacher beside labels"):
-        check_controls(work, (control,))
+        check_controls(recipe, (control,))
 
 
 def _touch(value, folder):
@@ -380,7 +380,7 @@ def test_rows_share_what_is_common_and_another_rows_dense_model(tmp_path):
     recipe = setup.recipe(grid, last)
     assert (recipe.prune.criterion, recipe.train.seed, recipe.prune.sparsity) == ("magnitude", 2, 0.8)
     assert recipe.dense == str(tmp_path / "runs" / "lent" / "first-50-s2")
-    assert setup.controls(grid, last) == tmp_path / "runs" / "lent" / "controls" / "first-s2"
+    assert setup.controls(grid, last) == tmp_path / "runs" / "lent" / "controls" / "other-s2"
 
 
 @pytest.mark.parametrize(

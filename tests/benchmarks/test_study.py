@@ -3,6 +3,9 @@
 import argparse
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,25 @@ def test_lines_and_errors(tmp_path, capsys):
     assert run_study(work, *_options("-o", str(tmp_path), "--threads", "3")) == 2
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("one 3\n", "error: that is wrong; do this\n")
+
+
+def test_a_reader_who_has_seen_enough_ends_nothing(tmp_path):
+    done = tmp_path / "done"
+    code = (
+        "import sys, pathlib; from study import run_study, study_parser\n"
+        "def work(options):\n"
+        "    yield from (str(n) for n in range(20000))\n"
+        f"    pathlib.Path({str(done)!r}).touch()\n"
+        "sys.exit(run_study(work, study_parser('What it is.'), []))"
+    )
+    command = [sys.executable, "-P", "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(RESULTS.parent)}
+    study = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert study.stdout.readline() == b"0\n"
+    study.stdout.close()
+    assert study.stderr.read() == b"standard output was closed; the work goes on without it\n"
+    assert study.wait() == 0
+    assert done.exists()
 
 
 def test_a_changed_checkout_commits_nothing(monkeypatch, capsys):

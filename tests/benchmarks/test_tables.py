@@ -6,8 +6,10 @@ from readme_tables import refreshed
 from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
+from tables.quality import tried_table
 
 from platon_compress.measure.timing import compare
+from platon_compress.report.words import NONE
 
 _SIDES = [
     f"{file}, {order}" for file in ("dense", "compressed", "unpadded") for order in ("padded", "bucketed")
@@ -214,3 +216,18 @@ def test_models_stand_beside_dense_int8():
         "1", "50%", "2.00x (2.00\N{EN DASH}2.00)", "3.00x (3.00\N{EN DASH}3.00)", "4.00x (4.00\N{EN DASH}4.00)",
         "2.00x (2.00\N{EN DASH}2.00)",
     )  # fmt: skip
+
+
+def test_a_grid_of_criteria_shows_every_training_on_the_validation_rows():
+    def tried(criterion, rate, seed, value):
+        return {
+            "criterion": criterion, "learning_rate": rate, "seed": seed, "value": value, "metric": "accuracy",
+            "row": "films", "sparsity": 0.8, "examples": 100,
+        }  # fmt: skip
+
+    cells = [("platon", 1e-4, 1, 0.8), ("platon", 1e-4, 2, 0.9), ("fisher", 2e-4, 1, 0.7)]
+    validation = {str(i): tried(*cell) for i, cell in enumerate(cells)}
+    shown = tried_table({"validation": validation})
+    assert shown.head == ("criterion", "learning rate 0.0001", "learning rate 0.0002")
+    assert shown.rows == [("platon", "85.0%", NONE), ("fisher", NONE, "70.0%")]
+    assert tried_table({"validation": {"0": validation["0"]}}) is None

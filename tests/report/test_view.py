@@ -5,7 +5,7 @@ from sample_runs import bench, run
 
 from platon_compress.planning import Form
 from platon_compress.report.cards import key_cards
-from platon_compress.report.heading import run_origin, run_title
+from platon_compress.report.heading import run_origin, run_subtitle, run_title
 from platon_compress.report.plots import training_plot
 from platon_compress.report.words import CARDS, FORMS, SHORT_FORMS, SHORT_VARIANTS, VARIANTS
 
@@ -42,6 +42,16 @@ def cards(*arguments, **changes):
 )
 def test_titles_say_which_model_and_which_task(recipe, title):
     assert run_title(run(bench([2.0]), recipe=recipe)) == title
+
+
+@pytest.mark.parametrize(
+    ("prune", "words"),
+    [({}, "pruned with PLATON"), ({"criterion": "fisher"}, "pruned by fisher")],
+)
+def test_the_subtitle_names_the_criterion(prune, words):
+    recipe = {"model": {"task": "text-classification"}, "prune": prune}
+    said = run_subtitle(run(bench([2.0]), kind="run", recipe=recipe))
+    assert said == f"text-classification, {words} and compressed for ONNX Runtime"
 
 
 @pytest.mark.parametrize(
