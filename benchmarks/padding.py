@@ -29,7 +29,7 @@ from platon_compress.measure.timing import compare, measure_interleaved, percent
 from platon_compress.progress import Progress, silent
 from platon_compress.schemas import stamped
 
-__all__ = ["KIND", "benchmark_padding", "main", "padded_batches"]
+__all__ = ["KIND", "benchmark_padding", "committed_lengths", "main", "padded_batches"]
 
 KIND = "padding"
 _ORDERS = ("padded", "bucketed")
@@ -161,11 +161,19 @@ def _measure(options: argparse.Namespace) -> Iterator[str]:
     yield keep(options, content, title=target.title, sparsity=options.sparsity)
 
 
+def committed_lengths() -> list[int]:
+    """Tokens of 128 texts of SST-2's dev set, as a committed result holds them."""
+    return list(_committed()["lengths"])
+
+
+def _committed() -> Mapping[str, Any]:
+    return read_json(_COMMITTED, "restore it, or give --texts and --tokenizer")
+
+
 def _lengths(options: argparse.Namespace) -> tuple[list[int], str]:
     """Tokens of every text, and what the texts are called."""
     if options.texts is None:
-        committed = read_json(_COMMITTED, "restore it, or give --texts and --tokenizer")
-        return committed["lengths"], options.data_title or committed["data"]
+        return committed_lengths(), options.data_title or _committed()["data"]
     if options.tokenizer is None:
         raise InputError("--texts needs --tokenizer; give the model's folder or hub id")
     texts = read_texts(options.texts, options.column)

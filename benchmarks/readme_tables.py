@@ -28,6 +28,7 @@ from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_s
 from tables.pauses import pause_tables
 from tables.quality import QUALITY_NOTE, TASK_NOTE, quality_tables, task_table
 from tables.rounded import rounded_tables
+from tables.serving import SERVING_NOTE, serving_table
 from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 
@@ -145,6 +146,16 @@ def _quality(results: Results) -> Iterator[str]:
     yield _where(entries)
 
 
+def _serving(results: Results) -> Iterator[str]:
+    entries = _of_kind(results, "serving")
+    table = serving_table(entries)
+    if table is None:
+        yield _NONE_YET
+        return
+    yield f"{table}\n{SERVING_NOTE}\n"
+    yield _where(entries)
+
+
 def _task(results: Results, task: str) -> Iterator[str]:
     table = task_table(results, task)
     if table is None:
@@ -186,6 +197,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "mca": _mca,
     "pauses": partial(_measured, pause_tables),
     "quality": _quality,
+    "serving": _serving,
     "oneshot": _oneshot,
     "rounded": partial(_measured, rounded_tables),
     "sizes": _sizes,

@@ -39,6 +39,7 @@ SCHEMAS = {
     "rounded": 1,
     "rounding": 1,
     "search": 1,
+    "serving": 1,
     "sizes": 1,
     "training": 1,
 }
