@@ -231,3 +231,7 @@ class Recipe(Section):
     def _refuse_unused_keys(self) -> None:
         if self.data is not None and (unused := unused_data_keys(self.data, self.model.task)):
             raise ValueError(f"data.{unused[0]} is no key of the task {self.model.task}; leave it out")
+        if self.train.augment and self.model.task != "image-classification":
+            raise ValueError(
+                f"train.augment is for pictures, and model.task is {self.model.task}; leave it out"
+            )

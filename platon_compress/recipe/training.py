@@ -7,9 +7,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from platon_compress.oneshot.config import Method
 from platon_compress.pruning.config import Criterion, Granularity, Rise, Scope
-from platon_compress.recipe.fields import NUMBER, Section, Several, Text, Texts, about, limited
+from platon_compress.recipe.fields import LISTED, NUMBER, Section, Several, Text, Texts, about, limited
 
-__all__ = ["DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
+__all__ = ["Augmentation", "DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
+
+Augmentation = Literal["flip", "crop"]
 
 
 _Share = Annotated[float, Field(ge=0, le=1), NUMBER]
@@ -46,8 +48,14 @@ class TrainSection(Section):
         "it (`platon-compress doctor` says so).",
         False,
     )
+    augment: Annotated[tuple[Augmentation, ...], LISTED] = about(
+        "Show pictures differently at every step (image-classification): `flip` mirrors every second one left to right, "
+        "which digits, letters and traffic signs do not bear; `crop` moves each by up to an eighth of its size, padded by "
+        "reflection. By `seed`; never where anything is judged.",
+        (),
+    )
     seed: Annotated[int, limited("train.seed"), NUMBER] = about(
-        "Of the order of the rows, of dropout and of new weights.", 1
+        "Of the order of the rows, of dropout, of `augment` and of new weights.", 1
     )
 
 

@@ -1,7 +1,8 @@
 """The Trainer of a task: its loss, its teacher, its metrics."""
 
 import contextlib
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Trainer
@@ -9,8 +10,12 @@ from transformers import Trainer
 from platon_compress.export.parity import torch_outputs
 from platon_compress.progress import Progress, Steps
 from platon_compress.scoring import Evaluation, Scores
+from platon_compress.tasks.augmentation import Augmenter
 from platon_compress.tasks.distillation import Teacher
 from platon_compress.tasks.task import Task
+
+if TYPE_CHECKING:
+    from platon_compress.recipe.training import Augmentation
 
 __all__ = ["TaskTrainer", "evaluate"]
 
@@ -26,9 +31,16 @@ class TaskTrainer(Trainer):
     """Trains on the task's loss, or on what the module distillation says; validates by the task's metric."""
 
     def __init__(
-        self, *, task: Task, teacher: Teacher | None, evaluation: Evaluation, **arguments: Any
+        self,
+        *,
+        task: Task,
+        teacher: Teacher | None,
+        evaluation: Evaluation,
+        augment: "Sequence[Augmentation]" = (),
+        **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
+        self._augmenter = Augmenter(augment, self.args.seed, self.args.process_index) if augment else None
         self._task, self._teacher, self._evaluation = task, teacher, evaluation
         if teacher is not None:
             teacher.model.to(self.args.device)  # type: ignore[arg-type]
@@ -45,6 +57,8 @@ class TaskTrainer(Trainer):
         """The Trainer's hook."""
         del num_items_in_batch
         teacher = self._teacher
+        if self._augmenter is not None and model.training:
+            inputs = self._augmenter(inputs, self.state.global_step)
         outputs = self._task.forward(
             model, inputs, hidden=teacher is not None and teacher.settings.hidden > 0
         )

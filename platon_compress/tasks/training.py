@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from platon_compress.pruning.family import Hold
     from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.recipe import PruneSection, TrainSection
+    from platon_compress.recipe.training import Augmentation
     from platon_compress.tasks.distillation import Teacher
 
 __all__ = [
@@ -191,7 +192,14 @@ def train(
     freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     trainer = _trainer(
-        task, checkpoint, training, validation, _arguments(settings, steps, work_folder), teacher, progress
+        task,
+        checkpoint,
+        training,
+        validation,
+        _arguments(settings, steps, work_folder),
+        settings.augment,
+        teacher,
+        progress,
     )
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last, masks=masks)
     average = WeightAverage(checkpoint.model, averaged_spans(settings.average, steps, pruning))
@@ -238,6 +246,7 @@ def _trainer(
     training: Examples,
     validation: Examples,
     arguments: Any,
+    augment: "Sequence[Augmentation]",
     teacher: "Teacher | None",
     progress: Progress | None,
 ) -> Any:
@@ -251,6 +260,7 @@ def _trainer(
     trainer = TaskTrainer(
         task=task,
         teacher=teacher,
+        augment=augment,
         evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, BATCH),
         model=checkpoint.model,
         args=arguments,
