@@ -158,12 +158,45 @@ def test_members_that_were_not_finished_stand_beside_the_files(tmp_path):
     assert (change.value, change.low, change.high) == pytest.approx((-0.004, -0.007, -0.002))
 
 
-@pytest.mark.parametrize("changes", [{"batch": 8}, {"tokens": 64}, {"threads": 1}])
-def test_a_member_that_was_timed_otherwise_has_no_latency(tmp_path, changes):
-    runs = [finished(_family(tmp_path / "a", **changes), speed=4.0, metric=0.84)]
-    found = members_of(runs, (1, 128))
-    assert {member.seconds for member in found} == {None}
-    assert found[0].disk_bytes == 20_000_000  # the size of a file is the same for all
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch": 8}, "predicted from batch 8, 128 tokens, 2 threads"),
+        ({"tokens": 64, "threads": None}, "predicted from batch 1, 64 tokens"),
+        ({"threads": 1}, "predicted from batch 1, 128 tokens, 1 thread"),
+    ],
+)
+def test_a_member_that_was_timed_otherwise_has_a_predicted_latency(tmp_path, changes, said):
+    """The finished member was 3.9 times as fast as dense there and is 4.68 times here: a fifth more, for the others too."""
+    runs = [finished(_family(tmp_path / "a", **changes), speed=4.68, metric=0.84)]
+    found = {member.sparsity: member for member in members_of(runs, (1, 128))}
+    assert (found[0.6].speed, found[0.6].timed, found[0.6].predicted) == (pytest.approx(2.4), said, True)
+    assert found[0.9].speed == pytest.approx(7.2)
+    assert found[0.9].seconds == pytest.approx(0.01 / 7.2)
+    assert (found[0.95].speed, found[0.95].timed, found[0.95].predicted) == (None, None, False)
+    assert found[0.6].disk_bytes == 20_000_000  # the size of a file is the same for all
+
+
+def test_nothing_is_predicted_without_the_finished_member(tmp_path):
+    folder = _family(tmp_path / "a", batch=8)
+    content = json.loads((folder / "family.json").read_text())
+    content["candidates"][1] |= {"expected": None, "measured": None}
+    (folder / "family.json").write_text(json.dumps(content))
+    found = members_of([finished(folder, speed=4.0, metric=0.84)], (1, 128))
+    assert {(member.seconds, member.predicted) for member in found} == {(None, False)}
+
+
+def test_a_predicted_latency_is_dotted_in_that_panel_alone(tmp_path, monkeypatch):
+    run = finished(_family(tmp_path / "a", batch=8), speed=4.0, metric=0.84)
+    monkeypatch.setattr(page, "read_run", lambda folder: run)
+    page.write_pareto([tmp_path / "a"], tmp_path)
+    text, html = ((tmp_path / f"pareto.{kind}").read_text() for kind in ("md", "html"))
+    assert "| predicted from batch 8, 128 tokens, 2 threads |" in text
+    assert "dotted where their latency is predicted" in html
+    assert "member, latency predicted" in html
+    assert (
+        "member, selection split" not in html
+    )  # named by the left panel, where all with a latency are predicted
 
 
 def test_members_are_hollow_in_the_table_and_never_on_the_line(tmp_path, monkeypatch):
@@ -178,7 +211,7 @@ def test_members_are_hollow_in_the_table_and_never_on_the_line(tmp_path, monkeyp
     assert not any("60%" in line for line in said)
     text, html = ((tmp_path / f"pareto.{kind}").read_text() for kind in ("md", "html"))
     assert "| a: 60% zeros | 85.0% | -0.4 ± 0.2 | 0.50 | 20.00x | 1 MB | for the choice |" in text
-    assert f"| a: 95% zeros | 70.0% | -15.0 ± 0.2 | {NONE} | {NONE} | {NONE} | not at this size |" in text
+    assert f"| a: 95% zeros | 70.0% | -15.0 ± 0.2 | {NONE} | {NONE} | {NONE} | never |" in text
     assert "judged on the validation rows, which chose among them" in text
     assert "member, selection split" in html
     assert html.count("hollow") >= 2  # caption and text for those who do not see it

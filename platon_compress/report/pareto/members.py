@@ -1,9 +1,9 @@
 """Members of a family that were trained but not finished: hollow points beside the files, never on the line.
 
 Their metric is that of the selection split, which chose among them, and no file of theirs was shipped, verified or judged.
-A latency is there where one was measured at the page's size and threads: by the bench stage, before another member took its
-place, or when the family was timed for the choice; as for files, it is the speed over dense applied to one dense latency.
-Where none was measured the member stands in the table alone; nothing is predicted.
+Their latency, as that of files, is a speed over dense applied to one dense latency: the speed that the bench stage measured
+before another member took its place, or that was timed for the choice. Where that was at another size or with other threads
+than the page's, it is predicted, and says so: the speed there times what the finished member gained between there and here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +28,8 @@ _TIMED = {"measured": "by the bench stage", "expected": "for the choice"}
 class Member:
     """One of them.
 
-    metric: a fraction, on `split`. change: against dense there, a fraction. speed, seconds, timed: None where nothing was
-    measured at the page's size; disk_bytes: None where no file was ever written.
+    metric: a fraction, on `split`. change: against dense there, a fraction. speed, seconds, timed, disk_bytes: None where no
+    file was ever written. predicted: whether the speed is that of another size or other threads, carried over.
     """
 
     run: str
@@ -41,6 +41,7 @@ class Member:
     speed: float | None
     seconds: float | None
     timed: str | None
+    predicted: bool
     disk_bytes: int | None
 
     @property
@@ -72,16 +73,14 @@ def members_of(runs: Sequence[RunData], setting: Setting) -> list[Member]:
 
 def _members(run: RunData, content: Mapping[str, Any], setting: Setting, dense: float) -> Iterator[Member]:
     alike = _timed_alike(run, content, setting)
-    finished = run.stage("choose").get(
-        "sparsity", content["chosen"]
-    )  # the stage takes one where none meets the budget
+    # the stage takes one where none meets the budget
+    finished = run.stage("choose").get("sparsity", content["chosen"])
+    gain = 1.0 if alike else _gain(run, content, finished, setting)
     for entry in content["candidates"]:
         if entry["sparsity"] == finished:
             continue
-        timed, figures = next(
-            ((name, Figures(**entry[name])) for name in _TIMED if entry[name] is not None), (None, None)
-        )
-        speed = None if figures is None or not alike else float(figures.speedup)
+        timed, figures = _figures(entry)
+        speed = None if figures is None or gain is None else figures.speedup * gain
         yield Member(
             run=run.folder.name,
             sparsity=float(entry["sparsity"]),
@@ -91,9 +90,32 @@ def _members(run: RunData, content: Mapping[str, Any], setting: Setting, dense: 
             change=_change(entry["drop"]),
             speed=speed,
             seconds=None if speed is None else dense / speed,
-            timed=None if speed is None else _TIMED[str(timed)],
+            timed=None if speed is None else _TIMED[str(timed)] if alike else _predicted(content),
+            predicted=speed is not None and not alike,
             disk_bytes=None if figures is None else int(figures.size_bytes),
         )
+
+
+def _figures(entry: Mapping[str, Any]) -> tuple[str | None, Figures | None]:
+    """How a member was timed, the bench stage first, and what came out; nothing for one that never was."""
+    return next(
+        ((name, Figures.from_dict(entry[name])) for name in _TIMED if entry[name] is not None), (None, None)
+    )
+
+
+def _gain(run: RunData, content: Mapping[str, Any], finished: float | None, setting: Setting) -> float | None:
+    """The finished member's speed over dense at the page's size, over that where it was timed; None if one is not known."""
+    here = next(s for s in run.bench.settings if (s.batch, s.tokens) == setting).ratio("compressed", "dense")
+    chosen = next((entry for entry in content["candidates"] if entry["sparsity"] == finished), None)
+    _, there = (None, None) if chosen is None else _figures(chosen)
+    return None if here is None or there is None else here.median / there.speedup
+
+
+def _predicted(content: Mapping[str, Any]) -> str:
+    """`predicted from batch 8, 128 tokens, 1 thread`."""
+    threads = content["threads"]
+    spoken = "" if threads is None else f", {threads} thread{'s' if threads > 1 else ''}"
+    return f"predicted from batch {content['batch']}, {content['tokens']} tokens{spoken}"
 
 
 def _timed_alike(run: RunData, content: Mapping[str, Any], setting: Setting) -> bool:

@@ -108,7 +108,7 @@ def _member_table(members: Sequence[Member], metric: str, task: str | None) -> T
             NONE if member.seconds is None else format_milliseconds(member.seconds),
             NONE if member.speed is None else f"{member.speed:.2f}x",
             format_bytes(member.disk_bytes),
-            member.timed or "not at this size",
+            member.timed or "never",
         )
         for member in members
     ]

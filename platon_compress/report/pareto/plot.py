@@ -22,7 +22,7 @@ _MEMBER_COSTS: dict[str, Callable[[Member], float | None]] = {
     "latency, ms": lambda m: None if m.seconds is None else m.seconds * 1e3,
     "size on disk, MB": lambda m: None if m.disk_bytes is None else m.disk_bytes / 1e6,
 }
-_MEMBER = "member, selection split"
+_MEMBER, _PREDICTED = "member, selection split", "member, latency predicted"
 
 
 def pareto_plot(
@@ -34,7 +34,7 @@ def pareto_plot(
         panels = figure.subplots(*((2, 1) if narrow else (1, 2)), squeeze=False).ravel()
         for axes, (title, cost) in zip(panels, _COSTS.items(), strict=True):
             _paint(axes, candidates, cost)
-            _paint_members(axes, members, _MEMBER_COSTS[title])
+            _paint_members(axes, members, _MEMBER_COSTS[title], predicted=title.startswith("latency"))
             axes.margins(x=0.12, y=0.15)
             axes.set_xlim(left=0)  # last: it fixes the other end too
             axes.set_xlabel(title)
@@ -51,7 +51,8 @@ def pareto_plot(
 
     best = undominated(candidates, lambda c: c.seconds)
     hollow = (
-        f" {len(members)} members of families that were not finished are hollow, by their metric on the selection split."
+        f" {len(members)} members of families that were not finished are hollow, by their metric on the selection split"
+        f"{', dotted where their latency is predicted' if any(m.predicted for m in members) else ''}."
         if members
         else ""
     )
@@ -85,14 +86,25 @@ def _paint(axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidat
             )
 
 
-def _paint_members(axes: Axes, members: Sequence[Member], cost: Callable[[Member], float | None]) -> None:
-    """Hollow, with their sparsity; those without a figure are left out."""
+def _paint_members(
+    axes: Axes, members: Sequence[Member], cost: Callable[[Member], float | None], *, predicted: bool
+) -> None:
+    """Hollow, with their sparsity, dotted where the cost is `predicted`; those without a figure are left out."""
     for member in members:
         x, y, colour = cost(member), 100 * member.metric, COLOURS["compressed"]
         if x is None:
             continue
+        dotted = predicted and member.predicted
         axes.scatter(
-            [x], [y], s=34, marker="o", facecolors="none", edgecolors=colour, label=_MEMBER, zorder=2
+            [x],
+            [y],
+            s=34,
+            marker="o",
+            facecolors="none",
+            edgecolors=colour,
+            linestyle=":" if dotted else "-",
+            label=_PREDICTED if dotted else _MEMBER,
+            zorder=2,
         )
         axes.annotate(
             f"{member.sparsity:.0%}",
