@@ -4,7 +4,8 @@
 
 Drawn from the committed results: the grids (quality-*.json) and the same runs with 8-bit values (rounded.json). One panel
 a dense model: what was compared with the same one, by task, rows and metric, stands together. Across the speed over dense,
-up the points from dense on the same rows, with their 95 % interval where one was taken.
+up the points from dense on the same rows, with their 95 % interval where one was taken. A line joins what nothing of its
+own side is both faster and better than, ours and the dense rivals apart; what something is, is pale.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from platon_compress.files import read_json
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Point", "main", "points_of"]
+__all__ = ["Point", "front", "main", "points_of"]
 
 _INT8, _FLOAT, _EIGHT, _STRUCTURED = (
     "dense int8",
@@ -37,7 +38,7 @@ _LOOK = {
     _EIGHT: ("o", "#009e73"),
     _STRUCTURED: ("s", "#cc79a7"),
 }
-_COLUMNS, _GREY, _SAME = 3, "#777777", 0.005
+_COLUMNS, _GREY, _OURS, _PALE, _SAME = 3, "#777777", "#009e73", 0.35, 0.005
 _CURE = "collect the grids again"
 
 
@@ -135,6 +136,15 @@ def _of_rounded(row: Mapping[str, Any]) -> Iterator[Point]:
     )
 
 
+def front(points: Sequence[Point]) -> list[Point]:
+    """Those that no other is as fast and better, or as good and faster than; the fastest first."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda each: (-each.speed, -each.change)):
+        if not found or point.change > found[-1].change:
+            found.append(point)
+    return found
+
+
 def _draw(points: Sequence[Point], picture: Path) -> None:
     from matplotlib.figure import Figure
 
@@ -178,27 +188,35 @@ def _paint(axes: "Axes", points: Sequence[Point]) -> None:
     axes.set_title(points[0].title or "", fontsize=8.5, loc="left")
     axes.axhline(0, color=_GREY, linewidth=0.6)
     axes.scatter([1], [0], marker="X", color="#333333", label="dense", zorder=3)
-    for kind, (marker, colour) in _LOOK.items():
-        own = sorted((point for point in points if point.kind == kind), key=lambda point: point.speed)
-        if not own:
-            continue
-        x, y = [point.speed for point in own], [point.change for point in own]
-        if len(own) > 2:  # sparsities of one grid
-            axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.6)
-        axes.scatter(x, y, marker=marker, color=colour, label=kind, zorder=3)
-        for point in own:
-            if point.low is not None and point.high is not None:
-                axes.plot([point.speed] * 2, [point.low, point.high], color=colour, linewidth=1, alpha=0.6)
-            axes.annotate(
-                point.label,
-                (point.speed, point.change),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=7.5,
-            )
+    ours = front([point for point in points if point.kind != _INT8])
+    rivals = front([point for point in points if point.kind == _INT8])
+    _join(axes, [(point.speed, point.change) for point in ours], _OURS, "-")
+    _join(axes, [*((point.speed, point.change) for point in rivals), (1.0, 0.0)], _LOOK[_INT8][1], "--")
+    for point in sorted(points, key=lambda each: list(_LOOK).index(each.kind)):
+        _mark(axes, point, 1.0 if point in ours or point.kind == _INT8 else _PALE)
     axes.margins(x=0.15, y=0.2)
     axes.set_xlim(left=0)  # last: it fixes the other end too
     axes.tick_params(labelsize=8)
+
+
+def _join(axes: "Axes", places: Sequence[tuple[float, float]], colour: str, style: str) -> None:
+    x, y = zip(*places, strict=True) if places else ((), ())
+    axes.plot(x, y, color=colour, linestyle=style, linewidth=0.8, alpha=0.7)
+
+
+def _mark(axes: "Axes", point: Point, alpha: float) -> None:
+    """The point, its interval and its label; the legend takes one of each kind, a full one where there is one."""
+    marker, colour = _LOOK[point.kind]
+    axes.scatter(
+        [point.speed], [point.change], marker=marker, color=colour, alpha=alpha, zorder=3, linewidths=0,
+        label=point.kind if alpha == 1 else None,
+    )  # fmt: skip
+    if point.low is not None and point.high is not None:
+        axes.plot([point.speed] * 2, [point.low, point.high], color=colour, linewidth=1, alpha=0.6 * alpha)
+    place, offset = (point.speed, point.change), (5, 4)
+    axes.annotate(
+        point.label, place, xytext=offset, textcoords="offset points", fontsize=7.5, alpha=max(alpha, 0.6)
+    )
 
 
 if __name__ == "__main__":

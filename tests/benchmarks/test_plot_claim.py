@@ -2,7 +2,7 @@ import json
 
 import pytest
 from grid_tables import table
-from plot_claim import main, points_of
+from plot_claim import Point, front, main, points_of
 
 from platon_compress.schemas import stamped
 
@@ -36,6 +36,25 @@ def test_a_grid_gives_dense_int8_and_ours():
 )
 def test_kinds_are_told_apart(recipe, kind):
     assert list(points_of(table(recipe=recipe)))[-1].kind == kind
+
+
+def test_the_front_is_what_nothing_is_faster_and_better_than():
+    def point(speed, change):
+        return Point(
+            judged=("t", "m", 1),
+            dense=0.9,
+            title="t",
+            kind="compressed",
+            label="",
+            speed=speed,
+            change=change,
+        )
+
+    slow, worse, middle, fast, same = (
+        point(1.5, 0.2), point(1.4, 0.1), point(3.5, -0.3), point(6.0, -1.4), point(3.5, -0.8)
+    )  # fmt: skip
+    assert front([worse, slow, same, fast, middle]) == [fast, middle, slow]
+    assert front([]) == []
 
 
 def test_one_panel_for_each_dense_model(tmp_path):
