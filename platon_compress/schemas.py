@@ -41,6 +41,8 @@ SCHEMAS = {
     "search": 1,
     "serving": 1,
     "sizes": 1,
+    "threads": 1,
+    "torture": 1,
     "training": 1,
 }
 """Kind to the schema that this release writes and reads."""

@@ -11,6 +11,7 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status. One line on standard error for every failure."""
+    _open_closed_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         _survive_old_terminals()
@@ -33,6 +34,19 @@ def _run(words: list[str]) -> int:
     with command.make_context("platon-compress", words) as context:
         result = command.invoke(context)
     return result if isinstance(result, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """After `<&- >&- 2>&-` a file of the run would be the next descriptor 1, and get what libraries print."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        if nowhere != descriptor:
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+        mode = "w" if descriptor else "r"
+        setattr(sys, name, open(descriptor, mode, encoding="utf-8", errors="replace", closefd=False))  # noqa: SIM115
 
 
 def _survive_old_terminals() -> None:

@@ -153,6 +153,7 @@ class RunFolder:
         folder = self._checkpoints(str(self._running))
         if folder.exists() and not self._is_meant(folder / _MEANT):
             files.remove_folder(folder)
+        self._claim()
         files.write_json(folder / _MEANT, self._meant)
         return folder
 
@@ -209,16 +210,26 @@ class RunFolder:
     def _state_path(self) -> Path:
         return self.path / "state.json"
 
+    def _claim(self) -> None:
+        """Before anything else is in a new folder: it is a run's, wherever a kill may come."""
+        if not self._state_path.exists():
+            self._write_state({})
+
     def _give_up_record(self) -> None:
+        self._claim()
         if self._running in self._records:
             del self._records[self._running]
             self._save_state()
 
     def _save_state(self) -> None:
+        self._claim()
         if self._recipe is not None:
             files.write_text(self.path / "recipe.yaml", self._recipe)
             self._recipe = None
-        stages = {name: {"status": "done", **asdict(record)} for name, record in self._records.items()}
+        self._write_state(self._records)
+
+    def _write_state(self, records: Mapping[str, Record]) -> None:
+        stages = {name: {"status": "done", **asdict(record)} for name, record in records.items()}
         state = {"version": _STATE_VERSION, "kind": self.kind, "stages": stages}
         files.write_json(self._state_path, state)
 

@@ -100,6 +100,51 @@ def test_what_a_refused_call_made_is_gone(tmp_path):
     assert list((tmp_path / "mine").iterdir()) == []
 
 
+class _KilledError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("survives", range(8))
+@pytest.mark.parametrize("stage", [BAKE, PLAN], ids=lambda stage: stage.name)
+def test_a_first_stage_is_gone_on_with_wherever_a_kill_comes(tmp_path, monkeypatch, stage, survives):
+    """Between any two files that get their names; the first stage of `compress` has files of its own."""
+    left = survives
+
+    def killed_in_time(given):
+        def replaced(*arguments):
+            nonlocal left
+            if not left:
+                raise _KilledError
+            left -= 1
+            return given(*arguments)
+
+        return replaced
+
+    def attempt():
+        folder = RunFolder.open(tmp_path / "run", "compress")
+        with folder.locked():
+            folder.remember_recipe("model: {}\n")
+            with folder.running(stage, {}):
+                (folder.checkpoints() / "step").write_text("1")
+                if stage is PLAN:
+                    folder.write_json("plan.json", {})
+                else:
+                    with folder.new_folder(folder.model) as model:
+                        (model / "weights").write_text("new")
+            folder.finish(stage, 1, {}, {})
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "rename"):
+            patch.setattr(os, name, killed_in_time(getattr(os, name)))
+        try:
+            attempt()
+        except _KilledError:
+            assert survives < 7
+    attempt()
+    assert _done(tmp_path / "run") == [stage.name]
+    assert (tmp_path / "run" / "recipe.yaml").is_file()
+
+
 @pytest.mark.parametrize("name", [".lock", ".state.json.tmp-1-ab", ".model.old-7-cd"])
 def test_what_a_kill_at_the_very_start_left_is_taken_over(tmp_path, name):
     (tmp_path / name).write_text("half")

@@ -2,30 +2,22 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+__all__ = ["HANGS", "command", "ended", "finish", "fork", "run_results"]
+
+HANGS = 1000
+"""In the place of an exit status: the child had to be stopped."""
+_KILLED_BY_ERROR = 70
 # Times, dates and addresses are not results.
-_VOLATILE = ("state.json", "benchmark.json", "report.md", "report.html", "recipe.yaml", ".lock")
+_VOLATILE = (
+    "state.json", "family.json", "benchmark.json", "report.md", "report.html", "recipe.yaml", ".lock",
+)  # fmt: skip
 
 
-def run_worker(file, folder, seconds):
-    """What the test file prints that is started as a program with `folder`; it has to end well."""
-    done = subprocess.run(
-        [sys.executable, "-P", file, str(folder)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
-    return done.stdout
-
-
-def fork(work, log, stdout=None):
+def fork(work: Callable[[], int], log: Path, stdout: int | None = None) -> int:
     """Process id of a child that calls `work` and exits with what it returns; its standard error goes to the file `log`.
 
     stdout: a file descriptor; None: nowhere.
@@ -33,7 +25,7 @@ def fork(work, log, stdout=None):
     child = os.fork()
     if child:
         return child
-    status = 70
+    status = _KILLED_BY_ERROR
     try:
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY) if stdout is None else stdout, 1)
@@ -42,8 +34,13 @@ def fork(work, log, stdout=None):
         os._exit(status)
 
 
-def finish(child, seconds=600):
-    """The exit status, or minus the signal."""
+def ended(child: int) -> bool:
+    """Whether `child` has ended; `finish` still tells how."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def finish(child: int, seconds: float = 600) -> int:
+    """The exit status, minus the signal, or HANGS."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found, status = os.waitpid(child, os.WNOHANG)
@@ -52,17 +49,17 @@ def finish(child, seconds=600):
         time.sleep(0.01)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    return "hangs"
+    return HANGS
 
 
-def command(*words):
+def command(*words: object) -> Callable[[], int]:
     """The work of a child: the command line."""
     from platon_compress.cli import main
 
     return lambda: main([str(word) for word in words])
 
 
-def run_results(folder):
+def run_results(folder: Path) -> dict[str, bytes]:
     """Relative path -> bytes of everything that is a result, or part of one."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -71,5 +68,5 @@ def run_results(folder):
     }
 
 
-def _unfinished(path):
+def _unfinished(path: Path) -> bool:
     return any(part.startswith(".") or part.endswith("-checkpoints") for part in path.parts)
