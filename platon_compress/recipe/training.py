@@ -75,7 +75,9 @@ class DistillSection(Section):
         "Softens both sides' answers; embeddings and scores of rankings are compared as they are.", 2.0
     )
     hidden: Annotated[float, limited("distill.hidden"), NUMBER] = about(
-        "Factor of the layer-wise error of the hidden states; 0 leaves them out.", 0.0
+        "Factor of the layer-wise error of the hidden states, of a deeper teacher those at the same share of its depth; 0 leaves "
+        "them out.",
+        0.0,
     )
     labels: bool = about(
         "False reads the training texts without a label column; then `teacher` must be given (sentence-similarity has "

@@ -35,7 +35,8 @@ _PIXEL_SETTINGS = ("size", "do_rescale", "rescale_factor", "do_normalize", "imag
 class Teacher:
     """A finished model of the same task to learn from.
 
-    columns: which of its outputs is each of the student's; None where both have the same order.
+    columns: which of its outputs is each of the student's; None where both have the same order. layers: which of its
+    hidden states (0 are the embeddings) each of the student's layers learns from; empty where none is asked for.
     """
 
     model: torch.nn.Module
@@ -43,6 +44,7 @@ class Teacher:
     columns: tuple[int, ...] | None
     settings: "DistillSection"
     task: Task
+    layers: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What the stage that used it records."""
@@ -71,7 +73,9 @@ class Teacher:
         if not self.settings.hidden:
             return taught, taught.new_zeros(())
         mask = inputs.get("attention_mask")
-        return taught, hidden_loss(ours.hidden_states[1:], theirs.hidden_states[1:], mask)
+        return taught, hidden_loss(
+            ours.hidden_states[1:], [theirs.hidden_states[layer] for layer in self.layers], mask
+        )
 
 
 def make_teacher(
@@ -93,9 +97,8 @@ def make_teacher(
     except InputError as error:
         raise InputError(f"the teacher {name!r} does not fit: {error}") from error
     _check_same_inputs(checkpoint, student, name)
-    if settings.hidden:
-        _check_same_sizes(checkpoint, student, name)
-    return Teacher(checkpoint.model.eval(), name, columns, settings, task)
+    layers = _layers(checkpoint, student, name) if settings.hidden else ()
+    return Teacher(checkpoint.model.eval(), name, columns, settings, task, layers)
 
 
 def answer_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -141,11 +144,22 @@ def _input_settings(checkpoint: Checkpoint) -> Any:
     return {key: settings.get(key) for key in _PIXEL_SETTINGS}
 
 
-def _check_same_sizes(teacher: Checkpoint, student: Checkpoint, name: str) -> None:
-    for key in ("hidden_size", "num_hidden_layers"):
-        ours, theirs = (getattr(c.model.config, key, None) for c in (student, teacher))
-        if ours != theirs:
+def _layers(teacher: Checkpoint, student: Checkpoint, name: str) -> tuple[int, ...]:
+    """By layer of the student the teacher's at the same share of its depth: of twice as many every second.
+
+    Raises InputError for states of another width, or where the teacher has fewer layers.
+    """
+    width, depth = (
+        tuple(getattr(c.model.config, key, None) for c in (student, teacher))
+        for key in ("hidden_size", "num_hidden_layers")
+    )
+    for key, (ours, theirs), fits in (
+        ("hidden_size", width, width[0] == width[1]),
+        ("num_hidden_layers", depth, None not in depth and depth[0] <= depth[1]),
+    ):
+        if not fits:
             raise InputError(
                 f"distill.hidden compares layer by layer, but the teacher {name!r} has {key} {theirs}, the "
                 f"student {ours}; set distill.hidden=0"
             )
+    return tuple(round(layer * depth[1] / depth[0]) for layer in range(1, depth[0] + 1))

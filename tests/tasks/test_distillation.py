@@ -149,6 +149,32 @@ def test_teachers_that_do_not_fit_are_refused(tokenizer, tmp_path):
     with pytest.raises(InputError, match=r"'t' has hidden_size 48, the student 32; set distill\.hidden=0"):
         make_teacher(wide, "t", settings, TASK, LABELS, student)
     assert make_teacher(wide, "t", DistillSection(), TASK, LABELS, student).columns == (0, 1, 2)
+    deeper = _bert(tokenizer, seed=1, num_hidden_layers=3)
+    with pytest.raises(
+        InputError, match=r"'t' has num_hidden_layers 2, the student 3; set distill\.hidden=0"
+    ):
+        make_teacher(student, "t", settings, TASK, LABELS, deeper)
+
+
+def test_a_shallower_student_learns_from_the_layers_at_the_same_depth(tokenizer, examples):
+    student, teacher = (
+        _bert(tokenizer, seed=1, num_hidden_layers=3),
+        _bert(tokenizer, seed=2, num_hidden_layers=6),
+    )
+    made = make_teacher(teacher, "t", DistillSection(hidden=1.0), TASK, LABELS, student)
+    assert made.layers == (2, 4, 6)
+    inputs = TASK.collate([examples[i] for i in range(4)], tokenizer)
+    ours = TASK.forward(student.model, inputs, hidden=True)
+    theirs = TASK.forward(teacher.model, inputs, hidden=True)
+    hidden = made.loss(ours, inputs)[1].detach()
+    matched = [theirs.hidden_states[layer] for layer in (2, 4, 6)]
+    assert float(hidden) == pytest.approx(
+        float(hidden_loss(ours.hidden_states[1:], matched, inputs["attention_mask"]))
+    )
+    same = make_teacher(
+        teacher, "t", DistillSection(hidden=1.0), TASK, LABELS, _bert(tokenizer, seed=3, num_hidden_layers=6)
+    )
+    assert same.layers == (1, 2, 3, 4, 5, 6)
 
 
 @pytest.mark.parametrize("hidden", [0.0, 0.5])
