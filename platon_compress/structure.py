@@ -20,6 +20,7 @@ __all__ = [
     "common_prefix",
     "find_blocks",
     "find_couplings",
+    "keep_every_second_layer",
     "lacks_only_a_pooler",
     "unwrap_model",
 ]
@@ -142,6 +143,21 @@ def find_couplings(model: nn.Module) -> tuple[Coupling, ...]:
         rest = {path: linear for path, linear in rest.items() if path not in taken}
         found += [*heads, *gated, *_neuron_couplings(block, rest)]
     return tuple(found)
+
+
+def keep_every_second_layer(model: Any) -> None:
+    """Take every second of the repeated blocks out of a transformers model, the first stays; in place."""
+    paths, config = find_blocks(model), model.config
+    for parent in {path.rpartition(".")[0] for path in paths}:
+        blocks = model.get_submodule(parent)
+        model.set_submodule(parent, type(blocks)(list(blocks)[::2]))
+    depth = config.num_hidden_layers
+    for name, value in config.to_dict().items():
+        if isinstance(value, list | tuple) and len(value) == depth and hasattr(config, name):
+            setattr(
+                config, name, list(value)[::2]
+            )  # what a config says of each layer, such as its kind of attention
+    config.num_hidden_layers = -(-depth // 2)
 
 
 def _only_child(model: nn.Module) -> nn.Module | None:

@@ -5,7 +5,14 @@ import torch
 import transformers
 from torch import nn
 
-from platon_compress.structure import clean_name, find_blocks, find_couplings, unwrap_model
+from platon_compress.structure import (
+    clean_name,
+    find_blocks,
+    find_couplings,
+    keep_every_second_layer,
+    unwrap_model,
+)
+from platon_compress.testing import tiny_transformer
 
 _SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 _TEXT = {**_SIZE, "vocab_size": 50, "max_position_embeddings": 40}
@@ -152,6 +159,17 @@ def test_square_triple_is_ambiguous_and_left_out():
 def test_one_layer_encoder_has_its_block():
     config = transformers.BertConfig(**{**_TEXT, "num_hidden_layers": 1})
     assert find_blocks(transformers.BertModel(config)) == ("encoder.layer.0",)
+
+
+@pytest.mark.parametrize("family", ["bert", "vit", "distilbert", "modernbert"])
+def test_every_second_layer_leaves_the_first(family):
+    model, inputs = tiny_transformer(family)
+    blocks = [model.get_submodule(path) for path in find_blocks(model)]
+    keep_every_second_layer(model)
+    assert [model.get_submodule(path) for path in find_blocks(model)] == blocks[:1]
+    assert model.config.num_hidden_layers == 1
+    assert len(getattr(model.config, "layer_types", None) or [None]) == 1
+    assert model(**inputs).logits.shape[0] == 2
 
 
 def test_a_list_around_the_encoder_is_no_block():

@@ -20,11 +20,11 @@ from platon_compress.pipeline.teaching import teacher_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
 from platon_compress.scoring import Scores
-from platon_compress.structure import find_blocks
+from platon_compress.structure import keep_every_second_layer
 from platon_compress.tasks.data.rows import RankingRows
 from platon_compress.tasks.metrics.ranking import ranking_scores
 
-__all__ = ["bm25", "check_controls", "keep_every_second_layer", "measure_controls"]
+__all__ = ["bm25", "check_controls", "measure_controls"]
 
 _BATCH = 8  # as the pipeline verifies
 _K1, _B = 1.2, 0.75  # Lucene's
@@ -105,15 +105,6 @@ def _every_second_layer(work: Workspace, folder: Path) -> dict[str, Any]:
     checkpoint = work.fresh_checkpoint()
     keep_every_second_layer(checkpoint.model)
     return _trained(work, checkpoint, folder / "every-second-layer-checkpoints")
-
-
-def keep_every_second_layer(model: Any) -> None:
-    """Take every second of the repeated blocks out of a transformers model, in place."""
-    parents = {path.rpartition(".")[0] for path in find_blocks(model)}
-    for parent in parents:
-        blocks = model.get_submodule(parent)
-        model.set_submodule(parent, type(blocks)(list(blocks)[::2]))
-    model.config.num_hidden_layers = -(-model.config.num_hidden_layers // 2)
 
 
 def _trained(work: Workspace, checkpoint: Any, checkpoints: Path) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def bench_model(
         str,
         typer.Option(
             "--peers",
-            help="Other engines beside it, of torch, openvino, openvino-int8, deepsparse; with commas.",
+            help="Beside it, of torch, openvino, openvino-int8, deepsparse, and every-second-layer (trained first); "
+            "with commas.",
         ),
     ] = "",
     as_json: AsJson = False,
@@ -67,10 +68,10 @@ def bench_model(
         "device": device,
     }
     check_rows(max(settings["batch"]), max(settings["tokens"]))
-    from platon_compress.measure.peers.result import checked_peers
+    from platon_compress.measure.peers.result import EVERY_SECOND_LAYER, PEERS, checked_peers
     from platon_compress.pipeline.runner import bench_again
 
-    others = checked_peers([name for name in peers.split(",") if name])
+    others = checked_peers([name for name in peers.split(",") if name], (*PEERS, EVERY_SECOND_LAYER))
     results = bench_again(output, settings, reporter(as_json), peers=others)
     if as_json:
         say((output / "benchmark.json").read_text(encoding="utf-8"))

@@ -8,11 +8,13 @@ from typing import Any
 import yaml
 
 from platon_compress.errors import InputError
+from platon_compress.measure.peers.result import EVERY_SECOND_LAYER
 from platon_compress.pipeline.choosing import choose_again
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.freshness import refuse_other_settings, why_not_current
 from platon_compress.pipeline.peering import measure_peers
 from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.smaller import smaller_stage
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.stages import stages_of
 from platon_compress.pipeline.workspace import Workspace
@@ -60,18 +62,22 @@ def continue_run(
 def bench_again(
     output: Path, settings: Mapping[str, Any], reporter: Reporter, *, peers: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The bench stage with other `settings` of the recipe's bench section, other engines beside it, and the report.
+    """The bench stage with other `settings` of the recipe's bench section, `peers` beside it, and the report.
 
-    Raises InputError when the folder holds no run, or was not exported.
+    A peer that has to be trained is, unless that is done. Raises InputError when the folder holds no run, or was not
+    exported.
     """
     recipe = read_recipe_of(output)
     bench = BenchSection.model_validate({**recipe.bench.model_dump(), **settings})
-    run = _Run(recipe.model_copy(update={"bench": bench}), output, reporter)
+    more = (smaller_stage(recipe),) if EVERY_SECOND_LAYER in peers else ()
+    run = _Run(recipe.model_copy(update={"bench": bench}), output, reporter, more=more)
     with run.folder.locked():
         run.check()
+        for stage in more:
+            run.do(stage)
         run.again("bench")
         if peers:
-            measure_peers(output, bench, peers, reporter)
+            run.measure_peers(peers)
         run.again("report")
     return run.results()
 
@@ -92,9 +98,12 @@ def stage_names(recipe: Recipe) -> tuple[str, ...]:
 class _Run:
     """One call: a recipe on a folder."""
 
-    def __init__(self, recipe: Recipe, output: Path, reporter: Reporter) -> None:
+    def __init__(
+        self, recipe: Recipe, output: Path, reporter: Reporter, *, more: tuple[Stage, ...] = ()
+    ) -> None:
+        """`more`: stages that the recipe does not have of its own accord."""
         self.recipe = recipe
-        self.stages = stages_of(recipe)
+        self.stages = (*stages_of(recipe), *more)
         self.folder = RunFolder.open(output, recipe.kind)
         self._reporter = reporter
         self._work = Workspace(self.folder, recipe, reporter)
@@ -141,6 +150,10 @@ class _Run:
             self.folder.result(old)
             raise InputError(f"{old} is out of date: {reasons[old]}; run it before {name}, or all with `run`")
         self._run(stage)
+
+    def measure_peers(self, peers: Sequence[str]) -> None:
+        """Other engines and smaller models beside the files of the run."""
+        measure_peers(self._work, peers)
 
     def results(self) -> dict[str, Any]:
         """What the finished stages returned, by name."""

@@ -75,8 +75,8 @@ class DistillSection(Section):
         "Softens both sides' answers; embeddings and scores of rankings are compared as they are.", 2.0
     )
     hidden: Annotated[float, limited("distill.hidden"), NUMBER] = about(
-        "Factor of the layer-wise error of the hidden states, of a deeper teacher those at the same share of its depth; 0 leaves "
-        "them out.",
+        "Factor of the layer-wise error of the hidden states, of a deeper teacher those at the same share of its depth; 0 "
+        "leaves them out.",
         0.0,
     )
     labels: bool = about(

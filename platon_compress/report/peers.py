@@ -17,14 +17,24 @@ _CURE = "measure again with `bench model --peers`"
 
 
 def read_peers(folder: Path) -> Mapping[str, Any]:
-    """peers.json of a run folder; empty where there is none, or it is of another compressed.onnx."""
+    """peers.json of a run folder; empty where there is none, or it is of other files."""
     path = folder / "peers.json"
     if not path.exists():
         return {}
     peers = require_kind(read_json(path, _CURE), "peers", str(path), _CURE)
     measured = folder / "onnx" / "compressed.onnx"
     same = measured.is_file() and measured.stat().st_size == peers["compressed_bytes"]
-    return peers if same else {}
+    return peers if same and _of_this_export(folder, peers) else {}
+
+
+def _of_this_export(folder: Path, peers: Mapping[str, Any]) -> bool:
+    """Whether the files were not made anew since; what was measured outside of a run says nothing of it."""
+    state = folder / "state.json"
+    if peers.get("export") is None or not state.is_file():
+        return True
+    stages = read_json(state, _CURE).get("stages")
+    export = stages.get("export") if isinstance(stages, dict) else None
+    return isinstance(export, dict) and export.get("stamp") == peers["export"]
 
 
 def peer_table(peers: Mapping[str, Any]) -> Table | None:

@@ -9,6 +9,7 @@ __all__ = [
     "METRIC_NAMES",
     "NONE",
     "POINTS",
+    "RIVALS",
     "ROUTES",
     "SECTIONS",
     "SHORT_FORMS",
@@ -35,6 +36,13 @@ VARIANTS: Mapping[str, str] = {
     "compressed": "compressed",
 }
 """Name of a measured file to its label."""
+
+RIVALS: Mapping[str, str] = {
+    "openvino": "OpenVINO dense",
+    "openvino_int8": "OpenVINO int8",
+    "every_second_layer": "dense, every second layer",
+}
+"""The same of what stands beside a run's own files."""
 
 SHORT_VARIANTS: Mapping[str, str] = {
     **VARIANTS,

@@ -16,7 +16,7 @@ import yaml
 from readme_tables import refreshed
 from scipy.stats import t as student
 from trials.cell import finished, run_cell
-from trials.controls import bm25, check_controls, keep_every_second_layer
+from trials.controls import bm25, check_controls
 from trials.grid import Setup, chosen, read_grid
 from trials.seeds import difference_over_seeds, rows_of
 
@@ -26,8 +26,6 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
 from platon_compress.scoring import Scores, accuracy_evaluation
-from platon_compress.structure import find_blocks
-from platon_compress.testing import tiny_transformer
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "benchmarks" / "grids" / "tasks.yaml"
@@ -157,16 +155,6 @@ def test_a_structured_cell_asks_for_a_speedup(tmp_path):
             2,
             0.5,
         )
-
-
-@pytest.mark.parametrize("family", ["bert", "vit", "distilbert"])
-def test_every_second_layer_leaves_the_first(family):
-    model, inputs = tiny_transformer(family)
-    blocks = [model.get_submodule(path) for path in find_blocks(model)]
-    keep_every_second_layer(model)
-    assert [model.get_submodule(path) for path in find_blocks(model)] == blocks[:1]
-    assert model.config.num_hidden_layers == 1
-    assert model(**inputs).logits.shape[0] == 2
 
 
 @pytest.mark.parametrize("control", ["taught", "every_second_layer"])

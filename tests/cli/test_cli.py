@@ -1,5 +1,6 @@
 """The command line on a tiny real run: files, exit statuses, one line per mistake."""
 
+import importlib.util
 import json
 import shutil
 
@@ -155,6 +156,44 @@ def test_other_engines_join_the_report(finished, tmp_path, capsys, monkeypatch):
     (copy / "peers.json").write_text(json.dumps(peers | {"compressed_bytes": 1}))
     assert main(["report", "-o", str(copy)]) == 0
     assert "PyTorch dense" not in (copy / "report.md").read_text()
+
+
+def test_the_dense_model_with_every_second_layer_stands_on_the_page(finished, tmp_path, capsys, monkeypatch):
+    """Trained once, timed beside the run's files, judged on the same rows; OpenVINO, which is not there, is one line."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    monkeypatch.chdir(tmp_path)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "nncf" else find(name, *more)
+    )
+    bench = ["bench", "model", "-o", str(copy), "--batch", "1", "--runs", "5", "--threads", "1"]
+    peers = ["--peers", "every-second-layer,openvino-int8"]
+    assert main([*bench, *peers]) == 0
+    assert "train the dense model with every second layer" in capsys.readouterr().out
+    small = copy / "stages" / "every-second-layer"
+    assert json.loads((small / "config.json").read_text())["num_hidden_layers"] == 1
+    assert main([*bench, *peers]) == 0
+    assert "train the dense model with every second layer: done before" in capsys.readouterr().out
+    assert main(["report", str(copy), "--pareto", "-o", str(tmp_path / "page"), "--json"]) == 0
+    found = {entry["variant"]: entry for entry in json.loads(capsys.readouterr().out)["candidates"]}
+    rival = found["every_second_layer"]
+    assert rival["disk_bytes"] == (small / "model.onnx").stat().st_size < found["dense"]["disk_bytes"]
+    assert rival["speed"] > 1
+    assert rival["change"][1] <= rival["metric"] - found["dense"]["metric"] <= rival["change"][2]
+    text = (tmp_path / "page" / "pareto.md").read_text()
+    assert text.count("OpenVINO int8 not measured: nncf is not installed here nor in ./.venv-openvino") == 1
+    # The files were exported anew: what was measured beside the old ones is no rival of these.
+    state = json.loads((copy / "state.json").read_text())
+    state["stages"]["export"]["stamp"] = "0123456789abcdef"
+    (copy / "state.json").write_text(json.dumps(state))
+    assert main(["report", str(copy), "--pareto", "-o", str(tmp_path / "page"), "--json"]) == 0
+    assert "every_second_layer" not in capsys.readouterr().out
+    text = (tmp_path / "page" / "pareto.md").read_text()
+    assert (
+        "dense, every second layer was not measured; bench model -o RUN --peers every-second-layer does it"
+        in text
+    )
 
 
 def test_runs_on_one_page(finished, tmp_path, capsys):

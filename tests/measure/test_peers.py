@@ -10,9 +10,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from platon_compress.errors import InputError
 from platon_compress.measure.peers import compare as peer_bench
-from platon_compress.measure.peers.compare import BASELINE, OURS, OURS_INT8, find_engines, run_peer_benchmark
+from platon_compress.measure.peers import judged
+from platon_compress.measure.peers.compare import (
+    BASELINE,
+    OURS,
+    OURS_INT8,
+    SMALLER,
+    find_engines,
+    run_peer_benchmark,
+)
+from platon_compress.measure.peers.judged import JudgedRows
 from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
 from platon_compress.measure.peers.result import PeerConfig, compare_ways
+from platon_compress.scoring import Evaluation, Scores
 
 QUICK = PeerConfig(
     tokens=(4,), runs=7, warmup=1, blocks=2, workers=2, worker_seconds=0.05, threads=1, pause_seconds=0
@@ -218,6 +228,76 @@ def test_real_process(folder, tmp_path):
         assert set(process.memory()) <= {"rss_bytes", "pss_bytes", "peak_bytes"}
     with pytest.raises(EngineFailedError, match="ort not measured: its process has ended"):
         process.run(1, 0)
+
+
+def _judged(path):
+    """Rows of mixed lengths, scored by the sum of what the model answers; `path` is a model of save_model."""
+    batches = [
+        {"input_ids": np.full((rows, length), rows, np.int64)} for rows, length in ((2, 3), (2, 5), (1, 4))
+    ]
+
+    def score(outputs):
+        right = np.concatenate([out["y"].sum((1, 2)) > 0 for out in outputs])
+        return Scores(
+            metric="accuracy", values={"accuracy": float(right.mean())}, unit="row", units=len(right),
+            replicates=np.full(1000, right.mean()), right=right,
+        )  # fmt: skip
+
+    return JudgedRows(evaluation=Evaluation(batches=batches, score=score), calibration=batches)
+
+
+@pytest.mark.multiprocess
+def test_an_engine_is_judged_on_rows_of_every_length(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(judged, "_AT_A_TIME", 2)
+    rows, said = _judged(folder), []
+    engine = Engine(name="ort", kind="onnxruntime", model=folder / "dense.onnx")
+    scores = judged.judge(engine, rows, tmp_path, threads=1, step=said.append)
+    assert (scores.value, scores.units) == (1.0, 5)
+    assert said == ["metric, ort"] * rows.parts == ["metric, ort"] * 2
+
+
+@pytest.mark.multiprocess
+def test_an_engine_that_cannot_answer_says_why(folder, tmp_path):
+    np.savez(tmp_path / "feed.npz", input_ids=np.ones((2, 3), np.int64))
+    wrong = judged.save_batches(tmp_path / "wrong.npz", [{"other": np.ones((1, 2), np.int64)}])
+    engine = Engine(name="ort", kind="onnxruntime", model=folder / "dense.onnx")
+    with (
+        EngineProcess(engine, tmp_path / "feed.npz", threads=1) as process,
+        pytest.raises(EngineFailedError, match="ort not measured: KeyError: 'input_ids'"),
+    ):
+        process.answer(wrong, tmp_path / "out.npz")
+
+
+@pytest.mark.multiprocess
+def test_a_smaller_model_is_timed_and_judged_beside_ours(folder, tmp_path):
+    save_model(tmp_path / "small.onnx")
+    config = PeerConfig(**{**QUICK.to_dict(), "runs": 2, "blocks": 0, "peers": ()})
+    report = run_peer_benchmark(
+        folder, config, rows=_judged(folder), others={SMALLER: tmp_path / "small.onnx"}
+    ).to_dict()
+    assert report["scores"][SMALLER]["values"] == {"accuracy": 1.0}
+    assert report["engines"][SMALLER]["disk_bytes"] == (tmp_path / "small.onnx").stat().st_size
+    assert set(report["scores"]) == {SMALLER}  # ours have theirs from parity.json
+    assert SMALLER in report["settings"][0]["interleaved"]
+
+
+@pytest.mark.multiprocess
+@pytest.mark.skipif(
+    peer_bench._python_with("openvino-int8", {}) is None, reason="neither here nor in ./.venv-openvino"
+)
+def test_openvinos_8_bit_model_is_the_one_that_is_timed(folder, tmp_path):
+    """Quantised once, with ranges of real rows; timing, metric and size are of that file."""
+    config = PeerConfig(**{**QUICK.to_dict(), "runs": 2, "blocks": 0, "peers": ("openvino", "openvino-int8")})
+    report = run_peer_benchmark(folder, config, rows=_judged(folder)).to_dict()
+    assert report["unavailable"] == {}
+    for name in ("OpenVINO dense", "OpenVINO int8"):
+        assert report["scores"][name]["units"] == 5
+        assert len(report["settings"][0]["interleaved"][name]["seconds"]) == 2
+    assert (
+        0
+        < report["engines"]["OpenVINO int8"]["disk_bytes"]
+        != report["engines"]["OpenVINO dense"]["disk_bytes"]
+    )
 
 
 @pytest.mark.multiprocess

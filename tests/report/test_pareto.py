@@ -12,6 +12,7 @@ from platon_compress.report.pareto import page
 from platon_compress.report.pareto.candidates import candidates_of, chosen_setting
 from platon_compress.report.pareto.front import advice, undominated
 from platon_compress.report.pareto.members import members_of
+from platon_compress.report.pareto.rivals import rival_notes, rivals_of
 from platon_compress.report.words import NONE
 
 MACHINE = {"cpu_model": "a processor", "threads": 2}
@@ -114,6 +115,70 @@ def test_the_page_holds_picture_table_and_advice(tmp_path, monkeypatch):
     first = (tmp_path / "pareto.html").read_bytes()
     page.write_pareto(list(runs), tmp_path)
     assert (tmp_path / "pareto.html").read_bytes() == first
+
+
+def _peers(folder, **changes):
+    """OpenVINO int8 takes 4 ms where ONNX Runtime's dense takes 10, at 84.5 %; PyTorch is only timed."""
+    (folder / "onnx").mkdir(parents=True)
+    (folder / "onnx" / "compressed.onnx").write_bytes(b"12345")
+    times = {
+        "ONNX Runtime dense": 0.01,
+        "ONNX Runtime compressed": 0.002,
+        "OpenVINO int8": 0.004,
+        "PyTorch dense": 0.02,
+    }
+    content = {
+        "kind": "peers", "schema": 1, "compressed_bytes": 5, "unavailable": {},
+        "engines": {"OpenVINO int8": {"kind": "openvino-int8", "version": "1", "disk_bytes": 7_000_000}},
+        "scores": {"OpenVINO int8": scores(0.845, 0.01)},
+        "settings": [
+            {"batch": 1, "tokens": 128, "interleaved": {name: {"seconds": [t] * 5} for name, t in times.items()}}
+        ],
+    }  # fmt: skip
+    (folder / "peers.json").write_text(json.dumps({**content, **changes}))
+    return folder
+
+
+def test_a_rival_is_a_point_where_its_metric_was_measured(tmp_path, monkeypatch):
+    """Its latency is its speed over ONNX Runtime's dense, applied to the dense latency of the page."""
+    made = finished(_peers(tmp_path / "a"), speed=2.0, metric=0.84, dense_ms=20.0)
+    (rival,) = rivals_of([made], (1, 128))
+    assert (rival.variant, rival.metric, rival.disk_bytes) == ("openvino_int8", 0.845, 7_000_000)
+    assert rival.speed == pytest.approx(2.5)
+    assert rival.seconds == pytest.approx(0.008)
+    assert rival.change.value == pytest.approx(-0.005)
+    elsewhere = finished(_peers(tmp_path / "b", settings=[]), speed=2.0, metric=0.84)
+    assert rivals_of([elsewhere], (1, 128)) == []
+    monkeypatch.setattr(page, "read_run", lambda folder: made)
+    said = page.write_pareto([tmp_path / "a"], tmp_path)
+    assert any("(a: OpenVINO int8)" in line for line in said)
+    text, html = ((tmp_path / f"pareto.{kind}").read_text() for kind in ("md", "html"))
+    assert "| **a: OpenVINO int8** | **84.5%** |" in text
+    assert "a: PyTorch dense takes 20.0 ms; its metric was not measured" in text
+    assert (
+        "dense, every second layer was not measured; bench model -o RUN --peers every-second-layer does it"
+        in text
+    )
+    assert "OpenVINO int8 was not measured" not in text
+    assert "OpenVINO int8" in html
+
+
+def test_a_rival_that_could_not_be_measured_says_why_in_one_line(tmp_path):
+    reason = "OpenVINO int8 not measured: nncf is not installed here nor in ./.venv-openvino"
+    folder = _peers(tmp_path / "a", scores={}, settings=[], unavailable={"OpenVINO int8": reason})
+    runs = [finished(folder, speed=2.0, metric=0.84), finished("b", speed=3.0, metric=0.83)]
+    said = rival_notes(runs, (1, 128), rivals_of(runs, (1, 128)))
+    assert said == [
+        reason,
+        "dense, every second layer was not measured; bench model -o RUN --peers every-second-layer does it",
+    ]
+
+
+@pytest.mark.parametrize("spoil", [{"scores": {"OpenVINO int8": {}}}, {"engines": {}}, {"settings": [{}]}])
+def test_damaged_peers_are_one_line(tmp_path, spoil):
+    made = finished(_peers(tmp_path / "a", **spoil), speed=2.0, metric=0.84)
+    with pytest.raises(InputError, match=r"measure again with `bench model --peers`|run that stage again"):
+        rivals_of([made], (1, 128))
 
 
 def _figures(speed, size=20_000_000):

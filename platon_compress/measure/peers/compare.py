@@ -19,6 +19,7 @@ import numpy as np
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.measure.environment import describe_environment, usable_cores
+from platon_compress.measure.peers.judged import JUDGED_KINDS, JudgedRows, judge, save_batches
 from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
 from platon_compress.measure.peers.result import (
     Comparison,
@@ -34,18 +35,33 @@ from platon_compress.measure.sessions import (
     open_on,
     read_config,
 )
+from platon_compress.measure.size import model_files
 from platon_compress.progress import Progress
+from platon_compress.scoring import Scores
 
-__all__ = ["BASELINE", "INT8", "OURS", "OURS_FLOAT32", "OURS_INT8", "find_engines", "run_peer_benchmark"]
+__all__ = [
+    "BASELINE",
+    "INT8",
+    "OPENVINO",
+    "OPENVINO_INT8",
+    "OURS",
+    "OURS_FLOAT32",
+    "OURS_INT8",
+    "SMALLER",
+    "find_engines",
+    "run_peer_benchmark",
+]
 
 BASELINE, OURS = "ONNX Runtime dense", "ONNX Runtime compressed"
 INT8, OURS_INT8 = "ONNX Runtime dense int8", "ONNX Runtime compressed int8"
 OURS_FLOAT32 = "ONNX Runtime compressed float32"
+OPENVINO, OPENVINO_INT8 = "OpenVINO dense", "OpenVINO int8"
+SMALLER = "ONNX Runtime every second layer"
 _BESIDE = {OURS_INT8: "compressed-int8.onnx", OURS_FLOAT32: "compressed-float32.onnx"}
 _PEERS = (
     ("PyTorch dense", "torch", "dense.onnx"),
-    ("OpenVINO dense", "openvino", "dense.onnx"),
-    ("OpenVINO int8", "openvino-int8", "dense.onnx"),
+    (OPENVINO, "openvino", "dense.onnx"),
+    (OPENVINO_INT8, "openvino-int8", "dense.onnx"),
     ("DeepSparse pruned", "deepsparse", "pruned.onnx"),
 )
 # What an engine needs, and the environment of its own in which it may be: .venv-NAME in the current folder.
@@ -89,16 +105,25 @@ class _Work:
 
 
 def run_peer_benchmark(
-    onnx_dir: str | Path, config: PeerConfig | None = None, *, progress: Progress | None = None
+    onnx_dir: str | Path,
+    config: PeerConfig | None = None,
+    *,
+    rows: JudgedRows | None = None,
+    others: Mapping[str, Path] | None = None,
+    progress: Progress | None = None,
 ) -> PeerReport:
     """Measure `dense.onnx`, its int8 version, `compressed.onnx` and its other forms in ONNX Runtime, and peers.
 
-    A peer that is not installed, or fails, is a line in `unavailable`. Raises InputError when dense.onnx or
-    compressed.onnx is missing or does not run.
+    rows: what OpenVINO's int8 takes its ranges from, and where they can be scored, what the metric of every peer that
+    computes is taken on. others: files by name that run in ONNX Runtime beside them. A peer that is not installed, or
+    fails, is a line in `unavailable`. Raises InputError when dense.onnx or compressed.onnx is missing or does not run.
     """
     folder, config = Path(onnx_dir), config or PeerConfig()
     with tempfile.TemporaryDirectory(prefix="platon-peers-") as scratch:
         engines, unavailable = find_engines(folder, Path(scratch), config)
+        for name, model in (others or {}).items():
+            engines[name] = Engine(name=name, kind="onnxruntime", model=model)
+        engines = _with_ranges(engines, rows, Path(scratch))
         inputs = describe_inputs(open_on(engines[OURS].model, threads=1))
         tokens: tuple[int | None, ...] = config.tokens if has_token_axis(inputs) else (None,)
         settings = list(product(config.batch, tokens))
@@ -111,6 +136,7 @@ def run_peer_benchmark(
             total=len(settings) * len(engines) * (2 * config.blocks + 1),
         )
         environment = describe_environment(threads=work.threads)
+        scores = _scores(work, rows, [*(peer[0] for peer in _PEERS), *(others or {})], Path(scratch))
         measured = []
         for batch, count in settings:
             feed = Path(scratch) / f"feed-{batch}-{count}.npz"
@@ -119,6 +145,9 @@ def run_peer_benchmark(
             )
             np.savez(feed, **arrays)  # type: ignore[arg-type]
             measured.append(_measure_setting(work, feed, batch, count))
+        for name in scores:
+            if name in work.described:
+                work.described[name]["disk_bytes"] = _disk_bytes(work.engines[name])
     return PeerReport(
         environment=environment,
         compressed_bytes=(folder / "compressed.onnx").stat().st_size,
@@ -126,7 +155,41 @@ def run_peer_benchmark(
         engines=work.described,
         unavailable=work.unavailable,
         settings=tuple(measured),
+        scores={name: score for name, score in scores.items() if name in work.engines},
     )
+
+
+def _with_ranges(engines: Mapping[str, Engine], rows: JudgedRows | None, scratch: Path) -> dict[str, Engine]:
+    """Engines of 8 bits with real rows to take their ranges from; all their processes then run one model."""
+    if rows is None or not rows.calibration:
+        return dict(engines)
+    saved = save_batches(scratch / "calibration.npz", rows.calibration)
+    return {
+        name: replace(engine, calibration=saved, prepared=scratch / "openvino-int8.xml")
+        if engine.kind == "openvino-int8"
+        else engine
+        for name, engine in engines.items()
+    }
+
+
+def _scores(work: _Work, rows: JudgedRows | None, names: Sequence[str], scratch: Path) -> dict[str, Scores]:
+    """Of those of `names` that are measured and can answer; our own files have their metric from `verify`."""
+    if rows is None or rows.evaluation.score is None:
+        return {}
+    judged = [n for n in names if n in work.engines and work.engines[n].kind in JUDGED_KINDS]
+    work.total += len(judged) * rows.parts
+    found = {}
+    for name in judged:
+        with work.attempt(name):
+            found[name] = judge(work.engines[name], rows, scratch, threads=work.threads, step=work.step)
+    return found
+
+
+def _disk_bytes(engine: Engine) -> int:
+    """Of what was run: OpenVINO's own file where it made one."""
+    if engine.prepared is not None:
+        return sum(engine.prepared.with_suffix(kind).stat().st_size for kind in (".xml", ".bin"))
+    return sum(path.stat().st_size for path in model_files(engine.model))
 
 
 def find_engines(folder: Path, scratch: Path, config: PeerConfig) -> tuple[dict[str, Engine], dict[str, str]]:

@@ -25,7 +25,7 @@ class EngineFailedError(PlatonError):
 class Engine:
     """What to run: `kind` is a key of worker.py, `model` its file, `python` the interpreter that holds it.
 
-    pin_threads: of ONNX Runtime; other engines do as they always do.
+    pin_threads: of ONNX Runtime; other engines do as they always do. calibration, prepared: of 8-bit engines, see worker.py.
     """
 
     name: str
@@ -34,13 +34,26 @@ class Engine:
     python: Path = Path(sys.executable)
     device: str = "cpu"
     pin_threads: bool = True
+    calibration: Path | None = None
+    prepared: Path | None = None
 
 
 class EngineProcess:
     """A started engine. Use as a context manager: the process ends with it, whatever happens."""
 
-    def __init__(self, engine: Engine, feed: Path, *, threads: int, timeout_seconds: float = 300) -> None:
-        """Start, load and run once. Raises EngineFailedError with the engine's own first line."""
+    def __init__(
+        self,
+        engine: Engine,
+        feed: Path,
+        *,
+        threads: int,
+        any_size: bool = False,
+        timeout_seconds: float = 600,
+    ) -> None:
+        """Start, load and run once; `any_size`: for batches of other sizes than the feed's too.
+
+        Raises EngineFailedError with the engine's own first line.
+        """
         self._engine, self._timeout_seconds = engine, timeout_seconds
         request = {
             "engine": engine.kind,
@@ -49,6 +62,9 @@ class EngineProcess:
             "threads": threads,
             "device": engine.device,
             "pin_threads": engine.pin_threads,
+            "any_size": any_size,
+            "calibration": engine.calibration and str(engine.calibration.resolve()),
+            "prepared": engine.prepared and str(engine.prepared.resolve()),
         }
         self._process = self._start([str(engine.python), str(_WORKER), json.dumps(request)])
         try:
@@ -87,6 +103,10 @@ class EngineProcess:
     def memory(self) -> dict[str, int]:
         """Bytes above the imports: rss_bytes, pss_bytes, peak_bytes (whatever the system tells)."""
         return self.ask({"do": "memory"})
+
+    def answer(self, batches: Path, out: Path) -> None:
+        """Write the outputs of a file of batches to `out`. Raises EngineFailedError."""
+        self.ask({"do": "answer", "batches": str(batches.resolve()), "out": str(out.resolve())})
 
     def close(self) -> None:
         """End the process; never raises."""

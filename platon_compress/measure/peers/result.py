@@ -5,7 +5,9 @@ JSON schema (version 1, kind "peers"); raw samples are kept:
     environment, config
     compressed_bytes   of the file `compressed.onnx` that was measured
     engines      name -> {kind, model, version}
+                   with disk_bytes where the metric was taken
     unavailable  name -> why it was not measured
+    scores       name -> the metric on the run's own rows, as in parity.json; of engines that are no file of the run
     settings     list of {batch, tokens, interleaved, isolated, concurrent, memory, comparisons}
       interleaved  name -> {seconds: [...]}: one inference per round and engine, sample i is round i
       isolated     name -> {blocks: [{load_seconds, first_seconds, seconds: [...]}, ...]}: each block is a fresh
@@ -27,17 +29,30 @@ from typing import Any
 from platon_compress.errors import InputError
 from platon_compress.measure.timing import PairedRatio, compare
 from platon_compress.schemas import stamped
+from platon_compress.scoring import Scores
 
-__all__ = ["PEERS", "Comparison", "PeerConfig", "PeerReport", "PeerSetting", "checked_peers", "compare_ways"]
+__all__ = [
+    "EVERY_SECOND_LAYER",
+    "PEERS",
+    "Comparison",
+    "PeerConfig",
+    "PeerReport",
+    "PeerSetting",
+    "checked_peers",
+    "compare_ways",
+]
 
 
 PEERS = ("torch", "openvino", "openvino-int8", "deepsparse")
+"""Other engines."""
+EVERY_SECOND_LAYER = "every-second-layer"
+"""No engine, but what anybody can have for half of the time; only a run can train it."""
 
 
-def checked_peers(names: Sequence[str]) -> tuple[str, ...]:
-    """The names themselves. Raises InputError for one that is none of PEERS."""
-    if unknown := set(names) - set(PEERS):
-        raise InputError(f"there is no peer {', '.join(sorted(unknown))}; choose from {', '.join(PEERS)}")
+def checked_peers(names: Sequence[str], known: Sequence[str] = PEERS) -> tuple[str, ...]:
+    """The names themselves. Raises InputError for one that is none of `known`."""
+    if unknown := set(names) - set(known):
+        raise InputError(f"there is no peer {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
     return tuple(names)
 
 
@@ -142,6 +157,7 @@ class PeerReport:
     unavailable: Mapping[str, str]
     settings: tuple[PeerSetting, ...]
     compressed_bytes: int
+    scores: Mapping[str, Scores] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         content = {
@@ -150,13 +166,14 @@ class PeerReport:
             "compressed_bytes": self.compressed_bytes,
             "engines": dict(self.engines),
             "unavailable": dict(self.unavailable),
+            "scores": {name: scores.to_dict() for name, scores in self.scores.items()},
             "settings": [setting.to_dict() for setting in self.settings],
         }
         return stamped("peers", content)
 
     def lines(self) -> list[str]:
         """What a terminal prints: every comparison, the memory, and every peer that is missing."""
-        said = []
+        said = [f"{name}: {scores.metric} {scores.value:.4f}" for name, scores in self.scores.items()]
         for setting in self.settings:
             tokens = f", {setting.tokens} tokens" if setting.tokens else ""
             said += [f"batch {setting.batch}{tokens}: {entry.line}" for entry in setting.comparisons]

@@ -3,12 +3,18 @@
 Stands alone: it is also run by the Python of another environment that holds only that engine, so nothing but
 the standard library, numpy and the engine itself is imported (our package only for ONNX Runtime).
 
-    first argument   {"engine", "model", "feed" (an .npz of the inputs), "threads", "device", "pin_threads"}
+    first argument   {"engine", "model", "feed" (an .npz of the inputs), "threads", "device", "pin_threads",
+                      "any_size", "calibration", "prepared"}
     on start         {"load_seconds", "first_seconds", "version"} or {"error"}
     {"do": "run", "runs", "pause_seconds"}     -> {"seconds": [...]}
     {"do": "run_for", "for_seconds"}           -> {"seconds": [...]}   back to back, no pause
     {"do": "memory"}                           -> {"rss_bytes", "pss_bytes", "peak_bytes"}, above the imports
+    {"do": "answer", "batches", "out"}         -> {"batches": how many}   the outputs of every batch, in a file
     end of input                               the process ends
+
+any_size: whether other sizes than the feed's will be asked for. calibration: batches that an 8-bit engine takes its ranges
+from, else the feed; prepared: where it keeps the model that came of it, so that every process runs the same one.
+A file of batches is an .npz of `0/name`, `1/name` ...: the number of the batch and the name of the array.
 """
 
 import json
@@ -26,7 +32,11 @@ import numpy as np
 
 __all__ = ["main"]
 
+_Feed = dict[str, Any]
 _Run = Callable[[], object]
+_Answer = Callable[[_Feed], _Feed]
+_Loaded = tuple[_Run, _Answer]
+"""One inference of the feed, as it is timed; and the outputs of another batch by name."""
 
 
 def main(arguments: list[str]) -> int:
@@ -34,27 +44,52 @@ def main(arguments: list[str]) -> int:
     out = _protected_stdout()
     request = json.loads(arguments[0])
     try:
-        run, memory_before = _start(request, out)
+        (run, answer), memory_before = _start(request, out)
     except Exception as error:  # whatever an engine raises becomes the peer's line in the result
         _answer(out, {"error": f"{type(error).__name__}: {_line(error)}"})
         return 0
     for line in sys.stdin:
-        _answer(out, _obey(json.loads(line), run, memory_before))
+        order = json.loads(line)
+        if order["do"] == "answer":
+            _answer(out, _answered(order, answer))
+        else:
+            _answer(out, _obey(order, run, memory_before))
     return 0
 
 
-def _start(request: dict[str, Any], out: TextIO) -> tuple[_Run, dict[str, int]]:
+def _start(request: dict[str, Any], out: TextIO) -> tuple[_Loaded, dict[str, int]]:
     with np.load(request["feed"]) as stored:
         feed = {name: stored[name] for name in stored.files}
     load, version = _ENGINES[request["engine"]](request, feed)
     before = _memory()
     start = time.perf_counter()
-    run = load()
+    run, answer = load()
     loaded = time.perf_counter()
     run()
     done = time.perf_counter()
     _answer(out, {"load_seconds": loaded - start, "first_seconds": done - loaded, "version": version})
-    return run, before
+    return (run, answer), before
+
+
+def _answered(order: dict[str, Any], answer: _Answer) -> dict[str, Any]:
+    """What goes wrong here is a line too: an engine may refuse a size that it was not started with."""
+    try:
+        batches = _read_batches(order["batches"])
+        outputs = [answer(batch) for batch in batches]
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {_line(error)}"}
+    named = {f"{i}/{name}": array for i, batch in enumerate(outputs) for name, array in batch.items()}
+    np.savez(order["out"], **named)  # type: ignore[arg-type]
+    return {"batches": len(outputs)}
+
+
+def _read_batches(path: str) -> list[_Feed]:
+    batches: dict[int, _Feed] = {}
+    with np.load(path) as stored:
+        for key in stored.files:
+            index, _, name = key.partition("/")
+            batches.setdefault(int(index), {})[name] = stored[key]
+    return [batches[index] for index in sorted(batches)]
 
 
 def _obey(order: dict[str, Any], run: _Run, before: dict[str, int]) -> dict[str, Any]:
@@ -80,7 +115,7 @@ def _for(run: _Run, seconds: float) -> Iterator[float]:
         yield time.perf_counter() - start
 
 
-def _onnxruntime(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], _Run], str]:
+def _onnxruntime(request: dict[str, Any], feed: _Feed) -> tuple[Callable[[], _Loaded], str]:
     """Threads that stay on their cores, as OpenVINO's do: after a pause that decides more than the kernels."""
     import onnxruntime
 
@@ -88,16 +123,22 @@ def _onnxruntime(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callabl
 
     pin, device = request["pin_threads"], request["device"]
 
-    def load() -> _Run:
+    def load() -> _Loaded:
         session = open_on(request["model"], threads=request["threads"], device=device, pin_threads=pin)
         if pin:
             pin_caller()
-        return lambda: session.run(None, feed)
+        needed = [value.name for value in session.get_inputs()]
+        names = [value.name for value in session.get_outputs()]
+
+        def answer(batch: _Feed) -> _Feed:
+            return dict(zip(names, session.run(names, {name: batch[name] for name in needed})))  # noqa: B905
+
+        return (lambda: session.run(None, feed)), answer
 
     return load, onnxruntime.__version__
 
 
-def _torch(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], _Run], str]:
+def _torch(request: dict[str, Any], feed: _Feed) -> tuple[Callable[[], _Loaded], str]:
     """The architecture of config.json beside the model with random weights: they do not change dense times."""
     import torch
     import transformers
@@ -107,16 +148,21 @@ def _torch(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], 
     make = _torch_model(transformers, config, feed)
     tensors = {name: torch.from_numpy(array) for name, array in feed.items()}
 
-    def load() -> _Run:
+    def load() -> _Loaded:
         model = make().eval()
 
         def run() -> object:
             with torch.inference_mode():
                 return model(**tensors)
 
-        return run
+        return run, _no_answer
 
     return load, torch.__version__
+
+
+def _no_answer(batch: _Feed) -> _Feed:
+    del batch
+    raise NotImplementedError("this engine is only timed")
 
 
 def _torch_model(transformers: Any, config: Any, feed: dict[str, Any]) -> Callable[[], Any]:
@@ -127,34 +173,52 @@ def _torch_model(transformers: Any, config: Any, feed: dict[str, Any]) -> Callab
     return lambda: getattr(transformers, kind).from_config(config)
 
 
-def _openvino(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], _Run], str]:
+def _openvino(request: dict[str, Any], feed: _Feed) -> tuple[Callable[[], _Loaded], str]:
     import openvino
 
-    def load() -> _Run:
-        return _compiled(_sized(openvino.Core().read_model(request["model"]), feed), request, feed)
+    def load() -> _Loaded:
+        return _compiled(_sized(openvino.Core().read_model(request["model"]), request, feed), request, feed)
 
     return load, openvino.__version__.split("-")[0]
 
 
-def _openvino_int8(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], _Run], str]:
-    """Weights and activations in 8 bits, with ranges that NNCF takes from the feed, before loading begins."""
+def _openvino_int8(request: dict[str, Any], feed: _Feed) -> tuple[Callable[[], _Loaded], str]:
+    """Weights and activations in 8 bits, with ranges that NNCF takes from the calibration, before loading begins."""
     import nncf
     import openvino
 
-    model = _sized(openvino.Core().read_model(request["model"]), feed)
-    kind = None if "pixel_values" in feed else nncf.ModelType.TRANSFORMER
-    quantized = nncf.quantize(model, nncf.Dataset([feed]), model_type=kind, subset_size=1)
+    prepared = request.get("prepared")
+    if prepared and os.path.exists(prepared):
+        model = openvino.Core().read_model(prepared)
+    else:
+        model = _quantized(nncf, openvino.Core().read_model(request["model"]), request, feed)
+        if prepared:
+            openvino.save_model(model, prepared, compress_to_fp16=False)
     version = f"{openvino.__version__.split('-')[0]}, NNCF {nncf.__version__}"
-    return lambda: _compiled(quantized, request, feed), version
+    return lambda: _compiled(_sized(model, request, feed), request, feed), version
 
 
-def _sized(model: Any, feed: dict[str, Any]) -> Any:
-    """The model for the sizes of the feed alone."""
-    model.reshape({name: list(array.shape) for name, array in feed.items()})
+def _quantized(nncf: Any, model: Any, request: dict[str, Any], feed: _Feed) -> Any:
+    kind = None if "pixel_values" in feed else nncf.ModelType.TRANSFORMER
+    if not request.get("calibration"):
+        model = _sized(model, request, feed)
+        return nncf.quantize(model, nncf.Dataset([feed]), model_type=kind, subset_size=1)
+    names = {name for value in model.inputs for name in value.names}
+    batches = [
+        {name: array for name, array in batch.items() if name in names}
+        for batch in _read_batches(request["calibration"])
+    ]
+    return nncf.quantize(model, nncf.Dataset(batches), model_type=kind, subset_size=len(batches))
+
+
+def _sized(model: Any, request: dict[str, Any], feed: _Feed) -> Any:
+    """The model for the sizes of the feed alone, unless others will come."""
+    if not request.get("any_size"):
+        model.reshape({name: list(array.shape) for name, array in feed.items()})
     return model
 
 
-def _compiled(model: Any, request: dict[str, Any], feed: dict[str, Any]) -> _Run:
+def _compiled(model: Any, request: dict[str, Any], feed: _Feed) -> _Loaded:
     import openvino
 
     settings = {
@@ -163,18 +227,25 @@ def _compiled(model: Any, request: dict[str, Any], feed: dict[str, Any]) -> _Run
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    infer = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
-    return lambda: infer.infer(feed)
+    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    infer = compiled.create_infer_request()
+    needed = [value.any_name for value in compiled.inputs]
+
+    def answer(batch: _Feed) -> _Feed:
+        outputs = infer.infer({name: batch[name] for name in needed})
+        return {value.any_name: np.array(outputs[value]) for value in compiled.outputs}
+
+    return (lambda: infer.infer(feed)), answer
 
 
-def _deepsparse(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable[[], _Run], str]:
+def _deepsparse(request: dict[str, Any], feed: _Feed) -> tuple[Callable[[], _Loaded], str]:
     """Runs a copy with the input sizes written into it: the engine plans for fixed sizes."""
     import deepsparse
     import onnx
 
     batch = next(iter(feed.values())).shape[0]
 
-    def load() -> _Run:
+    def load() -> _Loaded:
         model = onnx.load(request["model"])
         for declared in model.graph.input:
             dimensions = declared.type.tensor_type.shape.dim
@@ -189,7 +260,7 @@ def _deepsparse(request: dict[str, Any], feed: dict[str, Any]) -> tuple[Callable
             copy = os.path.join(folder, "model.onnx")
             onnx.save(model, copy)
             engine = deepsparse.Engine(copy, batch, request["threads"])
-        return lambda: engine.run(inputs)
+        return (lambda: engine.run(inputs)), _no_answer
 
     return load, deepsparse.__version__
 

@@ -10,7 +10,7 @@ from platon_compress.report.pareto.candidates import Candidate, Setting, candida
 from platon_compress.report.pareto.front import advice, undominated
 from platon_compress.report.pareto.members import Member, members_of
 from platon_compress.report.pareto.plot import pareto_plot
-from platon_compress.report.peers import read_peers
+from platon_compress.report.pareto.rivals import rival_notes, rivals_of
 from platon_compress.report.plot_style import Plot
 from platon_compress.report.points import points_apart
 from platon_compress.report.run_data import RunData, read_run
@@ -42,7 +42,8 @@ def write_pareto(
     """
     read = [read_run(run) for run in runs]
     setting = chosen_setting(read, batch, tokens)
-    candidates = candidates_of(read, setting)
+    rivals = rivals_of(read, setting)
+    candidates = [*candidates_of(read, setting), *rivals]
     members = members_of(read, setting)
     metric, task = _metric_name(read), read[0].task
     said = advice(candidates, metric, task)
@@ -52,7 +53,7 @@ def write_pareto(
         advice=tuple(said),
         table=_table(candidates, metric, task),
         members=_member_table(members, metric, task) if members else None,
-        others=tuple(_others(read, setting)),
+        others=tuple(rival_notes(read, setting, rivals)),
         plot=pareto_plot(candidates, members, metric, task),
     )
     write_json(output / "pareto.json", _content(read, setting, candidates, members, said))
@@ -83,7 +84,7 @@ def _table(candidates: Sequence[Candidate], metric: str, task: str | None) -> Ta
         for candidate in ordered
     ]
     return Table(
-        caption="Every file, the fastest first",
+        caption="Every file and rival, the fastest first",
         headers=(
             "file",
             metric_name(metric, task),
@@ -127,22 +128,6 @@ def _member_table(members: Sequence[Member], metric: str, task: str | None) -> T
         rows=tuple(rows),
         text_columns=(0, 6),
     )
-
-
-def _others(runs: Sequence[RunData], setting: Setting) -> list[str]:
-    """Engines whose metric nobody measured: a latency without a place in the picture."""
-    said = []
-    for run in runs:
-        for entry in read_peers(run.folder).get("settings", ()):
-            if (entry["batch"], entry["tokens"]) != setting:
-                continue
-            for pair in entry["comparisons"]:
-                ours = pair["candidate"] == "ONNX Runtime compressed"
-                if ours and not pair["baseline"].startswith("ONNX Runtime"):
-                    said.append(
-                        f"{run.folder.name}: {pair['line']}; the other engine's metric was not measured"
-                    )
-    return said
 
 
 def _spoken(setting: Setting) -> str:

@@ -9,11 +9,17 @@ from platon_compress.report.pareto.candidates import Candidate
 from platon_compress.report.pareto.front import undominated
 from platon_compress.report.pareto.members import Member
 from platon_compress.report.plot_style import COLOURS, MUTED, TEXT, Plot, draw
-from platon_compress.report.words import SHORT_VARIANTS, VARIANTS, metric_figure, metric_title
+from platon_compress.report.words import RIVALS, SHORT_VARIANTS, VARIANTS, metric_figure, metric_title
 
 __all__ = ["pareto_plot"]
 
-_MARKS = {"dense": "s", "dense_int8": "D", "compressed_float32": "^", "compressed": "o"}
+_MARKS = {
+    "dense": "s", "dense_int8": "D", "compressed_float32": "^", "compressed": "o",
+    "openvino": "X", "openvino_int8": "P", "every_second_layer": "v",
+}  # fmt: skip
+# Rivals have the colour of what they are, and a mark of their own.
+_COLOURS = {**COLOURS, "openvino": COLOURS["dense"], "openvino_int8": COLOURS["dense_int8"]}
+_COLOURS["every_second_layer"] = COLOURS["dense"]
 _COSTS: dict[str, Callable[[Candidate], float]] = {
     "latency, ms": lambda c: c.seconds * 1e3,
     "size on disk, MB": lambda c: c.disk_bytes / 1e6,
@@ -39,7 +45,7 @@ def pareto_plot(
             axes.set_xlim(left=0)  # last: it fixes the other end too
             axes.set_xlabel(title)
             axes.set_ylabel(metric_title(metric, task))
-        names = SHORT_VARIANTS if narrow else VARIANTS
+        names = {**(SHORT_VARIANTS if narrow else VARIANTS), **RIVALS}
         handles, labels = panels[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
         figure.legend(
@@ -78,8 +84,8 @@ def _paint(axes: Axes, candidates: Sequence[Candidate], cost: Callable[[Candidat
         if candidate.change is not None:
             dense = y - 100 * candidate.change.value
             ends = (dense + 100 * candidate.change.low, dense + 100 * candidate.change.high)
-            axes.plot([x, x], ends, color=COLOURS[name], linewidth=1.2, alpha=0.6)
-        axes.scatter([x], [y], s=34, marker=_MARKS[name], color=COLOURS[name], label=name, zorder=3)
+            axes.plot([x, x], ends, color=_COLOURS[name], linewidth=1.2, alpha=0.6)
+        axes.scatter([x], [y], s=34, marker=_MARKS[name], color=_COLOURS[name], label=name, zorder=3)
         if candidate.variant == "compressed":
             axes.annotate(
                 candidate.run, (x, y), xytext=(6, -11), textcoords="offset points", fontsize=8, color=TEXT

@@ -1,0 +1,72 @@
+"""The rival that costs no library: the dense model with every second layer, equally trained and distilled."""
+
+from pathlib import Path
+from typing import Any
+
+from platon_compress.errors import InputError
+from platon_compress.pipeline.baseline import DATA_OF_TRAINING
+from platon_compress.pipeline.exporting import rival_config
+from platon_compress.pipeline.stage import Stage
+from platon_compress.pipeline.teaching import teacher_of
+from platon_compress.pipeline.words import spoken_result
+from platon_compress.pipeline.workspace import Workspace
+from platon_compress.recipe import Recipe
+from platon_compress.structure import keep_every_second_layer
+from platon_compress.tasks.synthetic import example_inputs
+from platon_compress.tasks.training import train
+
+__all__ = ["smaller_file", "smaller_stage"]
+
+_NAME = "every-second-layer"
+_FILE = "model.onnx"
+
+
+def smaller_stage(recipe: Recipe) -> Stage:
+    """Trains it; no stage of a run of its own accord. Raises InputError for a run that trains nothing."""
+    if recipe.kind == "compress":
+        raise InputError(
+            f"{_NAME} is trained as the pruned model was, and compress trains nothing; leave it out of --peers"
+        )
+    return Stage(
+        name=_NAME,
+        title="train the dense model with every second layer",
+        run=_train,
+        uses=_uses,
+        needs=("data", "dense"),
+        outputs=(f"stages/{_NAME}",),
+    )
+
+
+def smaller_file(work: Workspace) -> Path:
+    """Its ONNX file, once the stage has run."""
+    return work.folder.work(_NAME) / _FILE
+
+
+def _uses(recipe: Recipe) -> tuple[str, ...]:
+    return ("model", *DATA_OF_TRAINING, "train", "distill", "export")
+
+
+def _train(work: Workspace) -> dict[str, Any]:
+    from platon_compress.export import export_onnx
+
+    checkpoint = work.fresh_checkpoint()
+    keep_every_second_layer(checkpoint.model)
+    teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
+    with work.reporter.progress("  training") as progress:
+        result = train(
+            work.task,
+            checkpoint,
+            work.training,
+            work.validation,
+            work.recipe.train,
+            teacher=teacher,
+            freeze=work.recipe.model.freeze,
+            work_folder=work.folder.checkpoints(),
+            progress=progress,
+        )
+    with work.folder.new_folder(work.folder.work(_NAME)) as folder:
+        checkpoint.save(folder)
+        export_onnx(checkpoint.model, folder / _FILE, example_inputs(checkpoint), rival_config(work.recipe))
+    entry = result.to_dict()
+    work.reporter.say(f"  {spoken_result(entry, work.task.name)} after {result.steps} steps")
+    return entry
