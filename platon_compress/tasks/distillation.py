@@ -150,12 +150,12 @@ def _layers(teacher: Checkpoint, student: Checkpoint, name: str) -> tuple[int, .
     Raises InputError for states of another width, or where the teacher has fewer layers.
     """
     width, depth = (
-        tuple(getattr(c.model.config, key, None) for c in (student, teacher))
+        tuple(int(getattr(c.model.config, key, 0)) for c in (student, teacher))
         for key in ("hidden_size", "num_hidden_layers")
     )
     for key, (ours, theirs), fits in (
         ("hidden_size", width, width[0] == width[1]),
-        ("num_hidden_layers", depth, None not in depth and depth[0] <= depth[1]),
+        ("num_hidden_layers", depth, 0 < depth[0] <= depth[1]),
     ):
         if not fits:
             raise InputError(

@@ -1,6 +1,7 @@
 """The picture: metric against latency, and against size; the line joins what nothing beats."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -45,12 +46,12 @@ def pareto_plot(
             axes.set_xlim(left=0)  # last: it fixes the other end too
             axes.set_xlabel(title)
             axes.set_ylabel(metric_title(metric, task))
-        names = {**(SHORT_VARIANTS if narrow else VARIANTS), **RIVALS}
+        names: dict[Any, str] = {**(SHORT_VARIANTS if narrow else VARIANTS), **RIVALS}
         handles, labels = panels[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
         figure.legend(
             shown.values(),
-            [names.get(name, name) for name in shown],
+            [names.get(name, str(name)) for name in shown],
             loc="outside lower left",
             ncols=2 if narrow else 4,
         )
