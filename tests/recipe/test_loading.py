@@ -3,8 +3,10 @@
 import pytest
 
 from platon_compress.errors import InputError
+from platon_compress.pruning.watch import memory_warning
 from platon_compress.recipe import TRAINABLE_TASKS, Recipe, load_recipe, parse_recipe, shipped_recipe
 from platon_compress.recipe.loading import PRESETS
+from platon_compress.tasks.training import prune_config
 
 GOOD = {
     "model": {"name": "some/model", "task": "text-classification"},
@@ -21,6 +23,12 @@ def _with(section, **values):
 def test_shipped_recipes_are_valid(name):
     recipe = load_recipe(shipped_recipe(name))
     assert name in ("digits", recipe.model.task)
+
+
+@pytest.mark.parametrize("name", TRAINABLE_TASKS)
+def test_a_short_run_of_a_shipped_recipe_gets_masks_often_enough(name):
+    recipe = load_recipe(shipped_recipe(name))
+    assert memory_warning(prune_config(recipe.prune, 300)) is None
 
 
 @pytest.mark.parametrize("name", ["digits", *TRAINABLE_TASKS])
