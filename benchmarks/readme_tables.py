@@ -23,7 +23,7 @@ from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
 from tables.mca import mca_tables
 from tables.models import model_table, summary_table
-from tables.oneshot import oneshot_table
+from tables.oneshot import oneshot_table, oneshot_times
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
 from tables.quality import QUALITY_NOTE, TASK_NOTE, quality_tables, task_table
@@ -172,6 +172,7 @@ def _oneshot(results: Results) -> Iterator[str]:
         yield _NONE_YET
         return
     yield str(oneshot_table(results))
+    yield from (f"{said}\n" for said in oneshot_times(results))
     yield _where(entries)
 
 

@@ -27,6 +27,7 @@ SCHEMAS = {
     "mca": 1,
     "memory": 1,
     "oneshot": 1,
+    "oneshot-time": 1,
     "padding": 1,
     "pareto": 1,
     "parity": 3,

@@ -7,7 +7,7 @@ from tables.markdown import Table
 
 from platon_compress.report.words import metric_name
 
-__all__ = ["oneshot_table"]
+__all__ = ["oneshot_table", "oneshot_times"]
 
 _HEAD = ("model", "metric", "zeros", "method", "dense", "pruned", "change, points", "seconds")
 
@@ -16,6 +16,22 @@ def oneshot_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row for each model, sparsity and method."""
     entries = [entry for entry in results.values() if entry["kind"] == "oneshot"]
     return Table(_HEAD, 4, [cells for entry in entries for cells in _rows(entry)])
+
+
+def oneshot_times(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the whole command took, a sentence each."""
+    return [_time(entry) for entry in results.values() if entry["kind"] == "oneshot-time"]
+
+
+def _time(entry: Mapping[str, Any]) -> str:
+    stages = sorted(entry["stages"].items(), key=lambda stage: -stage[1])[:4]
+    threads = entry["environment"]["threads"]
+    longest = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in stages)
+    return (
+        f"{entry['title']}, {entry['sparsity']:.0%} zeros, {entry['values']}: {entry['seconds'] / 60:.1f} minutes from the "
+        f"dense model to the measured file, of them {longest}; at most "
+        f"{entry['peak_bytes'] / 1e9:.1f} GB of memory ({threads} thread{'s' if threads > 1 else ''})."
+    )
 
 
 def _rows(entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
