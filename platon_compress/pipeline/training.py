@@ -18,6 +18,7 @@ from platon_compress.pipeline.teaching import (
 )
 from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
+from platon_compress.recipe import Recipe, TrainSection
 from platon_compress.tasks.training import (
     BATCH,
     TrainResult,
@@ -101,7 +102,7 @@ def prune(work: Workspace) -> dict[str, Any]:
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
     held = work.held if stage == "prune" else None
     checkpoint = work.fresh_checkpoint() if held is None else work.held_start(held)
-    settings = work.recipe.train
+    settings = work.recipe.train if stage == "dense" else _settings_of_prune(work.recipe)
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
     teacher = teacher_of(work.recipe, stage, work.task, checkpoint, work.names, lambda: work.dense)
@@ -155,6 +156,12 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         **({} if teacher is None else {"distillation": teacher.to_dict()}),
         **({} if held is None else {"held": {"masks_from": held.source, "from_dense": held.weights is None}}),
     }
+
+
+def _settings_of_prune(recipe: Recipe) -> TrainSection:
+    """As the baseline was trained, but for a learning rate of its own."""
+    own = None if recipe.prune is None else recipe.prune.learning_rate
+    return recipe.train if own is None else recipe.train.model_copy(update={"learning_rate": own})
 
 
 def _steps_behind(work: Workspace, held: Held) -> int:

@@ -134,7 +134,7 @@ class PruneSection(Section):
         "Instead of `sparsity`: the folder of a finished run (of a family the chosen member), or a safetensors file of "
         "masks. They are held from the first step, so that nothing is scored, and the training goes on from the weights "
         "beside them, or from the dense baseline where none are there. Of the other keys of this section only "
-        "`quantize` goes with it.",
+        "`quantize` and `learning_rate` go with it.",
         None,
     )
     granularity: Granularity = about(
@@ -144,6 +144,11 @@ class PruneSection(Section):
         "element",
     )
     criterion: Criterion = about("How weights are scored.", "platon")
+    learning_rate: Annotated[float, limited("prune.learning_rate"), NUMBER] | None = about(
+        "Peak learning rate of the training that prunes; default: `train.learning_rate`, which stays that of the dense "
+        "baseline. Many zeros often want twice as much.",
+        None,
+    )
     mask_interval: Annotated[int, limited("prune.mask_interval"), NUMBER] | None = about(
         "Steps between two masks; default: 10, or less in a short run.", None
     )
@@ -240,7 +245,10 @@ class PruneSection(Section):
                 )
             return self
         for key, field in type(self).model_fields.items():
-            if key not in ("masks_from", "quantize") and (value := getattr(self, key)) != field.default:
+            if (
+                key not in ("masks_from", "quantize", "learning_rate")
+                and (value := getattr(self, key)) != field.default
+            ):
                 raise ValueError(
                     f"masks_from takes the masks as they are, and {key} is {value!r}; leave one of the two out"
                 )

@@ -128,6 +128,7 @@ def prune_config(
             "initial_warmup",
             "final_warmup",
             "freeze",
+            "learning_rate",
             "mask_interval",
             "per_millisecond",
             "speedup",
