@@ -31,6 +31,8 @@ from tables.rounded import rounded_tables
 from tables.serving import SERVING_NOTE, serving_table
 from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
+from tables.threads import threads_tables
+from tables.torture import torture_tables
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import write_text
@@ -132,6 +134,18 @@ def _fuzz(results: Results) -> Iterator[str]:
     yield str(fuzz_table(results))
 
 
+def _torture(results: Results) -> Iterator[str]:
+    yield from map(str, torture_tables(results))
+
+
+def _threads(results: Results) -> Iterator[str]:
+    if not (entries := _of_kind(results, "threads")):
+        yield _NONE_YET
+        return
+    yield from map(str, threads_tables(results))
+    yield _where(entries)
+
+
 def _mca(results: Results) -> Iterator[str]:
     yield from map(str, mca_tables(results))
 
@@ -203,6 +217,8 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "rounded": partial(_measured, rounded_tables),
     "sizes": _sizes,
     "padding": _padding,
+    "threads": _threads,
+    "torture": _torture,
     "sentences": _sentences,
 }
 

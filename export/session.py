@@ -4,8 +4,10 @@ Needs numpy and onnxruntime, nothing else of this package's dependencies.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,8 @@ def open_session(
         _register(options)
     chosen = list(providers) if providers is not None else ["CPUExecutionProvider"]
     try:
-        return ort.InferenceSession(os.fspath(path), options, providers=chosen)
+        with _in_utf8(path) as name:
+            return ort.InferenceSession(name, options, providers=chosen)
     except Exception as error:  # ONNX Runtime's own classes share no base but Exception
         reason = " ".join(str(error).split())
         cure = "export it again with this version"
@@ -73,11 +76,36 @@ def open_session(
         raise InputError(f"ONNX Runtime refused {os.fspath(path)}: {reason}; {cure}") from error
 
 
+@contextmanager
+def _in_utf8(path: str | os.PathLike[str]) -> Iterator[str]:
+    """`path` in the encoding that ONNX Runtime takes names in; in a locale with another one by way of links."""
+    whole = Path(path).absolute()
+    if _is_utf8(os.fspath(whole)):
+        yield os.fspath(path)
+        return
+    with TemporaryDirectory() as folder:
+        beside = Path(folder) / "folder"
+        beside.symlink_to(whole.parent, target_is_directory=True)
+        link = beside / whole.name
+        if not _is_utf8(whole.name):
+            link = Path(folder) / "file"
+            link.symlink_to(whole)
+        yield str(link)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return os.fsencode(name) == name.encode()
+    except UnicodeEncodeError:  # bytes that the locale has no letters for
+        return False
+
+
 def _register(options: "onnxruntime.SessionOptions") -> None:
     """The library itself leaves options alone on which it is registered."""
     path = library_path()
     try:
-        options.register_custom_ops_library(str(path))
+        with _in_utf8(path) as name:
+            options.register_custom_ops_library(name)
     except Exception as error:  # ONNX Runtime's own classes share no base but Exception
         raise InputError(
             f"ONNX Runtime cannot load the operator library {path}: {first_line(error)}; install platon-compress again "

@@ -9,6 +9,7 @@ import ctypes
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ __all__ = [
     "write_text",
 ]
 
+_NO_LETTERS = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # what surrogateescape never makes
 _NEW, _OLD = ".tmp-", ".old-"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -61,8 +63,13 @@ def write_bytes(target: Path, content: bytes) -> Path:
 
 
 def write_text(target: Path, text: str) -> Path:
-    """Write one UTF-8 file, see :func:`new_file`."""
-    return write_bytes(target, text.encode("utf-8"))
+    """Write one UTF-8 file, see :func:`new_file`. A name that the locale has no letters for is written as its bytes say."""
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        content = _NO_LETTERS.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+        content = content.decode("utf-8", "replace").encode()
+    return write_bytes(target, content)
 
 
 def write_json(target: Path, value: Any) -> Path:

@@ -32,6 +32,17 @@ with files.new_folder(target) as folder:
 """
 
 
+@pytest.mark.parametrize(
+    ("name", "written"), [(b"pl\xc3\xa4ce", "pl\u00e4ce"), (b"pl\xe4ce", "pl\ufffdce"), (b"place", "place")]
+)
+def test_a_text_may_hold_any_file_name(tmp_path, name, written):
+    """As Python gives names where the locale is C, or names of a Latin-1 system."""
+    text = f"{name.decode('ascii', 'surrogateescape')} \u00e9"
+    assert files.write_text(tmp_path / "a.md", text).read_text(encoding="utf-8") == f"{written} \u00e9"
+    files.write_text(tmp_path / "b.md", "\ud800")
+    assert (tmp_path / "b.md").read_text(encoding="utf-8") == "\ufffd"
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = files.write_text(tmp_path / "deep" / "a.txt", "one")
     with pytest.raises(RuntimeError), files.new_file(path) as temporary:  # noqa: PT012

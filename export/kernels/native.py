@@ -4,7 +4,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -35,13 +35,16 @@ _POINTER, _LONG, _TEXT, _INT, _SIZE = (
 _ARRAY = (_POINTER, _LONG)
 _ERROR = (_TEXT, _SIZE)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "platon_layer_create": (_POINTER, [_POINTER, _POINTER, *_ERROR]),
+    "platon_layer_create_for": (_POINTER, [_POINTER, _POINTER, _INT, _INT, *_ERROR]),
+    "platon_linear_chunks": (_LONG, [_POINTER]),
     "platon_linear_destroy": (None, [_POINTER]),
     "platon_linear_packed_bytes": (_LONG, [_POINTER]),
     "platon_pool_create": (_POINTER, []),
     "platon_pool_work": (None, [_POINTER]),
     "platon_pool_stop": (None, [_POINTER]),
     "platon_pool_destroy": (None, [_POINTER]),
+    "platon_pool_time": (_POINTER, [_POINTER, _POINTER, _LONG]),
+    "platon_pool_timed": (_LONG, [_POINTER, _POINTER]),
     "platon_linear_run": (_INT, [_POINTER, _TEXT, _POINTER, _POINTER, *_ERROR]),
     "platon_pack_rows": (_INT, [_TEXT, *_ARRAY, _LONG, _POINTER, _POINTER, *_ERROR]),
     "platon_attend_heads": (_INT, [_TEXT, _POINTER, _POINTER, *_ERROR]),
@@ -143,6 +146,21 @@ class NativePool:
         if not self._end.alive:
             raise InputError("the pool is closed; make a new one")
         return self._handle
+
+    def item_seconds(self, work: Callable[[], object], most: int = 4096) -> list[float]:
+        """Times of the work items of `work`, which runs one layer or one attention on this pool, by the caller alone.
+
+        First what came before the items, then each of them in its order. InputError for more than `most`.
+        """
+        seconds = np.zeros(most + 1)
+        watch = _library().platon_pool_time(self.handle, seconds.ctypes.data, seconds.size)
+        try:
+            work()
+        finally:
+            count = int(_library().platon_pool_timed(self.handle, watch))
+        if count > seconds.size:
+            raise InputError(f"there are {count - 1} items, more than most = {most}; raise it")
+        return [float(value) for value in seconds[:count]]
 
     def close(self) -> None:
         """Ends the threads; more than once is harmless."""
@@ -258,7 +276,8 @@ class NativeLinear:
     a scale and a zero point for each row, and W is values * row_scales (docs/operator.md has the formulas).
     scale, shift: float32 [out_features] of a layer norm with `epsilon`; both or none. `panels` names the sides
     ("input", "output", "residual", "sum") whose activations lie as :func:`pack_rows` lays them, under the same
-    shape. The arrays are copied. InputError, with the library's own line, when they are inconsistent.
+    shape. cut: as for a machine of so many cores, into chunks of at least so many rows; 0: as for a session here.
+    The arrays are copied. InputError, with the library's own line, when they are inconsistent.
     """
 
     def __init__(
@@ -276,6 +295,7 @@ class NativeLinear:
         shift: npt.NDArray[np.float32] | None = None,
         epsilon: float = 0.0,
         panels: Collection[str] = (),
+        cut: tuple[int, int] = (0, 0),
     ) -> None:
         if columns.dtype not in (np.uint16, np.int32):
             raise InputError(f"columns must be uint16 or int32, got {columns.dtype}; convert them")
@@ -304,8 +324,8 @@ class NativeLinear:
             setattr(spec, f"{side}_panels", 1)
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         self.in_features, self.out_features = in_features, out_features
-        self._handle: int | None = _library().platon_layer_create(
-            ctypes.byref(weights), ctypes.byref(spec), error, _ERROR_BYTES
+        self._handle: int | None = _library().platon_layer_create_for(
+            ctypes.byref(weights), ctypes.byref(spec), *cut, error, _ERROR_BYTES
         )
         if not self._handle:
             raise InputError(error.value.decode())
@@ -314,6 +334,11 @@ class NativeLinear:
     def packed_bytes(self) -> int:
         """Memory of the packed weights."""
         return int(_library().platon_linear_packed_bytes(self._open()))
+
+    @property
+    def chunks(self) -> int:
+        """Into how many parts its features are cut; a work item is one of them times one panel of tokens."""
+        return int(_library().platon_linear_chunks(self._open()))
 
     def run(
         self,

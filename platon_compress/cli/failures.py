@@ -111,6 +111,9 @@ def _environment_fault(error: BaseException) -> str | None:
     text = first_line(error)
     if isinstance(error, MemoryError) or any(mark in str(error) for mark in _NO_MEMORY):
         return f"not enough memory: {text}; lower the batch or the tokens, or use a larger machine"
+    if isinstance(error, UnicodeEncodeError) and error.encoding not in ("utf-8", "utf8"):
+        name = error.object[error.start : error.end]
+        return f"the locale's encoding, {error.encoding}, cannot write {name!r}; set LC_ALL=C.UTF-8, or PYTHONUTF8=1"
     if isinstance(error, OSError) and error.errno in _CURES:
         place = "" if error.filename is None else f"{error.filename}: "
         return f"{place}{error.strerror}; {_CURES[error.errno]}"

@@ -83,15 +83,13 @@ def count_executed_nodes(
     This, and not the file, tells whether our operators ran natively: without our library ONNX Runtime
     replaces it by standard operators.
     """
-    import onnxruntime
-
-    from platon_compress.export.session import session_options
+    from platon_compress.export.session import open_session, session_options
 
     options = session_options(threads=threads)
     options.enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(PROVIDERS[device]))
+        session = open_session(path, options=options, providers=list(PROVIDERS[device]))
         session.run(None, _feed(session, Path(path), batch, tokens))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     counts: dict[str, Counter[str]] = {}

@@ -33,6 +33,11 @@ def _said(capsys, error, words=("run", "r.yaml"), **options):
         (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 2, "set TMPDIR"),
         (RuntimeError("[enforce fail] PytorchStreamWriter: file write failed"), 2, "the disk is full"),
         (Exception('Io(Os { code: 28, kind: StorageFull, message: "No space" })'), 2, "the disk is full"),
+        (
+            UnicodeEncodeError("latin-1", "d/\u4e2d.csv", 2, 3, "ordinal not in range"),
+            2,
+            "latin-1, cannot write '\u4e2d'; set LC_ALL=C.UTF-8",
+        ),
         (MemoryError(), 2, "not enough memory: MemoryError; lower the batch"),
         (RuntimeError("Failed to allocate memory for requested buffer of size 99"), 2, "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "not enough memory"),
@@ -149,3 +154,21 @@ def test_a_terminal_without_the_sign_is_no_failure(tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("??.yaml: fill in the data")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["init", "text-classification", "-o", "made.yaml"], 0), (["run", "no.yaml", "-o", "x"], 2)],
+)
+def test_closed_streams_are_no_failure(tmp_path, words, status):
+    """As after `<&- >&- 2>&-`: Python has no streams then, and the next file would be descriptor 1."""
+    code = (
+        "import os, sys\n"
+        "[os.close(descriptor) for descriptor in range(3)]\n"
+        "os.execv(sys.executable, [sys.executable, '-P', '-m', 'platon_compress', *sys.argv[1:]])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, check=False)
+    assert done.returncode == status
+    if status == 0:
+        assert (tmp_path / "made.yaml").read_text(encoding="utf-8").startswith("#")

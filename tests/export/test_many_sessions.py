@@ -1,14 +1,21 @@
-"""One session for many threads, many sessions one after the other: the same bits, and the memory comes back."""
+"""One session for many threads, many sessions one after the other, sessions in forked children: the same bits, and the
+memory comes back.
+"""
 
 import gc
+import os
+import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from compressed_models import baked_and_converted, padded_batches
 from onnx import TensorProto, helper, numpy_helper
 
+from platon_compress.export import export_onnx
 from platon_compress.export.operators import OPERATORS
 from platon_compress.export.quantize import gap_arrays, quantize_rows
 from platon_compress.export.session import open_session
@@ -62,6 +69,77 @@ def test_sixteen_threads_share_a_session(tmp_path, encoding, threads):
         together = list(pool.map(lambda x: session.run(None, {"X": x})[0], inputs))
     for one, other in zip(alone, together, strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def whole(request, tmp_path_factory):
+    """A BERT of two blocks, every layer sparse, and padded batches for it."""
+    _, compressed, inputs = baked_and_converted("bert", values=request.param)
+    path = tmp_path_factory.mktemp("whole") / "m.onnx"
+    export_onnx(compressed, path, inputs)
+    return path, padded_batches(6, size=5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sixteen_threads_share_a_session_of_a_whole_model(whole, threads):
+    path, batches = whole
+    session = open_session(path, threads=threads)
+    alone = [session.run(None, batch)[0] for batch in batches]
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda batch: session.run(None, batch)[0], batches * 32))
+    for number, result in enumerate(together):
+        assert np.array_equal(result, alone[number % len(batches)])
+
+
+def _status_of_child(work, seconds=120):
+    """0: `work` did well in a forked child; None: it hangs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what is tried here
+        child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_forked_children_go_on_with_a_session(whole):
+    """As servers do that load first and fork then. ONNX Runtime's own threads stay with the parent: one thread, or new
+    sessions.
+    """
+    path, batches = whole
+    used = open_session(path, threads=1)
+    alone = [used.run(None, batch)[0] for batch in batches]
+
+    def check(session):
+        for batch, expected in zip(batches, alone, strict=True):
+            assert np.array_equal(session.run(None, batch)[0], expected)
+
+    assert _status_of_child(lambda: check(used)) == 0
+    assert _status_of_child(lambda: check(open_session(path, threads=2))) == 0
+    check(used)
+
+
+@pytest.mark.parametrize("whole", ["float32"], indirect=True)
+def test_two_hundred_sessions_of_a_whole_model(whole):
+    path, (batch, *_) = whole
+    first = open_session(path, threads=2).run(None, batch)[0]
+    for _ in range(199):
+        session = open_session(path, threads=2)
+    assert np.array_equal(session.run(None, batch)[0], first)
+    sessions = [open_session(path, threads=1) for _ in range(32)]  # and side by side
+    assert all(np.array_equal(held.run(None, batch)[0], first) for held in sessions)
 
 
 def _resident_bytes():

@@ -1,6 +1,8 @@
 """Sessions on small models: the operator runs, with and without the library; crafted models give clear errors."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +240,20 @@ def test_own_options_are_taken_as_they_are(tmp_path):
     bare = ort.SessionOptions()
     with pytest.raises(InputError, match=r"refused .*PlatonLinear_plain_csr"):
         open_session(path, options=bare, use_library=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep names as text")
+@pytest.mark.parametrize("name", [b"m.onnx", b"m\xe4.onnx"])
+def test_names_need_not_be_utf8(tmp_path, monkeypatch, name):
+    """As in a folder from a Latin-1 system, or any non-ASCII one where the locale is C."""
+    path = make_model(tmp_path / "m.onnx", dense=GOOD)
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/pl\xe4ce"))
+    odd.mkdir()
+    moved = path.rename(Path(os.fsdecode(os.fsencode(odd) + b"/" + name)))
+    library = Path(shutil.copy(library_path(), odd))
+    monkeypatch.setattr("platon_compress.export.session.library_path", lambda: library)
+    session = open_session(moved)
+    assert session.run(None, {"X": np.ones((1, 4), np.float32)})[0].tolist() == [[3.0, 3.0, 9.0]]
 
 
 def test_a_library_that_cannot_be_loaded_is_one_line(tmp_path, monkeypatch):

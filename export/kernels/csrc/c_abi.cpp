@@ -7,6 +7,7 @@
 #include <cstring>
 #include <exception>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,6 +26,37 @@ void spin(const Ready& ready) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(500);
   while (!ready() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
 }
+
+// The items of loops one after the other, each with its time. The first of `seconds` is what came before the loop; what
+// finds no room is lost.
+class Stopwatch {
+ public:
+  Stopwatch(double* seconds, int64_t room) : seconds_(seconds), room_(room) {}
+  void loop(void (*body)(void*, size_t), size_t total, void* data) {
+    lap();
+    for (size_t item = 0; item < total; ++item) {
+      body(data, item);
+      lap();
+    }
+  }
+  void begin() { last_ = Clock::now(); }
+  int64_t laps() const { return laps_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  void lap() {
+    const Clock::time_point now = Clock::now();
+    if (laps_ < room_) seconds_[laps_] = std::chrono::duration<double>(now - last_).count();
+    ++laps_;
+    last_ = Clock::now();
+  }
+
+  double* const seconds_;
+  const int64_t room_;
+  int64_t laps_ = 0;
+  Clock::time_point last_ = Clock::now();
+};
 
 // Threads that share the items of one loop at a time; the caller works too. The threads are Python's, in work(): the
 // library starts none, so that it needs no newer C library than ONNX Runtime does.
@@ -49,8 +81,19 @@ class ThreadPool {
     wake_.notify_all();
   }
   static void run(void* pool, void (*body)(void*, size_t), size_t total, void* data) {
-    static_cast<ThreadPool*>(pool)->loop(body, total, data);
+    ThreadPool& self = *static_cast<ThreadPool*>(pool);
+    if (self.watch_)
+      self.watch_->loop(body, total, data);
+    else
+      self.loop(body, total, data);
   }
+
+  // Here a call begins that may have a loop.
+  void enter() {
+    if (watch_) watch_->begin();
+  }
+  // Until `watch` is null, the caller works alone.
+  void watch(Stopwatch* watch) { watch_ = watch; }
 
  private:
   void loop(void (*body)(void*, size_t), size_t total, void* data) {
@@ -85,6 +128,7 @@ class ThreadPool {
   std::atomic<size_t> busy_{0};
   std::atomic<uint64_t> loops_{0};
   std::atomic<bool> stopping_{false};
+  Stopwatch* watch_ = nullptr;
 };
 
 void copy(const char* text, char* error, size_t error_size) noexcept {
@@ -188,13 +232,28 @@ PLATON_EXPORT int platon_preferred_kernel(const double* seconds, int count) {
   return static_cast<int>(platon::preferred(std::vector<double>(seconds, seconds + count)));
 }
 
-// Null with the reason in `error` on bad input.
+// Cut for a machine of so many cores into chunks of at least so many rows, 0: as for a session. Null with the reason in
+// `error` on bad input.
+PLATON_EXPORT void* platon_layer_create_for(const PlatonWeights* weights, const PlatonSpec* spec, int cores,
+                                            int least_rows, char* error, size_t error_size) {
+  SparseLinear* linear = nullptr;
+  platon::reported(error, error_size, [&] {
+    if (cores < 0 || least_rows < 0)
+      throw platon::InputError("cores and least_rows must be >= 0, got " + std::to_string(cores) + " and " +
+                               std::to_string(least_rows));
+    linear = new SparseLinear(platon::csr_view(*weights), platon::linear_spec(*spec), {cores, least_rows});
+  });
+  return linear;
+}
+
 PLATON_EXPORT void* platon_layer_create(const PlatonWeights* weights, const PlatonSpec* spec, char* error,
                                         size_t error_size) {
-  SparseLinear* linear = nullptr;
-  platon::reported(error, error_size,
-                   [&] { linear = new SparseLinear(platon::csr_view(*weights), platon::linear_spec(*spec)); });
-  return linear;
+  return platon_layer_create_for(weights, spec, 0, 0, error, error_size);
+}
+
+// The chunks that a layer's features are cut into.
+PLATON_EXPORT int64_t platon_linear_chunks(const void* linear) {
+  return static_cast<const SparseLinear*>(linear)->weights().chunks().count();
 }
 
 PLATON_EXPORT void platon_linear_destroy(void* linear) { delete static_cast<SparseLinear*>(linear); }
@@ -214,12 +273,33 @@ PLATON_EXPORT void platon_pool_work(void* pool) { static_cast<ThreadPool*>(pool)
 
 PLATON_EXPORT void platon_pool_stop(void* pool) { static_cast<ThreadPool*>(pool)->stop(); }
 
+// From here to platon_pool_timed the caller of a loop works alone. seconds[0]: what came before the loop, the others:
+// its items, in their order. Null without memory.
+PLATON_EXPORT void* platon_pool_time(void* pool, double* seconds, int64_t room) {
+  platon::Stopwatch* watch = nullptr;
+  platon::reported(nullptr, 0, [&] {
+    watch = new platon::Stopwatch(seconds, room);
+    static_cast<ThreadPool*>(pool)->watch(watch);
+  });
+  return watch;
+}
+
+// How many times there are, or would be if there were room.
+PLATON_EXPORT int64_t platon_pool_timed(void* pool, void* watch) {
+  const platon::Stopwatch* const held = static_cast<platon::Stopwatch*>(watch);
+  const int64_t laps = held->laps();
+  static_cast<ThreadPool*>(pool)->watch(nullptr);
+  delete held;
+  return laps;
+}
+
 // Only when no thread is in platon_pool_work any more.
 PLATON_EXPORT void platon_pool_destroy(void* pool) { delete static_cast<ThreadPool*>(pool); }
 
 // 0 with the reason in `error` on failure.
 PLATON_EXPORT int platon_linear_run(const void* linear, const char* kernels, const PlatonData* data, void* pool,
                                     char* error, size_t error_size) {
+  static_cast<ThreadPool*>(pool)->enter();
   return platon::reported(error, error_size, [&] {
     const platon::LinearData given{data->x, data->rows, data->out, data->residual, data->sum};
     static_cast<const SparseLinear*>(linear)->run(platon::find_kernels(kernels), given, ThreadPool::run, pool);
@@ -237,6 +317,7 @@ PLATON_EXPORT int platon_pack_rows(const char* kernels, const float* x, int64_t 
 // One call of platon::Attention. 0 with the reason in `error` on failure.
 PLATON_EXPORT int platon_attend_heads(const char* kernels, const PlatonAttention* call, void* pool, char* error,
                                       size_t error_size) {
+  static_cast<ThreadPool*>(pool)->enter();
   return platon::reported(error, error_size, [&] {
     const int64_t* strides = call->mask_strides;
     platon::AttentionData data{{call->q, call->q_features, call->q_first, call->size},

@@ -375,3 +375,23 @@ def test_a_system_without_more_threads(monkeypatch):
     monkeypatch.setattr("threading.Thread.start", refuse)
     with pytest.raises(InputError, match="threads is 3, and can't start new thread; take fewer"):
         NativePool(3)
+
+
+@pytest.mark.parametrize("rows", [5, 32, 130])
+def test_the_cut_changes_no_bits(kernel, rows):
+    """As machines of other sizes cut the same weight; a norm needs all of a panel's features."""
+    rng = np.random.default_rng(rows)
+    dense = random_weight(rng, 384, 200, 0.1)
+    ones = np.ones(384, np.float32)
+    x = rng.standard_normal((rows, 200)).astype(np.float32)
+    found = {}
+    with NativePool(3) as pool:
+        for cut in ((1, 0), (2, 0), (4, 0), (64, 0), (64, 8)):
+            linear = native(dense, ones, scale=ones, shift=ones, epsilon=1e-5, cut=cut)
+            found[linear.chunks] = linear.run(x, pool, kernel=kernel)
+    assert sorted(found)[:3] == [1, 2, 4]
+    assert len(found) == 5
+    first, *others = found.values()
+    assert all(np.array_equal(first, other) for other in others)
+    with pytest.raises(InputError, match="cores and least_rows must be >= 0, got -1 and 0"):
+        native(dense, cut=(-1, 0))

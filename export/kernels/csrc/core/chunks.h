@@ -7,10 +7,15 @@
 
 namespace platon {
 
+// What a weight is cut for; 0: this machine's cores, and the fewest rows of a chunk that pay.
+struct Cut {
+  int cores = 0, least_rows = 0;
+};
+
 // Chunks of about equal cost, so that threads finish together even when rows are very uneven.
 class Chunks {
  public:
-  explicit Chunks(const CsrView& csr);  // of a validated matrix
+  Chunks(const CsrView& csr, const Cut& cut);  // of a validated matrix
 
   int64_t count() const { return static_cast<int64_t>(rows_.size()) - 1; }
   // Of the chunk, or behind the last one.

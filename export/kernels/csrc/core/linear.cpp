@@ -147,7 +147,8 @@ Activation parse_activation(const std::string& name) {
   throw InputError("activation must be one of '', 'gelu', 'gelu_tanh', 'relu', got '" + name.substr(0, 40) + "'");
 }
 
-SparseLinear::SparseLinear(const CsrView& csr, LinearSpec spec) : weights_(csr), spec_(std::move(spec)) {
+SparseLinear::SparseLinear(const CsrView& csr, LinearSpec spec, const Cut& cut)
+    : weights_(csr, cut), spec_(std::move(spec)) {
   check_length(spec_.bias, "bias", "out_features", csr.out_features, false);
   check_norm(spec_.norm, "", "out_features", csr.out_features);
   check_norm(spec_.prenorm, "prenorm_", "in_features", csr.in_features);

@@ -41,7 +41,7 @@ struct LinearData {
 
 class SparseLinear {
  public:
-  SparseLinear(const CsrView& csr, LinearSpec spec);  // throws InputError
+  SparseLinear(const CsrView& csr, LinearSpec spec, const Cut& cut = {});  // throws InputError
 
   // The result does not depend on how parallel_for distributes the work. Throws InputError and std::bad_alloc.
   void run(const Kernels& kernels, const LinearData& data, ParallelFor parallel_for, void* pool) const;

@@ -15,10 +15,10 @@ std::variant<PackedWeights, PackedBytes> pack(const CsrView& csr, const Chunks& 
 
 }  // namespace
 
-Weights::Weights(const CsrView& csr)
+Weights::Weights(const CsrView& csr, const Cut& cut)
     : in_features_(csr.in_features),
       out_features_(csr.out_features),
-      chunks_(validated(csr)),
+      chunks_(validated(csr), cut),
       packed_(pack(csr, chunks_)) {}
 
 int64_t Weights::bytes() const {

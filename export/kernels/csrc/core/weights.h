@@ -12,7 +12,7 @@ namespace platon {
 
 class Weights {
  public:
-  explicit Weights(const CsrView& csr);  // throws InputError
+  Weights(const CsrView& csr, const Cut& cut);  // throws InputError
 
   int64_t in_features() const { return in_features_; }
   int64_t out_features() const { return out_features_; }

@@ -90,5 +90,6 @@ int crafted_gaps();
 void attention(const Names& kernels);
 void failing_items();
 void far_indices(const Names& kernels);
+void shared_layers(const Names& kernels);
 
 }  // namespace checks

@@ -136,6 +136,39 @@ void quantized_weights(const Names& kernels) {
   }
 }
 
+// One layer for several callers at a time, each with threads of its own, as sessions of a process share what is packed:
+// all of them get what a caller alone gets.
+void shared_layers(const Names& kernels) {
+  constexpr int kCallers = 4, kCalls = 6;
+  for (int round = 0; round < 8; ++round) {
+    const Weights w = random_weights(300, 400, 0.1, round % 2 == 0);
+    const std::vector<float> ones(static_cast<size_t>(w.out), 1.0f);
+    PlatonSpec spec = spec_of(ones, "");
+    spec.scale = spec.shift = ones.data(), spec.scale_length = spec.shift_length = w.out;
+    spec.epsilon = 1e-5f;
+    void* linear = create(w, spec, false, round % 4 > 1);
+    if (!linear) std::abort();
+    const int rows = 1 + below(140);
+    std::vector<float> x(static_cast<size_t>(rows * w.in));
+    for (float& value : x) value = static_cast<float>(below(200) - 100) / 100;
+    const std::string& kernel = kernels[static_cast<size_t>(round) % kernels.size()];
+    const Pool alone(1);
+    const std::vector<float> expected = run(linear, w, kernel, rows, alone, x.data(), true, true);
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < kCallers; ++caller)
+      callers.emplace_back([&] {
+        const Pool pool(3);
+        for (int call = 0; call < kCalls; ++call)
+          if (run(linear, w, kernel, rows, pool, x.data(), true, true) != expected) {
+            std::printf("a shared layer gives other numbers, %s\n", kernel.c_str());
+            std::exit(1);
+          }
+      });
+    for (std::thread& caller : callers) caller.join();
+    platon_linear_destroy(linear);
+  }
+}
+
 // Every array and size changed at random: whatever creation accepts must also run cleanly.
 int crafted_weights(const Names& kernels) {
   int accepted = 0;

@@ -19,6 +19,7 @@ int main() {
   far_indices(kernels);
   valid_weights(kernels);
   quantized_weights(kernels);
+  shared_layers(kernels);
   attention(kernels);
   packed_weights();
   if (!crafted_gaps()) return 1;
