@@ -3,7 +3,7 @@
     python benchmarks/torture.py
     python benchmarks/torture.py --kills 100 --mutations 100 -o benchmarks/results
 
-Runs of seconds of the real command, in children of this process. kill -9 comes in a stage drawn at random, in first
+Runs of seconds of the real command, in children of this process. kill -9 comes at random moments of every stage, in first
 runs, in runs that go on, and in stages that are done again. After each kill every file is the old one or the new one,
 what the state calls finished is there, and the run goes on to the same bits as one that nobody disturbed. A damaged
 folder is repaired or refused in one line, and nothing outside it is touched. Surroundings: full disks, closed output,

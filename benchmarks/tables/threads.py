@@ -23,7 +23,10 @@ _LOOP_HEAD = (
 
 
 def threads_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
-    """Bounds by model and setting; then the loops of random masks of 90 % with the most threads."""
+    """Bounds by model and setting, those of other cuts where they differ.
+
+    Then the loops of random masks of 90 % with the most threads.
+    """
     for entry in results.values():
         if entry["kind"] == "threads":
             yield _blocks(entry["rows"])
@@ -31,13 +34,20 @@ def threads_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
 
 
 def _blocks(rows: Sequence[Mapping[str, Any]]) -> Table:
-    cuts = dict.fromkeys((cut["least_rows"], cut["threads"]) for row in rows for cut in row["cuts"])
+    items = [
+        {(cut["least_rows"], cut["threads"]): cut["fewest_items"] for cut in row["cuts"]} for row in rows
+    ]
+    cuts = [
+        (least, threads)
+        for least, threads in dict.fromkeys(cut for found in items for cut in found)
+        if least == 0 or any(found.get((least, threads)) != found.get((0, threads)) for found in items)
+    ]
     measured = dict.fromkeys(entry["threads"] for row in rows for entry in row["measured"])
     head = (
         "one block", "masks", "zeros", "setting", "one thread", *(_cut_name(*cut) for cut in cuts),
         *(f"{threads} threads measured (simulated)" for threads in measured),
     )  # fmt: skip
-    return Table(head, 4, [_block(row, list(cuts), list(measured)) for row in rows])
+    return Table(head, 4, [_block(row, cuts, list(measured)) for row in rows])
 
 
 def _cut_name(least_rows: int, threads: int) -> str:

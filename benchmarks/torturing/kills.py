@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.003
 
 
 def kill_runs(case: Case, kills: int, seed: int) -> dict[str, Any]:
-    """Kill runs of `case` until there have been `kills`, in stages drawn at random.
+    """Kill runs of `case` until there have been `kills`, first where there were the fewest, at moments drawn at random.
 
     Returns the number of kills by stage (that of the next one between two), how many runs went on from what a kill had
     left, and how many ended, all files as they must be. Raises CheckFailedError at the first broken promise.
@@ -60,7 +60,8 @@ class _Torment:
         open_stages = [stage for stage in self.case.stages if stage not in finished_stages(self.folder)]
         if open_stages:
             spared = self._left and self.moments.random() < _UNDISTURBED
-            self.go(None if spared else self.moments.choice(open_stages[:2]))
+            rarest = min(open_stages[:2], key=lambda stage: (self.killed[stage], self.moments.random()))
+            self.go(None if spared else rarest)
         elif self.moments.random() < _RESTARTED:
             shutil.rmtree(self.folder)
             self._left = False
