@@ -24,6 +24,7 @@ from platon_compress.pruning.finished import FinishedRun
 from platon_compress.pruning.pruner import Pruner, StepReport
 from platon_compress.pruning.state.checkpoint import STATE_FILE, load_pruner, save_pruner
 from platon_compress.pruning.state.completeness import seal_checkpoint
+from platon_compress.pruning.state.renamed import restore_renamed
 
 __all__ = ["PlatonCallback"]
 
@@ -110,6 +111,8 @@ class PlatonCallback(TrainerCallback):
                 "sparsity would not be reached; leave total_steps out"
             )
         config = self.config.resolved(state.max_steps)
+        if self.resume_from is not None:
+            restore_renamed(kwargs["model"], self.resume_from)
         self._pruner = Pruner(
             kwargs["model"], config, lr_scheduler=kwargs.get("lr_scheduler"), masks=self.masks
         )

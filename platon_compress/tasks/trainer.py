@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
 from transformers import Trainer
 
 from platon_compress.export.parity import torch_outputs
 from platon_compress.progress import Progress, Steps
+from platon_compress.pruning.state.renamed import restore_renamed
 from platon_compress.scoring import Evaluation, Scores
 from platon_compress.tasks.augmentation import Augmenter
 from platon_compress.tasks.distillation import Teacher
@@ -27,14 +27,6 @@ def evaluate(model: torch.nn.Module, evaluation: Evaluation, progress: Progress 
     assert evaluation.score is not None  # noqa: S101 - a task has labels to validate on
     steps = Steps(len(evaluation.batches), progress)
     return evaluation.score(torch_outputs(model, steps.over(evaluation.batches, "")))
-
-
-def _has_other_names(path: Path, model: torch.nn.Module) -> bool:
-    """Whether a file of weights holds some that the model does not have."""
-    if not path.is_file():
-        return False
-    with safe_open(path, "pt") as stored:
-        return not set(stored.keys()) <= model.state_dict().keys()
 
 
 class TaskTrainer(Trainer):
@@ -86,15 +78,9 @@ class TaskTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """The Trainer's hook, for a training that goes on.
-
-        transformers 5 (5.24) saves some models under the names of older releases, ViT among them, and takes back only
-        what has the modules' own names: the rest would go on from its first weights, without an error.
-        """
+        """The Trainer's hook, for a training that goes on."""
         model = self.model if model is None else model
-        if _has_other_names(Path(resume_from_checkpoint) / "model.safetensors", model):
-            model.load_state_dict(type(model).from_pretrained(resume_from_checkpoint).state_dict())
-        else:
+        if not restore_renamed(model, Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def evaluate(
