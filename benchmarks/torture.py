@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ from platon_compress.measure.environment import describe_environment
 from platon_compress.schemas import stamped
 
 __all__ = ["main"]
+
+_Row = tuple[
+    str, dict[str, Any], str
+]  # the part of the result that it belongs to, the row, the line that is printed
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,17 +57,15 @@ def _study(options: argparse.Namespace) -> Iterator[str]:
         if unknown := [name for name in given if name not in known]:
             raise InputError(f"there is no {unknown[0]!r}; choose of {', '.join(known)}")
     _import_once()
-    rows, around = [], []
-    for name in options.jobs:
-        rows.append(_job(name, options))
-        yield _line(rows[-1])
-    for row in _surroundings(options.surroundings):
-        around.append(row)
-        yield f"{row['title']}: {row['finished']} runs ended with the same bits, {row['refused']} in one line"
-    content = {
-        "environment": describe_environment(), "seed": options.seed, "rows": rows, "surroundings": around
-    }  # fmt: skip
-    yield keep(options, stamped("torture", content), title="Kills, damaged folders, bad surroundings")
+    written, content = (
+        "",
+        {"environment": describe_environment(), "seed": options.seed, "rows": [], "surroundings": []},
+    )
+    for part, row, line in chain(_jobs(options), _surroundings(options.surroundings)):
+        content[part].append(row)
+        yield line
+        written = keep(options, stamped("torture", content), title="Kills, damaged folders, bad surroundings")
+    yield written
 
 
 @contextmanager
@@ -73,15 +76,17 @@ def _place(name: str) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def _job(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    with _place(name) as place:
-        case = undisturbed(name, place)
-        kills = kill_runs(case, options.kills, options.seed)
-        mutations = mutate_folders(case, options.mutations, options.seed)
-    return {"job": name, "title": JOBS[name].title, **kills, **mutations}
+def _jobs(options: argparse.Namespace) -> Iterator[_Row]:
+    for name in options.jobs:
+        with _place(name) as place:
+            case = undisturbed(name, place)
+            kills = kill_runs(case, options.kills, options.seed)
+            mutations = mutate_folders(case, options.mutations, options.seed)
+        row = {"job": name, "title": JOBS[name].title, **kills, **mutations}
+        yield "rows", row, _line(row)
 
 
-def _surroundings(wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _surroundings(wanted: Sequence[str]) -> Iterator[_Row]:
     """Of the first job; what this machine does not allow has no ends."""
     if not wanted:
         return
@@ -91,7 +96,9 @@ def _surroundings(wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
             (place / name).mkdir()
             ends = SURROUNDINGS[name].tried(case, place / name)
             counts = {"finished": None, "refused": None} if ends is None else asdict(ends)
-            yield {"name": name, "title": SURROUNDINGS[name].title, **counts}
+            title = SURROUNDINGS[name].title
+            told = f"{title}: {counts['finished']} runs ended with the same bits, {counts['refused']} in one line"
+            yield "surroundings", {"name": name, "title": title, **counts}, told
 
 
 def _import_once() -> None:
