@@ -57,10 +57,10 @@ def _study(options: argparse.Namespace) -> Iterator[str]:
         if unknown := [name for name in given if name not in known]:
             raise InputError(f"there is no {unknown[0]!r}; choose of {', '.join(known)}")
     _import_once()
-    written, content = (
-        "",
-        {"environment": describe_environment(), "seed": options.seed, "rows": [], "surroundings": []},
-    )
+    written = ""
+    content: dict[str, Any] = {
+        "environment": describe_environment(), "seed": options.seed, "rows": [], "surroundings": []
+    }  # fmt: skip
     for part, row, line in chain(_jobs(options), _surroundings(options.surroundings)):
         content[part].append(row)
         yield line

@@ -102,7 +102,7 @@ class Block:
         self.x = {
             size: rng.standard_normal((rows, size)).astype(np.float32) for size in (shape.hidden, shape.inner)
         }
-        self.qkv = [self.x[shape.hidden].copy() for _ in range(3)]
+        self.q, self.k, self.v = (self.x[shape.hidden].copy() for _ in range(3))
         self.out = {name: np.empty((rows, size[0]), np.float32) for name, size in shape.layers.items()}
 
     def steps(self, pool: NativePool) -> dict[str, Callable[[], object]]:
@@ -115,7 +115,7 @@ class Block:
         scale = (self.shape.hidden / self.shape.heads) ** -0.5
         panels = ("input", "output")
         attention: Callable[[], object] = lambda: attend(  # noqa: E731
-            *self.qkv, pool, kernel=self.kernel, heads=self.shape.heads, scale=scale, lengths=self.lengths,
+            self.q, self.k, self.v, pool, kernel=self.kernel, heads=self.shape.heads, scale=scale, lengths=self.lengths,
             panels=panels, out=self.out["attention output"],
         )  # fmt: skip
         return {
@@ -190,10 +190,11 @@ def _layer(name: str, matrix: "sparse.csr_matrix", cut: tuple[int, int]) -> Nati
     out, columns = matrix.shape
     matrix.sort_indices()
     ones: npt.NDArray[np.float32] = np.ones(out, np.float32)
-    closed = {"scale": ones, "shift": ones, "epsilon": _EPSILON}
+    closed = name in _CLOSED
     return NativeLinear(
         matrix.data.astype(np.float32), matrix.indices.astype(np.uint16), matrix.indptr.astype(np.int32),
         in_features=columns, out_features=out, bias=ones, cut=cut,
         activation="gelu" if name == "feed-forward, first" else "",
-        panels=("input",) if name in _CLOSED else ("output",), **(closed if name in _CLOSED else {}),
+        scale=ones if closed else None, shift=ones if closed else None, epsilon=_EPSILON if closed else 0.0,
+        panels=("input",) if closed else ("output",),
     )  # fmt: skip

@@ -91,7 +91,8 @@ class _Simulation:
     def run(self) -> Ended:
         while self.free:
             now, thread = heapq.heappop(self.free)
-            self._closes(now, thread) or self._takes(now, thread)
+            if not self._closes(now, thread):
+                self._takes(now, thread)
         return Ended(threads=len(self.busy), seconds=self.end, busy=tuple(self.busy))
 
     def _items_of_panels(self) -> list[int]:

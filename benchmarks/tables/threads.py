@@ -75,8 +75,8 @@ def _loops(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
         if (row["masks"], row["sparsity"]) != ("random", 0.9) or row["batch"] != 1:
             continue
         own = [cut for cut in row["cuts"] if cut["least_rows"] == 0]
-        most = max(own, key=lambda cut: cut["threads"], default={"loops": []})
-        for loop in most["loops"]:
+        most = max(own, key=lambda cut: int(cut["threads"]), default=None)
+        for loop in most["loops"] if most else ():
             yield (
                 f"{row['model']}, {setting_label(row['batch'], row['tokens'])}", loop["name"],
                 str(loop["fewest_items"]), f"{loop['bound']:.1f}x", f"{loop['balance']:.2f}",

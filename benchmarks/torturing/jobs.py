@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from torturing.forked import command, finish, fork, run_results
@@ -14,7 +15,7 @@ from platon_compress.testing import tiny_recipe, tiny_transformer
 
 __all__ = ["JOBS", "Case", "finished_stages", "undisturbed"]
 
-_SIZES = {"train": {"epochs": 3, "evaluations": 6}, "data": {"train_rows": 256}}
+_SIZES: dict[str, Mapping[str, Any]] = {"train": {"epochs": 3, "evaluations": 6}, "data": {"train_rows": 256}}
 _CLASSES, _WORDS = 3, 80  # of the tiny BERT
 
 
@@ -70,9 +71,9 @@ def _family(place: Path) -> tuple[str, ...]:
     return _recipe(place, prune={"family": [0.4, 0.6, 0.8], "sparsity": 0.6})
 
 
-def _recipe(place: Path, **sections: Mapping[str, object]) -> tuple[str, ...]:
+def _recipe(place: Path, **sections: Mapping[str, Any]) -> tuple[str, ...]:
     path = place / "recipe.yaml"
-    path.write_text(yaml.safe_dump(tiny_recipe(**_SIZES, **sections)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(tiny_recipe(None, **_SIZES, **sections)), encoding="utf-8")
     return "run", str(path)
 
 

@@ -72,7 +72,7 @@ class _Torment:
     def go(self, stage: str | None, *, again: bool = False) -> None:
         """A run that is killed in `stage`, if it is not too fast (None: not killed); `again`: the command of that stage."""
         self.continued += self._left
-        words = (stage,) if again else self.case.words
+        words = (str(stage),) if again else self.case.words
         child = fork(command(*words, "-o", self.folder), self.log)
         if stage is not None:
             self._await(child, stage, again)
