@@ -1,6 +1,6 @@
 """How many runs were killed in which stage, how damaged folders ended, and runs in bad surroundings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tables.markdown import Table
@@ -19,13 +19,14 @@ _HEAD = (
     "refused in one line",
     "went on",
 )
+_COUNTS = ("repeated", "continued", "finished", "mutations", "refused", "went_on")
 _AROUND = ("surroundings", "ended, all bits the same", "ended in one line")
 
 
 def torture_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
     """Counts by command, kills by stage, surroundings; of all results together."""
     entries = [entry for entry in results.values() if entry["kind"] == "torture"]
-    rows = [row for entry in entries for row in entry["rows"]]
+    rows = _by_title(row for entry in entries for row in entry["rows"])
     around = [row for entry in entries for row in entry["surroundings"]]
     if rows:
         yield Table(_HEAD, 1, [_counts(row) for row in rows])
@@ -38,10 +39,23 @@ def torture_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
         yield Table(_AROUND, 1, [_ends(row) for row in around])
 
 
+def _by_title(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of one command added up."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        sums = found.setdefault(
+            row["title"], {"title": row["title"], "stages": {}, **dict.fromkeys(_COUNTS, 0)}
+        )
+        for name in _COUNTS:
+            sums[name] += row[name]
+        for stage, kills in row["stages"].items():
+            sums["stages"][stage] = sums["stages"].get(stage, 0) + kills
+    return list(found.values())
+
+
 def _counts(row: Mapping[str, Any]) -> tuple[str, ...]:
     kills = sum(row["stages"].values())
-    names = ("repeated", "continued", "finished", "mutations", "refused", "went_on")
-    return (row["title"], str(kills), *(str(row[name]) for name in names))
+    return (row["title"], str(kills), *(str(row[name]) for name in _COUNTS))
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ __all__ = ["REPEATED", "kill_runs"]
 REPEATED = ("bake", "plan", "convert", "export", "verify")
 """Stages that a command of their own does again."""
 _UNDISTURBED = 0.2  # of the runs: they go on from where a kill left the folder, to their end
-_RESTARTED = 0.5  # of the finished folders; in the others a stage is done again
+_RESTARTED = 0.25  # of the finished folders; in the others a stage is done again
 _LOOK_SECONDS = 0.003
 
 

@@ -15,23 +15,12 @@ import numpy.typing as npt
 from platon_compress.errors import InputError
 from platon_compress.library import declare, kernel_names, load_library
 
-__all__ = [
-    "NativeLinear",
-    "NativePool",
-    "attend",
-    "burn",
-    "pack_rows",
-]
+__all__ = ["NativeLinear", "NativePool", "attend", "burn", "pack_rows"]
 
 _ERROR_BYTES = 512
 _MOST_THREADS = 1024
-_POINTER, _LONG, _TEXT, _INT, _SIZE = (
-    ctypes.c_void_p,
-    ctypes.c_int64,
-    ctypes.c_char_p,
-    ctypes.c_int,
-    ctypes.c_size_t,
-)
+_POINTER, _LONG, _TEXT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
+_INT, _SIZE = ctypes.c_int, ctypes.c_size_t
 _ARRAY = (_POINTER, _LONG)
 _ERROR = (_TEXT, _SIZE)
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {

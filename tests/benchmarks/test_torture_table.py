@@ -21,16 +21,16 @@ def test_rows_of_all_results():
     ]
     results = {
         "one": {"kind": "torture", "rows": [_ROW, other], "surroundings": []},
-        "two": {"kind": "torture", "rows": [], "surroundings": around},
+        "two": {"kind": "torture", "rows": [_ROW], "surroundings": around},
         "three": {"kind": "fuzz"},
     }
     counts, stages, surroundings = torture_tables(results)
     assert counts.rows == [
-        ("`run`", "5", "1", "4", "2", "5", "4", "1"),
+        ("`run`", "10", "2", "8", "4", "10", "8", "2"),
         ("`compress`", "7", "1", "4", "2", "5", "4", "1"),
     ]
     assert stages.head == ("kills by stage", "data", "bake")
-    assert stages.rows == [("`run`", "2", "3"), ("`compress`", "\u2013", "7")]
+    assert stages.rows == [("`run`", "4", "6"), ("`compress`", "\u2013", "7")]
     assert surroundings.rows == [("two runs", "1", "1"), ("a full disk", "not possible here", "\u2013")]
 
 
