@@ -40,17 +40,16 @@ def torture_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[Table]:
 
 
 def _by_title(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Those of one command added up."""
+    """Those of one command added up; those with the most stages first, as the columns come."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        sums = found.setdefault(
-            row["title"], {"title": row["title"], "stages": {}, **dict.fromkeys(_COUNTS, 0)}
-        )
+        title = row["title"].replace("`", "")
+        sums = found.setdefault(title, {"title": title, "stages": {}, **dict.fromkeys(_COUNTS, 0)})
         for name in _COUNTS:
             sums[name] += row[name]
         for stage, kills in row["stages"].items():
             sums["stages"][stage] = sums["stages"].get(stage, 0) + kills
-    return list(found.values())
+    return sorted(found.values(), key=lambda sums: -len(sums["stages"]))
 
 
 def _counts(row: Mapping[str, Any]) -> tuple[str, ...]:
