@@ -27,7 +27,7 @@ def test_rows_of_all_results():
     counts, stages, surroundings = torture_tables(results)
     assert counts.rows == [
         ("run", "10", "2", "8", "4", "10", "8", "2"),
-        ("`compress`", "7", "1", "4", "2", "5", "4", "1"),
+        ("compress", "7", "1", "4", "2", "5", "4", "1"),
     ]
     assert stages.head == ("kills by stage", "data", "bake")
     assert stages.rows == [("run", "4", "6"), ("compress", "\u2013", "7")]
