@@ -58,6 +58,7 @@ def _counts(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[str, ...]:
+    title = row["title"].replace("`", "")
     if row["finished"] is None:
-        return row["title"], "not possible here", NONE
-    return row["title"], str(row["finished"]), str(row["refused"])
+        return title, "not possible here", NONE
+    return title, str(row["finished"]), str(row["refused"])
