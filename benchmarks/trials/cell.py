@@ -50,7 +50,7 @@ def trained(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
         "sparsity": cell.sparsity,
         "seed": cell.seed,
         "criterion": recipe.prune.criterion,
-        "learning_rate": recipe.train.learning_rate,
+        "learning_rate": recipe.prune.learning_rate or recipe.train.learning_rate,
         "metric": record.result["metric"],
         "value": record.result["value"],
         "examples": record.result["examples"],
