@@ -57,10 +57,10 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:
-    """Of a grid with several criteria: what each reached with each learning rate; every training, tested or not."""
+    """Of a grid of several criteria at one sparsity: what each reached with each learning rate, tested or not."""
     tried = list(entry.get("validation", {}).values())
     criteria = list(dict.fromkeys(cell["criterion"] for cell in tried))
-    if len(criteria) < 2:
+    if len(criteria) < 2 or len({cell["sparsity"] for cell in tried}) > 1:
         return None
     rates = sorted({cell["learning_rate"] for cell in tried})
     head = ("criterion", *(f"learning rate {rate:g}" for rate in rates))
@@ -133,7 +133,7 @@ def _steps(row: Mapping[str, Any]) -> str:
 def _target(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
     """The share of zeros; of structured models, what they were pruned to."""
     speedup = cell["recipe"]["prune"].get("speedup")
-    return f"{row['sparsity']:.0%}" if speedup is None else f"structured, {speedup:g}x"
+    return f"{row['sparsity']:.0%}" if speedup is None else f"structured, {speedup:.3g}x"
 
 
 def _metric(row: Mapping[str, Any], name: str) -> str:

@@ -38,6 +38,13 @@ def test_kinds_are_told_apart(recipe, kind):
     assert list(points_of(table(recipe=recipe)))[-1].kind == kind
 
 
+def test_a_grid_of_criteria_is_no_claim():
+    cell = {"criterion": "platon", "learning_rate": 1e-4, "sparsity": 0.8, "metric": "accuracy", "value": 0.9}
+    tried = {"a": cell, "b": {**cell, "criterion": "fisher"}}
+    assert list(points_of({**table(), "validation": tried})) == []
+    assert len(list(points_of({**table(), "validation": {"a": cell}}))) == 2
+
+
 def test_the_front_is_what_nothing_is_faster_and_better_than():
     def point(speed, change):
         return Point(
