@@ -11,7 +11,6 @@ from platon_compress.pipeline.teaching import teacher_of
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
-from platon_compress.structure import keep_every_second_layer
 from platon_compress.tasks.synthetic import example_inputs
 from platon_compress.tasks.training import train
 
@@ -48,6 +47,7 @@ def _uses(recipe: Recipe) -> tuple[str, ...]:
 
 def _train(work: Workspace) -> dict[str, Any]:
     from platon_compress.export import export_onnx
+    from platon_compress.structure import keep_every_second_layer
 
     checkpoint = work.fresh_checkpoint()
     keep_every_second_layer(checkpoint.model)
