@@ -25,7 +25,7 @@ from typing import Any
 from study import add_output, keep, run_study, study_parser
 from trials.cell import finished, run_cell, trained
 from trials.grid import Cell, Grid, Setup, chosen, read_grid
-from trials.seeds import rows_of
+from trials.seeds import criteria_apart, rows_of
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.measure.environment import usable_cores
@@ -213,7 +213,10 @@ def _collect(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.
     yield from (f"{cell.name}: left out, it is not finished" for cell in cells if cell.name not in done)
     rows = [{**row, **_shown(grid, row["row"])} for row in rows_of(list(done.values()))]
     tried = {cell.name: content for cell in cells if (content := trained(grid, cell, setup))}
-    content = {"environment": _environment(done), "rows": rows, "validation": tried, "cells": _smaller(done)}
+    content = {
+        "environment": _environment(done), "rows": rows, "validation": tried,
+        "criteria": criteria_apart(list(done.values())), "cells": _smaller(done),
+    }  # fmt: skip
     report = stamped("quality", content)
     yield keep(options, report, title=grid.title, masks="trained", name=f"quality-{grid.name}")
 

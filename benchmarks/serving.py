@@ -24,7 +24,7 @@ from study import add_output, counts, keep, run_study, study_parser, watched
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.measure.environment import describe_environment
-from platon_compress.measure.timing import compare
+from platon_compress.measure.timing import compare, percentiles
 from platon_compress.progress import Progress
 from platon_compress.report.heading import run_title
 from platon_compress.report.run_data import read_run
@@ -116,7 +116,9 @@ def window(session: Any, feeds: Sequence[Feed], *, clients: int, seconds: float)
     """
     names = [value.name for value in session.get_inputs()]
     chosen = [{name: feed[name] for name in names} for feed in feeds]
-    turn, taken, errors = itertools.count(), [[] for _ in range(clients)], []  # type: ignore[var-annotated]
+    turn = itertools.count()
+    taken: list[list[float]] = [[] for _ in range(clients)]
+    errors: list[Exception] = []
     begin = time.perf_counter()
     counted, end = begin + _STARTING * seconds, begin + seconds
 
@@ -136,12 +138,11 @@ def window(session: Any, feeds: Sequence[Feed], *, clients: int, seconds: float)
         worker.join()
     if errors:
         raise errors[0]
-    latencies = np.concatenate([np.asarray(found, dtype=np.float64) for found in taken])
-    if not len(latencies):
+    latencies = [seconds for found in taken for seconds in found]
+    if not latencies:
         raise InputError(f"no request was answered in {seconds:g} s; give more --seconds")
-    spent = time.perf_counter() - counted
-    quantiles = {f"p{p}_seconds": float(np.percentile(latencies, p)) for p in (50, 90, 99)}
-    return {"requests": len(latencies), "requests_per_second": len(latencies) / spent, **quantiles}
+    per_second = len(latencies) / (time.perf_counter() - counted)
+    return {"requests": len(latencies), "requests_per_second": per_second, **percentiles(latencies)}
 
 
 def _lines(run: Mapping[str, Any]) -> Iterator[str]:

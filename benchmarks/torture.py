@@ -34,9 +34,8 @@ from platon_compress.schemas import stamped
 
 __all__ = ["main"]
 
-_Row = tuple[
-    str, dict[str, Any], str
-]  # the part of the result that it belongs to, the row, the line that is printed
+# The part of the result that it belongs to, the row, the line that is printed.
+_Row = tuple[str, dict[str, Any], str]
 
 
 def main(arguments: Sequence[str]) -> int:

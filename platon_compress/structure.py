@@ -152,11 +152,10 @@ def keep_every_second_layer(model: Any) -> None:
         blocks = model.get_submodule(parent)
         model.set_submodule(parent, type(blocks)(list(blocks)[::2]))
     depth = config.num_hidden_layers
+    # What a config says of each layer, such as its kind of attention.
     for name, value in config.to_dict().items():
         if isinstance(value, list | tuple) and len(value) == depth and hasattr(config, name):
-            setattr(
-                config, name, list(value)[::2]
-            )  # what a config says of each layer, such as its kind of attention
+            setattr(config, name, list(value)[::2])
     config.num_hidden_layers = -(-depth // 2)
 
 

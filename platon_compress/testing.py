@@ -1,11 +1,15 @@
-"""Naive references and small models that the tests compare fast paths with. Not part of the public surface."""
+"""Naive references, small models and the ends of children, for tests and studies. Not part of the public surface."""
 
 import math
+import os
+import signal
+import time
 from collections.abc import Mapping
 from typing import Any
 
 __all__ = [
     "NaivePlaton",
+    "finish",
     "naive_distillation_loss",
     "naive_int8_attention",
     "naive_int8_linear",
@@ -48,6 +52,19 @@ _FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "vit-msn": ("ViTMSN", _PICTURES, _IMAGE),
     "xlm-roberta": ("XLMRoberta", _CLASSES, _TEXT),
 }
+
+
+def finish(child: int, seconds: float = 600) -> int | None:
+    """The exit status of a forked child, minus the signal; None for one that hangs, which is stopped."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
 
 
 def tiny_recipe(config: Mapping[str, int] | None = None, **sections: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tables.markdown import Table
+from tables.markdown import Table, counted
 
 from platon_compress.report.words import metric_name
 
@@ -25,12 +25,12 @@ def oneshot_times(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _time(entry: Mapping[str, Any]) -> str:
     stages = sorted(entry["stages"].items(), key=lambda stage: -stage[1])[:4]
-    threads = entry["environment"]["threads"]
+    threads = counted(entry["environment"]["threads"], "thread")
     longest = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in stages)
     return (
         f"{entry['title']}, {entry['sparsity']:.0%} zeros, {entry['values']}: {entry['seconds'] / 60:.1f} minutes from the "
         f"dense model to the measured file, of them {longest}; at most "
-        f"{entry['peak_bytes'] / 1e9:.1f} GB of memory ({threads} thread{'s' if threads > 1 else ''})."
+        f"{entry['peak_bytes'] / 1e9:.1f} GB of memory ({threads})."
     )
 
 

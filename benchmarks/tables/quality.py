@@ -54,6 +54,8 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
         yield entry["title"], Table(columns[0], 4, columns[1:])
         if (tried := tried_table(entry)) is not None:
             yield f"{entry['title']}: the validation rows", tried
+        if apart := entry.get("criteria"):
+            yield f"{entry['title']}: criteria apart, in points", _apart_table(apart)
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:
@@ -65,6 +67,13 @@ def tried_table(entry: Mapping[str, Any]) -> Table | None:
     rates = sorted({cell["learning_rate"] for cell in tried})
     head = ("criterion", *(f"learning rate {rate:g}" for rate in rates))
     return Table(head, 1, [(name, *(_reached(tried, name, rate) for rate in rates)) for name in criteria])
+
+
+def _apart_table(apart: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows that differ in criterion and learning rate alone, on the rows that chose nothing."""
+    head = ("row", "against", "zeros", "seeds of both", "points")
+    rows = [(e["row"], e["against"], f"{e['sparsity']:.0%}", str(e["seeds"]), _difference(e)) for e in apart]
+    return Table(head, 2, rows)
 
 
 def _reached(tried: Sequence[Mapping[str, Any]], criterion: str, rate: float) -> str:

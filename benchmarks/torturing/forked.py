@@ -1,15 +1,13 @@
 """Runs of the command in children that a process forks, so that only it pays for importing torch."""
 
 import os
-import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["HANGS", "command", "ended", "finish", "fork", "run_results"]
+from platon_compress.testing import finish
 
-HANGS = 1000
-"""In the place of an exit status: the child had to be stopped."""
+__all__ = ["command", "ended", "finish", "fork", "run_results"]
+
 _KILLED_BY_ERROR = 70
 # Times, dates and addresses are not results.
 _VOLATILE = (
@@ -37,19 +35,6 @@ def fork(work: Callable[[], int], log: Path, stdout: int | None = None) -> int:
 def ended(child: int) -> bool:
     """Whether `child` has ended; `finish` still tells how."""
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def finish(child: int, seconds: float = 600) -> int:
-    """The exit status, minus the signal, or HANGS."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found, status = os.waitpid(child, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return HANGS
 
 
 def command(*words: object) -> Callable[[], int]:

@@ -28,10 +28,8 @@ _HELD_BY_A_PROGRAM = (
     "import locale, sys; locale.setlocale(locale.LC_ALL, ''); assert locale.localeconv()['decimal_point'] == sys.argv[1]; "
     "from platon_compress.cli import main; sys.exit(main(sys.argv[2:]))"
 )
-_ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-}  # as the forked children have it: the same sums, bit for bit
+# As the forked children have it: the same sums, bit for bit.
+_ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 _CLOSED = "import os, sys; [os.close(i) for i in range(3)]; os.execv(sys.executable, sys.argv[1:])"
 
 
@@ -51,14 +49,14 @@ class Surrounding:
     tried: Callable[[Case, Path], Ends | None]
 
 
-def _whole(case: Case, folder: Path, status: int, log: str) -> None:
+def _whole(case: Case, folder: Path, status: int | None, log: str) -> None:
     if status != 0:
         raise CheckFailedError(f"a run ends with {status}: {log}")
     if run_results(folder) != case.results:
         raise CheckFailedError(f"{folder} holds other results than an undisturbed run")
 
 
-def _one_line(status: int, log: Path, words: str) -> None:
+def _one_line(status: int | None, log: Path, words: str) -> None:
     """Of an error; a slow run also tells the time left, a line a minute."""
     said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("error:")]
     if status != 2 or len(said) != 1 or words not in said[0] or "this is a bug" in said[0]:
@@ -69,7 +67,7 @@ def _two_runs(case: Case, place: Path) -> Ends:
     logs = [place / f"{number}.log" for number in range(2)]
     children = [fork(command(*case.words, "-o", place / "run"), log) for log in logs]
     status = [finish(child, _SECONDS) for child in children]
-    if sorted(status) != [0, 2]:
+    if set(status) != {0, 2}:
         raise CheckFailedError(f"two runs on one folder end with {status}")
     _one_line(2, logs[status.index(2)], "another process works on")
     _whole(case, place / "run", 0, "")

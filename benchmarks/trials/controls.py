@@ -16,7 +16,7 @@ from trials.grid import Control
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json, remove_folder, write_json
-from platon_compress.pipeline.teaching import teacher_of
+from platon_compress.pipeline.smaller import train_unpruned
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
 from platon_compress.scoring import Scores
@@ -108,21 +108,7 @@ def _every_second_layer(work: Workspace, folder: Path) -> dict[str, Any]:
 
 
 def _trained(work: Workspace, checkpoint: Any, checkpoints: Path) -> dict[str, Any]:
-    from platon_compress.tasks.training import train
-
-    teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
-    with work.reporter.progress("  training") as progress:
-        result = train(
-            work.task,
-            checkpoint,
-            work.training,
-            work.validation,
-            work.recipe.train,
-            teacher=teacher,
-            freeze=work.recipe.model.freeze,
-            work_folder=checkpoints,
-            progress=progress,
-        )
+    result = train_unpruned(work, checkpoint, checkpoints)
     content = {"scores": _judged(work, checkpoint).to_dict(), "steps": result.steps}
     remove_folder(checkpoints)
     return content

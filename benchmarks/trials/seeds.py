@@ -15,6 +15,7 @@ Rules:
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy.stats import t as student
 from platon_compress.errors import InputError
 from platon_compress.scoring import Scores
 
-__all__ = ["difference_over_seeds", "rows_of"]
+__all__ = ["criteria_apart", "difference_over_seeds", "rows_of"]
 
 _WIDE = 4  # an interval of two standard errors on both sides
 
@@ -71,10 +72,44 @@ def _quantile(units: float, seeds: float, count: int) -> float:
 
 def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each (row, sparsity) of the cells, in their order."""
+    return [_row(members) for members in _grouped(cells)]
+
+
+def criteria_apart(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The difference between every two rows that differ in criterion and learning rate alone, over the seeds of both."""
+    found = []
+    for one, two in combinations(_grouped(cells), 2):
+        pairs = [(a, b) for a in one for b in two if a["seed"] == b["seed"]]
+        if _criterion(one[0]) == _criterion(two[0]) or _rest(one[0]) != _rest(two[0]) or not pairs:
+            continue
+        ours, other = (
+            [Scores.from_dict(pair[i]["scores"]["compressed"]) for pair in pairs] for i in range(2)
+        )
+        names = {"row": one[0]["row"], "against": two[0]["row"], "sparsity": one[0]["sparsity"]}
+        found.append({**names, **difference_over_seeds(ours, other)})
+    return found
+
+
+def _criterion(cell: Mapping[str, Any]) -> str:
+    return str(cell["recipe"]["prune"].get("criterion", "platon"))
+
+
+def _rest(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without its seed, its criterion and its learning rates."""
+    left_out = {"train": ("seed", "learning_rate"), "prune": ("criterion", "learning_rate")}
+    sections = {
+        name: {key: value for key, value in cell["recipe"][name].items() if key not in keys}
+        for name, keys in left_out.items()
+    }
+    return {**cell["recipe"], **sections}
+
+
+def _grouped(cells: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The seeds of each (row, sparsity)."""
     grouped: dict[tuple[str, float], list[Mapping[str, Any]]] = {}
     for cell in cells:
         grouped.setdefault((cell["row"], cell["sparsity"]), []).append(cell)
-    return [_row(members) for members in grouped.values()]
+    return list(grouped.values())
 
 
 def _row(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

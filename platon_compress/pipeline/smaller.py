@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
+from platon_compress.measure.peers.result import EVERY_SECOND_LAYER
 from platon_compress.pipeline.baseline import DATA_OF_TRAINING
 from platon_compress.pipeline.exporting import rival_config
 from platon_compress.pipeline.stage import Stage
@@ -11,12 +12,12 @@ from platon_compress.pipeline.teaching import teacher_of
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
+from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
-from platon_compress.tasks.training import train
+from platon_compress.tasks.training import TrainResult, train
 
-__all__ = ["smaller_file", "smaller_stage"]
+__all__ = ["smaller_file", "smaller_stage", "train_unpruned"]
 
-_NAME = "every-second-layer"
 _FILE = "model.onnx"
 
 
@@ -24,25 +25,45 @@ def smaller_stage(recipe: Recipe) -> Stage:
     """Trains it; no stage of a run of its own accord. Raises InputError for a run that trains nothing."""
     if recipe.kind == "compress":
         raise InputError(
-            f"{_NAME} is trained as the pruned model was, and compress trains nothing; leave it out of --peers"
+            f"{EVERY_SECOND_LAYER} is trained as the pruned model was, and compress trains nothing; leave it out of --peers"
         )
     return Stage(
-        name=_NAME,
+        name=EVERY_SECOND_LAYER,
         title="train the dense model with every second layer",
         run=_train,
         uses=_uses,
         needs=("data", "dense"),
-        outputs=(f"stages/{_NAME}",),
+        outputs=(f"stages/{EVERY_SECOND_LAYER}",),
     )
 
 
 def smaller_file(work: Workspace) -> Path:
     """Its ONNX file, once the stage has run."""
-    return work.folder.work(_NAME) / _FILE
+    return work.folder.work(EVERY_SECOND_LAYER) / _FILE
 
 
 def _uses(recipe: Recipe) -> tuple[str, ...]:
     return ("model", *DATA_OF_TRAINING, "train", "distill", "export")
+
+
+def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -> TrainResult:
+    """Train `checkpoint` as the run's pruned model is, steps, seed and teacher, without the pruning and its learning rate.
+
+    A killed training goes on from what lies in `checkpoints`.
+    """
+    teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
+    with work.reporter.progress("  training") as progress:
+        return train(
+            work.task,
+            checkpoint,
+            work.training,
+            work.validation,
+            work.recipe.train,
+            teacher=teacher,
+            freeze=work.recipe.model.freeze,
+            work_folder=checkpoints,
+            progress=progress,
+        )
 
 
 def _train(work: Workspace) -> dict[str, Any]:
@@ -51,20 +72,8 @@ def _train(work: Workspace) -> dict[str, Any]:
 
     checkpoint = work.fresh_checkpoint()
     keep_every_second_layer(checkpoint.model)
-    teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
-    with work.reporter.progress("  training") as progress:
-        result = train(
-            work.task,
-            checkpoint,
-            work.training,
-            work.validation,
-            work.recipe.train,
-            teacher=teacher,
-            freeze=work.recipe.model.freeze,
-            work_folder=work.folder.checkpoints(),
-            progress=progress,
-        )
-    with work.folder.new_folder(work.folder.work(_NAME)) as folder:
+    result = train_unpruned(work, checkpoint, work.folder.checkpoints())
+    with work.folder.new_folder(work.folder.work(EVERY_SECOND_LAYER)) as folder:
         checkpoint.save(folder)
         export_onnx(checkpoint.model, folder / _FILE, example_inputs(checkpoint), rival_config(work.recipe))
     entry = result.to_dict()

@@ -146,7 +146,7 @@ class PruneSection(Section):
     criterion: Criterion = about("How weights are scored.", "platon")
     learning_rate: Annotated[float, limited("prune.learning_rate"), NUMBER] | None = about(
         "Peak learning rate of the training that prunes; default: `train.learning_rate`, which stays that of the dense "
-        "baseline. Without a teacher many zeros often want twice as much.",
+        "baseline.",
         None,
     )
     mask_interval: Annotated[int, limited("prune.mask_interval"), NUMBER] | None = about(

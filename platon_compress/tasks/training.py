@@ -192,16 +192,8 @@ def train(
     steps = planned or total_steps(len(training), settings)
     freeze_parameters(checkpoint, freeze)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
-    trainer = _trainer(
-        task,
-        checkpoint,
-        training,
-        validation,
-        _arguments(settings, steps, work_folder),
-        settings.augment,
-        teacher,
-        progress,
-    )
+    arguments = _arguments(settings, steps, work_folder)
+    trainer = _trainer(task, checkpoint, training, validation, arguments, settings.augment, teacher, progress)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last, masks=masks)
     average = WeightAverage(checkpoint.model, averaged_spans(settings.average, steps, pruning))
     if callback is not None:

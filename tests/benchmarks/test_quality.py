@@ -18,7 +18,7 @@ from scipy.stats import t as student
 from trials.cell import finished, run_cell
 from trials.controls import bm25, check_controls
 from trials.grid import Setup, chosen, read_grid
-from trials.seeds import difference_over_seeds, rows_of
+from trials.seeds import criteria_apart, difference_over_seeds, rows_of
 
 from platon_compress.errors import InputError
 from platon_compress.measure.result_files import read_results
@@ -383,3 +383,34 @@ def test_a_baseline_must_be_lent_by_a_row_with_its_seeds(rows, tmp_path):
     path.write_text(yaml.safe_dump({"title": "Bad", "common": TINY, "rows": rows}))
     with pytest.raises(InputError, match="name a row that trains its own, with the same seeds"):
         read_grid(path)
+
+
+def _judged_cell(row, seed, right, *, sparsity=0.9, labels=True, **prune):
+    """Of a hundred examples the first `right` are answered right."""
+    recipe = {
+        "train": {"seed": seed, "learning_rate": 1e-4},
+        "prune": {"sparsity": sparsity, **prune},
+        "distill": {"labels": labels},
+    }
+    judged = scores(np.arange(100) < right).to_dict()
+    return {
+        "row": row,
+        "seed": seed,
+        "sparsity": sparsity,
+        "recipe": recipe,
+        "scores": {"compressed": judged},
+    }
+
+
+def test_criteria_are_compared_on_the_seeds_of_both_where_nothing_else_differs():
+    cells = [
+        _judged_cell("platon", 1, 60),
+        _judged_cell("platon", 2, 70),
+        _judged_cell("fisher", 2, 90, criterion="fisher", learning_rate=2e-4),
+        _judged_cell("same", 2, 80, learning_rate=2e-4),
+        _judged_cell("unlike", 2, 90, criterion="fisher", labels=False),
+        _judged_cell("later", 3, 90, criterion="magnitude"),
+        _judged_cell("sparser", 2, 90, criterion="fisher", sparsity=0.95),
+    ]
+    found = [(e["row"], e["against"], e["seeds"], round(e["value"], 9)) for e in criteria_apart(cells)]
+    assert found == [("platon", "fisher", 1, -0.2), ("fisher", "same", 1, 0.1)]

@@ -4,7 +4,6 @@ memory comes back.
 
 import gc
 import os
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from platon_compress.export.operators import OPERATORS
 from platon_compress.export.quantize import gap_arrays, quantize_rows
 from platon_compress.export.session import open_session
 from platon_compress.formats.csr import CsrWeight
+from platon_compress.testing import finish
 
 _STATUS = Path("/proc/self/status")
 
@@ -102,15 +102,7 @@ def _status_of_child(work, seconds=120):
             os._exit(0)
         finally:
             os._exit(1)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return None
+    return finish(child, seconds)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

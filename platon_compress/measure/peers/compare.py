@@ -19,7 +19,7 @@ import numpy as np
 
 from platon_compress.errors import InputError, first_line
 from platon_compress.measure.environment import describe_environment, usable_cores
-from platon_compress.measure.peers.judged import JUDGED_KINDS, JudgedRows, judge, save_batches
+from platon_compress.measure.peers.judged import JUDGED_KINDS, JudgedRows, judge
 from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
 from platon_compress.measure.peers.result import (
     Comparison,
@@ -28,6 +28,7 @@ from platon_compress.measure.peers.result import (
     PeerSetting,
     compare_ways,
 )
+from platon_compress.measure.peers.worker import write_batches
 from platon_compress.measure.sessions import (
     describe_inputs,
     has_token_axis,
@@ -163,7 +164,8 @@ def _with_ranges(engines: Mapping[str, Engine], rows: JudgedRows | None, scratch
     """Engines of 8 bits with real rows to take their ranges from; all their processes then run one model."""
     if rows is None or not rows.calibration:
         return dict(engines)
-    saved = save_batches(scratch / "calibration.npz", rows.calibration)
+    saved = scratch / "calibration.npz"
+    write_batches(str(saved), rows.calibration)
     return {
         name: replace(engine, calibration=saved, prepared=scratch / "openvino-int8.xml")
         if engine.kind == "openvino-int8"

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from platon_compress.measure.peers.process import Engine, EngineProcess
+from platon_compress.measure.peers.worker import read_batches, write_batches
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores
 
-__all__ = ["JUDGED_KINDS", "JudgedRows", "judge", "save_batches"]
+__all__ = ["JUDGED_KINDS", "JudgedRows", "judge"]
 
 JUDGED_KINDS = ("onnxruntime", "openvino", "openvino-int8")
 """Engines that answer batches of any size with the weights of the run; the others are only timed."""
@@ -42,25 +43,9 @@ def judge(
     outputs: list[Outputs] = []
     with EngineProcess(engine, feed, threads=threads, any_size=True) as process:
         for start in range(0, len(batches), _AT_A_TIME):
-            save_batches(part, batches[start : start + _AT_A_TIME])
+            write_batches(str(part), batches[start : start + _AT_A_TIME])
             process.answer(part, out)
-            outputs += _read(out)
+            outputs += read_batches(str(out))
             step(f"metric, {engine.name}")
     assert rows.evaluation.score is not None  # noqa: S101 - the caller asked
     return rows.evaluation.score(outputs)
-
-
-def save_batches(path: Path, batches: Sequence[Batch]) -> Path:
-    """Batches in the form that worker.py reads: arrays under `number/name`."""
-    named = {f"{i}/{name}": np.asarray(a) for i, batch in enumerate(batches) for name, a in batch.items()}
-    np.savez(path, **named)  # type: ignore[arg-type]
-    return path
-
-
-def _read(path: Path) -> list[Outputs]:
-    found: dict[int, dict[str, np.ndarray]] = {}
-    with np.load(path) as stored:
-        for key in stored.files:
-            number, _, name = key.partition("/")
-            found.setdefault(int(number), {})[name] = stored[key]
-    return [found[number] for number in sorted(found)]

@@ -22,7 +22,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
@@ -30,7 +30,7 @@ if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
 
 import numpy as np
 
-__all__ = ["main"]
+__all__ = ["main", "read_batches", "write_batches"]
 
 _Feed = dict[str, Any]
 _Run = Callable[[], object]
@@ -74,16 +74,21 @@ def _start(request: dict[str, Any], out: TextIO) -> tuple[_Loaded, dict[str, int
 def _answered(order: dict[str, Any], answer: _Answer) -> dict[str, Any]:
     """What goes wrong here is a line too: an engine may refuse a size that it was not started with."""
     try:
-        batches = _read_batches(order["batches"])
-        outputs = [answer(batch) for batch in batches]
+        outputs = [answer(batch) for batch in read_batches(order["batches"])]
     except Exception as error:
         return {"error": f"{type(error).__name__}: {_line(error)}"}
-    named = {f"{i}/{name}": array for i, batch in enumerate(outputs) for name, array in batch.items()}
-    np.savez(order["out"], **named)  # type: ignore[arg-type]
+    write_batches(order["out"], outputs)
     return {"batches": len(outputs)}
 
 
-def _read_batches(path: str) -> list[_Feed]:
+def write_batches(path: str, batches: Iterable[Mapping[str, Any]]) -> None:
+    """A file of batches, arrays by name."""
+    named = {f"{i}/{name}": np.asarray(a) for i, batch in enumerate(batches) for name, a in batch.items()}
+    np.savez(path, **named)  # type: ignore[arg-type]
+
+
+def read_batches(path: str) -> list[_Feed]:
+    """The batches of a file, in their order."""
     batches: dict[int, _Feed] = {}
     with np.load(path) as stored:
         for key in stored.files:
@@ -206,7 +211,7 @@ def _quantized(nncf: Any, model: Any, request: dict[str, Any], feed: _Feed) -> A
     names = {name for value in model.inputs for name in value.names}
     batches = [
         {name: array for name, array in batch.items() if name in names}
-        for batch in _read_batches(request["calibration"])
+        for batch in read_batches(request["calibration"])
     ]
     return nncf.quantize(model, nncf.Dataset(batches), model_type=kind, subset_size=len(batches))
 

@@ -19,6 +19,7 @@ from platon_compress.measure.peers.compare import (
     OURS_INT8,
     SMALLER,
 )
+from platon_compress.measure.peers.result import EVERY_SECOND_LAYER
 from platon_compress.report.pareto.candidates import Candidate, Setting, dense_seconds
 from platon_compress.report.peers import read_peers
 from platon_compress.report.run_data import RunData
@@ -31,8 +32,9 @@ __all__ = ["rival_notes", "rivals_of"]
 _VARIANTS = {OPENVINO: "openvino", OPENVINO_INT8: "openvino_int8", SMALLER: "every_second_layer"}
 _CURE = "measure again with `bench model --peers`"
 _OWN = (BASELINE, INT8, OURS, OURS_FLOAT32, OURS_INT8)
-_FILES = {"every_second_layer": "stages/every-second-layer/model.onnx"}
-_ASKED = {"openvino_int8": "openvino-int8", "every_second_layer": "every-second-layer"}
+_FILES = {SMALLER: f"stages/{EVERY_SECOND_LAYER}/model.onnx"}
+_ASKED = {OPENVINO_INT8: "openvino-int8", SMALLER: EVERY_SECOND_LAYER}
+"""What a page should have, and the peer's name on the command line."""
 
 
 def rivals_of(runs: Sequence[RunData], setting: Setting) -> list[Candidate]:
@@ -56,16 +58,13 @@ def rivals_of(runs: Sequence[RunData], setting: Setting) -> list[Candidate]:
 def rival_notes(runs: Sequence[RunData], setting: Setting, rivals: Sequence[Candidate]) -> list[str]:
     """A line for each rival that is no point: why not, or what it took without its metric."""
     said = [line for run in runs for line in _unscored(run, setting)]
-    missing = [name for variant, name in _ASKED.items() if all(point.variant != variant for point in rivals)]
-    for name in missing:
-        engine = next(engine for engine, variant in _VARIANTS.items() if _ASKED.get(variant) == name)
-        reasons = [
-            reason for run in runs if (reason := read_peers(run.folder).get("unavailable", {}).get(engine))
-        ]
-        label = RIVALS[_VARIANTS[engine]]
-        said.append(
-            reasons[0] if reasons else f"{label} was not measured; bench model -o RUN --peers {name} does it"
-        )
+    shown = {point.variant for point in rivals}
+    for engine, peer in _ASKED.items():
+        if _VARIANTS[engine] in shown:
+            continue
+        reasons = (read_peers(run.folder).get("unavailable", {}).get(engine) for run in runs)
+        asked = f"{RIVALS[_VARIANTS[engine]]} was not measured; bench model -o RUN --peers {peer} does it"
+        said.append(next(filter(None, reasons), asked))
     return said
 
 
@@ -80,7 +79,7 @@ def _rivals(run: RunData, setting: Setting, reference: Scores | None, dense: flo
         yield Candidate(
             run=run.folder.name,
             label=f"{run.folder.name}: {RIVALS[variant]}",
-            file=str(run.folder / _FILES.get(variant, "onnx/dense.onnx")),
+            file=str(run.folder / _FILES.get(name, "onnx/dense.onnx")),
             variant=variant,
             metric=scores.value,
             change=None if reference is None else scores.minus(reference),

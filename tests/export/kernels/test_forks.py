@@ -1,15 +1,14 @@
 """A child that is forked while threads run layers can run layers itself: no lock of the library is held for ever."""
 
 import os
-import signal
 import threading
-import time
 import warnings
 
 import numpy as np
 import pytest
 
 from platon_compress.export.kernels.native import NativePool, attend
+from platon_compress.testing import finish
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 CHILD_SECONDS = 180
@@ -30,32 +29,20 @@ def _hung_children(work, forks):
     try:
         for _ in range(forks):
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", DeprecationWarning
-                )  # forking with threads is what is tried here
+                # Forking with threads is what is tried here.
+                warnings.simplefilter("ignore", DeprecationWarning)
                 child = os.fork()
             if child == 0:
                 work()
                 os._exit(0)
-            hung += not _ends(child)
+            status = finish(child, CHILD_SECONDS)
+            assert status in (0, None), f"the child ended with status {status}"
+            hung += status is None
     finally:
         stop.set()
         for thread in threads:
             thread.join()
     return hung
-
-
-def _ends(child):
-    end = time.monotonic() + CHILD_SECONDS
-    while time.monotonic() < end:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            assert status == 0, f"the child ended with status {status}"
-            return True
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
 
 
 def test_attention_in_forked_children():
