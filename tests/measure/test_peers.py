@@ -22,6 +22,7 @@ from platon_compress.measure.peers.compare import (
 from platon_compress.measure.peers.judged import JudgedRows
 from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
 from platon_compress.measure.peers.result import PeerConfig, compare_ways
+from platon_compress.measure.peers.worker import write_batches
 from platon_compress.scoring import Evaluation, Scores
 
 QUICK = PeerConfig(
@@ -259,7 +260,8 @@ def test_an_engine_is_judged_on_rows_of_every_length(folder, tmp_path, monkeypat
 @pytest.mark.multiprocess
 def test_an_engine_that_cannot_answer_says_why(folder, tmp_path):
     np.savez(tmp_path / "feed.npz", input_ids=np.ones((2, 3), np.int64))
-    wrong = judged.save_batches(tmp_path / "wrong.npz", [{"other": np.ones((1, 2), np.int64)}])
+    wrong = tmp_path / "wrong.npz"
+    write_batches(str(wrong), [{"other": np.ones((1, 2), np.int64)}])
     engine = Engine(name="ort", kind="onnxruntime", model=folder / "dense.onnx")
     with (
         EngineProcess(engine, tmp_path / "feed.npz", threads=1) as process,
