@@ -8,7 +8,8 @@
 A cell is one run of the product, in runs/quality/GRID/CELL, in a process of its own. Finished cells are skipped; one that
 was killed, or stopped because the minutes (at least one) were up, goes on from its last checkpoint. Where several
 processes train at once, stop them all before the measuring (`--until prune`), and measure in one call alone. `--collect`
-writes what is finished as quality-GRID.json. Needs no network; trains on a CUDA device in bfloat16 where there is one.
+writes what is finished as quality-GRID.json, beside the rows of that file that nothing here replaces. Needs no network;
+trains on a CUDA device in bfloat16 where there is one.
 """
 
 import argparse
@@ -18,18 +19,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from study import add_output, keep, run_study, study_parser
-from trials.cell import finished, run_cell, trained
+from trials.cell import finished, run_cell
+from trials.collected import collected
 from trials.grid import Cell, Grid, Setup, chosen, read_grid
-from trials.seeds import criteria_apart, rows_of
 
-from platon_compress.errors import CheckFailedError, InputError
+from platon_compress.errors import CheckFailedError
+from platon_compress.files import read_json
 from platon_compress.measure.environment import usable_cores
-from platon_compress.schemas import stamped
+from platon_compress.schemas import require_kind, stamped
 
 __all__ = ["main"]
 
@@ -207,37 +209,12 @@ def _prepare(setup: Setup) -> None:
 
 
 def _collect(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Namespace) -> Iterator[str]:
-    done = {cell.name: content for cell in cells if (content := finished(grid, cell, setup))}
-    if not done:
-        raise InputError(f"no cell of {grid.name} is finished below {setup.runs}; run the grid first")
-    yield from (f"{cell.name}: left out, it is not finished" for cell in cells if cell.name not in done)
-    rows = [{**row, **_shown(grid, row["row"])} for row in rows_of(list(done.values()))]
-    tried = {cell.name: content for cell in cells if (content := trained(grid, cell, setup))}
-    content = {
-        "environment": _environment(done), "rows": rows, "validation": tried,
-        "criteria": criteria_apart(list(done.values())), "cells": _smaller(done),
-    }  # fmt: skip
-    report = stamped("quality", content)
-    yield keep(options, report, title=grid.title, masks="trained", name=f"quality-{grid.name}")
-
-
-def _shown(grid: Grid, name: str) -> dict[str, Any]:
-    row = grid.rows[name]
-    return {"model": row.model, "data": row.data, "also": list(row.also), "controls": list(row.controls)}
-
-
-def _smaller(value: Any) -> Any:
-    """Without the resamples: the intervals are made, and cell.json keeps them."""
-    if isinstance(value, Mapping):
-        return {key: _smaller(inner) for key, inner in value.items() if key != "replicates"}
-    return value
-
-
-def _environment(done: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The first cell's, or that of one from a checkout with local changes: no such cell is to be committed."""
-    environments = [cell["environment"] for cell in done.values()]
-    changed = (each for each in environments if (each.get("git") or {}).get("dirty"))
-    return next(changed, environments[0])
+    name = f"quality-{grid.name}"
+    path, cure = options.output / f"{name}.json", "delete it or choose another -o"
+    earlier = require_kind(read_json(path, cure), "quality", str(path), cure) if path.exists() else None
+    content, said = collected(grid, cells, setup, earlier)
+    yield from said
+    yield keep(options, stamped("quality", content), title=grid.title, masks="trained", name=name)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from platon_compress.report.run_data import RunData, read_run
 from platon_compress.schemas import require_kind, stamped
 from platon_compress.scoring import Scores
 
-__all__ = ["finished", "run_cell", "trained"]
+__all__ = ["asked_for", "finished", "run_cell", "trained"]
 
 FILE = "cell.json"
 ROUTES = {"dense": "dense", "dense_int8": "dense_int8", "compressed": "onnx_compressed"}
@@ -35,8 +35,12 @@ def finished(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
     if not path.exists():
         return None
     content = require_kind(read_json(path, "delete it"), "quality-cell", str(path), "delete it")
-    same = content["recipe"] == cell.described() and set(cell.row.controls) <= content["controls"].keys()
-    return dict(content) if same else None
+    return dict(content) if asked_for(cell, content) else None
+
+
+def asked_for(cell: Cell, content: Mapping[str, Any]) -> bool:
+    """Whether this is what the grid asks for now: the same recipe, and every control."""
+    return content["recipe"] == cell.described() and set(cell.row.controls) <= content["controls"].keys()
 
 
 def trained(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
