@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from platon_compress.files import write_json
-from platon_compress.measure.peers.compare import SMALLER, run_peer_benchmark
+from platon_compress.measure.peers.compare import run_peer_benchmark
 from platon_compress.measure.peers.judged import JudgedRows
 from platon_compress.measure.peers.result import EVERY_SECOND_LAYER, PeerConfig
-from platon_compress.pipeline.smaller import smaller_file
+from platon_compress.pipeline.smaller import smaller_files
 from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, verification
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.report.words import metric_figure, metric_name
@@ -19,7 +19,7 @@ PEERS_FILE = "peers.json"
 def measure_peers(work: Workspace, peers: Sequence[str]) -> None:
     """Measure the run's files beside `peers`, one inference each in turn, and write PEERS_FILE.
 
-    The metric of OpenVINO's models and of the smaller one is that of the same rows as in parity.json. A peer that is not
+    The metric of OpenVINO's models and of the smaller ones is that of the same rows as in parity.json. A peer that is not
     installed or fails is a warning and a line of the file. Raises InputError for a name that is none.
     """
     bench, reporter = work.recipe.bench, work.reporter
@@ -35,7 +35,7 @@ def measure_peers(work: Workspace, peers: Sequence[str]) -> None:
         evaluation=verification(work, "test"),
         calibration=verification(work, "validation", CHOOSING_EXAMPLES).batches,
     )
-    others = {SMALLER: smaller_file(work)} if EVERY_SECOND_LAYER in peers else {}
+    others = smaller_files(work) if EVERY_SECOND_LAYER in peers else {}
     with reporter.progress("  other engines") as progress:
         report = run_peer_benchmark(work.folder.onnx, config, rows=rows, others=others, progress=progress)
     write_json(work.folder.path / PEERS_FILE, {**report.to_dict(), "export": _stamp(work)})

@@ -1,14 +1,16 @@
-"""The rival that costs no library: the dense model with every second layer, equally trained and distilled."""
+"""The rival that costs no library: the dense model with every second layer, equally trained and distilled; and its int8."""
 
 from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
+from platon_compress.measure.peers.compare import SMALLER_FILES
 from platon_compress.measure.peers.result import EVERY_SECOND_LAYER
 from platon_compress.pipeline.baseline import DATA_OF_TRAINING
 from platon_compress.pipeline.exporting import rival_config
 from platon_compress.pipeline.stage import Stage
 from platon_compress.pipeline.teaching import teacher_of
+from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, verification
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
@@ -16,9 +18,7 @@ from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 from platon_compress.tasks.training import TrainResult, train
 
-__all__ = ["smaller_file", "smaller_stage", "train_unpruned"]
-
-_FILE = "model.onnx"
+__all__ = ["smaller_files", "smaller_stage", "train_unpruned"]
 
 
 def smaller_stage(recipe: Recipe) -> Stage:
@@ -37,9 +37,10 @@ def smaller_stage(recipe: Recipe) -> Stage:
     )
 
 
-def smaller_file(work: Workspace) -> Path:
-    """Its ONNX file, once the stage has run."""
-    return work.folder.work(EVERY_SECOND_LAYER) / _FILE
+def smaller_files(work: Workspace) -> dict[str, Path]:
+    """Its ONNX files by what they are called in a comparison, once the stage has run; int8 is not always possible."""
+    files = {name: work.folder.path / file for name, file in SMALLER_FILES.items()}
+    return {name: path for name, path in files.items() if path.is_file()}
 
 
 def _uses(recipe: Recipe) -> tuple[str, ...]:
@@ -68,6 +69,7 @@ def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -
 
 def _train(work: Workspace) -> dict[str, Any]:
     from platon_compress.export import export_onnx
+    from platon_compress.export.int8 import quantize_int8
     from platon_compress.structure import keep_every_second_layer
 
     checkpoint = work.fresh_checkpoint()
@@ -75,7 +77,12 @@ def _train(work: Workspace) -> dict[str, Any]:
     result = train_unpruned(work, checkpoint, work.folder.checkpoints())
     with work.folder.new_folder(work.folder.work(EVERY_SECOND_LAYER)) as folder:
         checkpoint.save(folder)
-        export_onnx(checkpoint.model, folder / _FILE, example_inputs(checkpoint), rival_config(work.recipe))
+        dense, int8 = (folder / Path(file).name for file in SMALLER_FILES.values())
+        export_onnx(checkpoint.model, dense, example_inputs(checkpoint), rival_config(work.recipe))
+        try:
+            quantize_int8(dense, int8, verification(work, "validation", CHOOSING_EXAMPLES))
+        except InputError as error:
+            work.reporter.warn(str(error))
     entry = result.to_dict()
     work.reporter.say(f"  {spoken_result(entry, work.task.name)} after {result.steps} steps")
     return entry

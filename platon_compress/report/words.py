@@ -41,6 +41,7 @@ RIVALS: Mapping[str, str] = {
     "openvino": "OpenVINO dense",
     "openvino_int8": "OpenVINO int8",
     "every_second_layer": "dense, every second layer",
+    "every_second_layer_int8": "dense int8, every second layer",
 }
 """The same of what stands beside a run's own files."""
 

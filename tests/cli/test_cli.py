@@ -180,6 +180,8 @@ def test_the_dense_model_with_every_second_layer_stands_on_the_page(finished, tm
     rival = found["every_second_layer"]
     assert rival["disk_bytes"] == (small / "model.onnx").stat().st_size < found["dense"]["disk_bytes"]
     assert rival["speed"] > 1
+    small_int8 = found["every_second_layer_int8"]
+    assert small_int8["disk_bytes"] == (small / "model-int8.onnx").stat().st_size < rival["disk_bytes"]
     assert rival["change"][1] <= rival["metric"] - found["dense"]["metric"] <= rival["change"][2]
     text = (tmp_path / "page" / "pareto.md").read_text()
     assert text.count("OpenVINO int8 not measured: nncf is not installed here nor in ./.venv-openvino") == 1

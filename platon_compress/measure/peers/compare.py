@@ -22,6 +22,7 @@ from platon_compress.measure.environment import describe_environment, usable_cor
 from platon_compress.measure.peers.judged import JUDGED_KINDS, JudgedRows, judge
 from platon_compress.measure.peers.process import Engine, EngineFailedError, EngineProcess
 from platon_compress.measure.peers.result import (
+    EVERY_SECOND_LAYER,
     Comparison,
     PeerConfig,
     PeerReport,
@@ -49,6 +50,8 @@ __all__ = [
     "OURS_FLOAT32",
     "OURS_INT8",
     "SMALLER",
+    "SMALLER_FILES",
+    "SMALLER_INT8",
     "find_engines",
     "run_peer_benchmark",
 ]
@@ -57,7 +60,12 @@ BASELINE, OURS = "ONNX Runtime dense", "ONNX Runtime compressed"
 INT8, OURS_INT8 = "ONNX Runtime dense int8", "ONNX Runtime compressed int8"
 OURS_FLOAT32 = "ONNX Runtime compressed float32"
 OPENVINO, OPENVINO_INT8 = "OpenVINO dense", "OpenVINO int8"
-SMALLER = "ONNX Runtime every second layer"
+SMALLER, SMALLER_INT8 = "ONNX Runtime every second layer", "ONNX Runtime every second layer int8"
+SMALLER_FILES = {
+    SMALLER: f"stages/{EVERY_SECOND_LAYER}/model.onnx",
+    SMALLER_INT8: f"stages/{EVERY_SECOND_LAYER}/model-int8.onnx",
+}
+"""Where they lie in the folder of a run that has trained them."""
 _BESIDE = {OURS_INT8: "compressed-int8.onnx", OURS_FLOAT32: "compressed-float32.onnx"}
 _PEERS = (
     ("PyTorch dense", "torch", "dense.onnx"),

@@ -17,10 +17,11 @@ __all__ = ["pareto_plot"]
 _MARKS = {
     "dense": "s", "dense_int8": "D", "compressed_float32": "^", "compressed": "o",
     "openvino": "X", "openvino_int8": "P", "every_second_layer": "v",
+    "every_second_layer_int8": "<",
 }  # fmt: skip
 # Rivals have the colour of what they are, and a mark of their own.
 _COLOURS = {**COLOURS, "openvino": COLOURS["dense"], "openvino_int8": COLOURS["dense_int8"]}
-_COLOURS["every_second_layer"] = COLOURS["dense"]
+_COLOURS |= {"every_second_layer": COLOURS["dense"], "every_second_layer_int8": COLOURS["dense_int8"]}
 _COSTS: dict[str, Callable[[Candidate], float]] = {
     "latency, ms": lambda c: c.seconds * 1e3,
     "size on disk, MB": lambda c: c.disk_bytes / 1e6,

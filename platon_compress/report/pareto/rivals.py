@@ -18,6 +18,8 @@ from platon_compress.measure.peers.compare import (
     OURS_FLOAT32,
     OURS_INT8,
     SMALLER,
+    SMALLER_FILES,
+    SMALLER_INT8,
 )
 from platon_compress.measure.peers.result import EVERY_SECOND_LAYER
 from platon_compress.report.pareto.candidates import Candidate, Setting, dense_seconds
@@ -29,10 +31,14 @@ from platon_compress.scoring import Scores
 
 __all__ = ["rival_notes", "rivals_of"]
 
-_VARIANTS = {OPENVINO: "openvino", OPENVINO_INT8: "openvino_int8", SMALLER: "every_second_layer"}
+_VARIANTS = {
+    OPENVINO: "openvino",
+    OPENVINO_INT8: "openvino_int8",
+    SMALLER: "every_second_layer",
+    SMALLER_INT8: "every_second_layer_int8",
+}
 _CURE = "measure again with `bench model --peers`"
 _OWN = (BASELINE, INT8, OURS, OURS_FLOAT32, OURS_INT8)
-_FILES = {SMALLER: f"stages/{EVERY_SECOND_LAYER}/model.onnx"}
 _ASKED = {OPENVINO_INT8: "openvino-int8", SMALLER: EVERY_SECOND_LAYER}
 """What a page should have, and the peer's name on the command line."""
 
@@ -79,7 +85,7 @@ def _rivals(run: RunData, setting: Setting, reference: Scores | None, dense: flo
         yield Candidate(
             run=run.folder.name,
             label=f"{run.folder.name}: {RIVALS[variant]}",
-            file=str(run.folder / _FILES.get(name, "onnx/dense.onnx")),
+            file=str(run.folder / SMALLER_FILES.get(name, "onnx/dense.onnx")),
             variant=variant,
             metric=scores.value,
             change=None if reference is None else scores.minus(reference),
