@@ -1,4 +1,4 @@
-"""The claim in one picture: for each task what is lost against how much faster the file is, beside dense and dense int8.
+"""The claim in one picture: for each task what is lost against how much faster the file is, beside dense rivals.
 
     python benchmarks/plot_claim.py
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import RESULTS, run_study, study_parser
-from tables.quality import cells_of, shown_setting, tried_table
+from tables.quality import cells_of, control_speed, shown_setting, tried_table
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Point", "front", "main", "points_of"]
 
-_INT8, _FLOAT, _EIGHT, _STRUCTURED = (
-    "dense int8",
-    "compressed",
-    "compressed, 8 bits",
-    "structured, stock runtime",
-)
+_INT8, _HALF, _HALF_INT8 = "dense int8", "dense, every second layer", "int8, every second layer"
+_FLOAT, _EIGHT, _STRUCTURED = "compressed", "compressed, 8 bits", "structured, stock runtime"
+_RIVALS = {_INT8: "dense_int8", _HALF: "every_second_layer", _HALF_INT8: "every_second_layer_int8"}
 _LOOK = {
     _INT8: ("D", "#e69f00"),
+    _HALF: ("v", "#e69f00"),
+    _HALF_INT8: ("<", "#e69f00"),
     _FLOAT: ("^", "#0072b2"),
     _EIGHT: ("o", "#009e73"),
     _STRUCTURED: ("s", "#cc79a7"),
@@ -92,7 +91,7 @@ def points_of(result: Mapping[str, Any]) -> Iterator[Point]:
 
 
 def _of_row(row: Mapping[str, Any], cell: Mapping[str, Any]) -> Iterator[Point]:
-    """Dense int8 and the compressed file at the smallest batch."""
+    """Dense rivals and the compressed file at the smallest batch."""
     setting = shown_setting(cell)
     if setting is None:
         return
@@ -104,9 +103,14 @@ def _of_row(row: Mapping[str, Any], cell: Mapping[str, Any]) -> Iterator[Point]:
         "title": f"{row['model']}: {row['data'].partition(', ')[0]}",
     }
     ours, rival = setting.ratio("compressed", "dense"), setting.ratio("compressed", "dense_int8")
-    if ours is not None and rival is not None and "dense_int8" in values:
-        change = values["dense_int8"] - values["dense"]
-        yield Point(**place, kind=_INT8, label="", speed=ours.median / rival.median, change=100 * change)
+    speeds = {name: control_speed(control) for name, control in cell["controls"].items()}
+    rivals = {name: ratio.median for name, ratio in speeds.items() if ratio is not None}
+    if ours is not None and rival is not None:
+        rivals["dense_int8"] = ours.median / rival.median
+    for kind, name in _RIVALS.items():
+        if name in rivals and name in values:
+            change = 100 * (values[name] - values["dense"])
+            yield Point(**place, kind=kind, label="", speed=rivals[name], change=change)
     if ours is not None:
         structured = recipe["prune"].get("granularity") == "structured"
         eight = (recipe.get("plan") or {}).get("values") == "int8"
@@ -188,12 +192,12 @@ def _paint(axes: "Axes", points: Sequence[Point]) -> None:
     axes.set_title(points[0].title or "", fontsize=8.5, loc="left")
     axes.axhline(0, color=_GREY, linewidth=0.6)
     axes.scatter([1], [0], marker="X", color="#333333", label="dense", zorder=3)
-    ours = front([point for point in points if point.kind != _INT8])
-    rivals = front([point for point in points if point.kind == _INT8])
+    ours = front([point for point in points if point.kind not in _RIVALS])
+    rivals = front([point for point in points if point.kind in _RIVALS])
     _join(axes, [(point.speed, point.change) for point in ours], _OURS, "-")
     _join(axes, [*((point.speed, point.change) for point in rivals), (1.0, 0.0)], _LOOK[_INT8][1], "--")
     for point in sorted(points, key=lambda each: list(_LOOK).index(each.kind)):
-        _mark(axes, point, 1.0 if point in ours or point.kind == _INT8 else _PALE)
+        _mark(axes, point, 1.0 if point in ours or point.kind in _RIVALS else _PALE)
     axes.margins(x=0.15, y=0.2)
     axes.set_xlim(left=0)  # last: it fixes the other end too
     axes.tick_params(labelsize=8)

@@ -6,6 +6,7 @@ from typing import Any
 from tables.markdown import Table, counted, setting_label
 
 from platon_compress.measure.bench_report import SettingReport
+from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
@@ -13,6 +14,7 @@ __all__ = [
     "QUALITY_NOTE",
     "TASK_NOTE",
     "cells_of",
+    "control_speed",
     "quality_tables",
     "shown_setting",
     "task_table",
@@ -22,7 +24,7 @@ __all__ = [
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
     "change from dense int8", "change from dense, same teacher", "change from every second layer",
-    "speed vs dense", "speed vs dense int8", "file vs dense",
+    "change from every second layer, int8", "speed vs dense", "speed vs dense int8", "file vs dense",
     "controls",
 )  # fmt: skip
 _CONTROLS = {
@@ -31,6 +33,7 @@ _CONTROLS = {
     "bm25": "BM25",
     "taught": "dense, same teacher",
     "every_second_layer": "dense with every second layer, same teacher",
+    "every_second_layer_int8": "the same in int8",
 }
 QUALITY_NOTE = (
     "Metrics are in hundredths, means over the seeds, on rows that chose nothing. Differences are points, with an interval "
@@ -118,7 +121,7 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
     # Where nobody teaches with labels, the baseline itself is the dense model with the same teacher.
     teaches = (first["recipe"].get("distill") or {"labels": False}).get("labels", True)
     taught = changes.get("taught", None if teaches else changes["dense"])
-    halved = changes.get("every_second_layer")
+    halved, halved_int8 = (changes.get(f"every_second_layer{form}") for form in ("", "_int8"))
     units, seeds = f"{row['units']:,} {UNITS.get(row['unit'], 'units')}", counted(len(row["seeds"]), "seed")
     return (
         str(row["row"]),
@@ -127,10 +130,10 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         _target(row, first),
         f"{metric_name(row['metric'])} ({units}, {seeds})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
-        *(_difference(change) for change in (changes["dense"], changes.get("dense_int8"), taught, halved)),
+        *map(_difference, (changes["dense"], changes.get("dense_int8"), taught, halved, halved_int8)),
         *(_speed(first, rival) for rival in ("dense", "dense_int8")),
         _file_share(first),
-        "; ".join(_controls(row)),
+        "; ".join(_controls(row, first["controls"])),
     )
 
 
@@ -186,8 +189,17 @@ def _file_share(cell: Mapping[str, Any]) -> str:
     return f"{sizes['compressed']['disk_bytes'] / sizes['dense']['disk_bytes']:.2f}x"
 
 
-def _controls(row: Mapping[str, Any]) -> Iterator[str]:
+def _controls(row: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[str]:
     values = {name: row["values"][name][row["metric"]] for name in _CONTROLS if name in row["values"]}
     if row["trivial"] is not None:
         values = {"trivial": row["trivial"], **values}
-    yield from (f"{_CONTROLS[name]} {metric_figure(row['metric'], value)}" for name, value in values.items())
+    for name, value in values.items():
+        ratio = control_speed(measured.get(name, {}))
+        speed = "" if ratio is None else f" at {format_ratio(ratio)} the speed of dense"
+        yield f"{_CONTROLS[name]} {metric_figure(row['metric'], value)}{speed}"
+
+
+def control_speed(control: Mapping[str, Any]) -> PairedRatio | None:
+    """Over the dense model, where it was timed: at the smallest batch, with the most tokens."""
+    speeds = sorted(control.get("speeds", ()), key=lambda s: (s["batch"], -(s["tokens"] or 0)))
+    return PairedRatio(**speeds[0]["ratio"]) if speeds else None

@@ -76,8 +76,9 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
     if until in _BEFORE_CONTROLS:
         return False
     work = Workspace(RunFolder.open(folder, recipe.kind), recipe, reporter)
-    controls = measure_controls(work, cell.row.controls, setup.controls(grid, cell))
-    if until not in (None, stage_names(recipe)[-1]):
+    complete = until in (None, stage_names(recipe)[-1])
+    controls = measure_controls(work, cell.row.controls, setup.controls(grid, cell), complete=complete)
+    if not complete:
         return False
     write_json(folder / FILE, stamped("quality-cell", _described(cell, read_run(folder), controls)))
     return True

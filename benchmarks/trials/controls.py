@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from trials.grid import Control
+from trials.halved import HALVED, beside
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json, remove_folder, write_json
@@ -20,7 +21,6 @@ from platon_compress.pipeline.smaller import train_unpruned
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
 from platon_compress.scoring import Scores
-from platon_compress.structure import keep_every_second_layer
 from platon_compress.tasks.data.rows import RankingRows
 from platon_compress.tasks.metrics.ranking import ranking_scores
 
@@ -31,15 +31,23 @@ _K1, _B = 1.2, 0.75  # Lucene's
 _WORD = re.compile(r"\w+")
 
 
-def measure_controls(work: Workspace, controls: Sequence[Control], folder: Path) -> dict[str, Any]:
-    """Name to {"scores", "steps", "seconds"} of each of `controls`; what lies in `folder` already is read."""
+def measure_controls(
+    work: Workspace, controls: Sequence[Control], folder: Path, *, complete: bool
+) -> dict[str, Any]:
+    """Name to {"scores", "steps", "seconds"} of each of `controls`; what lies in `folder` already is read.
+
+    Smaller models are timed beside the files of a `complete` run, and left out before: "speeds" holds, for each setting,
+    the ratio to the run's dense model.
+    """
     found: dict[str, Any] = {}
     for name in controls:
         path = folder / f"{name}.json"
         if not path.exists():
+            if name in HALVED and not complete:
+                continue
             work.reporter.say(f"control: {name}")
             started = time.perf_counter()
-            content = _CONTROLS[name](work, folder)
+            content = beside(work, HALVED[name]) if name in HALVED else _CONTROLS[name](work, folder)
             write_json(path, {**content, "seconds": round(time.perf_counter() - started, 3)})
         found[name] = read_json(path, "delete it, it is measured again")
     return found
@@ -48,7 +56,7 @@ def measure_controls(work: Workspace, controls: Sequence[Control], folder: Path)
 def check_controls(recipe: Recipe, controls: Sequence[Control]) -> None:
     """Raise InputError for a control that says nothing of this recipe."""
     distill = recipe.distill
-    for name in ("taught", "every_second_layer"):
+    for name in ("taught", *HALVED):
         if name in controls and (distill is None or not distill.labels):
             raise InputError(
                 f"the control {name} is for a teacher beside labels, and this recipe has none such; leave it out"
@@ -97,17 +105,7 @@ def _untrained(work: Workspace, folder: Path) -> dict[str, Any]:
 
 def _taught(work: Workspace, folder: Path) -> dict[str, Any]:
     """The pruned model's training, seed for seed, without the pruning."""
-    return _trained(work, work.fresh_checkpoint(), folder / "taught-checkpoints")
-
-
-def _every_second_layer(work: Workspace, folder: Path) -> dict[str, Any]:
-    """The same with half of the layers, the first among them: what anybody can have for half of the time."""
-    checkpoint = work.fresh_checkpoint()
-    keep_every_second_layer(checkpoint.model)
-    return _trained(work, checkpoint, folder / "every-second-layer-checkpoints")
-
-
-def _trained(work: Workspace, checkpoint: Any, checkpoints: Path) -> dict[str, Any]:
+    checkpoint, checkpoints = work.fresh_checkpoint(), folder / "taught-checkpoints"
     result = train_unpruned(work, checkpoint, checkpoints)
     content = {"scores": _judged(work, checkpoint).to_dict(), "steps": result.steps}
     remove_folder(checkpoints)
@@ -124,6 +122,5 @@ def _judged(work: Workspace, checkpoint: Any) -> Scores:
 _CONTROLS: Mapping[Control, Callable[[Workspace, Path], dict[str, Any]]] = {
     "untrained": _untrained,
     "taught": _taught,
-    "every_second_layer": _every_second_layer,
     "bm25": _bm25,
 }

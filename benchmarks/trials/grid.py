@@ -32,7 +32,7 @@ from platon_compress.yaml_file import read_yaml
 
 __all__ = ["Cell", "Control", "Grid", "Row", "Setup", "chosen", "read_grid"]
 
-Control = Literal["untrained", "taught", "every_second_layer", "bm25"]
+Control = Literal["untrained", "taught", "every_second_layer", "every_second_layer_int8", "bm25"]
 _PLACE = "{data}/"
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)]
 
@@ -42,9 +42,9 @@ class Row(Section):
 
     also: metrics to show beside the one that the task is judged by. controls: "untrained" is the model before any
     training, "taught" the dense model with the same steps and the same teacher, "every_second_layer" the same of half its
-    layers, "bm25" the ranking without a model. With granularity structured a sparsity is the share of the time that goes:
-    0.5 for a model twice as fast. baseline: the row whose dense model this one takes: for rows that differ in how they
-    prune or are taught alone. Its controls are its own.
+    layers, "every_second_layer_int8" that one in int8, "bm25" the ranking without a model. With granularity structured a
+    sparsity is the share of the time that goes: 0.5 for a model twice as fast. baseline: the row whose dense model this one
+    takes: for rows that differ in how they prune or are taught alone. Its controls are its own.
     """
 
     recipe: str | dict[str, Any]

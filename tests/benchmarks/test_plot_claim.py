@@ -3,6 +3,7 @@ import json
 import pytest
 from grid_tables import table
 from plot_claim import Point, front, main, points_of
+from tables.quality import quality_tables
 
 from platon_compress.schemas import stamped
 
@@ -25,6 +26,25 @@ def test_a_grid_gives_dense_int8_and_ours():
         "compressed", "80%", 3.0, -2.0, -3.0, -1.0,
     )  # fmt: skip
     assert ours.title == "MiniLM: 8,000 films"
+
+
+def test_the_model_of_every_second_layer_is_a_rival_where_it_was_timed():
+    grid = table()
+    (cell,) = grid["cells"].values()
+    ratio = {
+        "baseline": "a", "candidate": "b", "pairs": 9, "median": 5.0, "quartile_low": 5.0, "quartile_high": 5.0,
+        "low": 4.9, "high": 5.1, "statement": "faster",
+    }  # fmt: skip
+    speeds = [
+        {"batch": 8, "tokens": 32, "ratio": {**ratio, "median": 9.0}},
+        {"batch": 1, "tokens": 32, "ratio": ratio},
+    ]
+    cell["controls"] = {"every_second_layer": {}, "every_second_layer_int8": {"speeds": speeds}}
+    grid["rows"][0]["values"] |= {name: {"accuracy": 0.88} for name in cell["controls"]}
+    half = [(p.kind, p.speed, round(p.change, 9)) for p in points_of(grid) if "second" in p.kind]
+    assert half == [("int8, every second layer", 5.0, -2.0)]
+    (_, shown), *_ = quality_tables({"quality-x": grid})
+    assert "the same in int8 88.0% at 5.00x (4.90\N{EN DASH}5.10) the speed of dense" in shown.rows[0][-1]
 
 
 @pytest.mark.parametrize(

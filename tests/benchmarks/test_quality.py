@@ -55,6 +55,7 @@ TINY = {
     "seeds": [1, 2],
     "controls": ["untrained", "taught"],
 }
+HALVES = ("every_second_layer", "every_second_layer_int8")
 
 
 def written(folder, **rows):
@@ -113,7 +114,7 @@ def test_data_is_looked_for_below_the_folders_of_the_call(tmp_path):
     [
         (
             {"controls": ["bm26"]},
-            "rows.digits.controls.0 is 'bm26'; choose one of untrained, taught, every_second_layer, bm25",
+            "rows.digits.controls.0 is 'bm26'; choose one of untrained, taught, every_second_layer",
         ),
         ({"seeds": [1, 1]}, "seeds names a value twice"),
         ({"sparsities": [0.5]}, "unknown key rows.digits.sparsities"),
@@ -158,7 +159,7 @@ def test_a_structured_cell_asks_for_a_speedup(tmp_path):
         assert recipe.prune.sparsity == pytest.approx(cell.sparsity, abs=1e-6)
 
 
-@pytest.mark.parametrize("control", ["taught", "every_second_layer"])
+@pytest.mark.parametrize("control", ["taught", "every_second_layer", "every_second_layer_int8"])
 def test_controls_with_a_teacher_need_one(control):
     recipe = SimpleNamespace(distill=None)
     with pytest.raises(InputError, match=f"the control {control} is for a teacher beside labels"):
@@ -287,6 +288,27 @@ def test_a_grid_becomes_a_result_and_a_table(run, tmp_path, capsys):
     assert "before training" in rows[0]
     assert quality.main([*arguments, "--cells", "*-s1"]) == 0
     assert capsys.readouterr().out == "digits-50-s1: done before\ndigits-80-s1: done before\n"
+
+
+@pytest.mark.train
+def test_the_model_of_every_second_layer_is_trained_and_timed_once_for_all_sparsities(tmp_path):
+    layers = {"model": {"config": {**TINY["changes"]["model"]["config"], "num_hidden_layers": 2}}}
+    row = {**TINY, "changes": {**TINY["changes"], **layers}, "controls": list(HALVES)}
+    grid, setup, quiet = read_grid(written(tmp_path, digits=row)), setup_of(tmp_path), Reporter(quiet=True)
+    first, second = chosen(grid, "*-s1")
+    assert not run_cell(grid, first, setup, quiet, until="verify")
+    assert not list(setup.controls(grid, first).glob("*"))
+    assert run_cell(grid, first, setup, quiet)
+    assert run_cell(grid, second, setup, quiet)
+    assert not (setup.folder(grid, second) / "stages" / "every-second-layer").exists()
+    cell, other = (finished(grid, each, setup) for each in (first, second))
+    assert cell["controls"] == other["controls"]
+    for name in HALVES:
+        control = cell["controls"][name]
+        assert control["steps"] == cell["steps"]["prune"]
+        assert control["speeds"][0]["ratio"]["baseline"] == "ONNX Runtime dense"
+        assert control["scores"]["units"] == cell["scores"]["dense"]["units"]
+        assert name in cell["differences"]
 
 
 @pytest.mark.train
