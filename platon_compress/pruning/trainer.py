@@ -205,8 +205,9 @@ class PlatonCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Follows the Trainer back to the best model; warns when what is left is not as sparse as the config asks."""
-        del control, kwargs
+        del control
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            restore_renamed(kwargs["model"], Path(state.best_model_checkpoint))
             self._go_back_to(Path(state.best_model_checkpoint))
         if (shortfall := self._shortfall()) is not None:
             _log.warning(
