@@ -14,8 +14,10 @@ from platon_compress.errors import InputError
 from platon_compress.files import read_json, write_json
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.freshness import why_not_current
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import run_recipe, stage_names
+from platon_compress.pipeline.stages import stages_of
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.report.run_data import RunData, read_run
 from platon_compress.schemas import require_kind, stamped
@@ -44,10 +46,13 @@ def asked_for(cell: Cell, content: Mapping[str, Any]) -> bool:
 
 
 def trained(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
-    """What a cell that is trained reached on the validation rows, with what it was trained by; None before."""
-    folder, recipe = setup.folder(grid, cell), setup.recipe(grid, cell)
-    record = RunFolder.open(folder, recipe.kind).record("prune") if folder.exists() else None
-    if record is None or recipe.prune is None or recipe.train is None:
+    """What a cell reached on the validation rows, with what it was trained by; None unless trained as the grid says."""
+    path, recipe = setup.folder(grid, cell), setup.recipe(grid, cell)
+    if not path.exists() or recipe.prune is None or recipe.train is None:
+        return None
+    folder = RunFolder.open(path, recipe.kind)
+    record = folder.record("prune")
+    if record is None or "prune" in why_not_current(stages_of(recipe), folder, recipe):
         return None
     return {
         "row": cell.row_name,
@@ -77,7 +82,7 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
         return False
     work = Workspace(RunFolder.open(folder, recipe.kind), recipe, reporter)
     complete = until in (None, stage_names(recipe)[-1])
-    controls = measure_controls(work, cell.row.controls, setup.controls(grid, cell), complete=complete)
+    controls = measure_controls(work, cell, setup.controls(grid, cell), complete=complete)
     if not complete:
         return False
     write_json(folder / FILE, stamped("quality-cell", _described(cell, read_run(folder), controls)))

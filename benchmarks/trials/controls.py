@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from trials.grid import Control
+from trials.grid import Cell, Control
 from trials.halved import HALVED, beside
 
 from platon_compress.errors import InputError
@@ -27,29 +27,32 @@ from platon_compress.tasks.metrics.ranking import ranking_scores
 __all__ = ["bm25", "check_controls", "measure_controls"]
 
 _BATCH = 8  # as the pipeline verifies
+_CURE = "delete it, it is measured again"
 _K1, _B = 1.2, 0.75  # Lucene's
 _WORD = re.compile(r"\w+")
 
 
-def measure_controls(
-    work: Workspace, controls: Sequence[Control], folder: Path, *, complete: bool
-) -> dict[str, Any]:
-    """Name to {"scores", "steps", "seconds"} of each of `controls`; what lies in `folder` already is read.
+def measure_controls(work: Workspace, cell: Cell, folder: Path, *, complete: bool) -> dict[str, Any]:
+    """Name to {"scores", "steps", "seconds"} of each control of the cell's row.
 
+    What lies in `folder` already is read, if it was measured with the recipe that the row has now.
     Smaller models are timed beside the files of a `complete` run, and left out before: "speeds" holds, for each setting,
     the ratio to the run's dense model.
     """
     found: dict[str, Any] = {}
-    for name in controls:
+    # All but what the cells of a row and seed have each for itself.
+    recipe = {key: value for key, value in cell.described().items() if key != "prune"}
+    for name in cell.row.controls:
         path = folder / f"{name}.json"
-        if not path.exists():
+        if not path.exists() or read_json(path, _CURE).get("recipe") != recipe:
             if name in HALVED and not complete:
                 continue
             work.reporter.say(f"control: {name}")
             started = time.perf_counter()
             content = beside(work, HALVED[name]) if name in HALVED else _CONTROLS[name](work, folder)
-            write_json(path, {**content, "seconds": round(time.perf_counter() - started, 3)})
-        found[name] = read_json(path, "delete it, it is measured again")
+            seconds = round(time.perf_counter() - started, 3)
+            write_json(path, {"recipe": recipe, **content, "seconds": seconds})
+        found[name] = {key: value for key, value in read_json(path, _CURE).items() if key != "recipe"}
     return found
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ import quality
 import yaml
 from readme_tables import refreshed
 from scipy.stats import t as student
-from trials.cell import finished, run_cell
+from trials import controls
+from trials.cell import finished, run_cell, trained
 from trials.collected import collected
 from trials.controls import bm25, check_controls
 from trials.grid import Setup, chosen, read_grid
@@ -177,6 +179,25 @@ def _touch(value, folder):
         path.touch()
 
 
+def test_a_control_is_measured_once_for_a_row_and_again_for_another_recipe(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setitem(
+        controls._CONTROLS, "untrained", lambda work, folder: calls.append(folder) or {"scores": len(calls)}
+    )
+    work = SimpleNamespace(reporter=Reporter(quiet=True))
+
+    def score(pattern, **changes):
+        row = {**TINY, "changes": {**TINY["changes"], **changes}, "controls": ["untrained"]}
+        cell = chosen(read_grid(written(tmp_path, digits=row)), pattern)[0]
+        found = controls.measure_controls(work, cell, tmp_path / "controls", complete=True)
+        assert found["untrained"].keys() == {"scores", "seconds"}
+        return found["untrained"]["scores"]
+
+    assert [score("digits-50-s1"), score("digits-80-s1")] == [1, 1]
+    assert score("digits-50-s1", prune={"beta1": 0.5}) == 1  # nobody prunes it
+    assert score("digits-50-s1", train={"epochs": 0.5}) == 2
+
+
 def test_bm25_is_the_textbook_formula():
     passages = ["the cat sat", "the dog sat on the log", "a bird"]
     found = bm25(["cat on log", "cat on log", "the bird"], passages)
@@ -266,6 +287,10 @@ def test_a_finished_cell_holds_everything_that_the_table_shows(run):
         assert cell["reached_sparsity"] == pytest.approx(cell["sparsity"], abs=0.01)
     assert cells[0]["scores"]["dense"] == cells[1]["scores"]["dense"]  # one baseline
     assert cells[0]["controls"] == cells[1]["controls"]
+    cell = chosen(grid, "digits-50-s1")[0]
+    assert trained(grid, cell, setup)["learning_rate"] == cell.described()["train"]["learning_rate"]
+    row = cell.row.model_copy(update={"changes": {**cell.row.changes, "train": {"epochs": 9}}})
+    assert trained(grid, replace(cell, row=row), setup) is None
     assert not list(setup.runs.rglob("taught-checkpoints"))
 
 
