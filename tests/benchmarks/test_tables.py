@@ -1,12 +1,13 @@
 """Sentences and rows of memory, padding, kernel and pruning results: the figures are the results' own."""
 
 import pytest
+from grid_tables import table
 from memory import MemoryConfig, ProcessMemory, memory_report
 from readme_tables import refreshed
 from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
-from tables.quality import tried_table
+from tables.quality import task_table, tried_table
 
 from platon_compress.measure.timing import compare
 from platon_compress.report.words import NONE
@@ -233,3 +234,23 @@ def test_a_grid_of_criteria_shows_every_training_on_the_validation_rows():
     assert tried_table({"validation": {"0": validation["0"]}}) is None
     validation["2"]["sparsity"] = 0.9
     assert tried_table({"validation": validation}) is None
+
+
+def test_the_page_of_a_task_shows_the_best_way_to_each_number_of_zeros():
+    same = {
+        "metric": "accuracy",
+        "sparsity": 0.8,
+        "seed": 1,
+        "value": 0.9,
+        "examples": 100,
+        "learning_rate": 1e-4,
+    }
+    tried = {str(i): {**same, "criterion": name} for i, name in enumerate(("platon", "fisher"))}
+    results = {
+        "quality-a": table(loss=0.02, row="worse"),
+        "quality-b": table(loss=0.01, row="better"),
+        "quality-c": table(loss=0.03, row="sparser", sparsity=0.9),
+        "quality-d": {**table(loss=0.0, row="a-study-of-criteria"), "validation": tried},
+    }
+    assert task_table(results, "text-classification").head == ("", "better", "sparser")
+    assert task_table(results, "text-ranking") is None
