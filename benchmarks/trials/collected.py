@@ -22,14 +22,14 @@ def collected(
 ) -> tuple[dict[str, Any], list[str]]:
     """The content of the result, and a line for each of `cells` that was not finished here.
 
-    `earlier` is the result that this one replaces. Raises InputError where nothing is finished here.
+    `earlier` is the result that this one replaces. Raises InputError where nothing is finished, here or there.
     """
     done = {cell.name: content for cell in cells if (content := finished(grid, cell, setup))}
-    if not done:
-        raise InputError(f"no cell of {grid.name} is finished below {setup.runs}; run the grid first")
     tried = {cell.name: content for cell in cells if (content := trained(grid, cell, setup))}
     kept = _kept(grid, earlier or {}, {_key(content) for content in done.values()})
     rows = [*rows_of(list(done.values())), *kept["rows"]]
+    if not rows:
+        raise InputError(f"no cell of {grid.name} is finished below {setup.runs}; run the grid first")
     order = {(cell.row_name, cell.sparsity): place for place, cell in enumerate(grid.cells())}
     rows.sort(key=lambda row: order[_key(row)])
     said = [
@@ -38,7 +38,7 @@ def collected(
         if cell.name not in done
     ]
     content = {
-        "environment": _environment(done),
+        "environment": _environment(done or kept["cells"]),
         "rows": [{**row, **_shown(grid, row["row"])} for row in rows],
         "validation": _in_order(grid, {**kept["validation"], **tried}),
         "criteria": [*criteria_apart(list(done.values())), *kept["criteria"]],

@@ -506,6 +506,9 @@ def test_rows_of_another_machine_stay_until_they_are_measured_again(tmp_path, mo
     assert "digits-80-s2: left out, it is not finished" in said
     assert list(content["cells"]) == ["digits-50-s1", "digits-80-s1", "digits-50-s2", "more-90-s1"]
 
+    content, _ = collected(grid, list(grid.cells()), setup_of(tmp_path / "nowhere"), earlier)
+    assert content == earlier
+
     # One seed of two: the other's resamples are elsewhere. And a recipe that the grid no longer asks for.
     _finish(grid, here, "digits-50-s1", 85)
     rows["more"] = {**rows["more"], "changes": {**TINY["changes"], "train": {"epochs": 9}}}

@@ -253,4 +253,6 @@ def test_the_page_of_a_task_shows_the_best_way_to_each_number_of_zeros():
         "quality-d": {**table(loss=0.0, row="a-study-of-criteria"), "validation": tried},
     }
     assert task_table(results, "text-classification").head == ("", "better", "sparser")
+    results["quality-a"]["rows"][0]["seeds"] = [1, 2]
+    assert task_table(results, "text-classification").head == ("", "worse", "sparser")
     assert task_table(results, "text-ranking") is None
