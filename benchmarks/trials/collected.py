@@ -61,7 +61,7 @@ def _kept(grid: Grid, earlier: Mapping[str, Any], replaced: set[tuple[str, float
     gone = earlier.get("cells", {}).keys() - names
     return {
         "rows": rows,
-        "cells": {name: current[name] for name in names},
+        "cells": {name: content for name, content in current.items() if name in names},
         "validation": {
             name: value for name, value in earlier.get("validation", {}).items()
             if name in there and name not in gone
