@@ -82,7 +82,8 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
         return False
     work = Workspace(RunFolder.open(folder, recipe.kind), recipe, reporter)
     complete = until in (None, stage_names(recipe)[-1])
-    controls = measure_controls(work, cell, setup.controls(grid, cell), complete=complete)
+    own, lent = (setup.controls(grid, each) for each in (cell, cell.first))
+    controls = measure_controls(work, cell, own, lent, complete=complete)
     if not complete:
         return False
     write_json(folder / FILE, stamped("quality-cell", _described(cell, read_run(folder), controls)))

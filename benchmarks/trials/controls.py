@@ -32,28 +32,39 @@ _K1, _B = 1.2, 0.75  # Lucene's
 _WORD = re.compile(r"\w+")
 
 
-def measure_controls(work: Workspace, cell: Cell, folder: Path, *, complete: bool) -> dict[str, Any]:
+def measure_controls(
+    work: Workspace, cell: Cell, folder: Path, lent: Path, *, complete: bool
+) -> dict[str, Any]:
     """Name to {"scores", "steps", "seconds"} of each control of the cell's row.
 
-    What lies in `folder` already is read, if it was measured with the recipe that the row has now.
+    What lies in `folder`, or in that of the row which lends the dense model, is read if it was measured with the same
+    recipe, but for how it prunes.
+
     Smaller models are timed beside the files of a `complete` run, and left out before: "speeds" holds, for each setting,
     the ratio to the run's dense model.
     """
     found: dict[str, Any] = {}
-    # All but what the cells of a row and seed have each for itself.
     recipe = {key: value for key, value in cell.described().items() if key != "prune"}
     for name in cell.row.controls:
-        path = folder / f"{name}.json"
-        if not path.exists() or read_json(path, _CURE).get("recipe") != recipe:
+        content = _measured(folder / f"{name}.json", recipe) or _measured(lent / f"{name}.json", recipe)
+        if content is None:
             if name in HALVED and not complete:
                 continue
             work.reporter.say(f"control: {name}")
             started = time.perf_counter()
             content = beside(work, HALVED[name]) if name in HALVED else _CONTROLS[name](work, folder)
-            seconds = round(time.perf_counter() - started, 3)
-            write_json(path, {"recipe": recipe, **content, "seconds": seconds})
-        found[name] = {key: value for key, value in read_json(path, _CURE).items() if key != "recipe"}
+            content = {**content, "seconds": round(time.perf_counter() - started, 3)}
+            write_json(folder / f"{name}.json", {"recipe": recipe, **content})
+        found[name] = content
     return found
+
+
+def _measured(path: Path, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a control gave with this recipe; None where it was not measured, or with another one."""
+    if not path.exists():
+        return None
+    content = dict(read_json(path, _CURE))
+    return content if content.pop("recipe", None) == recipe else None
 
 
 def check_controls(recipe: Recipe, controls: Sequence[Control]) -> None:

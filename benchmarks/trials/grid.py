@@ -44,7 +44,8 @@ class Row(Section):
     training, "taught" the dense model with the same steps and the same teacher, "every_second_layer" the same of half its
     layers, "every_second_layer_int8" that one in int8, "bm25" the ranking without a model. With granularity structured a
     sparsity is the share of the time that goes: 0.5 for a model twice as fast. baseline: the row whose dense model this one
-    takes: for rows that differ in how they prune or are taught alone. Its controls are its own.
+    takes: for rows that differ in how they prune or are taught alone. Its controls are its own, but for those of the same
+    training.
     """
 
     recipe: str | dict[str, Any]

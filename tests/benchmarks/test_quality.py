@@ -186,16 +186,18 @@ def test_a_control_is_measured_once_for_a_row_and_again_for_another_recipe(tmp_p
     )
     work = SimpleNamespace(reporter=Reporter(quiet=True))
 
-    def score(pattern, **changes):
+    def score(pattern, folder="controls", **changes):
         row = {**TINY, "changes": {**TINY["changes"], **changes}, "controls": ["untrained"]}
         cell = chosen(read_grid(written(tmp_path, digits=row)), pattern)[0]
-        found = controls.measure_controls(work, cell, tmp_path / "controls", complete=True)
+        found = controls.measure_controls(work, cell, tmp_path / folder, tmp_path / "controls", complete=True)
         assert found["untrained"].keys() == {"scores", "seconds"}
         return found["untrained"]["scores"]
 
     assert [score("digits-50-s1"), score("digits-80-s1")] == [1, 1]
     assert score("digits-50-s1", prune={"beta1": 0.5}) == 1  # nobody prunes it
-    assert score("digits-50-s1", train={"epochs": 0.5}) == 2
+    assert score("digits-50-s1", folder="borrower") == 1
+    assert score("digits-50-s1", folder="borrower", train={"epochs": 0.5}) == 2
+    assert score("digits-50-s1", folder="borrower", train={"epochs": 0.5}) == 2
 
 
 def test_bm25_is_the_textbook_formula():

@@ -9,11 +9,13 @@ import pytest
 
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.measure.result_files import read_results
+from platon_compress.recipe.loading import PRESETS
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "docs" / "site"))
+sys.path[:0] = [str(ROOT / "docs" / "site"), str(ROOT / "benchmarks")]
 from charts import inlined  # noqa: E402 - scripts of the site are no package
 from form_chart import CHART, chart  # noqa: E402
+from tables.quality import cells_of, control_speed, shown_setting  # noqa: E402 - nor are studies
 
 ANSWERS = [answer for question in CHART for answer in question.answers]
 PAGE = ROOT / "docs" / "choosing-a-form.md"
@@ -138,3 +140,24 @@ def test_answers_9_to_11_texts_lose_about_a_point_at_80_percent_pictures_and_que
     assert max(changes[row] for row in most) < -1.5
     ninety = results["minilm-sst2-90"]["accuracy"]
     assert 0.015 < ninety["dense"]["accuracy"] - ninety["compressed"]["accuracy"] < 0.04
+
+
+def test_answers_2_and_10_90_percent_are_faster_than_every_second_layer_in_int8_and_lose_less(results):
+    entry = results["quality-criteria"]
+    (row,) = (row for row in entry["rows"] if (row["row"], row["sparsity"]) == ("fisher", 0.9))
+    assert row["differences"]["every_second_layer_int8"]["low"] > 0
+    values = {name: scores[row["metric"]] for name, scores in row["values"].items()}
+    assert 0.01 < values["dense"] - values["every_second_layer_int8"] < 0.02
+    for cell in cells_of(entry, row):
+        halved = control_speed(cell["controls"]["every_second_layer_int8"]).median
+        assert 4 < halved < shown_setting(cell).ratio("compressed", "dense").median
+
+
+def test_at_90_percent_fishers_criterion_loses_less_than_platons_so_the_fast_preset_takes_it(results):
+    (apart,) = (
+        pair
+        for pair in results["quality-criteria"]["criteria"]
+        if (pair["row"], pair["against"], pair["sparsity"]) == ("platon", "fisher", 0.9)
+    )
+    assert (apart["statement"], apart["seeds"]) == ("lower", 2)
+    assert "prune.criterion=fisher" in PRESETS["fast"]

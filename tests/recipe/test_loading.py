@@ -40,6 +40,7 @@ def test_presets_go_with_every_shipped_recipe(name):
         sparsities.append(recipe.prune.sparsity)
         assert (recipe.plan.values, recipe.plan.tokens) == ("int8", own.plan.tokens)
         assert recipe.train == own.train
+        assert recipe.prune.criterion == ("fisher" if preset == "fast" else "platon")
         assert recipe.distill is not None
     assert sparsities == sorted(sparsities, reverse=True)
 
