@@ -173,13 +173,13 @@ def _draw(points: Sequence[Point], picture: Path) -> None:
 
 
 def _panels(points: Sequence[Point]) -> list[list[Point]]:
-    """Points with one dense model: judged alike, and less than _SAME apart, since runs measure it anew."""
+    """Points with one dense model: judged alike, and less than _SAME from one of them, since runs train it anew."""
     panels: list[list[Point]] = []
     for point in sorted(points, key=lambda each: each.title is None):
         own = (
             panel
             for panel in panels
-            if panel[0].judged == point.judged and abs(panel[0].dense - point.dense) < _SAME
+            if any(other.judged == point.judged and abs(other.dense - point.dense) < _SAME for other in panel)
         )
         if (panel := next(own, None)) is not None:
             panel.append(point)
