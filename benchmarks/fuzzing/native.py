@@ -18,7 +18,7 @@ from fuzzing.seeds import write_seeds
 
 from platon_compress.errors import CheckFailedError, InputError
 
-__all__ = ["NATIVE", "NativeTarget", "build", "fuzz_native"]
+__all__ = ["NATIVE", "NativeTarget", "build", "fuzz_native", "has_libfuzzer"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SOURCES = _ROOT / "export" / "kernels" / "csrc"
@@ -84,6 +84,10 @@ def build(folder: Path, compiler: str) -> dict[str, Path]:
     """
     if shutil.which(compiler) is None:
         raise InputError(f"there is no {compiler}; install clang, or name one with --compiler")
+    if not has_libfuzzer(compiler):
+        raise InputError(
+            f"{compiler} has no libFuzzer; install its runtime (Debian: libclang-rt-NN-dev), or name another with --compiler"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     changed, own_changed = (_newest(place) for place in (_SOURCES, _HARNESS))
     sources = [path for path in sorted(_SOURCES.rglob("*.cpp")) if path.name != _NOT_HERE]
@@ -96,6 +100,15 @@ def build(folder: Path, compiler: str) -> dict[str, Path]:
         programs[name] = folder / name
         _compile([compiler, *_LINK, *map(str, (own, *shared)), "-o", str(programs[name])])
     return programs
+
+
+def has_libfuzzer(compiler: str) -> bool:
+    """Whether the compiler links a fuzz target with what it has: Debian's clang comes without its runtime."""
+    if shutil.which(compiler) is None:
+        return False
+    target = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'
+    command = [compiler, *_LINK, "-x", "c++", "-", "-o", os.devnull]
+    return not subprocess.run(command, input=target, text=True, capture_output=True, check=False).returncode
 
 
 def _newest(folder: Path) -> float:

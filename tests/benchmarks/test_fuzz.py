@@ -2,13 +2,12 @@
 
 import json
 import random
-import shutil
 import warnings
 
 import fuzz
 import pytest
 from fuzzing.mutate import FORMS, mutated
-from fuzzing.native import NATIVE
+from fuzzing.native import NATIVE, has_libfuzzer
 from fuzzing.reader import Reader
 from fuzzing.readers import READERS
 from fuzzing.run import fuzz_reader
@@ -117,9 +116,19 @@ def test_a_study_keeps_rows_of_earlier_calls(tmp_path, capsys):
     assert fuzz.main(["--targets", "nothing", "-o", str(tmp_path)]) == 2
 
 
+@pytest.mark.parametrize(
+    ("compiler", "message"), [("false", "false has no libFuzzer"), ("no-clang", "there is no no-clang")]
+)
+def test_a_compiler_without_libfuzzer_is_one_line(compiler, message, tmp_path, capsys):
+    arguments = ["--targets", "native", "--compiler", compiler, "-o", str(tmp_path), "--build", str(tmp_path)]
+    assert fuzz.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.sanitizer
-@pytest.mark.skipif(shutil.which("clang++") is None, reason="libFuzzer comes with clang")
 def test_native_targets_are_clean_and_cover_their_lines(tmp_path):
+    if not has_libfuzzer("clang++"):
+        pytest.skip("libFuzzer comes with clang and its runtime")
     arguments = [
         "--targets",
         "native",
