@@ -207,8 +207,11 @@ def _speed(cell: Mapping[str, Any], rival: str) -> str:
 
 def shown_setting(cell: Mapping[str, Any]) -> SettingReport | None:
     """The smallest batch, with the most tokens that were measured; None where nothing was."""
-    settings = [SettingReport.from_dict(setting) for setting in cell["settings"]]
-    return min(settings, key=lambda setting: (setting.batch, -(setting.tokens or 0)), default=None)
+    return SettingReport.from_dict(first) if (first := _first(cell["settings"])) else None
+
+
+def _first(settings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return min(settings, key=lambda setting: (setting["batch"], -(setting["tokens"] or 0)), default=None)
 
 
 def _file_share(cell: Mapping[str, Any]) -> str:
@@ -229,6 +232,6 @@ def _controls(row: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[s
 
 
 def control_speed(control: Mapping[str, Any]) -> PairedRatio | None:
-    """Over the dense model, where it was timed: at the smallest batch, with the most tokens."""
-    speeds = sorted(control.get("speeds", ()), key=lambda s: (s["batch"], -(s["tokens"] or 0)))
-    return PairedRatio(**speeds[0]["ratio"]) if speeds else None
+    """Over the dense model, where it was timed: at the same setting as in `shown_setting`."""
+    first = _first(control.get("speeds", ()))
+    return PairedRatio(**first["ratio"]) if first else None

@@ -116,13 +116,13 @@ def test_a_study_keeps_rows_of_earlier_calls(tmp_path, capsys):
     assert fuzz.main(["--targets", "nothing", "-o", str(tmp_path)]) == 2
 
 
-@pytest.mark.parametrize(
-    ("compiler", "message"), [("false", "false has no libFuzzer"), ("no-clang", "there is no no-clang")]
-)
-def test_a_compiler_without_libfuzzer_is_one_line(compiler, message, tmp_path, capsys):
+@pytest.mark.parametrize("compiler", ["false", "no-clang"])
+def test_a_compiler_without_libfuzzer_is_one_line(compiler, tmp_path, capsys):
     arguments = ["--targets", "native", "--compiler", compiler, "-o", str(tmp_path), "--build", str(tmp_path)]
     assert fuzz.main(arguments) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {compiler} is missing or has no libFuzzer; ")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.sanitizer

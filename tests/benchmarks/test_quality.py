@@ -1,4 +1,4 @@
-"""The grid of real trainings: what a cell is, what it is held against, how seeds become a row."""
+"""The grid of real trainings: what its file says, what a cell is, and how it becomes a result."""
 
 import json
 import os
@@ -8,74 +8,25 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import quality
 import yaml
 from readme_tables import refreshed
-from scipy.stats import t as student
-from trials import controls
+from tiny_grid import TINY, setup_of, written
 from trials.cell import finished, run_cell, trained
-from trials.collected import collected
-from trials.controls import bm25, check_controls
-from trials.grid import Setup, chosen, read_grid
-from trials.seeds import criteria_apart, difference_over_seeds, rows_of
+from trials.grid import chosen, read_grid
+from trials.seeds import rows_of
 
 from platon_compress.errors import InputError
-from platon_compress.files import write_json
 from platon_compress.measure.result_files import read_results
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
-from platon_compress.schemas import stamped
-from platon_compress.scoring import Scores, accuracy_evaluation
+from platon_compress.scoring import Scores
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "benchmarks" / "grids" / "tasks.yaml"
-TINY = {
-    "recipe": "digits",
-    "changes": {
-        "kind": "run",
-        "model": {
-            "config": {
-                "hidden_size": 16,
-                "intermediate_size": 32,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            }
-        },
-        "train": {"epochs": 0.3, "evaluations": 2},
-        "distill": {},
-        "plan": {"calibrate": False},
-        "bench": {"batch": [1], "runs": 6},
-    },
-    "model": "tiny ViT",
-    "data": "digits",
-    "sparsity": [0.5, 0.8],
-    "seeds": [1, 2],
-    "controls": ["untrained", "taught"],
-}
-HALVES = ("every_second_layer", "every_second_layer_int8")
-
-
-def written(folder, **rows):
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump({"title": "Tiny", "rows": rows or {"digits": TINY}}))
-    return path
-
-
-def setup_of(folder, **more):
-    return Setup(**{"data": (), "runs": folder / "runs", "threads": 1, **more})
-
-
-def scores(right, metric="accuracy"):
-    """Of a model that is right where `right` says so."""
-    labels = np.zeros(len(right), dtype=int)
-    logits = np.stack([np.asarray(right), 1 - np.asarray(right)], axis=1)
-    evaluation = accuracy_evaluation([{"x": logits}], [labels])
-    return evaluation.score([{"logits": logits}])
 
 
 def test_a_cell_is_a_row_at_a_sparsity_with_a_seed(tmp_path):
@@ -161,13 +112,6 @@ def test_a_structured_cell_asks_for_a_speedup(tmp_path):
         assert recipe.prune.sparsity == pytest.approx(cell.sparsity, abs=1e-6)
 
 
-@pytest.mark.parametrize("control", ["taught", "every_second_layer", "every_second_layer_int8"])
-def test_controls_with_a_teacher_need_one(control):
-    recipe = SimpleNamespace(distill=None)
-    with pytest.raises(InputError, match=f"the control {control} is for a teacher beside labels"):
-        check_controls(recipe, (control,))
-
-
 def _touch(value, folder):
     """Every file that a recipe names below {data}."""
     if isinstance(value, dict):
@@ -177,85 +121,6 @@ def _touch(value, folder):
         path = folder / value.removeprefix("{data}/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-
-
-def test_a_control_is_measured_once_for_a_row_and_again_for_another_recipe(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setitem(
-        controls._CONTROLS, "untrained", lambda work, folder: calls.append(folder) or {"scores": len(calls)}
-    )
-    work = SimpleNamespace(reporter=Reporter(quiet=True))
-
-    def score(pattern, folder="controls", **changes):
-        row = {**TINY, "changes": {**TINY["changes"], **changes}, "controls": ["untrained"]}
-        cell = chosen(read_grid(written(tmp_path, digits=row)), pattern)[0]
-        found = controls.measure_controls(work, cell, tmp_path / folder, tmp_path / "controls", complete=True)
-        assert found["untrained"].keys() == {"scores", "seconds"}
-        return found["untrained"]["scores"]
-
-    assert [score("digits-50-s1"), score("digits-80-s1")] == [1, 1]
-    assert score("digits-50-s1", prune={"beta1": 0.5}) == 1  # nobody prunes it
-    assert score("digits-50-s1", folder="borrower") == 1
-    assert score("digits-50-s1", folder="borrower", train={"epochs": 0.5}) == 2
-    assert score("digits-50-s1", folder="borrower", train={"epochs": 0.5}) == 2
-
-
-def test_bm25_is_the_textbook_formula():
-    passages = ["the cat sat", "the dog sat on the log", "a bird"]
-    found = bm25(["cat on log", "cat on log", "the bird"], passages)
-    mean = (3 + 6 + 2) / 3
-
-    def term(count, length, holding):
-        rarity = np.log(1 + (3 - holding + 0.5) / (holding + 0.5))
-        return rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * length / mean))
-
-    assert found == pytest.approx([term(1, 3, 1), 2 * term(1, 6, 1), term(1, 2, 1)])
-    assert bm25(["Cat, cat!"], ["CAT"]) == pytest.approx(2 * bm25(["cat"], ["cat"]))
-
-
-def test_one_seed_has_the_interval_of_its_pairs():
-    ours, other = scores([1, 1, 1, 0] * 50), scores([1, 1, 0, 1] * 50)
-    change = difference_over_seeds([ours], [other])
-    alone = ours.minus(other)
-    assert change["value"] == 0
-    assert change["statement"] == "undecided"
-    assert change["seeds_error"] is None
-    # McNemar's error is that of the pair; two standard errors there, 1.96 here.
-    assert change["high"] == pytest.approx(alone.high * 1.96 / 2, rel=0.02)
-
-
-def test_seeds_that_agree_narrow_the_interval_and_seeds_that_do_not_widen_it():
-    generator = np.random.default_rng(0)
-    dense = [scores(generator.random(400) < 0.9) for _ in range(4)]
-    worse = [scores(generator.random(400) < 0.7) for _ in range(4)]
-    one = difference_over_seeds(worse[:1], dense[:1])
-    four = difference_over_seeds(worse, dense)
-    assert one["statement"] == four["statement"] == "lower"
-    assert four["high"] - four["low"] < one["high"] - one["low"]
-    # One seed that failed says that others may: the mean alone would call this certain.
-    apart = [scores(generator.random(400) < share) for share in (0.9, 0.9, 0.9, 0.2)]
-    split = difference_over_seeds(apart, dense)
-    assert split["value"] < -0.1
-    assert split["statement"] == "undecided"
-    values = np.array([a.value - d.value for a, d in zip(apart, dense, strict=True)])
-    assert split["seeds_error"] == pytest.approx(values.std(ddof=1) / 2)
-    whole = split["units_error"] ** 2 + split["seeds_error"] ** 2
-    freedom = 3 * whole**2 / split["seeds_error"] ** 4
-    margin = student.ppf(0.975, freedom) * np.sqrt(whole)
-    assert (split["low"], split["high"]) == pytest.approx((split["value"] - margin, split["value"] + margin))
-
-
-def test_units_that_every_seed_shares_are_not_averaged_away():
-    """Ten seeds that fail on the same rows know no more of other rows than one."""
-    dense, ours = scores([1] * 100), scores([1] * 80 + [0] * 20)
-    one, ten = (difference_over_seeds([ours] * n, [dense] * n) for n in (1, 10))
-    assert ten["units_error"] == pytest.approx(0.04, rel=0.1)  # of 20 in 100
-    assert ten["units_error"] == pytest.approx(one["units_error"], rel=0.1)
-
-
-def test_seeds_of_different_rows_are_refused():
-    with pytest.raises(InputError, match="the seeds of a row answered different examples"):
-        difference_over_seeds([scores([1, 0])], [scores([1, 0, 1])])
 
 
 @pytest.fixture(scope="module")
@@ -315,27 +180,6 @@ def test_a_grid_becomes_a_result_and_a_table(run, tmp_path, capsys):
     assert "before training" in rows[0]
     assert quality.main([*arguments, "--cells", "*-s1"]) == 0
     assert capsys.readouterr().out == "digits-50-s1: done before\ndigits-80-s1: done before\n"
-
-
-@pytest.mark.train
-def test_the_model_of_every_second_layer_is_trained_and_timed_once_for_all_sparsities(tmp_path):
-    layers = {"model": {"config": {**TINY["changes"]["model"]["config"], "num_hidden_layers": 2}}}
-    row = {**TINY, "changes": {**TINY["changes"], **layers}, "controls": list(HALVES)}
-    grid, setup, quiet = read_grid(written(tmp_path, digits=row)), setup_of(tmp_path), Reporter(quiet=True)
-    first, second = chosen(grid, "*-s1")
-    assert not run_cell(grid, first, setup, quiet, until="verify")
-    assert not list(setup.controls(grid, first).glob("*"))
-    assert run_cell(grid, first, setup, quiet)
-    assert run_cell(grid, second, setup, quiet)
-    assert not (setup.folder(grid, second) / "stages" / "every-second-layer").exists()
-    cell, other = (finished(grid, each, setup) for each in (first, second))
-    assert cell["controls"] == other["controls"]
-    for name in HALVES:
-        control = cell["controls"][name]
-        assert control["steps"] == cell["steps"]["prune"]
-        assert control["speeds"][0]["ratio"]["baseline"] == "ONNX Runtime dense"
-        assert control["scores"]["units"] == cell["scores"]["dense"]["units"]
-        assert name in cell["differences"]
 
 
 @pytest.mark.train
@@ -435,87 +279,3 @@ def test_a_baseline_must_be_lent_by_a_row_with_its_seeds(rows, tmp_path):
     path.write_text(yaml.safe_dump({"title": "Bad", "common": TINY, "rows": rows}))
     with pytest.raises(InputError, match="name a row that trains its own, with the same seeds"):
         read_grid(path)
-
-
-def _judged_cell(row, seed, right, *, sparsity=0.9, labels=True, **prune):
-    """Of a hundred examples the first `right` are answered right."""
-    recipe = {
-        "train": {"seed": seed, "learning_rate": 1e-4},
-        "prune": {"sparsity": sparsity, **prune},
-        "distill": {"labels": labels},
-    }
-    judged = scores(np.arange(100) < right).to_dict()
-    return {
-        "row": row,
-        "seed": seed,
-        "sparsity": sparsity,
-        "recipe": recipe,
-        "scores": {"compressed": judged},
-    }
-
-
-def test_criteria_are_compared_on_the_seeds_of_both_where_nothing_else_differs():
-    cells = [
-        _judged_cell("platon", 1, 60),
-        _judged_cell("platon", 2, 70),
-        _judged_cell("fisher", 2, 90, criterion="fisher", learning_rate=2e-4),
-        _judged_cell("same", 2, 80, learning_rate=2e-4),
-        _judged_cell("unlike", 2, 90, criterion="fisher", labels=False),
-        _judged_cell("later", 3, 90, criterion="magnitude"),
-        _judged_cell("sparser", 2, 90, criterion="fisher", sparsity=0.95),
-    ]
-    found = [(e["row"], e["against"], e["seeds"], round(e["value"], 9)) for e in criteria_apart(cells)]
-    assert found == [("platon", "fisher", 1, -0.2), ("fisher", "same", 1, 0.1)]
-
-
-def _finish(grid, setup, name, right):
-    """A cell.json as a run writes it, without the run."""
-    (cell,) = chosen(grid, name)
-    judged = {
-        variant: scores(np.arange(100) < n).to_dict()
-        for variant, n in {"compressed": right, "dense": 90}.items()
-    }
-    content = {
-        "row": cell.row_name, "sparsity": cell.sparsity, "seed": cell.seed, "task": "text-classification",
-        "recipe": cell.described(), "environment": {}, "scores": judged, "trivial": 0.5, "controls": {},
-        "steps": {"dense": 10, "prune": 10},
-    }  # fmt: skip
-    write_json(setup.folder(grid, cell) / "cell.json", stamped("quality-cell", content))
-
-
-def _values(content):
-    return {
-        (row["row"], row["sparsity"], len(row["seeds"])): row["values"]["compressed"]["accuracy"]
-        for row in content["rows"]
-    }
-
-
-def test_rows_of_another_machine_stay_until_they_are_measured_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("trials.collected.trained", lambda *_: None)  # which reads the run's own folder
-    common = {**TINY, "controls": []}
-    rows = {"digits": common, "more": {**common, "sparsity": [0.9], "seeds": [1]}}
-    grid = read_grid(written(tmp_path, **rows))
-    there, here = setup_of(tmp_path / "there"), setup_of(tmp_path / "here")
-    for name, right in {"digits-50-s1": 80, "digits-50-s2": 70, "digits-80-s1": 60, "more-90-s1": 50}.items():
-        _finish(grid, there, name, right)
-    earlier, _ = collected(grid, list(grid.cells()), there, None)
-    assert _values(earlier) == {("digits", 0.5, 2): 0.75, ("digits", 0.8, 1): 0.6, ("more", 0.9, 1): 0.5}
-
-    _finish(grid, here, "digits-80-s1", 65)
-    content, said = collected(grid, list(grid.cells()), here, earlier)
-    assert _values(content) == {("digits", 0.5, 2): 0.75, ("digits", 0.8, 1): 0.65, ("more", 0.9, 1): 0.5}
-    assert "digits-50-s2: kept from the earlier result" in said
-    assert "digits-80-s2: left out, it is not finished" in said
-    assert list(content["cells"]) == ["digits-50-s1", "digits-80-s1", "digits-50-s2", "more-90-s1"]
-
-    content, _ = collected(grid, list(grid.cells()), setup_of(tmp_path / "nowhere"), earlier)
-    assert content == earlier
-
-    # One seed of two: the other's resamples are elsewhere. And a recipe that the grid no longer asks for.
-    _finish(grid, here, "digits-50-s1", 85)
-    rows["more"] = {**rows["more"], "changes": {**TINY["changes"], "train": {"epochs": 9}}}
-    grid = read_grid(written(tmp_path, **rows))
-    content, said = collected(grid, list(grid.cells()), here, earlier)
-    assert _values(content) == {("digits", 0.5, 1): 0.85, ("digits", 0.8, 1): 0.65}
-    assert "digits-50-s2: left out, it is not finished" in said
-    assert list(content["cells"]) == ["digits-50-s1", "digits-80-s1"]
