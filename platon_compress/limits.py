@@ -69,6 +69,7 @@ LIMITS = {
     "train.warmup_ratio": Limit(0, 1, whole=False, below=True, example=0.1),
     "train.max_grad_norm": Limit(0, 1_000_000, whole=False, above=True, example=1),
     "train.average": Limit(0, 1, whole=False, below=True, example=0.1),
+    "train.dropout": Limit(0, 1, whole=False, below=True, example=0.1),
     "train.gradient_accumulation_steps": Limit(1, 65_536, example=1),
     "train.evaluations": Limit(1, 10_000, example=6),
     # numpy's generator takes 32 bits
@@ -83,6 +84,7 @@ LIMITS = {
     "oneshot.sparsity": Limit(0.01, 0.9999, whole=False, example=0.5),
     "oneshot.rows": Limit(8, 1_000_000, example=512),
     "prune.learning_rate": Limit(0, 10, whole=False, above=True, example=4e-4),
+    "prune.dropout": Limit(0, 1, whole=False, below=True, example=0),
     "prune.mask_interval": Limit(1, 1_000_000, example=10),
     "prune.beta1": Limit(0, 1, whole=False, below=True, example=0.85),
     "prune.beta2": Limit(0, 1, whole=False, below=True, example=0.95),

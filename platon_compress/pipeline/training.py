@@ -159,9 +159,9 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
 
 
 def _settings_of_prune(recipe: Recipe) -> TrainSection:
-    """As the baseline was trained, but for a learning rate of its own."""
-    own = None if recipe.prune is None else recipe.prune.learning_rate
-    return recipe.train if own is None else recipe.train.model_copy(update={"learning_rate": own})
+    """As the baseline was trained, but for what the section prune says of its own training."""
+    own = {key: getattr(recipe.prune, key) for key in ("learning_rate", "dropout")}
+    return recipe.train.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
 def _steps_behind(work: Workspace, held: Held) -> int:

@@ -129,6 +129,7 @@ def prune_config(
             "final_warmup",
             "freeze",
             "learning_rate",
+            "dropout",
             "mask_interval",
             "per_millisecond",
             "speedup",
@@ -185,12 +186,14 @@ def train(
     from platon_compress.pruning import PlatonCallback, latest_complete_checkpoint
     from platon_compress.tasks.averaging import AverageCallback, WeightAverage, averaged_spans
     from platon_compress.tasks.callbacks import HoldCallback
+    from platon_compress.tasks.dropout import set_dropout
     from platon_compress.tasks.rounded_phase import RoundedPhase
 
     set_seed(settings.seed)
     planned = None if pruning is None else pruning.total_steps
     steps = planned or total_steps(len(training), settings)
     freeze_parameters(checkpoint, freeze)
+    set_dropout(checkpoint.model, settings.dropout)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     arguments = _arguments(settings, steps, work_folder)
     trainer = _trainer(task, checkpoint, training, validation, arguments, settings.augment, teacher, progress)
