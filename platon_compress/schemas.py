@@ -15,11 +15,11 @@ __all__ = ["SCHEMAS", "require_kind", "require_known", "stamped"]
 SCHEMAS = {
     "attention": 1,
     "benchmark": 1,
-    "bfloat16": 1,
     "checkpoint": 1,
     "cost-table": 2,
     "estimate": 1,
     "family": 1,
+    "faster-steps": 1,
     "fuzz": 1,
     "int8": 1,
     "kernels": 3,

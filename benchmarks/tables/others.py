@@ -94,8 +94,8 @@ def pruning_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> 
     for name, entry in results.items():
         if entry["kind"] == "training":
             yield _step_sentence(name, entry, folder)
-        elif entry["kind"] == "bfloat16":
-            yield _bfloat16_sentence(name, entry, folder)
+        elif entry["kind"] == "faster-steps":
+            yield _faster_steps_sentence(name, entry, folder)
         elif entry["kind"] == "pruner-memory":
             used = [row["bytes_per_weight"] for row in entry["rows"]]
             yield (
@@ -104,15 +104,16 @@ def pruning_sentences(results: Mapping[str, Mapping[str, Any]], folder: str) -> 
             )
 
 
-def _bfloat16_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
+def _faster_steps_sentence(name: str, entry: Mapping[str, Any], folder: str) -> str:
     parts = (
-        f"{format_ratio(PairedRatio.from_dict(row['ratio']))} for {row['model']} with {row['batch']} x {row['tokens']} "
-        "tokens"
+        f"{' and '.join(format_ratio(PairedRatio.from_dict(ratio)) for ratio in row['ratios'].values())} for "
+        f"{row['model']} with {row['batch']} x {row['tokens']} tokens"
         for row in entry["rows"]
     )
     return (
-        "Training steps in bfloat16 (`train.bf16`), on a processor that multiplies it, over those in float32: "
-        f"{', '.join(parts)} ({counted(entry['threads'], 'thread')}, [samples]({folder}/{name}.json))."
+        "Training steps in bfloat16 (`train.bf16`) on a processor that multiplies it, and those without dropout as well "
+        f"(`train.dropout: 0`), over those in float32: {', '.join(parts)} ({counted(entry['threads'], 'thread')}, "
+        f"[samples]({folder}/{name}.json))."
     )
 
 

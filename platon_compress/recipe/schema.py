@@ -235,3 +235,7 @@ class Recipe(Section):
             raise ValueError(
                 f"train.augment is for pictures, and model.task is {self.model.task}; leave it out"
             )
+        if self.train.group_by_length and self.model.task == "image-classification":
+            raise ValueError(
+                "train.group_by_length is for texts, and model.task is image-classification; leave it out"
+            )

@@ -54,6 +54,11 @@ class TrainSection(Section):
         "reflection. By `seed`; never where anything is judged.",
         (),
     )
+    group_by_length: bool = about(
+        "Batches hold texts of nearly one length, in random order: less is padded, so that steps are shorter where lengths "
+        "differ.",
+        False,
+    )
     dropout: Annotated[float, limited("train.dropout"), NUMBER] | None = about(
         "Share of the features and attention weights that are left out at random; default: the model's own, mostly 0.1 for "
         "texts. At 0 a step is much shorter on processors.",

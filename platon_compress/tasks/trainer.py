@@ -1,6 +1,7 @@
 """The Trainer of a task: its loss, its teacher, its metrics."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from platon_compress.pruning.state.renamed import restore_renamed
 from platon_compress.scoring import Evaluation, Scores
 from platon_compress.tasks.augmentation import Augmenter
 from platon_compress.tasks.distillation import Teacher
+from platon_compress.tasks.grouping import LengthSampler
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -30,7 +32,10 @@ def evaluate(model: torch.nn.Module, evaluation: Evaluation, progress: Progress 
 
 
 class TaskTrainer(Trainer):
-    """Trains on the task's loss, or on what the module distillation says; validates by the task's metric."""
+    """Trains on the task's loss, or on what the module distillation says; validates by the task's metric.
+
+    lengths: of the training's texts, where batches hold texts of nearly one.
+    """
 
     def __init__(
         self,
@@ -39,11 +44,13 @@ class TaskTrainer(Trainer):
         teacher: Teacher | None,
         evaluation: Evaluation,
         augment: "Sequence[Augmentation]" = (),
+        lengths: Sequence[int] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self._augmenter = Augmenter(augment, self.args.seed, self.args.process_index) if augment else None
         self._task, self._teacher, self._evaluation = task, teacher, evaluation
+        self._lengths = lengths
         if teacher is not None:
             teacher.model.to(self.args.device)  # type: ignore[arg-type]
         # A task's loss is a mean over the batch, so the Trainer divides it by the accumulated batches.
@@ -76,6 +83,15 @@ class TaskTrainer(Trainer):
             if share < 1:
                 loss = loss + (1 - share) * self._task.loss(outputs, inputs)
         return (loss, outputs) if return_outputs else loss
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """The Trainer's hook."""
+        if self._lengths is None:
+            return super()._get_train_sampler(train_dataset)
+        batch, accumulated = self.args.train_batch_size, self.args.gradient_accumulation_steps
+        batches = math.ceil(len(self._lengths) / (batch * self.args.world_size))
+        steps = math.ceil(batches / accumulated)
+        return LengthSampler(self._lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """The Trainer's hook, for a training that goes on."""

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from platon_compress.pruning.family import Hold
     from platon_compress.pruning.unit_costs import UnitCosts
     from platon_compress.recipe import PruneSection, TrainSection
-    from platon_compress.recipe.training import Augmentation
     from platon_compress.tasks.distillation import Teacher
 
 __all__ = [
@@ -196,7 +195,7 @@ def train(
     set_dropout(checkpoint.model, settings.dropout)
     last = latest_complete_checkpoint(work_folder, with_pruner=pruning is not None)
     arguments = _arguments(settings, steps, work_folder)
-    trainer = _trainer(task, checkpoint, training, validation, arguments, settings.augment, teacher, progress)
+    trainer = _trainer(task, checkpoint, training, validation, arguments, settings, teacher, progress)
     callback = None if pruning is None else PlatonCallback(pruning, resume_from=last, masks=masks)
     average = WeightAverage(checkpoint.model, averaged_spans(settings.average, steps, pruning))
     if callback is not None:
@@ -242,7 +241,7 @@ def _trainer(
     training: Examples,
     validation: Examples,
     arguments: Any,
-    augment: "Sequence[Augmentation]",
+    settings: "TrainSection",
     teacher: "Teacher | None",
     progress: Progress | None,
 ) -> Any:
@@ -251,12 +250,14 @@ def _trainer(
 
     from platon_compress.pruning.state.completeness import SealCallback
     from platon_compress.tasks.callbacks import ProgressCallback
+    from platon_compress.tasks.grouping import length_of
     from platon_compress.tasks.trainer import TaskTrainer
 
     trainer = TaskTrainer(
         task=task,
         teacher=teacher,
-        augment=augment,
+        augment=settings.augment,
+        lengths=[length_of(each) for each in training.features] if settings.group_by_length else None,
         evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, BATCH),
         model=checkpoint.model,
         args=arguments,

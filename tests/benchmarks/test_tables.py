@@ -133,12 +133,13 @@ def test_the_cost_of_pruning_is_said():
     assert "13.4 to 13.9 bytes per prunable weight" in used
 
 
-def test_bfloat16_is_said_for_each_size():
-    twice = compare({"a": [2.0] * 8, "b": [1.0] * 8}, baseline="a", candidate="b").to_dict()
-    rows = [{"model": "m", "batch": 2, "tokens": tokens, "ratio": twice} for tokens in (8, 16)]
-    (sentence,) = pruning_sentences({"b": {"kind": "bfloat16", "threads": 1, "rows": rows}}, "results")
-    ratio = "2.00x (2.00\u20132.00)"
-    assert f"in float32: {ratio} for m with 2 x 8 tokens, {ratio} for m with 2 x 16 tokens" in sentence
+def test_faster_steps_are_said_for_each_size():
+    samples = {"a": [4.0] * 8, "b": [2.0] * 8, "c": [1.0] * 8}
+    ratios = {name: compare(samples, baseline="a", candidate=name).to_dict() for name in ("b", "c")}
+    rows = [{"model": "m", "batch": 2, "tokens": tokens, "ratios": ratios} for tokens in (8, 16)]
+    (sentence,) = pruning_sentences({"b": {"kind": "faster-steps", "threads": 1, "rows": rows}}, "results")
+    both = "2.00x (2.00\u20132.00) and 4.00x (4.00\u20134.00)"
+    assert f"in float32: {both} for m with 2 x 8 tokens, {both} for m with 2 x 16 tokens" in sentence
 
 
 def test_another_machine_is_compared_with_both_rivals():

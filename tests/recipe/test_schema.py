@@ -235,5 +235,7 @@ def test_masks_that_are_taken_over_leave_nothing_to_choose(sections, message):
     with pytest.raises(InputError, match=message):
         parse_recipe(raw)
     assert parse_recipe({**GOOD, "prune": {"masks_from": "runs/a"}}).prune.sparsity is None
-    held = parse_recipe({**GOOD, "prune": {"masks_from": "runs/a", "learning_rate": 4e-4}}).prune
-    assert held.learning_rate == 4e-4
+    held = parse_recipe(
+        {**GOOD, "prune": {"masks_from": "runs/a", "learning_rate": 4e-4, "dropout": 0}}
+    ).prune
+    assert (held.learning_rate, held.dropout) == (4e-4, 0)

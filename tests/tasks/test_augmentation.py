@@ -1,15 +1,10 @@
 """Pictures while training: what is done to them, that nothing else sees it, that a resumed training goes on with them."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from safetensors.torch import load_file
+from killed_training import assert_goes_on
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import load_recipe, parse_recipe
@@ -148,40 +143,8 @@ def test_student_and_teacher_see_the_same_pictures_and_so_does_the_dense_trainin
     assert again < 0.5
 
 
-_KILLED = """
-import os, sys
-from transformers import TrainerCallback
-from platon_compress.tasks import callbacks
-class Killer(callbacks.ProgressCallback):
-    def on_step_end(self, args, state, control, **more):
-        super().on_step_end(args, state, control, **more)
-        if "prune" in args.output_dir and state.global_step == 7:
-            os.kill(os.getpid(), 9)
-callbacks.ProgressCallback = Killer
-from platon_compress.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.train
 def test_a_run_killed_in_training_goes_on_with_the_same_pictures(tmp_path):
     """8 steps of two batches, a checkpoint every other step; killed behind the seventh."""
-    from platon_compress.cli import main
-
     recipe = _recipe(tmp_path / "recipe.yaml", batch_size=16, gradient_accumulation_steps=2)
-    words = ["prune", str(recipe), "-o"]
-    assert main([*words, str(tmp_path / "whole")]) == 0
-    killed = subprocess.run(
-        [sys.executable, "-P", "-c", _KILLED, *words, str(tmp_path / "cut")],
-        capture_output=True,
-        cwd=Path(__file__).parents[2],
-        env=os.environ,
-        check=False,
-    )
-    assert killed.returncode == -9, killed.stderr.decode()
-    assert main([*words, str(tmp_path / "cut")]) == 0
-    whole, cut = (
-        load_file(next((tmp_path / run / "stages" / "prune").rglob("model.safetensors")))
-        for run in ("whole", "cut")
-    )
-    assert all(torch.equal(tensor, cut[name]) for name, tensor in whole.items())
+    assert_goes_on(recipe, tmp_path, step=7)

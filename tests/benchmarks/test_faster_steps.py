@@ -1,8 +1,8 @@
-"""Training steps in bfloat16 and float32, in turn."""
+"""Training steps in bfloat16, with and without dropout, and in float32, in turn."""
 
 import json
 
-import bfloat16
+import faster_steps
 import pytest
 import torch
 from training import TrainingBenchConfig, train_step, training_model
@@ -11,10 +11,10 @@ SIZE = TrainingBenchConfig(hidden=32, layers=1, heads=2, inner=64, batch=2, toke
 
 
 def test_the_study_writes_a_row_for_each_size(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bfloat16, "_SIZES", {"tiny": SIZE})
-    monkeypatch.setattr(bfloat16, "_ROWS", ((2, 8), (1, 16)))
-    assert bfloat16.main(["-o", str(tmp_path), "--runs", "6", "--threads", "1"]) == 0
-    result = json.loads((tmp_path / "bfloat16.json").read_text())
+    monkeypatch.setattr(faster_steps, "_SIZES", {"tiny": SIZE})
+    monkeypatch.setattr(faster_steps, "_ROWS", ((2, 8), (1, 16)))
+    assert faster_steps.main(["-o", str(tmp_path), "--runs", "6", "--threads", "1"]) == 0
+    result = json.loads((tmp_path / "faster-steps.json").read_text())
     assert [(row["model"], row["batch"], row["tokens"]) for row in result["rows"]] == [
         ("tiny", 2, 8),
         ("tiny", 1, 16),
@@ -23,8 +23,10 @@ def test_the_study_writes_a_row_for_each_size(tmp_path, monkeypatch, capsys):
         assert {name: len(samples) for name, samples in row["samples_seconds"].items()} == {
             "float32": 6,
             "bfloat16": 6,
+            "bfloat16, no dropout": 6,
         }
-    assert "tiny, 2 x 8 tokens: " in capsys.readouterr().out
+        assert set(row["ratios"]) == {"bfloat16", "bfloat16, no dropout"}
+    assert "tiny, 2 x 8 tokens, over float32: bfloat16 " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("bf16", [False, True])
