@@ -61,7 +61,7 @@ class TrainSection(Section):
     )
     dropout: Annotated[float, limited("train.dropout"), NUMBER] | None = about(
         "Share of the features and attention weights that are left out at random; default: the model's own, mostly 0.1 for "
-        "texts. At 0 a step is much shorter on processors.",
+        "texts. At 0 steps on processors are shorter, the more so the longer the texts.",
         None,
     )
     seed: Annotated[int, limited("train.seed"), NUMBER] = about(
