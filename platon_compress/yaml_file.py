@@ -15,24 +15,28 @@ _MAX_NODES = 20_000
 _MAX_DEPTH = 50
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in the file `path`. Raises InputError in one line."""
+_START = "`platon-compress init` writes one to start from"
+
+
+def read_yaml(path: Path, what: str = "recipe", start: str = _START) -> dict[str, Any]:
+    """The mapping in the file `path`. Raises InputError in one line.
+
+    what: the file is, and start: how one comes by another, for that line.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(
-            f"cannot read the recipe {shown(str(path))}: {_reason(error)}; check the path"
+            f"cannot read the {what} {shown(str(path))}: {_reason(error)}; check the path"
         ) from error
     if len(content) > _MAX_BYTES:
-        raise InputError(f"the recipe {path} is larger than {_MAX_BYTES:,} bytes; give a recipe, not data")
-    value = parse_yaml(text, f"the recipe {path}")
+        raise InputError(f"the {what} {path} is larger than {_MAX_BYTES:,} bytes; give a {what}, not data")
+    value = parse_yaml(text, f"the {what} {path}")
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
-        raise InputError(
-            f"the recipe {path} holds {found}, not sections; `platon-compress init` writes one to start from"
-        )
+        raise InputError(f"the {what} {path} holds {found}, not sections; {start}")
     return value
 
 

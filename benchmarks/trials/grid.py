@@ -34,6 +34,7 @@ __all__ = ["Cell", "Control", "Grid", "Row", "Setup", "chosen", "read_grid"]
 
 Control = Literal["untrained", "taught", "every_second_layer", "every_second_layer_int8", "bm25"]
 _PLACE = "{data}/"
+_START = "benchmarks/grids holds some to start from"
 _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=80)]
 
 
@@ -180,7 +181,7 @@ class Setup:
 def read_grid(path: Path) -> Grid:
     """The grid in a YAML file. Raises InputError in one line."""
     try:
-        return Grid.model_validate({**read_yaml(path), "name": path.stem})
+        return Grid.model_validate({**read_yaml(path, "grid", _START), "name": path.stem})
     except ValidationError as error:
         raise InputError(f"{path}: {explain(error)}") from error
 

@@ -6,13 +6,14 @@ from typing import Any
 from platon_compress.errors import InputError
 from platon_compress.pipeline.heartbeat import spoken_time
 from platon_compress.pipeline.held import check_held, held_of
-from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_precision
+from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_padding, spoken_precision
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
 from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
 from platon_compress.recipe import PlanSection, PruneSection, Recipe
 from platon_compress.report.words import metric_name
+from platon_compress.tasks.dropout import set_dropout
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.preflight import seconds_per_step
 from platon_compress.tasks.task import Task
@@ -51,6 +52,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     shown = preview(student.model, pruning)
     teacher_bytes = check_teacher(recipe, task, names, student)
     check_run(recipe, task, student, judged, examples)
+    set_dropout(student.model, recipe.train.dropout)
     one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
     dense_steps = 0 if learns_from_itself(recipe) else steps
     seconds = (pruned_steps + dense_steps) * recipe.train.gradient_accumulation_steps * one
@@ -63,6 +65,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         *([] if held is None else [held.spoken()]),
         *spoken_model(student),
         *spoken_precision(recipe),
+        *spoken_padding(recipe, examples[0]),
         *_spoken_settings(recipe, task, teacher_bytes),
     )
     for line in lines:

@@ -20,7 +20,9 @@ from platon_compress.tasks.preflight import (
 )
 from platon_compress.tasks.task import Task
 
-__all__ = ["check_compress", "check_rival", "check_run", "spoken_model", "spoken_precision"]
+__all__ = ["check_compress", "check_rival", "check_run", "spoken_model", "spoken_padding", "spoken_precision"]
+
+_MUCH_PADDING = 0.3
 
 
 def check_run(
@@ -81,6 +83,19 @@ def spoken_precision(recipe: Recipe) -> Iterator[str]:
     flag = None if recipe.train.bf16 or torch.cuda.is_available() else bfloat16_flag()
     if flag is not None:
         yield f"this processor multiplies bfloat16 itself ({flag}): --set train.bf16=true trains faster"
+
+
+def spoken_padding(recipe: Recipe, training: Examples) -> Iterator[str]:
+    """A line where batches of nearly one length would leave out much that is padded."""
+    from platon_compress.tasks.grouping import length_of, padded_share
+
+    if recipe.train.group_by_length or recipe.model.task == "image-classification":
+        return
+    share = padded_share(list(map(length_of, training.features)), recipe.train.batch_size)
+    if share > _MUCH_PADDING:
+        yield (
+            f"{share:.0%} of what a step computes is padding: --set train.group_by_length=true leaves most of it out"
+        )
 
 
 def _check_export(checkpoint: Checkpoint, recipe: Recipe) -> None:

@@ -1,5 +1,6 @@
 """The stages that train: what the data is, the dense baseline, the pruned model."""
 
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
 from platon_compress.pipeline.family import Keeper, keep, link_candidates
 from platon_compress.pipeline.held import Held, check_held
-from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_precision
+from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_padding, spoken_precision
 from platon_compress.pipeline.teaching import (
     check_teacher,
     learns_from_itself,
@@ -52,7 +53,8 @@ def data(work: Workspace) -> dict[str, Any]:
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{spoken_classes(names)}{steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
-    for line in (*spoken_model(student), *spoken_precision(work.recipe)):
+    spoken = spoken_model(student), spoken_precision(work.recipe), spoken_padding(work.recipe, work.training)
+    for line in itertools.chain(*spoken):
         work.reporter.say(f"  {line}")
     if held is not None:
         work.reporter.say(f"  {held.spoken()}")

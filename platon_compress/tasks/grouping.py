@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 
-__all__ = ["LengthSampler", "length_of"]
+__all__ = ["LengthSampler", "length_of", "padded_share"]
 
 _POOL = 50
 """Batches whose rows are sorted together, as transformers' LengthGroupedSampler has it: rows meet others in every epoch."""
@@ -16,6 +16,14 @@ def length_of(features: Mapping[str, Any]) -> int:
     """Tokens of an example, of several texts those of the longest."""
     texts = features.get("texts", (features,))
     return max(len(text["input_ids"]) for text in texts)
+
+
+def padded_share(lengths: Sequence[int], batch_size: int) -> float:
+    """Of the tokens that batches of random rows compute, the share that is padding."""
+    order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(0))
+    batches = torch.tensor(lengths)[order].split(batch_size)
+    computed = sum(len(batch) * int(batch.max()) for batch in batches)
+    return 1 - sum(lengths) / computed
 
 
 class LengthSampler(Sampler[int]):

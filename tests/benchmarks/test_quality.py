@@ -82,6 +82,15 @@ def test_a_wrong_grid_is_one_line(tmp_path, capsys, changes, message):
     assert len(error.splitlines()) == 1
 
 
+def test_a_grid_that_is_none_is_called_a_grid(tmp_path, capsys):
+    path = tmp_path / "none.yaml"
+    assert quality.main([str(path), "--list"]) == 2
+    assert "error: cannot read the grid '" in capsys.readouterr().err
+    path.write_text("just text")
+    assert quality.main([str(path), "--list"]) == 2
+    assert "holds a str, not sections; benchmarks/grids holds some to start from" in capsys.readouterr().err
+
+
 def test_a_pattern_that_fits_nothing_is_one_line(tmp_path, capsys):
     assert quality.main([str(written(tmp_path)), "--cells", "digit-*", "--list"]) == 2
     assert "--cells 'digit-*' fits none of the 4 cells" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import parse_recipe
-from platon_compress.tasks.grouping import LengthSampler, length_of
+from platon_compress.tasks.grouping import LengthSampler, length_of, padded_share
 
 LENGTHS = random.Random(0).choices(range(1, 61), k=1003)
 
@@ -48,6 +48,13 @@ def test_the_order_is_of_the_seed_and_the_epoch():
     together = {frozenset(batch) for batch in _batches()}
     for other in (_batches(epoch=1), _batches(seed=5)):
         assert len(together & {frozenset(batch) for batch in other}) < 5
+
+
+def test_the_share_of_padding_is_that_of_random_batches():
+    shuffled = random.Random(1).sample(range(1003), 1003)
+    as_they_come = _computed([shuffled[start : start + 8] for start in range(0, 1003, 8)])
+    assert padded_share(LENGTHS, 8) == pytest.approx(1 - sum(LENGTHS) / as_they_come, abs=0.02)
+    assert padded_share([7] * 30, 8) == 0
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8])
@@ -118,6 +125,16 @@ def test_both_trainings_meet_the_same_batches(widths):
     assert [rows for rows, _ in widths[:14]] == [16, 16, 16, 16, 16, 16, 12] * 2
     # 20 letters and two marks are the longest text; sorted into six batches each has a length of its own
     assert len({tokens for _, tokens in widths[:6]}) > 3
+
+
+def test_a_run_says_where_much_is_padded(tmp_path, capsys):
+    from platon_compress.cli import main
+
+    said = "of what a step computes is padding: --set train.group_by_length=true leaves most of it out"
+    for grouped in (False, True):
+        recipe = _recipe(tmp_path, group_by_length=grouped)
+        assert main(["run", str(recipe), "-o", str(tmp_path / "run"), "--dry-run"]) == 0
+        assert (said in " ".join(capsys.readouterr().out.split())) != grouped
 
 
 @pytest.mark.train
