@@ -59,7 +59,7 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
         if (tried := tried_table(entry)) is not None:
             yield f"{entry['title']}: the validation rows", tried
         if apart := entry.get("criteria"):
-            yield f"{entry['title']}: criteria apart, in points", _apart_table(apart)
+            yield f"{entry['title']}: rows apart, in points", _apart_table(apart)
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:
@@ -74,7 +74,7 @@ def tried_table(entry: Mapping[str, Any]) -> Table | None:
 
 
 def _apart_table(apart: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows that differ in criterion and learning rate alone, on the rows that chose nothing."""
+    """Rows of the grid that differ in how they train and prune alone, on examples that chose nothing."""
     head = ("row", "against", "zeros", "seeds of both", "points")
     rows = [(e["row"], e["against"], f"{e['sparsity']:.0%}", str(e["seeds"]), _difference(e)) for e in apart]
     return Table(head, 2, rows)

@@ -76,11 +76,11 @@ def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def criteria_apart(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The difference between every two rows that differ in criterion and learning rate alone, over the seeds of both."""
+    """The difference between every two rows that differ in how they train and prune alone, over the seeds of both."""
     found = []
     for one, two in combinations(_grouped(cells), 2):
         pairs = [(a, b) for a in one for b in two if a["seed"] == b["seed"]]
-        if _criterion(one[0]) == _criterion(two[0]) or _rest(one[0]) != _rest(two[0]) or not pairs:
+        if one[0]["sparsity"] != two[0]["sparsity"] or _rest(one[0]) != _rest(two[0]) or not pairs:
             continue
         ours, other = (
             [Scores.from_dict(pair[i]["scores"]["compressed"]) for pair in pairs] for i in range(2)
@@ -90,18 +90,9 @@ def criteria_apart(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _criterion(cell: Mapping[str, Any]) -> str:
-    return str(cell["recipe"]["prune"].get("criterion", "platon"))
-
-
 def _rest(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without its seed, its criterion and its learning rates."""
-    left_out = {"train": ("seed", "learning_rate"), "prune": ("criterion", "learning_rate")}
-    sections = {
-        name: {key: value for key, value in cell["recipe"][name].items() if key not in keys}
-        for name, keys in left_out.items()
-    }
-    return {**cell["recipe"], **sections}
+    """The recipe without the sections that say how a model trains and prunes."""
+    return {name: section for name, section in cell["recipe"].items() if name not in ("train", "prune")}
 
 
 def _grouped(cells: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
