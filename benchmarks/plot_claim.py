@@ -5,7 +5,8 @@
 Drawn from the committed results: the grids (quality-*.json) and the same runs with 8-bit values (rounded.json). One panel
 a dense model: what was compared with the same one, by task, rows and metric, stands together. Across the speed over dense,
 up the points from dense on the same rows, with their 95 % interval where one was taken. A line joins what nothing of its
-own side is both faster and better than, ours and the dense rivals apart; what something is, is pale.
+own side is both faster and better than, ours and the dense rivals apart; what something is, is pale. The share of zeros
+stands once, at the fastest of the line.
 """
 
 import argparse
@@ -196,8 +197,17 @@ def _paint(axes: "Axes", points: Sequence[Point]) -> None:
     rivals = front([point for point in points if point.kind in _RIVALS])
     _join(axes, [(point.speed, point.change) for point in ours], _OURS, "-")
     _join(axes, [*((point.speed, point.change) for point in rivals), (1.0, 0.0)], _LOOK[_INT8][1], "--")
+    fastest = {point.label: point for point in reversed(ours)}
     for point in sorted(points, key=lambda each: list(_LOOK).index(each.kind)):
         _mark(axes, point, 1.0 if point in ours or point.kind in _RIVALS else _PALE)
+        if fastest.get(point.label) is point:
+            axes.annotate(
+                point.label,
+                (point.speed, point.change),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=7.5,
+            )
     axes.margins(x=0.15, y=0.2)
     axes.set_xlim(left=0)  # last: it fixes the other end too
     axes.tick_params(labelsize=8)
@@ -209,7 +219,7 @@ def _join(axes: "Axes", places: Sequence[tuple[float, float]], colour: str, styl
 
 
 def _mark(axes: "Axes", point: Point, alpha: float) -> None:
-    """The point, its interval and its label; the legend takes one of each kind, a full one where there is one."""
+    """The point and its interval; the legend takes one of each kind, a full one where there is one."""
     marker, colour = _LOOK[point.kind]
     axes.scatter(
         [point.speed], [point.change], marker=marker, color=colour, alpha=alpha, zorder=3, linewidths=0,
@@ -217,10 +227,6 @@ def _mark(axes: "Axes", point: Point, alpha: float) -> None:
     )  # fmt: skip
     if point.low is not None and point.high is not None:
         axes.plot([point.speed] * 2, [point.low, point.high], color=colour, linewidth=1, alpha=0.6 * alpha)
-    place, offset = (point.speed, point.change), (5, 4)
-    axes.annotate(
-        point.label, place, xytext=offset, textcoords="offset points", fontsize=7.5, alpha=max(alpha, 0.6)
-    )
 
 
 if __name__ == "__main__":
