@@ -8,7 +8,7 @@ from platon_compress.errors import InputError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.exporting import plain_config
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.examples import Examples
+from platon_compress.tasks.examples import Examples, length_of
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.preflight import (
     check_batch,
@@ -87,7 +87,7 @@ def spoken_precision(recipe: Recipe) -> Iterator[str]:
 
 def spoken_padding(recipe: Recipe, training: Examples) -> Iterator[str]:
     """A line where batches of nearly one length would leave out much that is padded."""
-    from platon_compress.tasks.grouping import length_of, padded_share
+    from platon_compress.tasks.grouping import padded_share
 
     if recipe.train.group_by_length or recipe.model.task == "image-classification":
         return

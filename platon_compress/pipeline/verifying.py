@@ -16,6 +16,7 @@ from platon_compress.report.rounding import (
 )
 from platon_compress.report.words import WAYS
 from platon_compress.scoring import Evaluation
+from platon_compress.tasks.pools import pooled_evaluation
 from platon_compress.tasks.synthetic import synthetic_batches
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def verification(work: Workspace, split: str, limit: int | None = None) -> Evalu
     examples = work.validation if split == "validation" else work.test
     if limit is not None:
         examples = work.task.part(examples, limit)
-    return work.task.evaluation(examples, work.checkpoint, SMALL_BATCH)
+    return pooled_evaluation(work.task, examples, work.checkpoint, SMALL_BATCH)
 
 
 def _synthetic(work: Workspace) -> list[Any]:

@@ -21,7 +21,7 @@ from platon_compress.tasks.models import Checkpoint
 if TYPE_CHECKING:
     from platon_compress.recipe import DataSection
 
-__all__ = ["Examples", "padded", "pixels", "spread", "text_length", "tokenise", "window_sizes"]
+__all__ = ["Examples", "length_of", "padded", "pixels", "spread", "text_length", "tokenise", "window_sizes"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ class Examples:
             owners,
             [self.notes[i] for i in places] if self.notes else (),
         )
+
+
+def length_of(features: Mapping[str, Any]) -> int:
+    """Tokens of an example, of several texts those of the longest."""
+    texts = features.get("texts", (features,))
+    return max(len(text["input_ids"]) for text in texts)
 
 
 def spread(count: int, limit: int) -> list[int]:

@@ -1,21 +1,14 @@
 """Batches of texts of nearly one length, in random order: what is padded is computed for nothing."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
 
-__all__ = ["LengthSampler", "length_of", "padded_share"]
+__all__ = ["LengthSampler", "padded_share"]
 
 _POOL = 50
 """Batches whose rows are sorted together, as transformers' LengthGroupedSampler has it: rows meet others in every epoch."""
-
-
-def length_of(features: Mapping[str, Any]) -> int:
-    """Tokens of an example, of several texts those of the longest."""
-    texts = features.get("texts", (features,))
-    return max(len(text["input_ids"]) for text in texts)
 
 
 def padded_share(lengths: Sequence[int], batch_size: int) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress
 from platon_compress.scoring import Scores
-from platon_compress.tasks.examples import Examples
+from platon_compress.tasks.examples import Examples, length_of
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
@@ -250,7 +250,6 @@ def _trainer(
 
     from platon_compress.pruning.state.completeness import SealCallback
     from platon_compress.tasks.callbacks import ProgressCallback
-    from platon_compress.tasks.grouping import length_of
     from platon_compress.tasks.trainer import TaskTrainer
 
     trainer = TaskTrainer(

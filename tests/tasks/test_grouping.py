@@ -10,7 +10,8 @@ from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import parse_recipe
-from platon_compress.tasks.grouping import LengthSampler, length_of, padded_share
+from platon_compress.tasks.examples import length_of
+from platon_compress.tasks.grouping import LengthSampler, padded_share
 
 LENGTHS = random.Random(0).choices(range(1, 61), k=1003)
 
