@@ -38,13 +38,16 @@ def measure_controls(
     """Name to {"scores", "steps", "seconds"} of each control of the cell's row.
 
     What lies in `folder`, or in that of the row which lends the dense model, is read if it was measured with the same
-    recipe, but for how it prunes.
+    recipe, but for how it prunes from the same start.
 
     Smaller models are timed beside the files of a `complete` run, and left out before: "speeds" holds, for each setting,
     the ratio to the run's dense model.
     """
     found: dict[str, Any] = {}
-    recipe = {key: value for key, value in cell.described().items() if key != "prune"}
+    described = cell.described()
+    recipe = {key: value for key, value in described.items() if key != "prune"}
+    if described["prune"].get("from_dense"):  # which models without pruning start from too
+        recipe["prune"] = {"from_dense": True}
     for name in cell.row.controls:
         content = _measured(folder / f"{name}.json", recipe) or _measured(lent / f"{name}.json", recipe)
         if content is None:
@@ -119,7 +122,7 @@ def _untrained(work: Workspace, folder: Path) -> dict[str, Any]:
 
 def _taught(work: Workspace, folder: Path) -> dict[str, Any]:
     """The pruned model's training, seed for seed, without the pruning."""
-    checkpoint, checkpoints = work.fresh_checkpoint(), folder / "taught-checkpoints"
+    checkpoint, checkpoints = work.unpruned_start(), folder / "taught-checkpoints"
     result = train_unpruned(work, checkpoint, checkpoints)
     content = {"scores": _judged(work, checkpoint).to_dict(), "steps": result.steps}
     remove_folder(checkpoints)

@@ -72,7 +72,7 @@ def _train(work: Workspace) -> dict[str, Any]:
     from platon_compress.export.int8 import quantize_int8
     from platon_compress.structure import keep_every_second_layer
 
-    checkpoint = work.fresh_checkpoint()
+    checkpoint = work.unpruned_start()
     keep_every_second_layer(checkpoint.model)
     result = train_unpruned(work, checkpoint, work.folder.checkpoints())
     with work.folder.new_folder(work.folder.work(EVERY_SECOND_LAYER)) as folder:

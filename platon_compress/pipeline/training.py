@@ -9,7 +9,7 @@ from typing import Any
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
 from platon_compress.pipeline.family import Keeper, keep, link_candidates
-from platon_compress.pipeline.held import Held, check_held
+from platon_compress.pipeline.held import check_held
 from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_padding, spoken_precision
 from platon_compress.pipeline.teaching import (
     check_teacher,
@@ -103,7 +103,7 @@ def prune(work: Workspace) -> dict[str, Any]:
 
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
     held = work.held if stage == "prune" else None
-    checkpoint = work.fresh_checkpoint() if held is None else work.held_start(held)
+    checkpoint = work.start() if stage == "prune" else work.fresh_checkpoint()
     settings = work.recipe.train if stage == "dense" else _settings_of_prune(work.recipe)
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
@@ -133,8 +133,8 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             masks=None if held is None else held.masks,
             rounded=stage == "prune" and work.prune.quantize is not None,
         )
-    if held is not None:
-        result = replace(result, steps_before=_steps_behind(work, held))
+    if stage == "prune":
+        result = replace(result, steps_before=_steps_behind(work))
     with work.folder.new_folder(work.folder.work(stage)) as folder:
         if family:
             link_candidates(candidates, folder)
@@ -166,9 +166,11 @@ def _settings_of_prune(recipe: Recipe) -> TrainSection:
     return recipe.train.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
-def _steps_behind(work: Workspace, held: Held) -> int:
-    """Steps of training behind the weights that a held run goes on from."""
-    return int(work.folder.result("dense")["steps"]) if held.weights is None else held.steps
+def _steps_behind(work: Workspace) -> int:
+    """Steps of training behind the weights that the training that prunes starts from."""
+    if work.starts_from_dense:
+        return int(work.folder.result("dense")["steps"])
+    return 0 if work.held is None else work.held.steps
 
 
 def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:

@@ -158,11 +158,20 @@ class Workspace:
         """The model as it is before any training; every call gives the same weights."""
         return fresh_checkpoint(self.recipe, self.task, self.names)
 
-    def held_start(self, held: Held) -> Checkpoint:
-        """The model that a training with held masks goes on from; every call loads it anew."""
-        if held.weights is None:
-            return self._open(self.folder.work("dense"))
-        return load_start(self.recipe, held.weights, self.task.head(self.names))
+    def start(self) -> Checkpoint:
+        """The model that the training that prunes starts from; every call loads it anew."""
+        if self.held is not None and self.held.weights is not None:
+            return load_start(self.recipe, self.held.weights, self.task.head(self.names))
+        return self.unpruned_start()
+
+    def unpruned_start(self) -> Checkpoint:
+        """The model that one starts from which is trained alike without pruning; every call loads it anew."""
+        return self._open(self.folder.work("dense")) if self.starts_from_dense else self.fresh_checkpoint()
+
+    @property
+    def starts_from_dense(self) -> bool:
+        """Whether that is the dense baseline, whose steps count then too."""
+        return self.prune.from_dense if self.held is None else self.held.weights is None
 
     @cached_property
     def dense(self) -> Checkpoint:

@@ -162,6 +162,11 @@ class PruneSection(Section):
     dropout: Annotated[float, limited("prune.dropout"), NUMBER] | None = about(
         "Dropout of the training that prunes; default: `train.dropout`.", None
     )
+    from_dense: bool = about(
+        "The training that prunes starts from the weights of the dense baseline, not from the model as it was given, which "
+        "is the authors' way: its steps come on top of the baseline's.",
+        False,
+    )
     mask_interval: Annotated[int, limited("prune.mask_interval"), NUMBER] | None = about(
         "Steps between two masks; default: 10, or less in a short run.", None
     )

@@ -52,6 +52,8 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     if held := run.stage("prune").get("held"):
         start = "the dense baseline" if held["from_dense"] else "the weights beside them"
         yield f"The masks are those of {held['masks_from']}, held as they are; the pruned model went on from {start}."
+    elif (run.recipe.get("prune") or {}).get("from_dense"):
+        yield "The pruned model went on from the weights of the dense baseline: its steps are those of both trainings."
     if averaged := run.stage("prune").get("averaged_steps"):
         yield f"The weights are means over the last {averaged} steps of the training, which all had one mask."
     yield from _distillation_note(run)

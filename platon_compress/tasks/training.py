@@ -129,6 +129,7 @@ def prune_config(
             "freeze",
             "learning_rate",
             "dropout",
+            "from_dense",
             "mask_interval",
             "per_millisecond",
             "speedup",
