@@ -124,7 +124,7 @@ def _taught(work: Workspace, folder: Path) -> dict[str, Any]:
     """The pruned model's training, seed for seed, without the pruning."""
     checkpoint, checkpoints = work.unpruned_start(), folder / "taught-checkpoints"
     result = train_unpruned(work, checkpoint, checkpoints)
-    content = {"scores": _judged(work, checkpoint).to_dict(), "steps": result.steps}
+    content = {"scores": _judged(work, checkpoint).to_dict(), "steps": result.all_steps}
     remove_folder(checkpoints)
     return content
 

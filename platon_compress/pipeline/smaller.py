@@ -1,5 +1,6 @@
 """The rival that costs no library: the dense model with every second layer, equally trained and distilled; and its int8."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,17 @@ def smaller_files(work: Workspace) -> dict[str, Path]:
 
 
 def _uses(recipe: Recipe) -> tuple[str, ...]:
-    return ("model", *DATA_OF_TRAINING, "train", "distill", "export")
+    return ("model", *DATA_OF_TRAINING, "train", "distill", "prune.from_dense", "export")
 
 
 def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -> TrainResult:
-    """Train `checkpoint` as the run's pruned model is, steps, seed and teacher, without the pruning and its learning rate.
+    """Train `checkpoint`, of `unpruned_start`, as the run's pruned model is: steps, seed and teacher, without the pruning.
 
     A killed training goes on from what lies in `checkpoints`.
     """
     teacher = teacher_of(work.recipe, "prune", work.task, checkpoint, work.names, lambda: work.dense)
     with work.reporter.progress("  training") as progress:
-        return train(
+        result = train(
             work.task,
             checkpoint,
             work.training,
@@ -65,6 +66,7 @@ def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -
             work_folder=checkpoints,
             progress=progress,
         )
+    return replace(result, steps_before=work.unpruned_steps)
 
 
 def _train(work: Workspace) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             rounded=stage == "prune" and work.prune.quantize is not None,
         )
     if stage == "prune":
-        result = replace(result, steps_before=_steps_behind(work))
+        result = replace(result, steps_before=work.start_steps)
     with work.folder.new_folder(work.folder.work(stage)) as folder:
         if family:
             link_candidates(candidates, folder)
@@ -164,13 +164,6 @@ def _settings_of_prune(recipe: Recipe) -> TrainSection:
     """As the baseline was trained, but for what the section prune says of its own training."""
     own = {key: getattr(recipe.prune, key) for key in ("learning_rate", "dropout")}
     return recipe.train.model_copy(update={key: value for key, value in own.items() if value is not None})
-
-
-def _steps_behind(work: Workspace) -> int:
-    """Steps of training behind the weights that the training that prunes starts from."""
-    if work.starts_from_dense:
-        return int(work.folder.result("dense")["steps"])
-    return 0 if work.held is None else work.held.steps
 
 
 def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:

@@ -164,9 +164,20 @@ class Workspace:
             return load_start(self.recipe, self.held.weights, self.task.head(self.names))
         return self.unpruned_start()
 
+    @property
+    def start_steps(self) -> int:
+        """Steps of training behind `start`."""
+        held = self.held
+        return self.unpruned_steps if held is None or held.weights is None else held.steps
+
     def unpruned_start(self) -> Checkpoint:
         """The model that one starts from which is trained alike without pruning; every call loads it anew."""
         return self._open(self.folder.work("dense")) if self.starts_from_dense else self.fresh_checkpoint()
+
+    @property
+    def unpruned_steps(self) -> int:
+        """Steps of training behind `unpruned_start`."""
+        return int(self.folder.result("dense")["steps"]) if self.starts_from_dense else 0
 
     @property
     def starts_from_dense(self) -> bool:
