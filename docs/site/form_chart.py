@@ -64,9 +64,9 @@ CHART = (
     Question(
         ("How much", "may it lose?"),
         (
-            Answer("about a point, on texts", "80 % zeros, distilled", OURS),
+            Answer("a point, on pictures two", "80 % zeros, distilled", OURS),
             Answer("a few points, on texts", "90 % zeros, distilled", OURS),
-            Answer("less; or pictures and questions", "50 % zeros, or dense int8", EITHER),
+            Answer("less; or questions", "50 % zeros, or dense int8", EITHER),
             Answer("exactly so many points", "a family, and --max-drop", EITHER),
         ),
     ),

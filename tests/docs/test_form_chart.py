@@ -132,12 +132,12 @@ def test_answer_7_float_zeros_need_about_80_percent_with_vnni(results):
     assert min(_random_masks(results, 0.9, "float32").values()) > 1.2
 
 
-def test_answers_9_to_11_texts_lose_about_a_point_at_80_percent_pictures_and_questions_more(results):
+def test_answers_9_to_11_80_percent_cost_about_a_point_pictures_nearly_two_and_questions_more(results):
     changes = _changes(results, 0.8)
-    most = {"image-classification", "question-answering"} & set(changes)
-    assert most
-    assert min(change for row, change in changes.items() if row not in most) > -1.5
-    assert max(changes[row] for row in most) < -1.5
+    questions = [changes.pop(row) for row in ("question-answering-long", "question-answering")]
+    assert -2 < changes.pop("image-classification-on") < -1.5
+    assert min(changes.values()) > -1.1
+    assert -2 > questions[0] > questions[1]
     ninety = results["minilm-sst2-90"]["accuracy"]
     assert 0.015 < ninety["dense"]["accuracy"] - ninety["compressed"]["accuracy"] < 0.04
 
