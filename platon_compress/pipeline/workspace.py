@@ -171,7 +171,7 @@ class Workspace:
         return self.unpruned_steps if held is None or held.weights is None else held.steps
 
     def unpruned_start(self) -> Checkpoint:
-        """The model that one starts from which is trained alike without pruning; every call loads it anew."""
+        """Where a model starts that is trained alike but not pruned; every call loads it anew."""
         return self._open(self.folder.work("dense")) if self.starts_from_dense else self.fresh_checkpoint()
 
     @property
