@@ -91,7 +91,9 @@ def _setup(options: argparse.Namespace) -> Setup:
     if bf16 is None:
         # torch takes seconds to import, and the process that starts the others never needs it.
         bf16 = (options.here or options.dry_run) and _has_cuda()
-    return Setup(data=tuple(options.data), runs=options.runs, threads=threads, bf16=bf16)
+    # A run records where its data lies: named from another folder it would be another run.
+    data = tuple(folder.resolve() for folder in options.data)
+    return Setup(data=data, runs=options.runs, threads=threads, bf16=bf16)
 
 
 def _has_cuda() -> bool:

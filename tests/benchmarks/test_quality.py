@@ -1,5 +1,6 @@
 """The grid of real trainings: what its file says, what a cell is, and how it becomes a result."""
 
+import argparse
 import json
 import os
 import signal
@@ -89,6 +90,14 @@ def test_a_grid_that_is_none_is_called_a_grid(tmp_path, capsys):
     path.write_text("just text")
     assert quality.main([str(path), "--list"]) == 2
     assert "holds a str, not sections; benchmarks/grids holds some to start from" in capsys.readouterr().err
+
+
+def test_a_folder_of_data_is_one_however_it_is_named(tmp_path, monkeypatch):
+    """A run records the path, and would be another one with another."""
+    monkeypatch.chdir(tmp_path)
+    given = {"threads": 1, "bf16": False, "runs": tmp_path, "here": False, "dry_run": False}
+    paths = [Path("one"), tmp_path / "two" / ".." / "one"]
+    assert quality._setup(argparse.Namespace(data=paths, **given)).data == (tmp_path / "one",) * 2
 
 
 def test_a_pattern_that_fits_nothing_is_one_line(tmp_path, capsys):
