@@ -3,7 +3,6 @@
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from platon_compress.pipeline import smaller, training
 from platon_compress.pipeline.folder import RunFolder
@@ -38,11 +37,11 @@ def _same(one, other):
 def test_it_starts_where_the_baseline_ended_and_so_does_what_is_trained_alike(tmp_path, starts):
     recipe = parse_recipe(RAW)
     run_recipe(recipe, tmp_path / "run", Reporter(quiet=True), until="prune")
-    dense = load_file(tmp_path / "run" / "stages" / "dense" / "model.safetensors")
+    work = Workspace(RunFolder.open(tmp_path / "run", "run"), recipe, Reporter(quiet=True))
+    dense = work.dense.model.state_dict()
     fresh, begun = starts
     assert not _same(fresh, dense)
     assert _same(begun, dense)
-    work = Workspace(RunFolder.open(tmp_path / "run", "run"), recipe, Reporter(quiet=True))
     steps = [work.folder.result(stage)["steps"] for stage in ("dense", "prune")]
     assert steps[1] == 2 * steps[0]
     result = smaller.train_unpruned(work, work.unpruned_start(), tmp_path / "checkpoints")
