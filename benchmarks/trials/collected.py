@@ -10,7 +10,7 @@ from typing import Any
 
 from trials.cell import asked_for, finished, trained
 from trials.grid import Cell, Grid, Setup
-from trials.seeds import criteria_apart, rows_of
+from trials.seeds import rows_apart, rows_of
 
 from platon_compress.errors import InputError
 
@@ -41,7 +41,7 @@ def collected(
         "environment": _environment(done or kept["cells"]),
         "rows": [{**row, **_shown(grid, row["row"])} for row in rows],
         "validation": _in_order(grid, {**kept["validation"], **tried}),
-        "criteria": [*criteria_apart(list(done.values())), *kept["criteria"]],
+        "criteria": [*rows_apart(list(done.values())), *kept["criteria"]],
         "cells": _in_order(grid, {**kept["cells"], **_smaller(done)}),
     }
     return content, said

@@ -24,7 +24,7 @@ from scipy.stats import t as student
 from platon_compress.errors import InputError
 from platon_compress.scoring import Scores
 
-__all__ = ["criteria_apart", "difference_over_seeds", "rows_of"]
+__all__ = ["difference_over_seeds", "rows_apart", "rows_of"]
 
 _WIDE = 4  # an interval of two standard errors on both sides
 
@@ -75,7 +75,7 @@ def rows_of(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [_row(members) for members in _grouped(cells)]
 
 
-def criteria_apart(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def rows_apart(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The difference between every two rows that differ in how they train and prune alone, over the seeds of both."""
     found = []
     for one, two in combinations(_grouped(cells), 2):

@@ -8,7 +8,7 @@ from platon_compress.errors import InputError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.exporting import plain_config
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.examples import Examples, length_of
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.preflight import (
     check_batch,
@@ -89,9 +89,8 @@ def spoken_padding(recipe: Recipe, training: Examples) -> Iterator[str]:
     """A line where batches of nearly one length would leave out much that is padded."""
     from platon_compress.tasks.grouping import padded_share
 
-    if recipe.train.group_by_length or recipe.model.task == "image-classification":
-        return
-    share = padded_share(list(map(length_of, training.features)), recipe.train.batch_size)
+    lengths = None if recipe.train.group_by_length else training.lengths
+    share = 0.0 if lengths is None else padded_share(lengths, recipe.train.batch_size)
     if share > _MUCH_PADDING:
         yield (
             f"{share:.0%} of what a step computes is padding: --set train.group_by_length=true leaves most of it out"

@@ -21,7 +21,7 @@ from platon_compress.tasks.models import Checkpoint
 if TYPE_CHECKING:
     from platon_compress.recipe import DataSection
 
-__all__ = ["Examples", "length_of", "padded", "pixels", "spread", "text_length", "tokenise", "window_sizes"]
+__all__ = ["Examples", "padded", "pixels", "spread", "text_length", "tokenise", "window_sizes"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Examples:
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self.features[index], **({"labels": self.labels[index]} if len(self.labels) else {})}
 
+    @property
+    def lengths(self) -> list[int] | None:
+        """Tokens of each example, of several texts those of the longest; None for pictures."""
+        if any("pixel_values" in features for features in self.features[:1]):
+            return None
+        texts = (features.get("texts", (features,)) for features in self.features)
+        return [max(len(text["input_ids"]) for text in each) for each in texts]
+
     def of_rows(self, chosen: Sequence[int]) -> "Examples":
         """The examples of some rows, whose numbers rise."""
         if not self.owners:
@@ -60,12 +68,6 @@ class Examples:
             owners,
             [self.notes[i] for i in places] if self.notes else (),
         )
-
-
-def length_of(features: Mapping[str, Any]) -> int:
-    """Tokens of an example, of several texts those of the longest."""
-    texts = features.get("texts", (features,))
-    return max(len(text["input_ids"]) for text in texts)
 
 
 def spread(count: int, limit: int) -> list[int]:

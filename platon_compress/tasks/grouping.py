@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 
 __all__ = ["LengthSampler", "padded_share"]
 
 _POOL = 50
-"""Batches whose rows are sorted together, as transformers' LengthGroupedSampler has it: rows meet others in every epoch."""
+"""Batches whose rows are sorted together; transformers' own choice for long data sorts nothing in short data."""
 
 
 def padded_share(lengths: Sequence[int], batch_size: int) -> float:
@@ -22,14 +23,14 @@ def padded_share(lengths: Sequence[int], batch_size: int) -> float:
 class LengthSampler(Sampler[int]):
     """Places of all rows in an order whose every `batch_size` have nearly one length, by `seed` and the epoch.
 
-    Unlike transformers' sampler it shuffles the batches: long ones come at any time, and none of the pruner's smoothed
+    Unlike transformers' own sampler it shuffles the batches: long ones come at any time, and none of the pruner's smoothed
     scores is of short texts alone.
 
     epoch: gives the number of the epoch that begins, so that a resumed training meets the same batches.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
-        self._lengths, self._batch_size = torch.tensor(lengths), batch_size
+        self._lengths, self._batch_size = lengths, batch_size
         self._seed, self._epoch = seed, epoch
 
     def __len__(self) -> int:
@@ -37,11 +38,9 @@ class LengthSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch())
-        order = torch.randperm(len(self), generator=generator)
-        whole = len(self) // self._batch_size * self._batch_size
-        pools = order[:whole].split(_POOL * self._batch_size)
-        rows = torch.cat([pool[self._lengths[pool].argsort(stable=True)] for pool in (*pools, order[:0])])
-        batches = rows.reshape(-1, self._batch_size)
+        rows = get_length_grouped_indices(self._lengths, self._batch_size, _POOL, generator)
+        # What fills no batch stays last: before, it would move all later rows into other batches.
+        whole = len(rows) // self._batch_size * self._batch_size
+        batches = torch.tensor(rows[:whole]).reshape(-1, self._batch_size)
         shuffled = batches[torch.randperm(len(batches), generator=generator)]
-        # What fills no batch comes last: before, it would move all later rows into other batches.
-        yield from (*shuffled.flatten().tolist(), *order[whole:].tolist())
+        yield from (*shuffled.flatten().tolist(), *rows[whole:])

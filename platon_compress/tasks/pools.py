@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from platon_compress.scoring import Evaluation, Outputs, batch_rows
-from platon_compress.tasks.examples import Examples, length_of
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
@@ -22,11 +22,10 @@ def pooled_evaluation(task: Task, examples: Examples, checkpoint: Checkpoint, ba
     As it is for pictures, and where a batch holds something else than examples (each text of many pairs once).
     """
     evaluation = task.evaluation(examples, checkpoint, batch_size)
-    if evaluation.score is None or sum(map(batch_rows, evaluation.batches)) != len(examples):
+    lengths, others = examples.lengths, sum(map(batch_rows, evaluation.batches)) != len(examples)
+    if evaluation.score is None or lengths is None or others:
         return evaluation
-    if not all("input_ids" in features for features in examples.features):
-        return evaluation
-    order = _pooled(list(map(length_of, examples.features)), _POOL * batch_size)
+    order = _pooled(lengths, _POOL * batch_size)
     return replace(
         evaluation,
         batches=task.batches(Examples([examples.features[i] for i in order], ()), checkpoint, batch_size),

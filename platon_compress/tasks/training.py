@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress
 from platon_compress.scoring import Scores
-from platon_compress.tasks.examples import Examples, length_of
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
@@ -257,7 +257,7 @@ def _trainer(
         task=task,
         teacher=teacher,
         augment=settings.augment,
-        lengths=[length_of(each) for each in training.features] if settings.group_by_length else None,
+        lengths=training.lengths if settings.group_by_length else None,
         evaluation=task.evaluation(task.part(validation, _WATCHED_EXAMPLES), checkpoint, BATCH),
         model=checkpoint.model,
         args=arguments,

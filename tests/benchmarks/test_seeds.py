@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 from tiny_grid import scores
-from trials.seeds import criteria_apart, difference_over_seeds
+from trials.seeds import difference_over_seeds, rows_apart
 
 from platon_compress.errors import InputError
 
@@ -81,5 +81,5 @@ def test_ways_to_train_and_prune_are_compared_on_the_seeds_of_both_where_nothing
         _judged_cell("later", 3, 90, criterion="magnitude"),
         _judged_cell("sparser", 2, 90, criterion="fisher", sparsity=0.95),
     ]
-    found = [(e["row"], e["against"], e["seeds"], round(e["value"], 9)) for e in criteria_apart(cells)]
+    found = [(e["row"], e["against"], e["seeds"], round(e["value"], 9)) for e in rows_apart(cells)]
     assert found == [("platon", "fisher", 1, -0.2), ("platon", "same", 1, -0.1), ("fisher", "same", 1, 0.1)]

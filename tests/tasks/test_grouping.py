@@ -10,7 +10,7 @@ from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import parse_recipe
-from platon_compress.tasks.examples import length_of
+from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.grouping import LengthSampler, padded_share
 
 LENGTHS = random.Random(0).choices(range(1, 61), k=1003)
@@ -58,14 +58,15 @@ def test_the_share_of_padding_is_that_of_random_batches():
     assert padded_share([7] * 30, 8) == 0
 
 
-@pytest.mark.parametrize("rows", [0, 1, 7, 8])
+@pytest.mark.parametrize("rows", [1, 7, 8])
 def test_few_rows_come_too(rows):
     assert sorted(LengthSampler(LENGTHS[:rows], 8, 0, lambda: 0)) == list(range(rows))
 
 
 def test_of_several_texts_the_longest_counts():
-    assert length_of({"input_ids": [1, 2, 3]}) == 3
-    assert length_of({"texts": ({"input_ids": [1]}, {"input_ids": [1, 2]})}) == 2
+    assert Examples([{"input_ids": [1, 2, 3]}, {"input_ids": [4]}], ()).lengths == [3, 1]
+    assert Examples([{"texts": ({"input_ids": [1]}, {"input_ids": [1, 2]})}], ()).lengths == [2]
+    assert Examples([{"pixel_values": [1]}], ()).lengths is None
 
 
 def test_pictures_have_no_length():
