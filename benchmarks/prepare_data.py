@@ -26,12 +26,13 @@ from trials.carving import carve
 from platon_compress.errors import InputError
 from platon_compress.files import new_file, read_json, write_json, write_text
 
-__all__ = ["decoded", "main", "ranked", "sentences_of", "shrunk_positions"]
+__all__ = ["decoded", "main", "ranked", "sentences_of", "shrunk_positions", "topics"]
 
 _SEED = 0
 _VALIDATION_PICTURES, _VALIDATION_PAIRS, _VALIDATION_ARTICLES = 1000, 749, 4
 _SST2_SENTENCES = 10_000
 _SST2_PARTS = {"test": 10_000, "validation": 1_500}
+_TOPIC_SPLITS = {3: "validation", 6: "test", 9: "test"}
 _PIXELS = 112
 # Behind a full stop that a capital, a bracket or a quotation mark follows.
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(\[])")
@@ -86,7 +87,7 @@ def decoded(archive: Mapping[str, np.ndarray], split: str) -> np.ndarray:
 
 
 def _squad(data: Path, to: Path) -> Iterator[Path]:
-    """Questions, and the sentences of each question's paragraph to rank for it."""
+    """Questions, the sentences of each question's paragraph to rank for it, and the article that each asks about."""
     train, test = (
         read_json(data / "squad" / f"{split}.json", "give a SQuAD file")["data"] for split in ("train", "dev")
     )
@@ -94,6 +95,8 @@ def _squad(data: Path, to: Path) -> Iterator[Path]:
     for split, articles in {"train": train[:held], "validation": train[held:], "test": test}.items():
         yield write_json(to / "squad-split" / f"{split}.json", {"version": "1.1", "data": articles})
         yield _write_lines(to / "squad-rank" / f"{split}.jsonl", ranked(articles))
+    for split, rows in topics([*train, *test]).items():
+        yield _write_lines(to / "squad-topics" / f"{split}.jsonl", rows)
 
 
 def ranked(articles: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -112,6 +115,21 @@ def ranked(articles: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
                 query = {"query_id": question["id"], "query": question["question"].strip()}
                 for first, text in sentences:
                     yield {**query, "passage": text, "label": int(first < end and start < first + len(text))}
+
+
+def topics(articles: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Questions with the title of their article. Of ten paragraphs in turn, two are test data and one is validation data.
+
+    So all questions about a paragraph are in one split, and every article of ten paragraphs or more in each.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {"train": [], "validation": [], "test": []}
+    for article in articles:
+        for number, paragraph in enumerate(article["paragraphs"]):
+            place = rows[_TOPIC_SPLITS.get(number % 10, "train")]
+            place += (
+                {"text": asked["question"].strip(), "label": article["title"]} for asked in paragraph["qas"]
+            )
+    return rows
 
 
 def sentences_of(text: str) -> list[tuple[int, str]]:

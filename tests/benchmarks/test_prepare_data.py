@@ -8,7 +8,7 @@ import prepare_data
 import pytest
 import torch
 from PIL import Image
-from prepare_data import decoded, main, ranked, sentences_of, shrunk_positions
+from prepare_data import decoded, main, ranked, sentences_of, shrunk_positions, topics
 from safetensors.numpy import load_file
 from transformers import Dinov2Config, Dinov2ForImageClassification
 
@@ -16,6 +16,7 @@ from platon_compress.recipe import DataSection
 from platon_compress.tasks.data.tables import read_split
 from platon_compress.tasks.models import load_checkpoint
 
+SPLITS = ("train", "validation", "test")
 CONTEXT = 'One fell. "Two" rose (in 1990).  Three sat still! four? Five.'
 
 
@@ -70,8 +71,12 @@ def made(published, tmp_path_factory):
     return folder
 
 
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def _rows(folder, task, **more):
-    paths = {split: str(next(folder.glob(f"{split}.*"))) for split in ("train", "validation", "test")}
+    paths = {split: str(next(folder.glob(f"{split}.*"))) for split in SPLITS}
     section = DataSection(**paths, **more)
     return [read_split(section, split, task, 1) for split in paths]
 
@@ -109,6 +114,17 @@ def test_an_answer_over_two_sentences_is_in_both():
     assert [row["label"] for row in ranked(articles)] == [1, 1, 0, 0]
     articles[0]["paragraphs"][0]["context"] = "One sentence only."
     assert list(ranked(articles)) == []
+
+
+def test_questions_of_a_paragraph_stay_in_one_split_and_every_article_is_in_each(made):
+    train, _, _ = (read_lines(made / "squad-topics" / f"{split}.jsonl") for split in SPLITS)
+    assert train[0] == {"text": "Who rose?", "label": "0"}
+    paragraphs = [{"qas": [{"question": f"{n} {k}"} for k in "ab"]} for n in range(20)]
+    rows = topics({"title": title, "paragraphs": paragraphs} for title in ("one", "two"))
+    asked = {split: {(row["label"], row["text"].split()[0]) for row in rows[split]} for split in SPLITS}
+    assert [len(rows[split]) for split in SPLITS] == [56, 8, 16]
+    assert len(set.union(*asked.values())) == 40
+    assert all({title for title, _ in pairs} == {"one", "two"} for pairs in asked.values())
 
 
 def test_pairs_keep_their_scores_and_sentences_have_none(made):
