@@ -83,6 +83,7 @@ LIMITS = {
     "prune.family": Limit(0.01, 0.9999, whole=False, example=0.7),
     "oneshot.sparsity": Limit(0.01, 0.9999, whole=False, example=0.5),
     "oneshot.rows": Limit(8, 1_000_000, example=512),
+    "prune.epochs": Limit(0, 10_000, whole=False, above=True, example=8),
     "prune.learning_rate": Limit(0, 10, whole=False, above=True, example=4e-4),
     "prune.dropout": Limit(0, 1, whole=False, below=True, example=0),
     "prune.mask_interval": Limit(1, 1_000_000, example=10),

@@ -46,8 +46,9 @@ def measure_controls(
     found: dict[str, Any] = {}
     described = cell.described()
     recipe = {key: value for key, value in described.items() if key != "prune"}
-    if described["prune"].get("from_dense"):  # which models without pruning start from too
-        recipe["prune"] = {"from_dense": True}
+    # which models without pruning share
+    if shared := {key: value for key, value in described["prune"].items() if key in ("from_dense", "epochs")}:
+        recipe["prune"] = shared
     for name in cell.row.controls:
         content = _measured(folder / f"{name}.json", recipe) or _measured(lent / f"{name}.json", recipe)
         if content is None:

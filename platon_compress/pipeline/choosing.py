@@ -134,7 +134,7 @@ def _check_prunes(work: Workspace, sparsity: float) -> None:
     from platon_compress.tasks.training import prune_config, total_steps
 
     section = work.prune.model_copy(update={"sparsity": sparsity})
-    steps = total_steps(len(work.training), work.recipe.train)
+    steps = total_steps(len(work.training), work.recipe.pruning_training)
     check_fits(work.fresh_checkpoint().model, prune_config(section, steps))
 
 

@@ -43,12 +43,13 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     student = fresh_checkpoint(recipe, task, names)
     examples = [task.encode(rows, student, names) for rows in (training, *judged)]
     steps = total_steps(len(examples[0]), recipe.train)
+    pruned_steps = total_steps(len(examples[0]), recipe.pruning_training)
     freeze_parameters(student, recipe.model.freeze)
     held = held_of(recipe)
     if held is not None:
         check_held(recipe, held, student, task.head(names))
-    pruning = prune_config(recipe.prune, steps, masks=None if held is None else held.masks)
-    pruned_steps = pruning.total_steps or steps
+    pruning = prune_config(recipe.prune, pruned_steps, masks=None if held is None else held.masks)
+    pruned_steps = pruning.total_steps or pruned_steps
     shown = preview(student.model, pruning)
     teacher_bytes = check_teacher(recipe, task, names, student)
     check_run(recipe, task, student, judged, examples)

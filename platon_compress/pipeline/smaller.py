@@ -45,7 +45,7 @@ def smaller_files(work: Workspace) -> dict[str, Path]:
 
 
 def _uses(recipe: Recipe) -> tuple[str, ...]:
-    return ("model", *DATA_OF_TRAINING, "train", "distill", "prune.from_dense", "export")
+    return ("model", *DATA_OF_TRAINING, "train", "distill", "prune.from_dense", "prune.epochs", "export")
 
 
 def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -> TrainResult:
@@ -60,7 +60,7 @@ def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -
             checkpoint,
             work.training,
             work.validation,
-            work.recipe.train,
+            work.recipe.unpruned_training,
             teacher=teacher,
             freeze=work.recipe.model.freeze,
             work_folder=checkpoints,

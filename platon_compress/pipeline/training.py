@@ -19,7 +19,6 @@ from platon_compress.pipeline.teaching import (
 )
 from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.recipe import Recipe, TrainSection
 from platon_compress.tasks.training import (
     BATCH,
     TrainResult,
@@ -36,7 +35,8 @@ def data(work: Workspace) -> dict[str, Any]:
     from platon_compress.pruning.preview import preview
 
     names = work.names
-    steps = total_steps(len(work.training), work.recipe.train)
+    sections = work.recipe.train, work.recipe.pruning_training
+    dense_steps, steps = (total_steps(len(work.training), section) for section in sections)
     # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
     # dense training.
     student = work.fresh_checkpoint()
@@ -49,9 +49,10 @@ def data(work: Workspace) -> dict[str, Any]:
     check_teacher(work.recipe, work.task, names, student)
     judged, encoded = zip(*work.judged, strict=True)
     check_run(work.recipe, work.task, student, judged, (work.training, *encoded))
+    counted = f"{steps} steps" if steps == dense_steps else f"{dense_steps} steps dense, {steps} with pruning"
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
-        f"{spoken_classes(names)}{steps} steps; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
+        f"{spoken_classes(names)}{counted}; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
     )
     spoken = spoken_model(student), spoken_precision(work.recipe), spoken_padding(work.recipe, work.training)
     for line in itertools.chain(*spoken):
@@ -104,7 +105,7 @@ def prune(work: Workspace) -> dict[str, Any]:
 def _train(work: Workspace, stage: str) -> dict[str, Any]:
     held = work.held if stage == "prune" else None
     checkpoint = work.start() if stage == "prune" else work.fresh_checkpoint()
-    settings = work.recipe.train if stage == "dense" else _settings_of_prune(work.recipe)
+    settings = work.recipe.train if stage == "dense" else work.recipe.pruning_training
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
     teacher = teacher_of(work.recipe, stage, work.task, checkpoint, work.names, lambda: work.dense)
@@ -158,12 +159,6 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
         **({} if teacher is None else {"distillation": teacher.to_dict()}),
         **({} if held is None else {"held": {"masks_from": held.source, "from_dense": held.weights is None}}),
     }
-
-
-def _settings_of_prune(recipe: Recipe) -> TrainSection:
-    """As the baseline was trained, but for what the section prune says of its own training."""
-    own = {key: getattr(recipe.prune, key) for key in ("learning_rate", "dropout")}
-    return recipe.train.model_copy(update={key: value for key, value in own.items() if value is not None})
 
 
 def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner: bool) -> None:

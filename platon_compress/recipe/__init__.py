@@ -11,9 +11,16 @@ from platon_compress.recipe.deployment import (
 )
 from platon_compress.recipe.loading import load_recipe, parse_recipe, shipped_recipe, trusting
 from platon_compress.recipe.schema import ModelSection, Recipe
-from platon_compress.recipe.training import DistillSection, OneShotSection, PruneSection, TrainSection
+from platon_compress.recipe.training import (
+    OWN_SETTINGS,
+    DistillSection,
+    OneShotSection,
+    PruneSection,
+    TrainSection,
+)
 
 __all__ = [
+    "OWN_SETTINGS",
     "TRAINABLE_TASKS",
     "BakeSection",
     "BenchSection",

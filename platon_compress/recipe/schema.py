@@ -17,7 +17,13 @@ from platon_compress.recipe.deployment import (
     VerifySection,
 )
 from platon_compress.recipe.fields import Section, Text, Texts, about, numbers
-from platon_compress.recipe.training import DistillSection, OneShotSection, PruneSection, TrainSection
+from platon_compress.recipe.training import (
+    OWN_SETTINGS,
+    DistillSection,
+    OneShotSection,
+    PruneSection,
+    TrainSection,
+)
 
 __all__ = ["ModelSection", "Recipe"]
 
@@ -119,6 +125,20 @@ class Recipe(Section):
     def searches_sparsity(self) -> bool:
         """Whether that search says what is trained, in the place of `prune.sparsity`."""
         return self.searches and not self.family
+
+    @property
+    def pruning_training(self) -> TrainSection:
+        """How the model that is pruned is trained: as the baseline, but for what the section prune says of it."""
+        return self._trained(OWN_SETTINGS)
+
+    @property
+    def unpruned_training(self) -> TrainSection:
+        """How a model is trained that stands beside the pruned one: as the baseline, and as long as the pruned one."""
+        return self._trained(("epochs",))
+
+    def _trained(self, keys: tuple[str, ...]) -> TrainSection:
+        own = {} if self.prune is None else {key: getattr(self.prune, key) for key in keys}
+        return self.train.model_copy(update={key: value for key, value in own.items() if value is not None})
 
     @property
     def teacher(self) -> str | None:

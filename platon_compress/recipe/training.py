@@ -9,10 +9,13 @@ from platon_compress.oneshot.config import Method
 from platon_compress.pruning.config import Criterion, Granularity, Rise, Scope
 from platon_compress.recipe.fields import LISTED, NUMBER, Section, Several, Text, Texts, about, limited
 
-__all__ = ["Augmentation", "DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
+__all__ = ["OWN_SETTINGS", "Augmentation", "DistillSection", "OneShotSection", "PruneSection", "TrainSection"]
 
 Augmentation = Literal["flip", "crop"]
 
+
+OWN_SETTINGS = ("epochs", "learning_rate", "dropout")
+"""Keys of `train` that the section prune may set otherwise for its own training."""
 
 _Share = Annotated[float, Field(ge=0, le=1), NUMBER]
 
@@ -144,7 +147,7 @@ class PruneSection(Section):
         "Instead of `sparsity`: the folder of a finished run (of a family the chosen member), or a safetensors file of "
         "masks. They are held from the first step, so that nothing is scored, and the training goes on from the weights "
         "beside them, or from the dense baseline where none are there. Of the other keys of this section only "
-        "`quantize`, `learning_rate` and `dropout` go with it.",
+        "`quantize`, `epochs`, `learning_rate` and `dropout` go with it.",
         None,
     )
     granularity: Granularity = about(
@@ -154,6 +157,11 @@ class PruneSection(Section):
         "element",
     )
     criterion: Criterion = about("How weights are scored.", "platon")
+    epochs: Annotated[float, limited("prune.epochs"), NUMBER] | None = about(
+        "Passes over the training rows in the training that prunes; default: `train.epochs`, which stays that of the dense "
+        "baseline.",
+        None,
+    )
     learning_rate: Annotated[float, limited("prune.learning_rate"), NUMBER] | None = about(
         "Peak learning rate of the training that prunes; default: `train.learning_rate`, which stays that of the dense "
         "baseline.",
@@ -264,7 +272,7 @@ class PruneSection(Section):
             return self
         for key, field in type(self).model_fields.items():
             if (
-                key not in ("masks_from", "quantize", "learning_rate", "dropout")
+                key not in ("masks_from", "quantize", *OWN_SETTINGS)
                 and (value := getattr(self, key)) != field.default
             ):
                 raise ValueError(

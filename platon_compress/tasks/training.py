@@ -114,6 +114,7 @@ def prune_config(
     from platon_compress.pruning import PruneConfig
     from platon_compress.pruning.family import hold_steps_of
     from platon_compress.pruning.held import held_config
+    from platon_compress.recipe import OWN_SETTINGS
 
     if masks is not None:
         return held_config(masks, steps)
@@ -127,8 +128,7 @@ def prune_config(
             "initial_warmup",
             "final_warmup",
             "freeze",
-            "learning_rate",
-            "dropout",
+            *OWN_SETTINGS,
             "from_dense",
             "mask_interval",
             "per_millisecond",

@@ -34,8 +34,8 @@ def _same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_it_starts_where_the_baseline_ended_and_so_does_what_is_trained_alike(tmp_path, starts):
-    recipe = parse_recipe(RAW)
+def test_it_starts_where_the_baseline_ended_and_so_does_what_is_trained_alike_and_as_long(tmp_path, starts):
+    recipe = parse_recipe({**RAW, "prune": {**RAW["prune"], "epochs": 2}})
     run_recipe(recipe, tmp_path / "run", Reporter(quiet=True), until="prune")
     work = Workspace(RunFolder.open(tmp_path / "run", "run"), recipe, Reporter(quiet=True))
     dense = work.dense.model.state_dict()
@@ -43,7 +43,7 @@ def test_it_starts_where_the_baseline_ended_and_so_does_what_is_trained_alike(tm
     assert not _same(fresh, dense)
     assert _same(begun, dense)
     steps = [work.folder.result(stage)["steps"] for stage in ("dense", "prune")]
-    assert steps[1] == 2 * steps[0]
+    assert steps[1] == 3 * steps[0]
     result = smaller.train_unpruned(work, work.unpruned_start(), tmp_path / "checkpoints")
     assert _same(starts[-1], dense)
     assert result.all_steps == steps[1]

@@ -12,9 +12,10 @@ from platon_compress.testing import tiny_recipe
 @pytest.mark.parametrize(
     ("own", "told"),
     [
-        ({}, [(1e-3, 0.2), (1e-3, 0.2)]),
-        ({"learning_rate": 4e-3}, [(1e-3, 0.2), (4e-3, 0.2)]),
-        ({"dropout": 0}, [(1e-3, 0.2), (1e-3, 0)]),
+        ({}, (1e-3, 0.2, 1)),
+        ({"learning_rate": 4e-3}, (4e-3, 0.2, 1)),
+        ({"dropout": 0}, (1e-3, 0, 1)),
+        ({"epochs": 2}, (1e-3, 0.2, 2)),
     ],
 )
 def test_the_pruned_model_may_learn_in_its_own_way(own, told, tmp_path, monkeypatch):
@@ -29,5 +30,6 @@ def test_the_pruned_model_may_learn_in_its_own_way(own, told, tmp_path, monkeypa
         return result
 
     monkeypatch.setattr(training, "train", watched)
-    run_recipe(parse_recipe(raw), tmp_path / "run", Reporter(quiet=True), until="prune")
-    assert seen == [(rate, dropout, 1) for rate, dropout in told]
+    results = run_recipe(parse_recipe(raw), tmp_path / "run", Reporter(quiet=True), until="prune")
+    assert seen == [(1e-3, 0.2, 1), told]
+    assert results["prune"]["steps"] == told[2] * results["dense"]["steps"]

@@ -105,7 +105,7 @@ def test_the_example_of_a_range_is_taken(key):
         ("plan.batch", 16384, None),
         ("model.config", "vit", r"model\.config is 'vit'; it is a section"),
         ("prune.freeze_steps", 10, r"unknown key prune\.freeze_steps; did you mean freeze\?"),
-        ("prune.epochs", 10, r"unknown key prune\.epochs; it belongs to train; known: sparsity"),
+        ("prune.batch_size", 10, r"unknown key prune\.batch_size; it belongs to train; known: sparsity"),
         ("train.average", 0.2, r"under one mask, and prune\.freeze is 0; set prune\.freeze to at least 0\.2"),
         ("prune.rewind_to", 0.5, r"but freeze is 0; set for example freeze: 0\.2"),
         ("prune.freeze", 0.5, r"lower freeze or raise final_warmup"),
@@ -236,6 +236,6 @@ def test_masks_that_are_taken_over_leave_nothing_to_choose(sections, message):
         parse_recipe(raw)
     assert parse_recipe({**GOOD, "prune": {"masks_from": "runs/a"}}).prune.sparsity is None
     held = parse_recipe(
-        {**GOOD, "prune": {"masks_from": "runs/a", "learning_rate": 4e-4, "dropout": 0}}
+        {**GOOD, "prune": {"masks_from": "runs/a", "epochs": 2, "learning_rate": 4e-4, "dropout": 0}}
     ).prune
-    assert (held.learning_rate, held.dropout) == (4e-4, 0)
+    assert (held.epochs, held.learning_rate, held.dropout) == (2, 4e-4, 0)
