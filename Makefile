@@ -94,7 +94,7 @@ $(SITE)/.installed: pyproject.toml .ci/constraints.txt
 
 test-tf5: $(STAMP_TF5)
 	$(VENV_TF5)/bin/pytest -q $(PARALLEL)
-	$(VENV_TF5)/bin/pytest -q $(PARALLEL) -m train tests/tasks/test_augmentation.py tests/tasks/test_grouping.py
+	$(VENV_TF5)/bin/pytest -q $(PARALLEL) -m train tests/tasks tests/pipeline/test_family.py tests/pipeline/test_from_dense.py tests/pipeline/test_held.py
 
 $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	test -x $(VENV_TF5)/bin/python || $(PYTHON) -m venv $(VENV_TF5)

@@ -8,9 +8,7 @@
 The file is not called model.safetensors, so that nothing that cannot decode it starts from random weights.
 """
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch import Tensor, nn
 from platon_compress import files
 from platon_compress.conversion import CompressedModel, RemovedUnits, shrink
 from platon_compress.errors import InputError, MissingExtraError, first_line
+from platon_compress.file_names import names_in_files, without_advice
 from platon_compress.formats.compression_config import DTYPES, CompressionConfig, GroupRecord
 from platon_compress.formats.sparse_file import SparseFile, not_finite, read_sparse_file, write_sparse_file
 from platon_compress.formats.structured import unit_features
@@ -90,7 +89,7 @@ def write_compressed(compressed: CompressedModel, folder: Path, processor: Any =
         raise InputError(f"{kind.__name__} is no model of transformers; keep its state_dict instead")
     own = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     _refuse_not_finite(own)
-    names = _names_in_files(model, folder)
+    names = names_in_files(model, folder)
     csr = tuple(names[name] for name in compressed.csr)
     encodings = write_sparse_file(
         folder / FILE, {file: own[name] for name, file in names.items()}, frozenset(csr)
@@ -125,51 +124,11 @@ def _record_of(removed: RemovedUnits, names: Mapping[str, str]) -> GroupRecord:
     )
 
 
-def _names_in_files(model: nn.Module, folder: Path | None = None) -> dict[str, str]:
-    """The name of every stored tensor of ``model``'s state, and that in files, which transformers keeps stable.
-
-    transformers 5 renames modules and knows the way back, so it is asked to save a one-number tensor in place of
-    each. Where it would also join tensors, they keep their own names, which other major versions refuse to read.
-    ``folder`` receives config.json.
-    """
-    from safetensors.torch import load_file
-
-    order, markers = _markers(model)
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
-        place = folder or Path(scratch)
-        try:
-            model.save_pretrained(place, state_dict=dict(markers))  # type: ignore[operator]
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise InputError(
-                f"transformers cannot save {type(model).__name__}: {first_line(error)}; keep its state_dict instead"
-            ) from error
-        path = place / "model.safetensors"
-        found = load_file(path)
-        path.unlink()
-    if all(marker.numel() == 1 for marker in found.values()):
-        return {order[int(marker)]: name for name, marker in found.items()}
-    return {order[int(marker)]: name for name, marker in markers.items() if order[int(marker)] == name}
-
-
 def _paths_of(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, str]:
     """The tensors' names in ``model`` by their names in the file; transformers 4.57 uses the same."""
     if model.state_dict().keys() >= stored.keys():
         return {name: name for name in stored}
-    return {file: own for own, file in _names_in_files(model).items()}
-
-
-def _markers(model: nn.Module) -> tuple[list[str], dict[str, Tensor]]:
-    """Names of the tensors of the state, tied ones once; by every name, a tensor that holds its place there."""
-    places: dict[tuple[Any, ...], Tensor] = {}
-    order: list[str] = []
-    markers: dict[str, Tensor] = {}
-    for name, tensor in model.state_dict().items():
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else (name,)
-        if key not in places:
-            places[key] = torch.tensor([len(order)], dtype=torch.float64)
-            order.append(name)
-        markers[name] = places[key]
-    return order, markers
+    return {file: own for own, file in names_in_files(model).items()}
 
 
 def _expanded(content: SparseFile, config: CompressionConfig) -> dict[str, Tensor]:
@@ -220,7 +179,7 @@ def _class_of(config: CompressionConfig) -> type:
 def _build(folder: Path, kind: Any, tensors: dict[str, Tensor], options: Mapping[str, Any]) -> nn.Module:
     """The model of config.json with exactly these tensors."""
     try:
-        with _quiet():
+        with without_advice():
             config = kind.config_class.from_pretrained(folder)
             vars(config).pop(_KEY, None)
             check_depth(config, str(folder))
@@ -313,22 +272,6 @@ def _local_folder(name: str) -> Path:
 
 def _stem(name: str) -> str:
     return name.removesuffix(".weight")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and advice."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _transformers() -> Any:

@@ -26,6 +26,7 @@ ROOMS = (
     "platon_compress.library",
     "platon_compress.testing",
     "platon_compress.structure",
+    "platon_compress.file_names",
     "platon_compress.incoming",
     "platon_compress.selection",
     "platon_compress.pruning",

@@ -135,12 +135,16 @@ def keep(
     *,
     steps: int,
 ) -> None:
-    """Write a pruned model into `folder` with its masks and its scores on all validation examples after `steps` steps."""
+    """Write a pruned model into `folder` with its masks, named as its weights in the file beside them, and its scores on
+    all validation examples after `steps` steps."""
     from safetensors.torch import save_file
 
+    from platon_compress.file_names import names_in_files
+
     checkpoint.save(folder)
+    names = names_in_files(checkpoint.model)
     # safetensors stores booleans as one byte each.
-    save_file({name: mask.contiguous() for name, mask in masks.items()}, folder / "masks.safetensors")
+    save_file({names[name]: mask.contiguous() for name, mask in masks.items()}, folder / "masks.safetensors")
     write_json(folder / _SCORES, {"steps": steps, "scores": scores.to_dict()})
 
 

@@ -3,7 +3,8 @@
 Rules:
 
 1. The source is the folder of a run whose model is pruned (of a family the chosen member), or a safetensors file of bool
-   masks by parameter name, or the folder of one. A run that was pruned without training gives the zeros of its model.
+   masks by the names of parameters, in the model or in its files, or the folder of one. A run that was pruned without
+   training gives the zeros of its model.
 2. The weights are those that lie beside the masks: they were trained, or repaired, for them. Where none lie there, they are
    those of the dense baseline.
 3. The masks name parameters of the recipe's model, in its shapes; the weights are those of the same architecture, and
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
 from platon_compress.pipeline.folder import RunFolder
-from platon_compress.pruning.held import check_masks, mask_sparsity, read_masks
+from platon_compress.pruning.held import check_masks, mask_sparsity, masks_for, read_masks
 from platon_compress.recipe import Recipe, load_recipe
 from platon_compress.tasks.models import Checkpoint, load_checkpoint
 
@@ -34,8 +35,8 @@ _CURE = "name the folder of a run that has finished pruning, or a file of masks"
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Masks by parameter name, True = kept. `weights`: the folder of the model to go on from, with the `steps` of training
-    behind it; None for the dense baseline."""
+    """Masks as they are named in the file, True = kept. `weights`: the folder of the model to go on from, with the `steps`
+    of training behind it; None for the dense baseline."""
 
     source: str
     masks: "Mapping[str, Tensor]"
@@ -78,7 +79,7 @@ def check_held(recipe: Recipe, held: Held, student: Checkpoint, head: Mapping[st
     from platon_compress.tasks.distillation import read_alike
 
     try:
-        check_masks(student.model, held.masks)
+        check_masks(student.model, masks_for(student.model, held.masks))
     except InputError as error:
         raise InputError(f"prune.masks_from: {error}") from error
     if held.weights is None:

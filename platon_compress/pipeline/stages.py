@@ -19,6 +19,7 @@ from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, SMALL_BATCH, v
 from platon_compress.pipeline.words import spoken_factors, spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
+from platon_compress.pruning.held import masks_for
 from platon_compress.recipe import PlanSection, Recipe
 from platon_compress.recipe.data import COLUMN_KEYS
 from platon_compress.report.words import criterion_words
@@ -38,7 +39,10 @@ def _bake(work: Workspace) -> dict[str, Any]:
     target = None if oneshot is None else oneshot.sparsity
     if work.trains:  # a share of the time says nothing of weights
         target = None if work.prune.counts_time else work.sparsity
-    baked = bake(checkpoint.model, work.masks(), target_sparsity=target, values=work.recipe.bake.values)
+    masks = work.masks()
+    if masks is not None:
+        masks = masks_for(checkpoint.model, masks)
+    baked = bake(checkpoint.model, masks, target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",
         "format": "zeros",

@@ -19,6 +19,7 @@ from platon_compress.pipeline.teaching import (
 )
 from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
+from platon_compress.pruning.held import masks_for
 from platon_compress.tasks.training import (
     BATCH,
     TrainResult,
@@ -44,7 +45,7 @@ def data(work: Workspace) -> dict[str, Any]:
     held = work.held
     if held is not None:
         check_held(work.recipe, held, student, work.task.head(names))
-    masks = None if held is None else held.masks
+    masks = None if held is None else masks_for(student.model, held.masks)
     shown = preview(student.model, prune_config(work.prune, steps, masks=masks))
     check_teacher(work.recipe, work.task, names, student)
     judged, encoded = zip(*work.judged, strict=True)
@@ -109,10 +110,10 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     steps = total_steps(len(work.training), settings)
     checkpoints = work.folder.checkpoints()
     teacher = teacher_of(work.recipe, stage, work.task, checkpoint, work.names, lambda: work.dense)
-    pruning = None
+    pruning, masks = None, None if held is None else masks_for(checkpoint.model, held.masks)
     if stage == "prune":
         costs = ranking_costs(work, checkpoint, checkpoints), unit_costs(work, checkpoint, checkpoints)
-        pruning = prune_config(work.prune, steps, *costs, masks=None if held is None else held.masks)
+        pruning = prune_config(work.prune, steps, *costs, masks=masks)
         steps = pruning.total_steps or steps
     _say_resumption(work, checkpoints, steps, stage == "prune")
     family = work.recipe.family if stage == "prune" else ()
@@ -131,7 +132,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
             work_folder=checkpoints,
             progress=progress,
             candidate=keeper,
-            masks=None if held is None else held.masks,
+            masks=masks,
             rounded=stage == "prune" and work.prune.quantize is not None,
         )
     if stage == "prune":

@@ -10,7 +10,7 @@ from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.held import Held, held_of, load_start
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
-from platon_compress.pruning.held import read_masks
+from platon_compress.pruning.held import masks_for, read_masks
 from platon_compress.recipe import DataSection, ModelSection, PruneSection, Recipe
 from platon_compress.tasks.dimensions import default_tokens
 from platon_compress.tasks.examples import Examples
@@ -204,7 +204,8 @@ class Workspace:
 
     def candidate(self, folder: Path) -> tuple[Checkpoint, dict[str, Any]]:
         """A model before baking with its masks, True where a weight is kept."""
-        return self._open(folder), read_masks(folder / "masks.safetensors", _PRUNE_AGAIN)
+        checkpoint, masks = self._open(folder), read_masks(folder / "masks.safetensors", _PRUNE_AGAIN)
+        return checkpoint, masks_for(checkpoint.model, masks)
 
     @property
     def _pruned_folder(self) -> Path:
@@ -215,7 +216,7 @@ class Workspace:
         return _load(self.recipe, str(self.recipe.model.name))
 
     def masks(self) -> dict[str, Any] | None:
-        """The pruner's last masks, True where a weight is kept; None for a foreign checkpoint."""
+        """The pruner's last masks as they lie in the file, True where a weight is kept; None for a foreign checkpoint."""
         if not self.trains:
             return None
         return read_masks(self._pruned_folder / "masks.safetensors", _PRUNE_AGAIN)

@@ -14,7 +14,7 @@ from platon_compress.pruning.config import PruneConfig
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["check_masks", "held_config", "mask_sparsity", "read_masks"]
+__all__ = ["check_masks", "held_config", "mask_sparsity", "masks_for", "read_masks"]
 
 
 def held_config(masks: "Mapping[str, Tensor]", total_steps: int | None = None) -> PruneConfig:
@@ -53,8 +53,18 @@ def check_masks(model: "nn.Module", masks: "Mapping[str, Tensor]") -> None:
             raise InputError(f"the mask {name!r} holds {mask.dtype}, not booleans, True = kept; {cure}")
 
 
+def masks_for(model: "nn.Module", masks: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Masks that are named as in files, by the names of `model`'s parameters; other names stay as they are."""
+    from platon_compress.file_names import names_in_files
+
+    if masks.keys() <= dict(model.named_parameters()).keys():
+        return dict(masks)
+    own = {file: name for name, file in names_in_files(model).items()}
+    return {own.get(name, name): mask for name, mask in masks.items()}
+
+
 def read_masks(path: Path, cure: str) -> dict[str, Any]:
-    """Bool masks by parameter name from a safetensors file. Raises InputError, which ends with `cure`, for anything else."""
+    """Bool masks by name from a safetensors file. Raises InputError, which ends with `cure`, for anything else."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

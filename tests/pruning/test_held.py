@@ -7,9 +7,12 @@ from tiny_trainers import tiny_trainer
 from torch import nn
 
 from platon_compress.errors import InputError
+from platon_compress.file_names import names_in_files
 from platon_compress.pruning import PlatonCallback, PruneConfig, Pruner, latest_complete_checkpoint
-from platon_compress.pruning.held import held_config, mask_sparsity, read_masks
+from platon_compress.pruning.held import held_config, mask_sparsity, masks_for, read_masks
 from platon_compress.pruning.preview import preview
+from platon_compress.selection import select
+from platon_compress.testing import tiny_transformer
 
 NAMES = ("bert.encoder.layer.0.intermediate.dense.weight", "bert.encoder.layer.1.attention.self.query.weight")
 
@@ -118,6 +121,18 @@ def test_masks_and_their_schedule_go_together():
 def test_masks_that_hold_nothing(kept, message):
     with pytest.raises(InputError, match=message):
         held_config({"0.weight": torch.full((4, 4), kept)}, 10)
+
+
+def test_masks_are_taken_by_the_names_of_files_in_every_transformers():
+    model, _ = tiny_transformer("vit")
+    files = {own: file for own, file in names_in_files(model).items() if own in select(model)}
+    assert "vit.encoder.layer.0.attention.attention.query.weight" in files.values()
+    own = {name: weight.detach() > 0 for name, weight in select(model).items()}
+    named = masks_for(model, {files[name]: mask for name, mask in own.items()})
+    assert named.keys() == own.keys()
+    assert all(torch.equal(mask, own[name]) for name, mask in named.items())
+    assert masks_for(model, own).keys() == own.keys()
+    assert masks_for(model, {"foreign": GOOD}).keys() == {"foreign"}
 
 
 @pytest.mark.parametrize("spoil", ["empty", "torn", "floats", "gone"])
