@@ -46,7 +46,7 @@ def measure_controls(
     found: dict[str, Any] = {}
     described = cell.described()
     recipe = {key: value for key, value in described.items() if key != "prune"}
-    # which models without pruning share
+    # models without pruning start from there too, and are trained as long
     if shared := {key: value for key, value in described["prune"].items() if key in ("from_dense", "epochs")}:
         recipe["prune"] = shared
     for name in cell.row.controls:

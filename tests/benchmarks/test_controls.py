@@ -42,9 +42,10 @@ def test_a_control_is_measured_once_for_a_row_and_again_for_another_recipe(tmp_p
     assert score("digits-50-s1", folder="borrower") == 1
     assert score("digits-50-s1", folder="borrower", train={"epochs": 0.5}) == 2
     assert score("digits-50-s1", folder="borrower", train={"epochs": 0.5}) == 2
-    # what is trained without pruning starts from the baseline then too
+    # what is trained without pruning starts from the baseline then too, and is trained as long
     assert score("digits-50-s1", folder="other", prune={"from_dense": True}) == 3
     assert score("digits-50-s1", folder="other", prune={"from_dense": True, "beta1": 0.5}) == 3
+    assert score("digits-50-s1", folder="longer", prune={"epochs": 2}) == 4
 
 
 def test_bm25_is_the_textbook_formula():
