@@ -20,6 +20,7 @@ __all__ = [
     "chosen_isa",
     "describe_environment",
     "git_state",
+    "spoken_load",
     "started_from",
     "usable_cores",
 ]
@@ -152,6 +153,12 @@ def _memory_bytes() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def spoken_load() -> str | None:
+    """How busy the machine is, where more runs on it than it has cores."""
+    load, cores = _load_average(), usable_cores()
+    return f"load {load[0]:.1f} on {cores} cores" if load and load[0] > cores else None
 
 
 def _load_average() -> list[float] | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from platon_compress.errors import InputError
+from platon_compress.measure.environment import spoken_load
 from platon_compress.pipeline.heartbeat import spoken_time
 from platon_compress.pipeline.held import check_held, held_of
 from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_padding, spoken_precision
@@ -98,9 +99,11 @@ def _spoken_examples(examples: Sequence[Examples], names: Sequence[str], task: T
 
 def _spoken_steps(dense: int, pruned: int, seconds: float) -> str:
     first = f"{dense} steps dense, then " if dense else ""
+    load = spoken_load()
+    busy = f" while it is busy, {load}" if load else ""
     return (
         f"{first}{pruned} steps with pruning: about {spoken_time(seconds)} on this machine "
-        "(estimated from one batch; evaluations, export and measurement come on top)"
+        f"(estimated from one batch{busy}; evaluations, export and measurement come on top)"
     )
 
 

@@ -78,6 +78,15 @@ def test_a_processor_with_bfloat16_is_named(house, monkeypatch, capsys, flag, bf
     assert printed.count("(amx_bf16): --set train.bf16=true trains faster") == said
 
 
+@pytest.mark.parametrize(("load", "said"), [(3.26, 1), (1.9, 0), (None, 0)])
+def test_a_busy_machine_is_named_beside_the_time(house, monkeypatch, capsys, load, said):
+    monkeypatch.setattr(environment, "_load_average", lambda: load and [load, 0.0, 0.0])
+    monkeypatch.setattr(environment, "usable_cores", lambda: 2)
+    describe_run(_recipe(house), Reporter())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("(estimated from one batch while it is busy, load 3.3 on 2 cores; ") == said
+
+
 def test_the_dry_run_says_how_the_sparsity_rises_and_is_bounded(house, capsys):
     bounds = {"re:.*attention.*": [0.1, 0.4]}
     described = describe_run(
