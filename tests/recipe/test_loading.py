@@ -42,6 +42,7 @@ def test_presets_go_with_every_shipped_recipe(name):
         assert recipe.train == own.train
         assert recipe.prune.criterion == ("fisher" if preset == "fast" else "platon")
         assert recipe.distill is not None
+        assert recipe.prune.from_dense
     assert sparsities == sorted(sparsities, reverse=True)
 
 
