@@ -11,8 +11,8 @@ Rules:
 2. [operators] Each operator with 8-bit weights, on what the file feeds it, gives the same with the kernels that a session
    takes here, with the library's portable ones and in stock ONNX Runtime, see `node_check`. This is where a wrong kernel
    shows.
-3. [elsewhere] The whole file with the library and in stock ONNX Runtime: at least LEAST_AGREEMENT of the decisions are the
-   same; a single one that differs says nothing. A decision is what a user of the task reads: the class of a row, the tag
+3. [elsewhere] The whole file with the library and in stock ONNX Runtime: at least `least_agreement` of the decisions are
+   the same; a single one that differs says nothing. A decision is what a user of the task reads: the class of a row, the tag
    of a word, the answer to a question, the first passage of a query. Where there are none (numbers, embeddings, inputs
    that nobody labelled) the cosine of all outputs is at least LEAST_COSINE. The task's metric is not certainly apart by
    more than METRIC_APART: the interval of the paired difference reaches that near to zero.
@@ -50,6 +50,7 @@ __all__ = [
     "RoundedFile",
     "check_rounded",
     "is_rounding_of",
+    "least_agreement",
     "sampled_places",
 ]
 
@@ -57,6 +58,9 @@ COMPRESSED, COMPRESSED_STOCK, FLOAT32 = "onnx_compressed", "onnx_compressed_stoc
 """Names of the routes: the file with the library, without it, and the form before rounding."""
 
 LEAST_AGREEMENT = 0.995
+# An answer is one of thousands of spans, of which several may be nearly as good: a model of 70 F1 gave other answers to
+# 2.6 % of the questions in stock ONNX Runtime, and scored 0.1 points less, not certainly.
+_LEAST_AGREEMENT_OF = {"question": 0.95}
 LEAST_COSINE = 0.999
 METRIC_APART = 0.001
 _SAMPLED_EXAMPLES = 64
@@ -123,7 +127,7 @@ class RoundedFile:
             "rounding": self.rounding.to_dict(),
             "sensitivity": [cost.to_dict() for cost in self.sensitivity],
             "most_relative_error": MOST_RELATIVE_ERROR,
-            "least_agreement": LEAST_AGREEMENT,
+            "least_agreement": least_agreement(self.elsewhere.unit),
             "least_cosine": LEAST_COSINE,
             "metric_apart": METRIC_APART,
         }
@@ -163,6 +167,11 @@ def check_rounded(
         rounding=near(FLOAT32),
         sensitivity=sensitivity,
     )
+
+
+def least_agreement(unit: str | None) -> float:
+    """Share of the decisions about such units that rule 3 asks to be the same."""
+    return _LEAST_AGREEMENT_OF.get(unit or "", LEAST_AGREEMENT)
 
 
 def is_rounding_of(path: str | Path, float32: str | Path) -> bool:
@@ -215,7 +224,7 @@ def _passes(near: Nearness) -> bool:
     if not math.isfinite(near.max_abs):
         return False
     if near.decisions:
-        same = near.changed <= max(1, math.floor((1 - LEAST_AGREEMENT) * near.decisions + 1e-9))
+        same = near.changed <= max(1, math.floor((1 - least_agreement(near.unit)) * near.decisions + 1e-9))
     else:
         same = near.cosine >= LEAST_COSINE
     return same and (apart is None or (apart.low <= METRIC_APART and apart.high >= -METRIC_APART))
