@@ -1,4 +1,4 @@
-"""Makes the files that grids/tasks.yaml reads out of data sets as they are published.
+"""Makes the files that the grids read out of data sets as they are published.
 
     python benchmarks/prepare_data.py DATA --model VIT -o runs/quality/data
 
@@ -6,7 +6,8 @@ DATA holds cifar10/, squad/, sst2/ and stsb/ as benchmarks/README.md lists them;
 written lies beside no copy of them in the project: the texts have terms of their own. Every data set is split once more,
 so that no row that a model is judged by has chosen anything: a part of the training rows (whole articles, of SQuAD)
 becomes the validation data, and the published development rows are the test data. SST-2's are too few to tell models apart:
-10,000 test rows are carved from its training rows, and the published development rows are kept beside them.
+10,000 test rows are carved from its training rows, and the published development rows are kept beside them. The topics of
+SQuAD's questions are split by paragraph, since every article has to be in each part.
 """
 
 import argparse

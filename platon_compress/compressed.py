@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from platon_compress import files
 from platon_compress.conversion import CompressedModel, RemovedUnits, shrink
 from platon_compress.errors import InputError, MissingExtraError, first_line
-from platon_compress.file_names import names_in_files, without_advice
+from platon_compress.file_names import names_in_files, names_in_model, without_advice
 from platon_compress.formats.compression_config import DTYPES, CompressionConfig, GroupRecord
 from platon_compress.formats.sparse_file import SparseFile, not_finite, read_sparse_file, write_sparse_file
 from platon_compress.formats.structured import unit_features
@@ -74,7 +74,7 @@ def load_compressed(
     kind = _class_of(config) if model_class is None else model_class
     options = {} if attn_implementation is None else {"attn_implementation": attn_implementation}
     model = _build(source, kind, _expanded(content, config), {"dtype": dtype, **options})
-    paths = _paths_of(model, content.tensors)
+    paths = names_in_model(model, content.tensors)
     removed = tuple(_shrink_again(model, record, paths, config) for record in config.removed)
     if unknown := [name for name in config.csr if name not in paths]:
         raise _built_differently(f"{unknown[0]:.120} in one piece", config)
@@ -122,13 +122,6 @@ def _record_of(removed: RemovedUnits, names: Mapping[str, str]) -> GroupRecord:
         producers=tuple(_stem(names[f"{path}.weight"]) for path in coupling.producers),
         consumer=_stem(names[f"{coupling.consumer}.weight"]),
     )
-
-
-def _paths_of(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, str]:
-    """The tensors' names in ``model`` by their names in the file; transformers 4.57 uses the same."""
-    if model.state_dict().keys() >= stored.keys():
-        return {name: name for name in stored}
-    return {file: own for own, file in names_in_files(model).items()}
 
 
 def _expanded(content: SparseFile, config: CompressionConfig) -> dict[str, Tensor]:

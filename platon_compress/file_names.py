@@ -1,7 +1,7 @@
 """What transformers calls a model's tensors in files: the same in all of its versions, unlike its modules."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from platon_compress.errors import InputError, first_line
 
-__all__ = ["names_in_files", "without_advice"]
+__all__ = ["names_in_files", "names_in_model", "without_advice"]
 
 
 def names_in_files(model: nn.Module, folder: Path | None = None) -> dict[str, str]:
@@ -38,6 +38,14 @@ def names_in_files(model: nn.Module, folder: Path | None = None) -> dict[str, st
     if all(marker.numel() == 1 for marker in found.values()):
         return {order[int(marker)]: name for name, marker in found.items()}
     return {order[int(marker)]: name for name, marker in markers.items() if order[int(marker)] == name}
+
+
+def names_in_model(model: nn.Module, stored: Iterable[str]) -> dict[str, str]:
+    """The tensors' names in ``model`` by their names in a file; transformers 4.57 uses the same."""
+    names = set(stored)
+    if model.state_dict().keys() >= names:
+        return {name: name for name in names}
+    return {file: own for own, file in names_in_files(model).items()}
 
 
 def _markers(model: nn.Module) -> tuple[list[str], dict[str, Tensor]]:

@@ -161,6 +161,7 @@ class Evaluation:
     scale: the size of the outputs, where it is the data's (prices in thousands): differences are small or large by it.
     decisions: what a user reads of the outputs of every batch, in order (the class of each row, the tag of each word),
     each comparable with ==; None where that is the numbers themselves. decision: what one is, as in `report.words.UNITS`.
+    least_agreement: the share of them that two right ways to run one file with 8-bit weights have in common.
     """
 
     batches: Sequence[Batch]
@@ -170,6 +171,7 @@ class Evaluation:
     scale: float = 1.0
     decisions: Callable[[Sequence[Outputs]], Sequence[Any] | np.ndarray] | None = None
     decision: str = "row"
+    least_agreement: float = 0.995
 
     def __post_init__(self) -> None:
         if not self.examples:

@@ -12,7 +12,6 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
 from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
-from platon_compress.pruning.held import masks_for
 from platon_compress.recipe import PlanSection, PruneSection, Recipe
 from platon_compress.report.words import metric_name
 from platon_compress.tasks.dropout import set_dropout
@@ -48,9 +47,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     pruned_steps = total_steps(len(examples[0]), recipe.pruning_training)
     freeze_parameters(student, recipe.model.freeze)
     held = held_of(recipe)
-    if held is not None:
-        check_held(recipe, held, student, task.head(names))
-    masks = None if held is None else masks_for(student.model, held.masks)
+    masks = None if held is None else check_held(recipe, held, student, task.head(names))
     pruning = prune_config(recipe.prune, pruned_steps, masks=masks)
     pruned_steps = pruning.total_steps or pruned_steps
     shown = preview(student.model, pruning)

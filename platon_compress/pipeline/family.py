@@ -144,7 +144,10 @@ def keep(
     checkpoint.save(folder)
     names = names_in_files(checkpoint.model)
     # safetensors stores booleans as one byte each.
-    save_file({names[name]: mask.contiguous() for name, mask in masks.items()}, folder / "masks.safetensors")
+    save_file(
+        {names.get(name, name): mask.contiguous() for name, mask in masks.items()},
+        folder / "masks.safetensors",
+    )
     write_json(folder / _SCORES, {"steps": steps, "scores": scores.to_dict()})
 
 

@@ -74,16 +74,19 @@ def held_of(recipe: Recipe) -> Held | None:
     return _of_run(source, path, recipe)
 
 
-def check_held(recipe: Recipe, held: Held, student: Checkpoint, head: Mapping[str, Any] | None) -> None:
-    """Raise InputError where masks or weights are those of another model than `student` (rule 3)."""
+def check_held(
+    recipe: Recipe, held: Held, student: Checkpoint, head: Mapping[str, Any] | None
+) -> "dict[str, Tensor]":
+    """The masks by the student's names. Raises InputError where masks or weights are those of another model (rule 3)."""
     from platon_compress.tasks.distillation import read_alike
 
+    masks = masks_for(student.model, held.masks)
     try:
-        check_masks(student.model, masks_for(student.model, held.masks))
+        check_masks(student.model, masks)
     except InputError as error:
         raise InputError(f"prune.masks_from: {error}") from error
     if held.weights is None:
-        return
+        return masks
     start = load_start(recipe, held.weights, head)
     ours, theirs = ({n: tuple(p.shape) for n, p in c.model.named_parameters()} for c in (student, start))
     if ours != theirs:
@@ -97,6 +100,7 @@ def check_held(recipe: Recipe, held: Held, student: Checkpoint, head: Mapping[st
             f"prune.masks_from: the model in {held.weights} reads its inputs differently from the recipe's; name a run of "
             "the same model"
         )
+    return masks
 
 
 def load_start(recipe: Recipe, folder: Path, head: Mapping[str, Any] | None) -> Checkpoint:

@@ -19,7 +19,6 @@ from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, SMALL_BATCH, v
 from platon_compress.pipeline.words import spoken_factors, spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.progress import Steps
-from platon_compress.pruning.held import masks_for
 from platon_compress.recipe import PlanSection, Recipe
 from platon_compress.recipe.data import COLUMN_KEYS
 from platon_compress.report.words import criterion_words
@@ -32,16 +31,16 @@ __all__ = ["stages_of"]
 def _bake(work: Workspace) -> dict[str, Any]:
     from platon_compress.baking import bake
 
-    checkpoint = work.pruned()
-    oneshot = work.recipe.oneshot
-    if not work.trains and oneshot is None:
-        check_given(work, checkpoint)
+    oneshot, masks = work.recipe.oneshot, None
     target = None if oneshot is None else oneshot.sparsity
-    if work.trains:  # a share of the time says nothing of weights
+    if work.trains:
+        checkpoint, masks = work.candidate(work.candidate_folder(work.sparsity))
+        # a share of the time says nothing of weights
         target = None if work.prune.counts_time else work.sparsity
-    masks = work.masks()
-    if masks is not None:
-        masks = masks_for(checkpoint.model, masks)
+    else:
+        checkpoint = work.pruned()
+        if oneshot is None:
+            check_given(work, checkpoint)
     baked = bake(checkpoint.model, masks, target_sparsity=target, values=work.recipe.bake.values)
     checkpoint.model.config.compression_config = {  # type: ignore[union-attr]
         "tool": "platon-compress",

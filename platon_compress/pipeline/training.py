@@ -43,9 +43,7 @@ def data(work: Workspace) -> dict[str, Any]:
     student = work.fresh_checkpoint()
     freeze_parameters(student, work.recipe.model.freeze)
     held = work.held
-    if held is not None:
-        check_held(work.recipe, held, student, work.task.head(names))
-    masks = None if held is None else masks_for(student.model, held.masks)
+    masks = None if held is None else check_held(work.recipe, held, student, work.task.head(names))
     shown = preview(student.model, prune_config(work.prune, steps, masks=masks))
     check_teacher(work.recipe, work.task, names, student)
     judged, encoded = zip(*work.judged, strict=True)

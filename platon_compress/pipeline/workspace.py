@@ -215,12 +215,6 @@ class Workspace:
         """The model that `compress` was given; every call loads it anew."""
         return _load(self.recipe, str(self.recipe.model.name))
 
-    def masks(self) -> dict[str, Any] | None:
-        """The pruner's last masks as they lie in the file, True where a weight is kept; None for a foreign checkpoint."""
-        if not self.trains:
-            return None
-        return read_masks(self._pruned_folder / "masks.safetensors", _PRUNE_AGAIN)
-
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The baked model, as saved under `model/`."""

@@ -55,11 +55,9 @@ def check_masks(model: "nn.Module", masks: "Mapping[str, Tensor]") -> None:
 
 def masks_for(model: "nn.Module", masks: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
     """Masks that are named as in files, by the names of `model`'s parameters; other names stay as they are."""
-    from platon_compress.file_names import names_in_files
+    from platon_compress.file_names import names_in_model
 
-    if masks.keys() <= dict(model.named_parameters()).keys():
-        return dict(masks)
-    own = {file: name for name, file in names_in_files(model).items()}
+    own = names_in_model(model, masks)
     return {own.get(name, name): mask for name, mask in masks.items()}
 
 

@@ -16,8 +16,7 @@ from platon_compress.yaml_file import read_yaml
 __all__ = ["PRESETS", "load_recipe", "parse_recipe", "shipped_recipe", "trusting"]
 
 _RECIPES = Path(__file__).parents[1] / "recipes"
-# That the training that prunes goes on from the dense model costs no step more, and gained where trainings were short:
-# benchmarks/results/quality-topics.json.
+# Going on from the dense model costs no step more, and lost two points less: benchmarks/results/quality-topics.json.
 _EVERY_PRESET = ("prune.from_dense=true", "distill.hidden=1", "plan.values=int8")
 PRESETS: Mapping[str, tuple[str, ...]] = {
     # At 90 % this criterion loses less than PLATON's: benchmarks/results/quality-criteria.json.

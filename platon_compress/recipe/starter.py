@@ -53,7 +53,7 @@ _GIVEN: dict[str, dict[str, Any]] = {
         "model.name": "WinKawaks/vit-small-patch16-224",
         "data.train": "photos/train",
         "data.validation": "photos/validation",
-        "prune.sparsity": 0.9,
+        "prune.sparsity": 0.8,
     },
 }
 _LEFT_OUT = ("kind", "dense")

@@ -30,6 +30,7 @@ __all__ = ["QuestionAnswering"]
 
 _CONTEXT = 1  # the second text of the pair
 _LONGEST_ANSWER = 30  # tokens, as in the baselines published for SQuAD
+_LEAST_AGREEMENT = 0.95  # an answer is one of thousands of spans, of which several may be nearly as good
 _USUAL_WINDOW = 384  # tokens, as there
 _PARTS = ("start_logits", "end_logits")
 _HIDDEN = -1e4  # a score that padding cannot win with, within the range of half precision
@@ -139,6 +140,7 @@ class QuestionAnswering(Task):
             examples=len(rows),
             decisions=answers,
             decision="question",
+            least_agreement=_LEAST_AGREEMENT,
         )
 
     def check_answers(self, outputs: Any, inputs: "Mapping[str, Tensor]", checkpoint: Checkpoint) -> None:

@@ -153,7 +153,7 @@ def test_answers_2_and_10_90_percent_are_faster_than_every_second_layer_in_int8_
         assert 4 < halved < shown_setting(cell).ratio("compressed", "dense").median
 
 
-def test_on_the_held_back_task_going_on_from_the_dense_model_lost_less_so_the_presets_do(results):
+def test_on_topics_going_on_from_the_dense_model_lost_less_so_the_presets_do(results):
     (apart,) = results["quality-topics"]["criteria"]
     assert (apart["row"], apart["against"], apart["statement"]) == ("from-given", "balanced", "lower")
     (row,) = (row for row in results["quality-topics"]["rows"] if row["row"] == "balanced")

@@ -270,7 +270,7 @@ def test_padding_removed_and_some_layers_in_floats(tmp_path):
         assert check.passed
 
 
-def _checked(monkeypatch, count, flips, *, score=None, decisions=True, noise=0.0, wrong=None, unit="row"):
+def _checked(monkeypatch, count, flips, *, score=None, decisions=True, noise=0.0, wrong=None, **asked):
     """Two ways that decide about `count` rows, of which `flips` differ."""
     ours = np.tile([1.0, 0.0], (count, 1))
     others = ours.copy()
@@ -280,7 +280,7 @@ def _checked(monkeypatch, count, flips, *, score=None, decisions=True, noise=0.0
         others[0, 0] = wrong
     batch = [{"input_ids": np.zeros((count, 2), np.int64)}]
     decided = lambda outputs: np.concatenate([next(iter(o.values())).argmax(-1) for o in outputs])  # noqa: E731
-    evaluation = Evaluation(batches=batch, decisions=decided if decisions else None, decision=unit)
+    evaluation = Evaluation(batches=batch, decisions=decided if decisions else None, **asked)
     outputs = {
         COMPRESSED: [{"logits": ours}],
         FLOAT32: [{"logits": ours}],
@@ -291,18 +291,18 @@ def _checked(monkeypatch, count, flips, *, score=None, decisions=True, noise=0.0
 
 
 @pytest.mark.parametrize(
-    ("count", "flips", "unit", "passed"),
+    ("count", "flips", "asked", "passed"),
     [
-        (64, 1, "row", True),
-        (64, 2, "row", False),
-        (1000, 5, "row", True),
-        (1000, 6, "query", False),
-        (1000, 50, "question", True),
-        (1000, 51, "question", False),
+        (64, 1, {}, True),
+        (64, 2, {}, False),
+        (1000, 5, {}, True),
+        (1000, 6, {}, False),
+        (1000, 50, {"least_agreement": 0.95}, True),
+        (1000, 51, {"least_agreement": 0.95}, False),
     ],
 )
-def test_the_share_of_decisions(monkeypatch, count, flips, unit, passed):
-    checked = _checked(monkeypatch, count, flips, unit=unit)
+def test_the_share_of_decisions(monkeypatch, count, flips, asked, passed):
+    checked = _checked(monkeypatch, count, flips, **asked)
     near = checked.elsewhere
     assert (near.decisions, near.changed, near.passed) == (count, flips, passed)
     assert near.agreement == pytest.approx(1 - flips / count)

@@ -135,11 +135,26 @@ def test_masks_are_taken_by_the_names_of_files_in_every_transformers():
     assert masks_for(model, {"foreign": GOOD}).keys() == {"foreign"}
 
 
-@pytest.mark.parametrize("spoil", ["empty", "torn", "floats", "gone"])
+def test_a_mask_may_keep_nothing_beside_one_that_does(tmp_path):
+    save_file({"a": GOOD, "b": ~GOOD & False}, tmp_path / "masks.safetensors")
+    masks = read_masks(tmp_path / "masks.safetensors", "name another file")
+    assert torch.equal(masks["a"], GOOD)
+    assert not masks["b"].any()
+
+
+_CONTENTS = {
+    "nothing": {},
+    "NaN": {"a": torch.full((2, 2), float("nan"))},
+    "floats": {"a": GOOD, "b": GOOD.float()},
+    "all zero": {"a": ~GOOD & False},
+}
+
+
+@pytest.mark.parametrize("spoil", ["empty", "torn", "gone", *_CONTENTS])
 def test_a_file_that_holds_no_masks_is_one_line(tmp_path, spoil):
     path = tmp_path / "masks.safetensors"
     if spoil != "gone":
-        save_file({"a": GOOD.float() if spoil == "floats" else GOOD}, path)
+        save_file(_CONTENTS.get(spoil, {"a": GOOD}), path)
     if spoil == "empty":
         path.write_bytes(b"")
     if spoil == "torn":

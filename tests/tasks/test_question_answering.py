@@ -104,6 +104,7 @@ def test_certain_answers_score_one_over_windows_and_padding(tmp_path, side):
     task, checkpoint = _task(), _checkpoint(tmp_path, side)
     examples = task.encode(ROWS, checkpoint, [])
     evaluation = task.evaluation(examples, checkpoint, 3)
+    assert (evaluation.decision, evaluation.least_agreement) == ("question", 0.95)
     scores = evaluation.score(_gold(task, examples, checkpoint))
     assert scores.values == {"f1": 1.0, "exact_match": 1.0}
     assert evaluation.examples == len(ROWS)
