@@ -162,11 +162,12 @@ def read_baked(model: nn.Module, record: Mapping[str, Any]) -> BakedModel:
     parameters = dict(model.named_parameters())
     for weight in weights:
         found = parameters.get(weight.name)
-        if (
-            found is None
-            or tuple(found.shape) != weight.shape
-            or int(torch.count_nonzero(found)) != weight.nnz
-        ):
+        if found is None:
+            raise InputError(
+                f"the baked model has no {weight.name}, which was counted, perhaps because another version of transformers "
+                "named it; bake it again"
+            )
+        if tuple(found.shape) != weight.shape or int(torch.count_nonzero(found)) != weight.nnz:
             raise InputError(
                 f"{weight.name} of the baked model is not the one that was counted ({list(weight.shape)}, "
                 f"{weight.nnz} non-zeros); bake it again"
