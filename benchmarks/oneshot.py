@@ -23,7 +23,8 @@ from platon_compress.recipe import DataSection
 from platon_compress.schemas import stamped
 from platon_compress.scoring import Evaluation, Scores
 from platon_compress.tasks.calibration import calibration_batches
-from platon_compress.tasks.models import Checkpoint, load_checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
+from platon_compress.tasks.models import load_checkpoint
 from platon_compress.tasks.rooms import task_of
 from platon_compress.tasks.trainer import evaluate
 

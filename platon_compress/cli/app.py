@@ -252,7 +252,8 @@ def _parsed(recipe: dict[str, Any], task: str | None, trust_remote_code: bool) -
 
 def _task(task: str | None, model: dict[str, Any], trust_remote_code: bool) -> str:
     """The task of a foreign checkpoint. Raises InputError for one that nobody knows."""
-    from platon_compress.tasks.models import TASKS, infer_task
+    from platon_compress.tasks.checkpoint import TASKS
+    from platon_compress.tasks.models import infer_task
 
     if task is None:
         return infer_task(model["name"], trust_remote_code=trust_remote_code, cache_dir=model["cache_dir"])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from platon_compress.measure.estimate import Estimate, EstimateRow
     from platon_compress.measure.search import Search
     from platon_compress.pipeline.reporter import Reporter
-    from platon_compress.tasks.models import Checkpoint
+    from platon_compress.tasks.checkpoint import Checkpoint
 
 __all__ = ["estimate"]
 

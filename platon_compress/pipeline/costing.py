@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from platon_compress.measure.calibrate import CalibrationScope
     from platon_compress.planning import PlanConfig
     from platon_compress.pruning.unit_costs import UnitCosts
-    from platon_compress.tasks.models import Checkpoint
+    from platon_compress.tasks.checkpoint import Checkpoint
 
 __all__ = [
     "COSTS",

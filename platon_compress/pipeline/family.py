@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
 
     from platon_compress.pruning.family import Hold
+    from platon_compress.tasks.checkpoint import Checkpoint
     from platon_compress.tasks.examples import Examples
-    from platon_compress.tasks.models import Checkpoint
     from platon_compress.tasks.task import Task
 
 __all__ = [

@@ -22,7 +22,8 @@ from platon_compress.files import read_json
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pruning.held import check_masks, mask_sparsity, masks_for, read_masks
 from platon_compress.recipe import Recipe, load_recipe
-from platon_compress.tasks.models import Checkpoint, load_checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
+from platon_compress.tasks.models import load_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from typing import Any
 
 from platon_compress.pipeline.preflight import check_compress, check_rival, spoken_model
 from platon_compress.pipeline.workspace import Workspace
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 
 __all__ = ["check_given", "prune_once_stage"]
 

@@ -8,8 +8,8 @@ from platon_compress.errors import InputError
 from platon_compress.pipeline.baseline import baseline_of
 from platon_compress.pipeline.exporting import plain_config
 from platon_compress.recipe import Recipe
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.examples import Examples
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.preflight import (
     check_batch,
     check_blocks,

@@ -15,7 +15,7 @@ from platon_compress.pipeline.verifying import CHOOSING_EXAMPLES, verification
 from platon_compress.pipeline.words import spoken_result
 from platon_compress.pipeline.workspace import Workspace
 from platon_compress.recipe import Recipe
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 from platon_compress.tasks.training import TrainResult, train
 

@@ -22,7 +22,7 @@ from platon_compress.progress import Steps
 from platon_compress.recipe import PlanSection, Recipe
 from platon_compress.recipe.data import COLUMN_KEYS
 from platon_compress.report.words import criterion_words
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.synthetic import example_inputs
 
 __all__ = ["stages_of"]

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import Recipe
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.hub import resolve_name
-from platon_compress.tasks.models import Checkpoint, load_checkpoint
+from platon_compress.tasks.models import load_checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:

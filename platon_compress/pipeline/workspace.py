@@ -12,14 +12,10 @@ from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.teaching import given_teacher
 from platon_compress.pruning.held import masks_for, read_masks
 from platon_compress.recipe import DataSection, ModelSection, PruneSection, Recipe
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.dimensions import default_tokens
 from platon_compress.tasks.examples import Examples
-from platon_compress.tasks.models import (
-    Checkpoint,
-    load_checkpoint,
-    problem_of,
-    read_config,
-)
+from platon_compress.tasks.models import load_checkpoint, problem_of, read_config
 from platon_compress.tasks.rooms import task_of
 from platon_compress.tasks.task import Task
 from platon_compress.tasks.untrained import build_model

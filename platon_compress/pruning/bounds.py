@@ -17,8 +17,6 @@ from platon_compress.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from platon_compress.pruning.config import PruneConfig
-
 __all__ = ["Bounds", "bounds_of", "checked_bounds"]
 
 
@@ -53,18 +51,26 @@ def checked_bounds(bounds: Any) -> dict[str, tuple[float, float]]:
     return {name: (bound[0], bound[1]) for name, bound in bounds.items()}
 
 
-def bounds_of(model: "nn.Module", weights: Mapping[str, Any], config: "PruneConfig") -> Bounds | None:
-    """The bounds of a config, which bind `weights`; later entries win over earlier ones, and over `max_layer_sparsity`.
+def bounds_of(
+    model: "nn.Module",
+    weights: Mapping[str, Any],
+    *,
+    bounds: Mapping[str, tuple[float, float]] | None,
+    greatest: float | None,
+    sparsity: float,
+) -> Bounds | None:
+    """The bounds that bind `weights`, of which `sparsity` goes in all; None where nothing binds them.
+
+    `greatest` is for each of them; `bounds` are by entry, later ones win over earlier ones, and over it.
 
     Raises InputError for an entry that names no prunable parameter, and for bounds that exclude the sparsity.
     """
-    if config.bounds is None and config.max_layer_sparsity is None:
+    if bounds is None and greatest is None:
         return None
     from platon_compress.selection import names_matching
 
-    greatest = 1.0 if config.max_layer_sparsity is None else config.max_layer_sparsity
-    shares = dict.fromkeys(weights, (0.0, greatest))
-    for entry, bound in (config.bounds or {}).items():
+    shares = dict.fromkeys(weights, (0.0, 1.0 if greatest is None else greatest))
+    for entry, bound in (bounds or {}).items():
         named = [name for name in weights if name in names_matching(model, entry, "bounds")]
         if not named:
             raise InputError(
@@ -72,9 +78,9 @@ def bounds_of(model: "nn.Module", weights: Mapping[str, Any], config: "PruneConf
             )
         shares |= dict.fromkeys(named, bound)
     sizes = {name: weight.numel() for name, weight in weights.items()}
-    _check_reach(sizes, shares, config.sparsity)
+    _check_reach(sizes, shares, sparsity)
     least, most = ({name: int(sizes[name] * share[i]) for name, share in shares.items()} for i in (0, 1))
-    return Bounds(least, most, int(sum(sizes.values()) * config.sparsity))
+    return Bounds(least, most, int(sum(sizes.values()) * sparsity))
 
 
 def _check_reach(

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from platon_compress.scoring import Batch
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.rooms import ROOMS, task_of
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from platon_compress.pruning.family import Hold
 from platon_compress.pruning.trainer import PlatonCallback
 from platon_compress.report.words import metric_figure, metric_name
 from platon_compress.tasks.averaging import WeightAverage
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.task import Task
 
 __all__ = ["HoldCallback", "ProgressCallback"]

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from platon_compress.errors import InputError
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import Rows
-from platon_compress.tasks.models import Checkpoint
 
 __all__ = [
     "class_names",

@@ -8,6 +8,7 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.classes import (
     class_names,
     in_model_order,
@@ -18,7 +19,7 @@ from platon_compress.tasks.classes import (
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, padded
 from platon_compress.tasks.metrics.classification import classification_scores, trivial_classification
-from platon_compress.tasks.models import Checkpoint, classifier_head
+from platon_compress.tasks.models import classifier_head
 from platon_compress.tasks.task import Task, check_shape
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from platon_compress.errors import InputError
 if TYPE_CHECKING:
     from torch import nn
 
-    from platon_compress.tasks.models import Checkpoint
+    from platon_compress.tasks.checkpoint import Checkpoint
 
 __all__ = [
     "DEFAULT_TOKENS",

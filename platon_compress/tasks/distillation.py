@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from platon_compress.errors import InputError
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:

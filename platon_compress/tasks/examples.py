@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.pictures import with_channels
 from platon_compress.tasks.data.rows import Origin
 from platon_compress.tasks.dimensions import (
@@ -16,7 +17,6 @@ from platon_compress.tasks.dimensions import (
     taken_inputs,
     vocabulary,
 )
-from platon_compress.tasks.models import Checkpoint
 
 if TYPE_CHECKING:
     from platon_compress.recipe import DataSection

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.classes import class_numbers
 from platon_compress.tasks.classification import SingleLabel
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, pixels
-from platon_compress.tasks.models import Checkpoint
 
 __all__ = ["ImageClassification"]
 

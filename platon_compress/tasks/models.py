@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import InputError, MissingExtraError, first_line, shown
 from platon_compress.files import inner
 from platon_compress.runtime.modules import MODULES_FILE
+from platon_compress.tasks.checkpoint import TASKS, Checkpoint, TaskSpec
+from platon_compress.tasks.dimensions import positions
 from platon_compress.tasks.families import refuse_adapter, refuse_config, saved_as
 from platon_compress.tasks.hub import hub_is_offline, is_fault_of_this_machine, offline_hint, resolve_name
 from platon_compress.tasks.sentence_files import (
-    SentenceFiles,
     bi_encoder_files,
     cross_encoder_files,
     local_folder,
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = [
-    "TASKS",
-    "Checkpoint",
-    "TaskSpec",
     "classifier_head",
     "infer_task",
     "label_fields",
@@ -39,29 +37,6 @@ __all__ = [
     "with_sentence_files",
 ]
 
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """What a task needs: transformers' auto class, the input's modality, the class suffix of its models."""
-
-    auto_class: str
-    modality: str
-    suffix: str
-
-
-TASKS: Mapping[str, TaskSpec] = {
-    "text-classification": TaskSpec(
-        "AutoModelForSequenceClassification", "text", "ForSequenceClassification"
-    ),
-    "image-classification": TaskSpec("AutoModelForImageClassification", "image", "ForImageClassification"),
-    "token-classification": TaskSpec("AutoModelForTokenClassification", "text", "ForTokenClassification"),
-    "question-answering": TaskSpec("AutoModelForQuestionAnswering", "text", "ForQuestionAnswering"),
-    "sentence-similarity": TaskSpec("AutoModel", "text", "Model"),
-    "text-ranking": TaskSpec("AutoModelForSequenceClassification", "text", "ForSequenceClassification"),
-    "fill-mask": TaskSpec("AutoModelForMaskedLM", "text", "ForMaskedLM"),
-    "feature-extraction": TaskSpec("AutoModel", "text", "Model"),
-    "image-feature-extraction": TaskSpec("AutoModel", "image", "Model"),
-}
 
 _PROBLEMS = {
     "single_label_classification": "single-label",
@@ -81,38 +56,6 @@ _PROCESSOR_FILES = {
     ),
     "image": ("preprocessor_config.json", "processor_config.json"),
 }
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model with the processor that belongs to it (`None` where the folder has none).
-
-    `drawn` names the weights of a new head, which the checkpoint did not hold. `sentence` are the files of
-    sentence-transformers that go with it, for the tasks that have any.
-    """
-
-    model: "nn.Module"
-    processor: Any
-    task: str
-    drawn: tuple[str, ...] = ()
-    sentence: SentenceFiles | None = None
-
-    @property
-    def modality(self) -> str:
-        """`text` or `image`."""
-        return TASKS[self.task].modality
-
-    def save(self, folder: Path) -> None:
-        """Write Hugging Face layout: config.json, model.safetensors and the processor's files."""
-        self.model.save_pretrained(folder)  # type: ignore[operator]
-        self.save_companions(folder)
-
-    def save_companions(self, folder: Path) -> None:
-        """Write what belongs beside a model of any format: the processor's files, sentence-transformers' files."""
-        if self.processor is not None:
-            self.processor.save_pretrained(folder)
-        if self.sentence is not None:
-            self.sentence.save(folder)
 
 
 def classifier_head(labels: Sequence[str]) -> dict[str, Any]:
@@ -197,8 +140,6 @@ def _encoder_folder(source: str, encoder: str) -> str:
 
 def with_sentence_files(checkpoint: Checkpoint, folder: Path | None) -> Checkpoint:
     """A bi-encoder knows how its vectors are pooled, a plain encoder by the mean; a cross-encoder says that it is one."""
-    from platon_compress.tasks.dimensions import positions
-
     model: Any = checkpoint.model
     if checkpoint.task == "text-ranking":
         return replace(checkpoint, sentence=cross_encoder_files(folder, model.config))

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from platon_compress.scoring import Evaluation, Outputs, batch_rows
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.examples import Examples
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
 __all__ = ["pooled_evaluation"]

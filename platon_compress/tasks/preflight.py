@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from platon_compress.errors import InputError, first_line
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.dimensions import default_tokens, positions, taken_inputs, vocabulary
 from platon_compress.tasks.examples import Examples
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.synthetic import synthetic_batches
 from platon_compress.tasks.task import Task
 

@@ -16,10 +16,10 @@ import numpy as np
 from platon_compress.errors import InputError
 from platon_compress.runtime.answers import Window, best_answer
 from platon_compress.scoring import Evaluation, Outputs, Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import QuestionRows
 from platon_compress.tasks.examples import Examples, padded, tokenise, window_sizes
 from platon_compress.tasks.metrics.answers import answer_scores, trivial_answers
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ import numpy as np
 from platon_compress.errors import InputError
 from platon_compress.runtime.embed import pooled
 from platon_compress.scoring import Batch, Evaluation, Outputs, Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import SimilarityRows
 from platon_compress.tasks.examples import Examples, padded, text_length, tokenise
 from platon_compress.tasks.metrics.embeddings import cosines, fidelity, trivial_fidelity
 from platon_compress.tasks.metrics.regression import regression_scores
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.dimensions import input_names, picture_channels, picture_size, vocabulary
-from platon_compress.tasks.models import Checkpoint
 
 __all__ = ["example_inputs", "synthetic_batches"]
 

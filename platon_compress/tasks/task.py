@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Batch, Evaluation
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.tables import read_split
 from platon_compress.tasks.examples import Examples, spread
 from platon_compress.tasks.metrics import check_metric
-from platon_compress.tasks.models import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

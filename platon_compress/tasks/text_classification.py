@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.classes import class_numbers
 from platon_compress.tasks.classification import SingleLabel
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, text_length, tokenise
-from platon_compress.tasks.models import Checkpoint
 
 if TYPE_CHECKING:
     from platon_compress.recipe import DataSection

@@ -16,6 +16,7 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.classes import (
     in_model_order,
     in_order,
@@ -26,7 +27,7 @@ from platon_compress.tasks.classes import (
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, padded
 from platon_compress.tasks.metrics.multilabel import multilabel_scores, trivial_multilabel
-from platon_compress.tasks.models import Checkpoint, label_fields
+from platon_compress.tasks.models import label_fields
 from platon_compress.tasks.task import Task, check_shape
 from platon_compress.tasks.text_classification import text_features
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import RankingRows
 from platon_compress.tasks.examples import Examples, padded, spread, text_length, tokenise
 from platon_compress.tasks.metrics.ranking import ranking_scores, trivial_ranking
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task, check_shape
 
 if TYPE_CHECKING:

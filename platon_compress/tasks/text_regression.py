@@ -17,10 +17,11 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs, Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import Examples, padded
 from platon_compress.tasks.metrics.regression import regression_scores
-from platon_compress.tasks.models import Checkpoint, label_fields
+from platon_compress.tasks.models import label_fields
 from platon_compress.tasks.task import Task, check_shape
 from platon_compress.tasks.text_classification import text_features
 

@@ -17,11 +17,12 @@ import numpy as np
 
 from platon_compress.errors import InputError
 from platon_compress.scoring import Evaluation, Outputs
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.classes import in_model_order, names_of_model, teacher_places
 from platon_compress.tasks.data.rows import TaggedRows
 from platon_compress.tasks.examples import Examples, padded, tokenise, window_sizes
 from platon_compress.tasks.metrics.entities import entity_scores
-from platon_compress.tasks.models import Checkpoint, label_fields
+from platon_compress.tasks.models import label_fields
 from platon_compress.tasks.task import Task, check_shape
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from platon_compress.errors import InputError, first_line
 from platon_compress.progress import Progress
 from platon_compress.scoring import Scores
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.examples import Examples
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.task import Task
 
 if TYPE_CHECKING:

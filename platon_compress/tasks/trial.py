@@ -22,8 +22,8 @@ from platon_compress.errors import CheckFailedError, InputError, first_line
 from platon_compress.export.config import ExportConfig
 from platon_compress.export.outputs import Batch, Outputs, differences
 from platon_compress.structure import find_blocks
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.dimensions import positions
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.preflight import run_once
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 

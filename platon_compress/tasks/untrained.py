@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from platon_compress.errors import InputError, first_line
-from platon_compress.tasks.models import Checkpoint, spec_of, transformers_module, with_sentence_files
+from platon_compress.tasks.checkpoint import Checkpoint
+from platon_compress.tasks.models import spec_of, transformers_module, with_sentence_files
 
 __all__ = ["build_model"]
 

@@ -5,8 +5,9 @@ from tiny_berts import letter_tokenizer, saved_bert, tiny_bert
 
 from platon_compress.recipe import DataSection
 from platon_compress.report.words import UNITS
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import QuestionRows, RankingRows, Rows, SimilarityRows, TaggedRows
-from platon_compress.tasks.models import Checkpoint, load_checkpoint
+from platon_compress.tasks.models import load_checkpoint
 from platon_compress.tasks.rooms import task_of
 
 

@@ -14,11 +14,11 @@ from transformers import ViTForImageClassification as ViT
 from platon_compress.errors import InputError
 from platon_compress.pruning import PlatonCallback, PruneConfig, latest_complete_checkpoint
 from platon_compress.recipe import DataSection, DistillSection, TrainSection
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.tables import Rows
 from platon_compress.tasks.distillation import answer_loss, hidden_loss, make_teacher
 from platon_compress.tasks.examples import Examples
 from platon_compress.tasks.image_classification import ImageClassification
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.text_classification import TextClassification
 from platon_compress.tasks.trainer import TaskTrainer
 from platon_compress.tasks.training import _arguments, train

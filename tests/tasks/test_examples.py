@@ -8,11 +8,12 @@ from transformers import BertConfig
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.classes import class_names, in_model_order, known_class_names
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.examples import window_sizes
 from platon_compress.tasks.image_classification import ImageClassification
-from platon_compress.tasks.models import Checkpoint, classifier_head
+from platon_compress.tasks.models import classifier_head
 from platon_compress.tasks.synthetic import example_inputs, synthetic_batches
 from platon_compress.tasks.text_classification import TextClassification
 from platon_compress.tasks.untrained import build_model

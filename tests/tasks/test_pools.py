@@ -9,8 +9,9 @@ from tiny_berts import LETTERS, letter_tokenizer, saved_bert, tiny_bert
 from platon_compress.export.parity import torch_outputs
 from platon_compress.recipe import DataSection
 from platon_compress.scoring import batch_rows
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import QuestionRows, RankingRows, Rows, SimilarityRows, TaggedRows
-from platon_compress.tasks.models import Checkpoint, load_checkpoint
+from platon_compress.tasks.models import load_checkpoint
 from platon_compress.tasks.pools import pooled_evaluation
 from platon_compress.tasks.rooms import task_of
 

@@ -9,10 +9,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
 from platon_compress.tasks import preflight
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import Origin, Rows
 from platon_compress.tasks.dimensions import default_tokens, picture_size, positions
 from platon_compress.tasks.image_classification import ImageClassification
-from platon_compress.tasks.models import Checkpoint, classifier_head
+from platon_compress.tasks.models import classifier_head
 from platon_compress.tasks.synthetic import synthetic_batches
 from platon_compress.tasks.text_classification import TextClassification
 from platon_compress.tasks.untrained import build_model

@@ -11,8 +11,8 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection
 from platon_compress.runtime import load
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import QuestionRows
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.question_answering import QuestionAnswering
 
 KIND = "BertForQuestionAnswering"

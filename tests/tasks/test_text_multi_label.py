@@ -8,9 +8,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection, DistillSection
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.distillation import make_teacher
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.rooms import task_of
 from platon_compress.tasks.text_multi_label import TextMultiLabel
 

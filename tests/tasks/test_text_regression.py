@@ -11,10 +11,10 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from platon_compress.errors import InputError
 from platon_compress.recipe import DataSection, DistillSection, TrainSection
 from platon_compress.runtime import load
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.data.rows import Rows
 from platon_compress.tasks.distillation import make_teacher
 from platon_compress.tasks.examples import Examples
-from platon_compress.tasks.models import Checkpoint
 from platon_compress.tasks.rooms import task_of
 from platon_compress.tasks.text_regression import TextRegression
 from platon_compress.tasks.training import train

@@ -6,7 +6,7 @@ import transformers
 
 from platon_compress.errors import InputError
 from platon_compress.export.config import ExportConfig
-from platon_compress.tasks.models import Checkpoint
+from platon_compress.tasks.checkpoint import Checkpoint
 from platon_compress.tasks.trial import check_export
 from platon_compress.testing import tiny_transformer
 

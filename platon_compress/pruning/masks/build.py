@@ -67,7 +67,13 @@ def build_masks(
         importance,
         scratch,
         _partition(model, weights, config.scope),
-        bounds_of(model, weights, config),
+        bounds_of(
+            model,
+            weights,
+            bounds=config.bounds,
+            greatest=config.max_layer_sparsity,
+            sparsity=config.sparsity,
+        ),
         relative_costs(weights, config.weight_costs),
     )
 
