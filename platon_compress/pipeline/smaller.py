@@ -45,7 +45,18 @@ def smaller_files(work: Workspace) -> dict[str, Path]:
 
 
 def _uses(recipe: Recipe) -> tuple[str, ...]:
-    return ("model", *DATA_OF_TRAINING, "train", "distill", "prune.from_dense", "prune.epochs", "export")
+    goes_on = recipe.prune is not None and recipe.prune.from_dense
+    rate = ("prune.learning_rate",) if goes_on else ()
+    return (
+        "model",
+        *DATA_OF_TRAINING,
+        "train",
+        "distill",
+        "prune.from_dense",
+        "prune.epochs",
+        *rate,
+        "export",
+    )
 
 
 def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -> TrainResult:

@@ -133,8 +133,12 @@ class Recipe(Section):
 
     @property
     def unpruned_training(self) -> TrainSection:
-        """How a model is trained that stands beside the pruned one: as the baseline, and as long as the pruned one."""
-        return self._trained(("epochs",))
+        """How a model is trained that stands beside the pruned one: as the baseline, and as long as the pruned one.
+
+        Where both go on from the baseline, with the pruned one's learning rate too: it was chosen for going on.
+        """
+        goes_on = self.prune is not None and self.prune.from_dense
+        return self._trained(("epochs", "learning_rate") if goes_on else ("epochs",))
 
     def _trained(self, keys: tuple[str, ...]) -> TrainSection:
         own = {} if self.prune is None else {key: getattr(self.prune, key) for key in keys}

@@ -46,6 +46,9 @@ def test_a_control_is_measured_once_for_a_row_and_again_for_another_recipe(tmp_p
     assert score("digits-50-s1", folder="other", prune={"from_dense": True}) == 3
     assert score("digits-50-s1", folder="other", prune={"from_dense": True, "beta1": 0.5}) == 3
     assert score("digits-50-s1", folder="longer", prune={"epochs": 2}) == 4
+    # a learning rate is the pruned one's alone, but where both go on from the baseline
+    assert score("digits-50-s1", folder="longer", prune={"epochs": 2, "learning_rate": 1e-4}) == 4
+    assert score("digits-50-s1", folder="other", prune={"from_dense": True, "learning_rate": 1e-4}) == 5
 
 
 def test_bm25_is_the_textbook_formula():

@@ -58,6 +58,18 @@ def test_without_it_all_start_from_the_model_as_it_was_given(tmp_path, starts):
     assert work.folder.result("prune")["steps"] == work.folder.result("dense")["steps"]
 
 
+def test_what_is_trained_alike_has_its_learning_rate_only_where_both_go_on():
+    rates = {}
+    for goes_on in (True, False):
+        recipe = parse_recipe(
+            {**RAW, "prune": {**RAW["prune"], "from_dense": goes_on, "learning_rate": 3e-6}}
+        )
+        rates[goes_on] = recipe.unpruned_training.learning_rate
+        assert recipe.pruning_training.learning_rate == 3e-6
+        assert ("prune.learning_rate" in smaller.smaller_stage(recipe).uses(recipe)) is goes_on
+    assert rates == {True: 3e-6, False: recipe.train.learning_rate}
+
+
 @pytest.mark.train
 def test_the_report_says_so(tmp_path):
     from platon_compress.cli import main
