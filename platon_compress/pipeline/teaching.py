@@ -87,7 +87,8 @@ def spoken_distillation(recipe: Recipe, task: Task) -> str:
     if section is None:
         raise InputError("the recipe has no distill section; add one")
     teacher = recipe.teacher or "the dense baseline of this run"
-    hidden = f", hidden states with factor {section.hidden:g}" if section.hidden else ""
+    alike = ", every layer alike" if section.relative else ""
+    hidden = f", hidden states with factor {section.hidden:g}{alike}" if section.hidden else ""
     softened = f", temperature {section.temperature:g}" if task.softened else ""
     if section.labels:
         source = f"{section.share:.0%} of the loss"

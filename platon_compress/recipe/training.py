@@ -92,6 +92,11 @@ class DistillSection(Section):
         "leaves them out.",
         0.0,
     )
+    relative: bool = about(
+        "Divide each layer's part of `hidden` by the teacher's mean square there (SquareHead), so that all layers count "
+        "alike; without it the layers of large states count most, in a ViT the last ones.",
+        False,
+    )
     labels: bool = about(
         "False reads the training texts without a label column; then `teacher` must be given (sentence-similarity has "
         "one), and the baseline learns from it too. A baseline that would learn from itself is taken as it is.",
@@ -104,6 +109,8 @@ class DistillSection(Section):
             raise ValueError(f"weight is {self.weight}, but without labels it is 1; leave it out")
         if self.weight == 0 and self.hidden == 0:
             raise ValueError("weight and hidden are both 0, so nothing is learnt; raise one of them")
+        if self.relative and self.hidden == 0:
+            raise ValueError("relative goes with hidden, which is 0; set hidden, for example to 1")
         return self
 
     @property

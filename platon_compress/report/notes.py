@@ -78,7 +78,8 @@ def _distillation_note(run: RunData) -> Iterator[str]:
     pruned = run.stage("prune").get("distillation")
     if pruned is None:
         return
-    hidden = f", hidden states with factor {pruned['hidden']:g}" if pruned["hidden"] else ""
+    alike = ", every layer alike" if pruned.get("relative") else ""
+    hidden = f", hidden states with factor {pruned['hidden']:g}{alike}" if pruned["hidden"] else ""
     softened = f", temperature {pruned['temperature']:g}" if pruned["temperature"] is not None else ""
     yield (
         f"The pruned model was trained with distillation from {pruned['teacher']} ({pruned['weight']:.0%} of the "

@@ -5,8 +5,9 @@
 
 `hard` is the task's loss on the labels; `taught` is the task's own, for classes with the temperature T
 T^2 * KL(softmax(teacher / T) || softmax(student / T)); both are means over the batch (Hinton et al. 2015; the last
-term after Sun et al. 2019, without their normalisation). The teacher runs in eval mode beside every step: nothing of
-it is stored, and it draws no random numbers.
+term after Sun et al. 2019, without their normalisation). With `relative` a layer's error is divided by the mean of
+teacher^2 in it, as SquareHead does (Kurtic et al. 2023, arXiv 2310.06927). The teacher runs in eval mode beside every
+step: nothing of it is stored, and it draws no random numbers.
 """
 
 import inspect
@@ -53,6 +54,7 @@ class Teacher:
             "weight": self.settings.share,
             "temperature": self.settings.temperature if self.task.softened else None,
             "hidden": self.settings.hidden,
+            "relative": self.settings.relative,
             "labels": self.settings.labels,
         }
 
@@ -74,7 +76,10 @@ class Teacher:
             return taught, taught.new_zeros(())
         mask = inputs.get("attention_mask")
         return taught, hidden_loss(
-            ours.hidden_states[1:], [theirs.hidden_states[layer] for layer in self.layers], mask
+            ours.hidden_states[1:],
+            [theirs.hidden_states[layer] for layer in self.layers],
+            mask,
+            relative=self.settings.relative,
         )
 
 
@@ -108,17 +113,27 @@ def answer_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def hidden_loss(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], attention_mask: Tensor | None = None
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    attention_mask: Tensor | None = None,
+    *,
+    relative: bool = False,
 ) -> Tensor:
     """Mean squared difference over layers, positions and channels of states [batch, positions, hidden].
 
-    Positions where `attention_mask` [batch, positions] is 0 are padding and do not count.
+    Positions where `attention_mask` [batch, positions] is 0 are padding and do not count. `relative` divides that of
+    each layer by the teacher's mean square in it.
     """
     layers = []
     for ours, theirs in zip(student, teacher, strict=True):
-        errors = (ours.float() - theirs.float()).square().mean(-1)
-        layers.append(errors.mean() if attention_mask is None else errors[attention_mask.bool()].mean())
+        error = _mean_square(ours.float() - theirs.float(), attention_mask)
+        layers.append(error / _mean_square(theirs.float(), attention_mask) if relative else error)
     return torch.stack(layers).mean()
+
+
+def _mean_square(states: Tensor, attention_mask: Tensor | None) -> Tensor:
+    squares = states.square().mean(-1)
+    return squares.mean() if attention_mask is None else squares[attention_mask.bool()].mean()
 
 
 def read_alike(first: Checkpoint, second: Checkpoint) -> bool:

@@ -81,7 +81,8 @@ def test_unlabelled_texts_through_to_the_report(unlabelled, tmp_path):
     assert stages["data"]["result"]["classes"] == ["good", "bad"]
     for stage in ("dense", "prune"):
         assert stages[stage]["result"]["distillation"] == {
-            "teacher": str(tmp_path / "teacher"), "weight": 1.0, "temperature": 2.0, "hidden": 0.0, "labels": False,
+            "teacher": str(tmp_path / "teacher"), "weight": 1.0, "temperature": 2.0, "hidden": 0.0,
+            "relative": False, "labels": False,
         }  # fmt: skip
     page = " ".join((out / "report.md").read_text().split())
     assert "there were no labels, so the dense model learnt from the same teacher for the same steps" in page

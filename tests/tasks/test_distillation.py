@@ -111,6 +111,23 @@ def test_padding_has_no_part_in_the_hidden_states(tokenizer):
     assert float(hidden_loss(ours, theirs)) == pytest.approx(everywhere, rel=1e-6)
 
 
+def test_relative_errors_count_alike_whatever_the_size_of_a_layers_states():
+    generator = torch.Generator().manual_seed(3)
+    ours, theirs = (
+        [torch.randn(2, 5, 4, generator=generator) * size for size in (0.01, 1, 30)] for _ in range(2)
+    )
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    kept = mask.bool().numpy()
+    shares = [
+        ((a - c).numpy()[kept].astype(np.float64) ** 2).mean()
+        / (c.numpy()[kept].astype(np.float64) ** 2).mean()
+        for a, c in zip(ours, theirs, strict=True)
+    ]
+    assert float(hidden_loss(ours, theirs, mask, relative=True)) == pytest.approx(np.mean(shares), rel=1e-6)
+    grown = [[states * 7 for states in side] for side in (ours, theirs)]
+    assert float(hidden_loss(*grown, mask, relative=True)) == pytest.approx(np.mean(shares), rel=1e-6)
+
+
 def test_half_precision_answers_are_compared_in_single():
     logits = torch.tensor([[6.0, -6.0, 0.0]], dtype=torch.bfloat16)
     other = torch.tensor([[5.0, -6.0, 0.0]], dtype=torch.bfloat16)
