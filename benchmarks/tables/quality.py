@@ -63,10 +63,15 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:
-    """Of a grid of several criteria at one sparsity: what each reached with each learning rate, tested or not."""
+    """Of a grid of several criteria at one sparsity: what each reached with each learning rate, tested or not.
+
+    None for another grid, also for one whose trainings differ in more than criterion, learning rate and seed.
+    """
     tried = list(entry.get("validation", {}).values())
     criteria = list(dict.fromkeys(cell["criterion"] for cell in tried))
     if len(criteria) < 2 or len({cell["sparsity"] for cell in tried}) > 1:
+        return None
+    if len({(cell["criterion"], cell["learning_rate"], cell.get("seed")) for cell in tried}) < len(tried):
         return None
     rates = sorted({cell["learning_rate"] for cell in tried})
     head = ("criterion", *(f"learning rate {rate:g}" for rate in rates))

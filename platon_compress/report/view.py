@@ -138,7 +138,8 @@ def _hardware(run: RunData) -> str:
     env = run.bench.environment
     packages = env.get("packages", {})
     runtime = packages.get("onnxruntime") or packages.get("onnxruntime-gpu")
-    return f"{env.get('cpu_model')}, {env.get('threads')} threads, {env.get('isa')}, ONNX Runtime {runtime}"
+    threads = "1 thread" if env.get("threads") == 1 else f"{env.get('threads')} threads"
+    return f"{env.get('cpu_model')}, {threads}, {env.get('isa')}, ONNX Runtime {runtime}"
 
 
 def _front_matter(run: RunData) -> str:

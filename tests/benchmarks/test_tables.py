@@ -233,6 +233,7 @@ def test_a_grid_of_criteria_shows_every_training_on_the_validation_rows():
     assert shown.head == ("criterion", "learning rate 0.0001", "learning rate 0.0002")
     assert shown.rows == [("platon", "85.0%", NONE), ("fisher", NONE, "70.0%")]
     assert tried_table({"validation": {"0": validation["0"]}}) is None
+    assert tried_table({"validation": {**validation, "longer": validation["0"]}}) is None
     validation["2"]["sparsity"] = 0.9
     assert tried_table({"validation": validation}) is None
 
