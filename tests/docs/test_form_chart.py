@@ -132,7 +132,7 @@ def test_answer_7_float_zeros_need_about_80_percent_with_vnni(results):
     assert min(_random_masks(results, 0.9, "float32").values()) > 1.2
 
 
-def test_answers_9_to_11_80_percent_cost_about_a_point_pictures_nearly_two_and_questions_more(results):
+def test_answers_9_to_11_80_percent_cost_about_a_point_pictures_up_to_two_and_questions_more(results):
     changes = _changes(results, 0.8)
     questions = [changes.pop(row) for row in ("question-answering-long", "question-answering")]
     assert -2 < changes.pop("image-classification-on") < -1.5
@@ -154,8 +154,9 @@ def test_answers_2_and_10_90_percent_are_faster_than_every_second_layer_in_int8_
 
 
 def test_on_topics_going_on_from_the_dense_model_lost_less_so_the_presets_do(results):
-    (apart,) = results["quality-topics"]["criteria"]
-    assert (apart["row"], apart["against"], apart["statement"]) == ("from-given", "balanced", "lower")
+    apart = {(e["row"], e["against"]): e["statement"] for e in results["quality-topics"]["criteria"]}
+    assert apart["from-given", "balanced"] == "lower"
+    assert apart["balanced", "balanced-longer"] == "lower"  # what the page on presets says of more passes
     (row,) = (row for row in results["quality-topics"]["rows"] if row["row"] == "balanced")
     assert row["differences"]["dense"]["value"] > -0.01
     assert all("prune.from_dense=true" in preset for preset in PRESETS.values())
