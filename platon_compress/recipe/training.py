@@ -110,7 +110,7 @@ class DistillSection(Section):
         if self.weight == 0 and self.hidden == 0:
             raise ValueError("weight and hidden are both 0, so nothing is learnt; raise one of them")
         if self.relative and self.hidden == 0:
-            raise ValueError("relative goes with hidden, which is 0; set hidden, for example to 1")
+            raise ValueError("relative goes with hidden, which is 0; set hidden to 1, or relative to false")
         return self
 
     @property

@@ -59,6 +59,10 @@ def test_the_dry_run_names_the_teacher(unlabelled, tmp_path, capsys):
             "without labels there is no baseline to learn from; name a fine-tuned teacher",
         ),
         ("distill.weight=0.5", "weight is 0.5, but without labels it is 1; leave it out"),
+        (
+            "distill.relative=true",
+            "relative goes with hidden, which is 0; set hidden to 1, or relative to false",
+        ),
         ("distill.labels=true", "data.label is 'label', but the train file train.csv has no such column"),
         ("model.task=image-classification", "distill.labels false reads texts, but model.task is"),
     ],
