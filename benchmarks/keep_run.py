@@ -58,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "run", nargs="?", type=Path, default=Path("runs/demo"), help="folder of a finished run"
     )
-    parser.add_argument("--title", default="ViT, 5.3M, digits (demo)", help="what it is called in the tables")
+    parser.add_argument(
+        "--title", default="ViT, 5.3M, digits (demo), 1 thread", help="what it is called in the tables"
+    )
     return run_study(_keep, parser, arguments)
 
 

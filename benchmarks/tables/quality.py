@@ -71,7 +71,7 @@ def tried_table(entry: Mapping[str, Any]) -> Table | None:
     criteria = list(dict.fromkeys(cell["criterion"] for cell in tried))
     if len(criteria) < 2 or len({cell["sparsity"] for cell in tried}) > 1:
         return None
-    if len({(cell["criterion"], cell["learning_rate"], cell.get("seed")) for cell in tried}) < len(tried):
+    if len({(cell["criterion"], cell["learning_rate"], cell["seed"]) for cell in tried}) < len(tried):
         return None
     rates = sorted({cell["learning_rate"] for cell in tried})
     head = ("criterion", *(f"learning rate {rate:g}" for rate in rates))

@@ -46,8 +46,7 @@ def measure_controls(
     found: dict[str, Any] = {}
     described = cell.described()
     recipe = {key: value for key, value in described.items() if key != "prune"}
-    # models without pruning start from there too, and are trained as long; where they go on, with its learning rate
-    keys = ("from_dense", "epochs", "learning_rate") if described["prune"].get("from_dense") else ("epochs",)
+    keys = ("from_dense", *work.recipe.shared_settings)
     if shared := {key: value for key, value in described["prune"].items() if key in keys}:
         recipe["prune"] = shared
     for name in cell.row.controls:

@@ -91,8 +91,9 @@ def rows_apart(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _rest(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without the sections that say how a model trains and prunes."""
-    return {name: section for name, section in cell["recipe"].items() if name not in ("train", "prune")}
+    """The recipe without the sections that say how a model trains, from whom it learns, and how it prunes."""
+    training = ("train", "distill", "prune")
+    return {name: section for name, section in cell["recipe"].items() if name not in training}
 
 
 def _grouped(cells: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -45,18 +45,8 @@ def smaller_files(work: Workspace) -> dict[str, Path]:
 
 
 def _uses(recipe: Recipe) -> tuple[str, ...]:
-    goes_on = recipe.prune is not None and recipe.prune.from_dense
-    rate = ("prune.learning_rate",) if goes_on else ()
-    return (
-        "model",
-        *DATA_OF_TRAINING,
-        "train",
-        "distill",
-        "prune.from_dense",
-        "prune.epochs",
-        *rate,
-        "export",
-    )
+    shared = (f"prune.{key}" for key in ("from_dense", *recipe.shared_settings))
+    return ("model", *DATA_OF_TRAINING, "train", "distill", *shared, "export")
 
 
 def train_unpruned(work: Workspace, checkpoint: Checkpoint, checkpoints: Path) -> TrainResult:

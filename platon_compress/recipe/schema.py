@@ -133,12 +133,17 @@ class Recipe(Section):
 
     @property
     def unpruned_training(self) -> TrainSection:
-        """How a model is trained that stands beside the pruned one: as the baseline, and as long as the pruned one.
+        """How a model is trained that stands beside the pruned one: as the baseline, but for `shared_settings`."""
+        return self._trained(self.shared_settings)
 
-        Where both go on from the baseline, with the pruned one's learning rate too: it was chosen for going on.
+    @property
+    def shared_settings(self) -> tuple[str, ...]:
+        """Which of OWN_SETTINGS hold for such a model too: it is trained as long.
+
+        Where both go on from the baseline, with the pruned one's learning rate: it was chosen for going on.
         """
         goes_on = self.prune is not None and self.prune.from_dense
-        return self._trained(("epochs", "learning_rate") if goes_on else ("epochs",))
+        return ("epochs", "learning_rate") if goes_on else ("epochs",)
 
     def _trained(self, keys: tuple[str, ...]) -> TrainSection:
         own = {} if self.prune is None else {key: getattr(self.prune, key) for key in keys}

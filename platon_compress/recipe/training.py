@@ -94,7 +94,7 @@ class DistillSection(Section):
     )
     relative: bool = about(
         "Divide each layer's part of `hidden` by the teacher's mean square there (SquareHead), so that all layers count "
-        "alike; without it the layers of large states count most, in a ViT the last ones.",
+        "alike; without it those of large states count most.",
         False,
     )
     labels: bool = about(

@@ -28,11 +28,12 @@ def test_a_control_is_measured_once_for_a_row_and_again_for_another_recipe(tmp_p
     monkeypatch.setitem(
         controls._CONTROLS, "untrained", lambda work, folder: calls.append(folder) or {"scores": len(calls)}
     )
-    work = SimpleNamespace(reporter=Reporter(quiet=True))
 
     def score(pattern, folder="controls", **changes):
         row = {**TINY, "changes": {**TINY["changes"], **changes}, "controls": ["untrained"]}
-        cell = chosen(read_grid(written(tmp_path, digits=row)), pattern)[0]
+        grid = read_grid(written(tmp_path, digits=row))
+        cell = chosen(grid, pattern)[0]
+        work = SimpleNamespace(reporter=Reporter(quiet=True), recipe=setup_of(tmp_path).recipe(grid, cell))
         found = controls.measure_controls(work, cell, tmp_path / folder, tmp_path / "controls", complete=True)
         assert found["untrained"].keys() == {"scores", "seconds"}
         return found["untrained"]["scores"]

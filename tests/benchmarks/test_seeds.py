@@ -54,12 +54,13 @@ def test_seeds_of_different_rows_are_refused():
         difference_over_seeds([scores([1, 0])], [scores([1, 0, 1])])
 
 
-def _judged_cell(row, seed, right, *, sparsity=0.9, labels=True, **prune):
+def _judged_cell(row, seed, right, *, sparsity=0.9, values="float32", hidden=0, **prune):
     """Of a hundred examples the first `right` are answered right."""
     recipe = {
         "train": {"seed": seed, "learning_rate": 1e-4},
         "prune": {"sparsity": sparsity, **prune},
-        "distill": {"labels": labels},
+        "distill": {"hidden": hidden},
+        "plan": {"values": values},
     }
     judged = scores(np.arange(100) < right).to_dict()
     return {
@@ -76,8 +77,8 @@ def test_ways_to_train_and_prune_are_compared_on_the_seeds_of_both_where_nothing
         _judged_cell("platon", 1, 60),
         _judged_cell("platon", 2, 70),
         _judged_cell("fisher", 2, 90, criterion="fisher", learning_rate=2e-4),
-        _judged_cell("same", 2, 80, learning_rate=2e-4),
-        _judged_cell("unlike", 2, 90, criterion="fisher", labels=False),
+        _judged_cell("same", 2, 80, learning_rate=2e-4, hidden=1),
+        _judged_cell("unlike", 2, 90, criterion="fisher", values="int8"),
         _judged_cell("later", 3, 90, criterion="magnitude"),
         _judged_cell("sparser", 2, 90, criterion="fisher", sparsity=0.95),
     ]
