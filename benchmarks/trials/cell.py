@@ -5,20 +5,23 @@ A cell that was stopped anywhere goes on from there: the run from its last stage
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from trials.controls import check_controls, measure_controls
 from trials.grid import Cell, Grid, Setup
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json, write_json
 from platon_compress.measure.bench_report import BenchReport
-from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.folder import Record, RunFolder
 from platon_compress.pipeline.freshness import why_not_current
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pipeline.runner import run_recipe, stage_names
 from platon_compress.pipeline.stages import stages_of
 from platon_compress.pipeline.workspace import Workspace
+from platon_compress.recipe import Recipe
 from platon_compress.report.run_data import RunData, read_run
 from platon_compress.schemas import require_kind, stamped
 from platon_compress.scoring import Scores
@@ -47,12 +50,9 @@ def asked_for(cell: Cell, content: Mapping[str, Any]) -> bool:
 
 def trained(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
     """What a cell reached on the validation rows, with what it was trained by; None unless trained as the grid says."""
-    path, recipe = setup.folder(grid, cell), setup.recipe(grid, cell)
-    if not path.exists() or recipe.prune is None or recipe.train is None:
-        return None
-    folder = RunFolder.open(path, recipe.kind)
-    record = folder.record("prune")
-    if record is None or "prune" in why_not_current(stages_of(recipe), folder, recipe):
+    recipe = setup.recipe(grid, cell)
+    record = _record("prune", recipe, setup.folder(grid, cell))
+    if record is None or recipe.prune is None or recipe.train is None:
         return None
     return {
         "row": cell.row_name,
@@ -66,6 +66,14 @@ def trained(grid: Grid, cell: Cell, setup: Setup) -> dict[str, Any] | None:
     }
 
 
+def _record(stage: str, recipe: Recipe, path: Path) -> Record | None:
+    """That of a stage in a run folder; None where it has not finished with this recipe."""
+    if not path.exists():
+        return None
+    folder = RunFolder.open(path, recipe.kind)
+    return None if stage in why_not_current(stages_of(recipe), folder, recipe) else folder.record(stage)
+
+
 def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: str | None = None) -> bool:
     """Run what is left of a cell, up to and with the stage `until`. Whether cell.json is there now.
 
@@ -75,8 +83,8 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
     if until is not None and until not in stage_names(recipe):
         raise InputError(f"--until {until!r} is no stage; the stages: {', '.join(stage_names(recipe))}")
     check_controls(recipe, cell.row.controls)
-    if cell.name != cell.first.name:
-        run_recipe(setup.recipe(grid, cell.first), setup.folder(grid, cell.first), reporter, until="dense")
+    if until != "data":
+        _train_baseline(setup.recipe(grid, cell.first), setup.folder(grid, cell.first), reporter)
     run_recipe(recipe, folder, reporter, until=until)
     if until in _BEFORE_CONTROLS:
         return False
@@ -88,6 +96,20 @@ def run_cell(grid: Grid, cell: Cell, setup: Setup, reporter: Reporter, until: st
         return False
     write_json(folder / FILE, stamped("quality-cell", _described(cell, read_run(folder), controls)))
     return True
+
+
+def _train_baseline(recipe: Recipe, folder: Path, reporter: Reporter) -> None:
+    """The dense model that cells share, by one process: others wait for it, and leave alone what goes on in that folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        reporter.say(f"waits for the dense model of {folder.name}, which another process trains")
+        held = lock.acquire()
+    with held:
+        if _record("dense", recipe, folder) is None:
+            run_recipe(recipe, folder, reporter, until="dense")
 
 
 def _described(cell: Cell, run: RunData, controls: Mapping[str, Any]) -> dict[str, Any]:

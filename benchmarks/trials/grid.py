@@ -92,7 +92,10 @@ class Grid(Section):
         common, rows = raw.get("common"), raw.get("rows")
         if not isinstance(common, Mapping) or not isinstance(rows, Mapping):
             return raw
-        return {**raw, "rows": {name: _merged(common, row or {}) for name, row in rows.items()}}
+        return {
+            **raw,
+            "rows": {name: _merged(common, row or {}, keep_null=True) for name, row in rows.items()},
+        }
 
     @model_validator(mode="after")
     def _baselines_are_there(self) -> "Grid":
@@ -201,15 +204,17 @@ def chosen(grid: Grid, pattern: str | None) -> list[Cell]:
     return found
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` in it, section by section; null takes a key away."""
+def _merged(
+    base: Mapping[str, Any], changes: Mapping[str, Any], *, keep_null: bool = False
+) -> dict[str, Any]:
+    """`base` with `changes` in it, section by section; null takes a key away, or stays, to do so in what comes after."""
     merged = dict(base)
     for key, value in changes.items():
-        if value is None:
+        if value is None and not keep_null:
             merged.pop(key, None)
         elif isinstance(value, Mapping):
             inner = merged.get(key)
-            merged[key] = _merged(inner if isinstance(inner, Mapping) else {}, value)
+            merged[key] = _merged(inner if isinstance(inner, Mapping) else {}, value, keep_null=keep_null)
         else:
             merged[key] = value
     return merged

@@ -46,9 +46,10 @@ def _comparison_notes(run: RunData) -> Iterator[str]:
     load, cores = run.bench.environment.get("load_average"), run.bench.environment.get("cores_logical")
     if load and cores and load[0] > cores:
         yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios, not single times."
-    steps = {run.stage(stage)["steps"] for stage in ("dense", "prune") if "steps" in run.stage(stage)}
-    if len(steps) > 1 and 0 not in steps:
-        yield f"Dense and pruned were trained with different numbers of steps ({sorted(steps)})."
+    dense, pruned = (run.stage(stage).get("steps") for stage in ("dense", "prune"))
+    if dense and pruned and dense != pruned:
+        longer = ": a dense model that is trained as long may be better" if dense < pruned else ""
+        yield f"Dense and pruned were trained with different numbers of steps, {dense:,} and {pruned:,}{longer}."
     if held := run.stage("prune").get("held"):
         start = "the dense baseline" if held["from_dense"] else "the weights beside them"
         yield f"The masks are those of {held['masks_from']}, held as they are; the pruned model went on from {start}."

@@ -110,17 +110,17 @@ def _share(bench: BenchReport, key: str, baseline: str) -> float | None:
 
 def _quality_point(run: RunData) -> str:
     ours, dense, int8 = run.compressed_metric, run.dense_metric, run.int8_metric
-    taught = ", trained with distillation" if run.stage("prune").get("distillation") else ""
     if ours is None:
-        return f"the task metric was not measured{taught}"
-    name = f"{metric_name(ours.name, run.task)} {_percent(ours)}"
+        return "the task metric was not measured"
+    taught = " (trained with distillation)" if run.stage("prune").get("distillation") else ""
+    name = f"{metric_name(ours.name, run.task)} {_percent(ours)}{taught}"
     beside = _rounding(run) + (f"; dense int8 {_percent(int8)}" if int8 is not None else "")
     if dense is None:
-        return f"{name}, no dense model to compare with{beside}{taught}"
+        return f"{name}, no dense model to compare with{beside}"
     change = ours.minus(dense)
     split = "test " if run.split == "test" else ""
     how = f", paired on {_counted(ours, split)}" if change.paired else ""
-    return f"{name} against {_percent(dense)} dense ({points_apart(change)}{how}){beside}{taught}"
+    return f"{name} against {_percent(dense)} dense ({points_apart(change)}{how}){beside}"
 
 
 def _rounding(run: RunData) -> str:

@@ -21,9 +21,11 @@ from trials.seeds import rows_of
 
 from platon_compress.errors import InputError
 from platon_compress.measure.result_files import read_results
+from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
 from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
+from platon_compress.recipe.loading import load_recipe, shipped_recipe
 from platon_compress.scoring import Scores
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +132,17 @@ def test_a_structured_cell_asks_for_a_speedup(tmp_path):
         assert recipe.prune.sparsity == pytest.approx(cell.sparsity, abs=1e-6)
 
 
+@pytest.mark.parametrize(("name", "cells"), [("presets", "*"), ("topics", "balanced-longer-*")])
+def test_rows_that_stand_for_a_preset_have_its_settings(tmp_path, name, cells):
+    grid = read_grid(ROOT / "benchmarks" / "grids" / f"{name}.yaml")
+    for cell in chosen(grid, cells):
+        _touch(cell.described(), tmp_path)
+        row = setup_of(tmp_path, data=(tmp_path,)).recipe(grid, cell)
+        shipped = load_recipe(shipped_recipe(cell.row.recipe), preset="balanced")
+        assert (row.train, row.prune, row.distill) == (shipped.train, shipped.prune, shipped.distill)
+        assert row.plan.values == shipped.plan.values
+
+
 def _touch(value, folder):
     """Every file that a recipe names below {data}."""
     if isinstance(value, dict):
@@ -153,7 +166,10 @@ def run(tmp_path_factory):
     assert (stopped, finished(grid, first, setup)) == (False, None)
     assert (setup.controls(grid, first) / "taught.json").is_file()
     assert run_cell(grid, first, setup, quiet)
-    assert run_cell(grid, second, setup, quiet)
+    with RunFolder.open(
+        setup.folder(grid, first), "run"
+    ).locked():  # its dense model is there, whoever goes on with it
+        assert run_cell(grid, second, setup, quiet)
     return path, grid, setup
 
 
@@ -268,7 +284,10 @@ def test_rows_share_what_is_common_and_another_rows_dense_model(tmp_path):
     path = tmp_path / "lent.yaml"
     rows = {
         "first": {"sparsity": [0.5]},
-        "other": {"baseline": "first", "changes": {"prune": {"criterion": "magnitude"}}},
+        "other": {
+            "baseline": "first",
+            "changes": {"prune": {"criterion": "magnitude"}, "plan": {"threads": None}},
+        },
     }
     path.write_text(yaml.safe_dump({"title": "Lent", "common": TINY, "rows": rows}))
     grid = read_grid(path)
@@ -281,6 +300,8 @@ def test_rows_share_what_is_common_and_another_rows_dense_model(tmp_path):
     assert (recipe.prune.criterion, recipe.train.seed, recipe.prune.sparsity) == ("magnitude", 2, 0.8)
     assert recipe.dense == str(tmp_path / "runs" / "lent" / "first-50-s2")
     assert setup.controls(grid, last) == tmp_path / "runs" / "lent" / "controls" / "other-s2"
+    # The recipe's own, which `common` does not name; a row's null takes it away all the same.
+    assert ["threads" in cell.described()["plan"] for cell in (cells[0], last)] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_presets_go_with_every_shipped_recipe(name):
         assert recipe.prune.criterion == ("fisher" if preset == "fast" else "platon")
         assert recipe.distill is not None
         assert recipe.prune.from_dense
+        assert recipe.prune.epochs == 2 * own.train.epochs
     assert sparsities == sorted(sparsities, reverse=True)
 
 
@@ -50,6 +51,13 @@ def test_a_preset_gives_way_to_what_is_set_and_keeps_what_it_does_not_name():
     recipe = load_recipe(shipped_recipe("sentence-similarity"), ("prune.sparsity=0.7",), preset="fast")
     assert (recipe.prune.sparsity, recipe.prune.beta2, recipe.distill.labels) == (0.7, 0.85, False)
     assert isinstance(recipe, Recipe)
+
+
+def test_twice_the_passes_of_a_preset_are_those_of_the_baseline_that_is_trained_and_give_way():
+    recipe = shipped_recipe("text-ranking")
+    assert load_recipe(recipe, ("train.epochs=1.5",), preset="fast").prune.epochs == 3
+    assert load_recipe(recipe, ("prune.epochs=1", "train.epochs=7"), preset="fast").prune.epochs == 1
+    assert load_recipe(recipe, ("train.epochs=7",)).prune.epochs is None
 
 
 def test_unknown_presets_list_the_known_ones():
