@@ -155,7 +155,7 @@ def calibrate(
     ] = "128",
     densities: Annotated[
         str, typer.Option("--densities", help="Shares of non-zeros.")
-    ] = "0.05,0.1,0.2,0.3,0.5",
+    ] = "0.05,0.1,0.2,0.3,0.5,0.7,1",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     as_json: AsJson = False,
 ) -> None:

@@ -65,7 +65,8 @@ DEFAULT_SHAPES = (
 )
 """[out, in] of the linear layers of small encoders, MiniLM, BERT-base and BERT-large."""
 
-DEFAULT_DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5)
+DEFAULT_DENSITIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Up to no zeros at all: trained masks are uneven, and leave some layers of a model with 80 % zeros more than half full."""
 
 _CELL = ("out", "in", "rows", "threads")
 _COPIES = 4
@@ -114,13 +115,20 @@ class CalibrationScope:
 def calibration_scope(baked: "BakedModel", config: "PlanConfig") -> CalibrationScope:
     """What the plan of this very model will ask: its shapes, and densities from its sparsest weight's up.
 
-    Up to the densest measured by default, because weights that shrink become denser. Masks are of 4x1 blocks where
-    every weight of the model holds at least 0.9 of its non-zeros in such blocks.
+    Up to 1, because weights that shrink become denser; their shapes too, where the others' say nothing of them. Masks are of
+    4x1 blocks where every weight of the model holds at least 0.9 of its non-zeros in such blocks.
     """
+    from platon_compress.planning.cost import speaks_for
+    from platon_compress.planning.planner import shrunk_shapes
+
+    shapes = sorted({weight.shape for weight in baked.weights})
+    for shrunk in sorted(shrunk_shapes(baked)):
+        if not any(speaks_for(shape, shrunk) for shape in shapes):
+            shapes.append(shrunk)
     lowest = min(weight.density for weight in baked.weights)
     below = max((d for d in DEFAULT_DENSITIES if d <= lowest), default=DEFAULT_DENSITIES[0])
     return CalibrationScope(
-        shapes=tuple(sorted({weight.shape for weight in baked.weights})),
+        shapes=tuple(shapes),
         densities=tuple(d for d in DEFAULT_DENSITIES if d >= below),
         rows=(config.rows,),
         threads=(config.used_threads,),

@@ -174,11 +174,12 @@ def _times(found: CostEstimate, values: str) -> str:
 
 def _unknown(weight: Weight, config: PlanConfig, table: CostTable) -> str:
     out_features, in_features = weight.final_shape
-    if table.estimate(out_features, in_features, 0.0, config.rows, config.used_threads) is not None:
-        return "it is denser than anything in the cost table"
-    where = f"{out_features}x{in_features} at {config.rows} rows and {config.used_threads} threads"
+    missing = "it is denser than anything in the cost table"
+    if table.estimate(out_features, in_features, 0.0, config.rows, config.used_threads) is None:
+        where = f"{out_features}x{in_features} at {config.rows} rows and {config.used_threads} threads"
+        missing = f"the cost table has nothing near {where}"
     command = f"calibrate --shapes {out_features}x{in_features} --tokens {config.rows}"
-    return f"the cost table has nothing near {where}; `platon-compress {command}` measures it for plan.cost_table"
+    return f"{missing}; `platon-compress {command}` measures it for plan.cost_table"
 
 
 def _expected_speedup(weight: Weight, config: PlanConfig, table: CostTable, choice: _Choice) -> float | None:

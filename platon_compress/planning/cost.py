@@ -26,7 +26,7 @@ from platon_compress.files import read_json
 from platon_compress.library import kernel_names, selected_kernel
 from platon_compress.schemas import SCHEMAS, require_kind
 
-__all__ = ["CostEstimate", "CostRow", "CostTable"]
+__all__ = ["CostEstimate", "CostRow", "CostTable", "speaks_for"]
 
 _SHIPPED = "default_cost_table.json"
 _FARTHEST_SHAPE, _FARTHEST_THREADS = 4.0, 2.0
@@ -207,6 +207,13 @@ class CostTable:
             candidate = (math.hypot(*logs), cell)
             best = candidate if best is None else min(best, candidate)
         return None if best is None else best[1]
+
+
+def speaks_for(measured: tuple[int, int], asked: tuple[int, int]) -> bool:
+    """Whether a cell of shape [out, in] answers for another one: rule 2."""
+    return all(
+        abs(math.log(a / b)) <= math.log(_FARTHEST_SHAPE) + 1e-9 for a, b in zip(measured, asked, strict=True)
+    )
 
 
 def _renamed(data: Mapping[str, Any]) -> Mapping[str, Any]:

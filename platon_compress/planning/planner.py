@@ -15,7 +15,7 @@ from platon_compress.planning.idle import clear_idle
 from platon_compress.planning.layers import Plan
 from platon_compress.structure import find_couplings
 
-__all__ = ["plan"]
+__all__ = ["plan", "shrunk_shapes"]
 
 
 def plan(baked: BakedModel, config: PlanConfig) -> Plan:
@@ -37,6 +37,14 @@ def plan(baked: BakedModel, config: PlanConfig) -> Plan:
         cost_table={"source": table.source, "cpu": table.cpu, "isa": table.isa},
         idle=idle,
     )
+
+
+def shrunk_shapes(baked: BakedModel) -> frozenset[tuple[int, int]]:
+    """[out, in] of the weights that :func:`plan` finds smaller than they were."""
+    model = copy.deepcopy(baked.model)
+    clear_idle(model)
+    found = _weights(baked, model, shrink=True)
+    return frozenset(w.final_shape for w in found if w.final_shape != w.shape and 0 not in w.final_shape)
 
 
 def _weights(baked: BakedModel, model: nn.Module, *, shrink: bool) -> list[Weight]:

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_berts import tiny_bert
 from torch import nn
 
+from platon_compress.baking import bake
 from platon_compress.errors import InputError
 from platon_compress.export.session import open_session
 from platon_compress.library import kernel_names
@@ -20,6 +22,8 @@ from platon_compress.measure.calibrate import (
 )
 from platon_compress.measure.random_masks import random_mask
 from platon_compress.planning import CostTable, PlanConfig
+from platon_compress.selection import select
+from platon_compress.structure import find_couplings
 
 
 def _baked(*weights):
@@ -132,14 +136,26 @@ def test_scope_of_a_model_starts_below_its_sparsest_weight():
     config = PlanConfig(tokens=64, batch=2, threads=1)
     scope = calibration_scope(_baked(((8, 4), 0.12), ((8, 4), 0.25), ((4, 8), 0.2)), config)
     assert scope.shapes == ((4, 8), (8, 4))
-    assert scope.densities == (0.1, 0.2, 0.3, 0.5)
+    assert scope.densities == (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
     assert (scope.rows, scope.threads) == ((128,), (1,))
 
 
-@pytest.mark.parametrize(("density", "wanted"), [(0.01, DEFAULT_DENSITIES), (0.3, (0.3, 0.5)), (0.9, (0.5,))])
+@pytest.mark.parametrize(
+    ("density", "wanted"), [(0.01, DEFAULT_DENSITIES), (0.3, (0.3, 0.5, 0.7, 1.0)), (0.9, (0.7, 1.0))]
+)
 def test_scope_stays_within_the_default_densities(density, wanted):
     scope = calibration_scope(_baked(((8, 4), density)), PlanConfig(tokens=1))
     assert scope.densities == wanted
+
+
+@pytest.mark.parametrize(("gone", "more"), [(32, ()), (61, ((8, 64), (64, 8)))])
+def test_scope_has_the_shapes_that_weights_shrink_to_where_the_others_are_far(gone, more):
+    model = tiny_bert(hidden_size=64)
+    masks = {name: torch.rand_like(parameter) < 0.9 for name, parameter in select(model).items()}
+    neurons = next(coupling for coupling in find_couplings(model) if coupling.kind == "neurons")
+    masks[f"{neurons.consumer}.weight"][:, :gone] = False
+    scope = calibration_scope(bake(model, masks), PlanConfig(tokens=1))
+    assert scope.shapes == ((64, 64), *more)
 
 
 def _blocks(rows, columns, density):

@@ -11,6 +11,7 @@ from platon_compress.errors import InputError
 from platon_compress.planning import CostTable, Form, LayerPlan, Plan, PlanConfig, plan
 from platon_compress.planning import cost as cost_module
 from platon_compress.planning.idle import clear_idle
+from platon_compress.planning.planner import shrunk_shapes
 from platon_compress.selection import select
 from platon_compress.structure import find_couplings
 from platon_compress.testing import tiny_transformer
@@ -110,7 +111,7 @@ def test_dense_where_the_table_knows_nothing(table):
 def test_dense_where_the_weight_is_denser_than_the_table(table):
     layer = plan(_baked(0.8), _config(table)).layers[0]
     assert layer.form is Form.DENSE
-    assert "denser than anything in the cost table" in layer.reason
+    assert "denser than anything in the cost table; `platon-compress calibrate --shapes 32x32" in layer.reason
 
 
 def test_batch_multiplies_the_tokens(table):
@@ -170,6 +171,13 @@ def test_a_shrunk_layer_may_still_be_csr_and_counts_both_gains(table):
     assert len(layer.kept) == 32
     assert layer.expected_speedup == pytest.approx(2 / max(2 * layer.density, 0.2), rel=1e-6)
     assert "go exactly; CSR is expected" in layer.reason
+
+
+def test_what_a_plan_will_ask_of_weights_that_shrink():
+    baked = _baked(0.1)
+    assert shrunk_shapes(baked) == frozenset()
+    _without_units(baked, "neurons", range(61))
+    assert shrunk_shapes(baked) == {(8, 32), (32, 8)}  # eight by eight, as kernels like them
 
 
 def test_members_that_were_not_pruned_are_planned_too(table):
