@@ -4,11 +4,13 @@ Rules:
 
 1. A weight becomes CSR where the table expects `min_speedup` over dense; with 8-bit values asked for, their own column
    says so, and where the table lacks it that of float32, which is slower.
-2. `auto` decides for all weights of half an encoder block at once, because the export joins only equal value types into
+2. A weight that CSR would not slow down becomes CSR with the others of its half of an encoder block: the export joins them
+   into one node, which no timing of single layers shows.
+3. `auto` decides for all weights of half an encoder block at once, because the export joins only equal value types into
    one node: 8-bit values where the table expects these layers together to be `min_speedup` times as fast with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from platon_compress.planning.config import Form, PlanConfig
@@ -59,10 +61,16 @@ class _Choice:
 
 def decide(weights: Sequence[Weight], config: PlanConfig, table: CostTable) -> tuple[LayerPlan, ...]:
     """One decision per weight, in their order."""
-    if config.values == "auto":
-        chosen = _fastest_values(weights, config, table)
-    else:
-        chosen = {weight.name: _choose(weight, config, table, config.values) for weight in weights}
+    blocks: dict[str, list[Weight]] = {}
+    for weight in weights:
+        blocks.setdefault(weight.block, []).append(weight)
+    chosen: dict[str, _Choice] = {}
+    for members in blocks.values():
+        if config.values == "auto":
+            choices = _fastest_values(members, config, table)
+        else:
+            choices = _of_block(members, config, table, config.values)
+        chosen |= {weight.name: choice for weight, choice in zip(members, choices, strict=True)}
     return tuple(_layer(weight, config, table, chosen[weight.name]) for weight in weights)
 
 
@@ -82,18 +90,37 @@ def _layer(weight: Weight, config: PlanConfig, table: CostTable, choice: _Choice
     )
 
 
-def _fastest_values(weights: Sequence[Weight], config: PlanConfig, table: CostTable) -> Mapping[str, _Choice]:
-    """By name, the same value type for all CSR weights of half a block."""
-    blocks: dict[str, list[Weight]] = {}
-    for weight in weights:
-        blocks.setdefault(weight.block, []).append(weight)
-    chosen: dict[str, _Choice] = {}
-    for members in blocks.values():
-        floats, rounded = ([_choose(w, config, table, values) for w in members] for values in (FLOAT32, INT8))
-        reason = _why_float32(floats, rounded, config)
-        picked = rounded if reason is None else [_staying(choice, reason) for choice in floats]
-        chosen |= {weight.name: choice for weight, choice in zip(members, picked, strict=True)}
-    return chosen
+def _fastest_values(members: Sequence[Weight], config: PlanConfig, table: CostTable) -> Sequence[_Choice]:
+    """The same value type for all CSR weights of half a block."""
+    floats, rounded = (_of_block(members, config, table, values) for values in (FLOAT32, INT8))
+    reason = _why_float32(floats, rounded, config)
+    return rounded if reason is None else [_staying(choice, reason) for choice in floats]
+
+
+def _of_block(
+    members: Sequence[Weight], config: PlanConfig, table: CostTable, values: str
+) -> Sequence[_Choice]:
+    """What each weight of half a block becomes beside the others."""
+    choices = [_choose(weight, config, table, values) for weight in members]
+    if all(choice.form is not Form.CSR for choice in choices):
+        return choices
+    return [
+        _beside_csr(weight, choice, config, table, values)
+        for weight, choice in zip(members, choices, strict=True)
+    ]
+
+
+def _beside_csr(
+    weight: Weight, choice: _Choice, config: PlanConfig, table: CostTable, values: str
+) -> _Choice:
+    """What a weight becomes whose half of the block holds CSR: CSR too, where that is expected to lose nothing."""
+    found = choice.found
+    if choice.form is Form.CSR or found is None or _no_csr_anywhere(weight, config) or table.unfit():
+        return choice
+    if found.csr_seconds_with(values) > found.dense_seconds:
+        return choice
+    why = f"{_expectation(found, values)}, and one node computes it with others of its half of the block"
+    return replace(choice, form=Form.CSR, values=values, why=why)
 
 
 def _why_float32(floats: Sequence[_Choice], rounded: Sequence[_Choice], config: PlanConfig) -> str | None:

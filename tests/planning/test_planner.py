@@ -114,6 +114,26 @@ def test_dense_where_the_weight_is_denser_than_the_table(table):
     assert "denser than anything in the cost table; `platon-compress calibrate --shapes 32x32" in layer.reason
 
 
+@pytest.mark.parametrize(
+    ("fuller", "other", "wanted"),
+    [
+        (0.44, 0.1, Form.CSR),  # nothing to lose, and one node computes both
+        (0.44, 0.44, Form.DENSE),  # no other is CSR
+        (0.6, 0.1, Form.DENSE),  # not in the table
+    ],
+)
+@pytest.mark.parametrize("kind", ["neurons", "heads"])
+def test_beside_csr_what_is_hardly_faster_becomes_csr_too(kind, fuller, other, wanted, table):
+    block = next(c for c in find_couplings(tiny_transformer("bert")[0]) if c.kind == kind)
+    densities = dict.fromkeys([f"{path}.weight" for path in block.producers], other)
+    densities[f"{block.consumer}.weight"] = fuller
+    made = plan(_baked(0.44, density_of=densities), _config(table, min_speedup=1.3))
+    layer = _layer(made, block.consumer)
+    assert layer.form is wanted
+    assert ("one node computes it with others" in layer.reason) == (wanted is Form.CSR)
+    assert {entry.form for entry in made.layers if entry.name not in densities} == {Form.DENSE}
+
+
 def test_batch_multiplies_the_tokens(table):
     baked = _baked(0.1)
     assert plan(baked, _config(table, batch=4)).layers[0].form is Form.CSR
