@@ -4,8 +4,8 @@ Rules:
 
 1. A weight becomes CSR where the table expects `min_speedup` over dense; with 8-bit values asked for, their own column
    says so, and where the table lacks it that of float32, which is slower.
-2. A weight that CSR would not slow down becomes CSR with the others of its half of an encoder block: the export joins them
-   into one node, which no timing of single layers shows.
+2. A weight that is as fast in either form, within 10 %, becomes CSR beside others of its half of an encoder block: the
+   export joins them into one node, which no timing of single layers shows.
 3. `auto` decides for all weights of half an encoder block at once, because the export joins only equal value types into
    one node: 8-bit values where the table expects these layers together to be `min_speedup` times as fast with them.
 """
@@ -19,6 +19,8 @@ from platon_compress.planning.coupling import UnitPlan
 from platon_compress.planning.layers import FLOAT32, INT8, LayerPlan
 
 __all__ = ["Weight", "decide"]
+
+_ALIKE = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,11 +115,11 @@ def _of_block(
 def _beside_csr(
     weight: Weight, choice: _Choice, config: PlanConfig, table: CostTable, values: str
 ) -> _Choice:
-    """What a weight becomes whose half of the block holds CSR: CSR too, where that is expected to lose nothing."""
+    """What a weight becomes whose half of the block holds CSR: CSR too, where that is expected to lose nothing much."""
     found = choice.found
     if choice.form is Form.CSR or found is None or _no_csr_anywhere(weight, config) or table.unfit():
         return choice
-    if found.csr_seconds_with(values) > found.dense_seconds:
+    if found.csr_seconds_with(values) > _ALIKE * found.dense_seconds:
         return choice
     why = f"{_expectation(found, values)}, and one node computes it with others of its half of the block"
     return replace(choice, form=Form.CSR, values=values, why=why)
