@@ -2,8 +2,9 @@
 
 Rules:
 
-1. A weight becomes CSR where the table expects `min_speedup` over dense; with 8-bit values asked for, their own column
-   says so, and where the table lacks it that of float32, which is slower.
+1. A weight with at least 5 % zeros becomes CSR where the table expects `min_speedup` over dense; with 8-bit values asked
+   for, their own column says so, and where the table lacks it that of float32, which is slower. (Units that were pruned
+   whole leave layers without zeros: those stay what any ONNX Runtime computes.)
 2. A weight that is as fast in either form, within 10 %, becomes CSR beside others of its half of an encoder block: the
    export joins them into one node, which no timing of single layers shows.
 3. `auto` decides for all weights of half an encoder block at once, because the export joins only equal value types into
@@ -21,6 +22,7 @@ from platon_compress.planning.layers import FLOAT32, INT8, LayerPlan
 __all__ = ["Weight", "decide"]
 
 _ALIKE = 1.1
+_FULL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +183,8 @@ def _no_csr_anywhere(weight: Weight, config: PlanConfig) -> str | None:
         return "its half of the block holds no weight at the end, so the exported file leaves all of it out"
     if config.force is not None:
         return f"{config.force} was forced"
+    if weight.density > _FULL:
+        return "it holds hardly any zeros"
     return "the sparse kernels run on the CPU, the plan is for cuda" if config.device == "cuda" else None
 
 

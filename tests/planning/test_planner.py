@@ -108,6 +108,16 @@ def test_dense_where_the_table_knows_nothing(table):
     )
 
 
+@pytest.mark.parametrize(("density", "form"), [(0.8, Form.CSR), (0.98, Form.DENSE), (1.0, Form.DENSE)])
+def test_dense_without_zeros_however_fast_csr_is(density, form, table):
+    content = json.loads(table.read_text())
+    content["rows"].append({**content["rows"][-1], "density": 1.0, "csr_seconds": 0.5})
+    table.write_text(json.dumps(content))
+    layer = plan(_baked(density), _config(table)).layers[0]
+    assert layer.form is form
+    assert ("it holds hardly any zeros" in layer.reason) == (form is Form.DENSE)
+
+
 def test_dense_where_the_weight_is_denser_than_the_table(table):
     layer = plan(_baked(0.8), _config(table)).layers[0]
     assert layer.form is Form.DENSE
