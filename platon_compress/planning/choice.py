@@ -21,8 +21,8 @@ from platon_compress.planning.layers import FLOAT32, INT8, LayerPlan
 
 __all__ = ["Weight", "decide"]
 
-_ALIKE = 1.1
-_FULL = 0.95
+_ALIKE = 1.1  # rule 2; timings of small layers differ by as much from run to run
+_FULL = 0.95  # rule 1; units are kept in multiples of eight, so that a few empty ones stay among them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _of_block(
 def _beside_csr(
     weight: Weight, choice: _Choice, config: PlanConfig, table: CostTable, values: str
 ) -> _Choice:
-    """What a weight becomes whose half of the block holds CSR: CSR too, where that is expected to lose nothing much."""
+    """What a weight becomes whose half of the block holds CSR: CSR too, where that is expected to lose next to nothing."""
     found = choice.found
     if choice.form is Form.CSR or found is None or _no_csr_anywhere(weight, config) or table.unfit():
         return choice
