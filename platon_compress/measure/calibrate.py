@@ -118,12 +118,12 @@ def calibration_scope(baked: "BakedModel", config: "PlanConfig") -> CalibrationS
     Up to 1, because weights that shrink become denser; their shapes too, where the others' say nothing of them. Masks are of
     4x1 blocks where every weight of the model holds at least 0.9 of its non-zeros in such blocks.
     """
-    from platon_compress.planning.cost import speaks_for
+    from platon_compress.planning.cost import apart
     from platon_compress.planning.planner import shrunk_shapes
 
     shapes = sorted({weight.shape for weight in baked.weights})
     for shrunk in sorted(shrunk_shapes(baked)):
-        if not any(speaks_for(shape, shrunk) for shape in shapes):
+        if all(apart((*shrunk, 1, 1), (*shape, 1, 1)) is None for shape in shapes):
             shapes.append(shrunk)
     lowest = min(weight.density for weight in baked.weights)
     below = max((d for d in DEFAULT_DENSITIES if d <= lowest), default=DEFAULT_DENSITIES[0])

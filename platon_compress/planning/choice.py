@@ -21,7 +21,7 @@ from platon_compress.planning.layers import FLOAT32, INT8, LayerPlan
 
 __all__ = ["Weight", "decide"]
 
-_ALIKE = 1.1  # rule 2; timings of small layers differ by as much from run to run
+_ALIKE = 1.1  # rule 2: the margin that PlanConfig.min_speedup leaves by default
 _FULL = 0.95  # rule 1; units are kept in multiples of eight, so that a few empty ones stay among them
 
 

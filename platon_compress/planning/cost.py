@@ -26,10 +26,10 @@ from platon_compress.files import read_json
 from platon_compress.library import kernel_names, selected_kernel
 from platon_compress.schemas import SCHEMAS, require_kind
 
-__all__ = ["CostEstimate", "CostRow", "CostTable", "speaks_for"]
+__all__ = ["CostEstimate", "CostRow", "CostTable", "apart"]
 
 _SHIPPED = "default_cost_table.json"
-_FARTHEST_SHAPE, _FARTHEST_THREADS = 4.0, 2.0
+_FARTHEST = (4.0, 4.0, 4.0, 2.0)  # out, in, rows, threads
 _MOST = 2.0**53  # of a count or a time; every whole number up to it is a float
 _COUNTS = ("out", "in", "rows", "threads")
 _NUMBERS = ("density", "dense_seconds", "csr_seconds")
@@ -198,22 +198,16 @@ class CostTable:
         return cells
 
     def _nearest(self, question: Cell) -> Cell | None:
-        limits = (_FARTHEST_SHAPE, _FARTHEST_SHAPE, _FARTHEST_SHAPE, _FARTHEST_THREADS)
-        best: tuple[float, Cell] | None = None
-        for cell in self._cells:
-            logs = [abs(math.log(a / b)) for a, b in zip(question, cell, strict=True)]
-            if any(log > math.log(limit) + 1e-9 for log, limit in zip(logs, limits, strict=True)):
-                continue
-            candidate = (math.hypot(*logs), cell)
-            best = candidate if best is None else min(best, candidate)
-        return None if best is None else best[1]
+        distances = ((apart(question, cell), cell) for cell in self._cells)
+        near = [(distance, cell) for distance, cell in distances if distance is not None]
+        return min(near)[1] if near else None
 
 
-def speaks_for(measured: tuple[int, int], asked: tuple[int, int]) -> bool:
-    """Whether a cell of shape [out, in] answers for another one: rule 2."""
-    return all(
-        abs(math.log(a / b)) <= math.log(_FARTHEST_SHAPE) + 1e-9 for a, b in zip(measured, asked, strict=True)
-    )
+def apart(question: Cell, measured: Cell) -> float | None:
+    """How far a measured cell is from the one that is asked for, in log space; None where it gives no answer (rule 2)."""
+    logs = [abs(math.log(a / b)) for a, b in zip(question, measured, strict=True)]
+    too_far = any(log > math.log(limit) + 1e-9 for log, limit in zip(logs, _FARTHEST, strict=True))
+    return None if too_far else math.hypot(*logs)
 
 
 def _renamed(data: Mapping[str, Any]) -> Mapping[str, Any]:

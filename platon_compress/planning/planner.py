@@ -11,7 +11,7 @@ from platon_compress.planning.choice import Weight, decide
 from platon_compress.planning.config import Form, PlanConfig
 from platon_compress.planning.cost import CostTable
 from platon_compress.planning.coupling import UnitPlan, plan_units
-from platon_compress.planning.idle import clear_idle
+from platon_compress.planning.idle import Idle, clear_idle
 from platon_compress.planning.layers import Plan
 from platon_compress.structure import find_couplings
 
@@ -28,9 +28,7 @@ def plan(baked: BakedModel, config: PlanConfig) -> Plan:
     4. CSR weights keep float32 values or become 8-bit numbers, as ``config.values`` says.
     """
     table = CostTable.load(config.cost_table)
-    model = copy.deepcopy(baked.model)
-    idle = clear_idle(model)
-    weights = _weights(baked, model, shrink=config.force in (None, Form.STRUCTURED))
+    idle, weights = _cleared(baked, shrink=config.force in (None, Form.STRUCTURED))
     return Plan(
         layers=decide(weights, config, table),
         config=config,
@@ -41,10 +39,15 @@ def plan(baked: BakedModel, config: PlanConfig) -> Plan:
 
 def shrunk_shapes(baked: BakedModel) -> frozenset[tuple[int, int]]:
     """[out, in] of the weights that :func:`plan` finds smaller than they were."""
+    _, weights = _cleared(baked, shrink=True)
+    return frozenset(weight.final_shape for weight in weights if weight.final_shape != weight.shape)
+
+
+def _cleared(baked: BakedModel, *, shrink: bool) -> tuple[Idle, list[Weight]]:
+    """What has no effect, and the weights of a copy without it."""
     model = copy.deepcopy(baked.model)
-    clear_idle(model)
-    found = _weights(baked, model, shrink=True)
-    return frozenset(w.final_shape for w in found if w.final_shape != w.shape and 0 not in w.final_shape)
+    idle = clear_idle(model)
+    return idle, _weights(baked, model, shrink=shrink)
 
 
 def _weights(baked: BakedModel, model: nn.Module, *, shrink: bool) -> list[Weight]:

@@ -26,7 +26,7 @@ PRESETS: Mapping[str, tuple[str, ...]] = {
 }
 """Overrides that any recipe takes, beside `_PASSES`; what each is worth stands in docs/choosing-a-model.md."""
 
-# Twice the baseline's passes lost nothing on topics, where as many lost a point: benchmarks/results/quality-topics.json.
+# Twice the baseline's passes lost nothing on topics, where as many lost 0.8 points: benchmarks/results/quality-topics.json.
 _PASSES = 2
 
 
@@ -56,7 +56,7 @@ def load_recipe(
     if own:
         raw["data"] = {**(raw["data"] if isinstance(raw.get("data"), dict) else {}), **own}
     recipe = parse_recipe(raw, source=str(path))
-    if preset is None or recipe.prune is None or recipe.prune.epochs is not None:
+    if preset is None or recipe.prune is None or "epochs" in recipe.prune.model_fields_set:
         return recipe
     raw["prune"]["epochs"] = _PASSES * recipe.train.epochs
     return parse_recipe(raw, source=str(path))

@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import quality
 import yaml
+from filelock import FileLock
 from readme_tables import refreshed
 from tiny_grid import TINY, setup_of, written
-from trials.cell import finished, run_cell, trained
+from trials.cell import _train_baseline, finished, run_cell, trained
 from trials.grid import chosen, read_grid
 from trials.seeds import rows_of
 
@@ -302,6 +304,23 @@ def test_rows_share_what_is_common_and_another_rows_dense_model(tmp_path):
     assert setup.controls(grid, last) == tmp_path / "runs" / "lent" / "controls" / "other-s2"
     # The recipe's own, which `common` does not name; a row's null takes it away all the same.
     assert ["threads" in cell.described()["plan"] for cell in (cells[0], last)] == [True, False]
+
+
+def test_a_cell_waits_for_the_dense_model_that_another_process_trains(tmp_path, monkeypatch):
+    path = tmp_path / "runs" / "first-50-s1"
+    path.parent.mkdir()
+    trained_here, other = [], FileLock(f"{path}.lock")
+    monkeypatch.setattr("trials.cell.run_recipe", lambda *given, **more: trained_here.append(more))
+    said = SimpleNamespace(say=lambda text: (other.release(), said.texts.append(text)), texts=[])
+    with other.acquire():
+        _train_baseline(setup_of(tmp_path).recipe(*_first(tmp_path)), path, said)
+    assert said.texts == ["waits for the dense model of first-50-s1, which another process trains"]
+    assert trained_here == [{"until": "dense"}]
+
+
+def _first(folder):
+    grid = read_grid(written(folder))
+    return grid, next(grid.cells())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,8 @@ run good.yaml -o x --require 'fast>=1'
 run good.yaml -o x --require ''
 run good.yaml -o x --max-latency 10
 run good.yaml -o x --preset quick
+run good.yaml -o x --preset fast --set prune=null
+run good.yaml -o x --preset fast --set prune=5
 run list.yaml -o x --preset fast
 run good.yaml -o x --max-size 10m
 run good.yaml -o x --min-speedup 0.5

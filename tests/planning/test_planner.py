@@ -43,6 +43,14 @@ def table(tmp_path):
     return path
 
 
+def _up_to_full(table, seconds):
+    """The table, with what CSR without zeros takes beside dense's second."""
+    content = json.loads(table.read_text())
+    content["rows"].append({**content["rows"][-1], "density": 1.0, "csr_seconds": seconds})
+    table.write_text(json.dumps(content))
+    return table
+
+
 def _config(table, **fields):
     return PlanConfig(**{"tokens": 16, "threads": 1, "cost_table": table, **fields})
 
@@ -110,10 +118,7 @@ def test_dense_where_the_table_knows_nothing(table):
 
 @pytest.mark.parametrize(("density", "form"), [(0.8, Form.CSR), (0.98, Form.DENSE), (1.0, Form.DENSE)])
 def test_dense_without_zeros_however_fast_csr_is(density, form, table):
-    content = json.loads(table.read_text())
-    content["rows"].append({**content["rows"][-1], "density": 1.0, "csr_seconds": 0.5})
-    table.write_text(json.dumps(content))
-    layer = plan(_baked(density), _config(table)).layers[0]
+    layer = plan(_baked(density), _config(_up_to_full(table, 0.5))).layers[0]
     assert layer.form is form
     assert ("it holds hardly any zeros" in layer.reason) == (form is Form.DENSE)
 
@@ -138,10 +143,7 @@ def test_beside_csr_what_is_hardly_faster_becomes_csr_too(kind, fuller, other, w
     block = next(c for c in find_couplings(tiny_transformer("bert")[0]) if c.kind == kind)
     densities = dict.fromkeys([f"{path}.weight" for path in block.producers], other)
     densities[f"{block.consumer}.weight"] = fuller
-    content = json.loads(table.read_text())
-    content["rows"].append({**content["rows"][-1], "density": 1.0, "csr_seconds": 2.0})
-    table.write_text(json.dumps(content))
-    made = plan(_baked(0.44, density_of=densities), _config(table, min_speedup=1.3))
+    made = plan(_baked(0.44, density_of=densities), _config(_up_to_full(table, 2.0), min_speedup=1.3))
     layer = _layer(made, block.consumer)
     assert layer.form is wanted
     assert ("one node computes it with others" in layer.reason) == (wanted is Form.CSR)

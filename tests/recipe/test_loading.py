@@ -57,6 +57,7 @@ def test_twice_the_passes_of_a_preset_are_those_of_the_baseline_that_is_trained_
     recipe = shipped_recipe("text-ranking")
     assert load_recipe(recipe, ("train.epochs=1.5",), preset="fast").prune.epochs == 3
     assert load_recipe(recipe, ("prune.epochs=1", "train.epochs=7"), preset="fast").prune.epochs == 1
+    assert load_recipe(recipe, ("prune.epochs=null",), preset="fast").prune.epochs is None
     assert load_recipe(recipe, ("train.epochs=7",)).prune.epochs is None
 
 
