@@ -293,12 +293,17 @@ def _checked(monkeypatch, count, flips, *, score=None, decisions=True, noise=0.0
 @pytest.mark.parametrize(
     ("count", "flips", "asked", "passed"),
     [
-        (64, 1, {}, True),
-        (64, 2, {}, False),
-        (1000, 5, {}, True),
-        (1000, 6, {}, False),
-        (1000, 50, {"least_agreement": 0.95}, True),
-        (1000, 51, {"least_agreement": 0.95}, False),
+        (3, 1, {}, True),  # a single one says nothing
+        (3, 2, {}, False),
+        (64, 2, {}, True),
+        (64, 3, {}, False),
+        (1000, 10, {}, True),
+        (1000, 11, {}, False),
+        (2000, 11, {}, True),  # 99.45 %: not certainly below 99.5 %
+        (20000, 110, {}, True),
+        (20000, 121, {}, False),
+        (1000, 64, {"least_agreement": 0.95}, True),
+        (1000, 65, {"least_agreement": 0.95}, False),
     ],
 )
 def test_the_share_of_decisions(monkeypatch, count, flips, asked, passed):
