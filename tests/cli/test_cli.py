@@ -137,6 +137,7 @@ def test_after_every_single_stage_the_folder_can_be_reported(finished, tmp_path,
     assert settings["bench.tokens"] == [32, 128]
 
 
+@pytest.mark.multiprocess
 def test_other_engines_join_the_report(finished, tmp_path, capsys, monkeypatch):
     """One that is here and one that is not; a report of another compressed.onnx leaves them out."""
     copy = tmp_path / "copy"
@@ -158,6 +159,7 @@ def test_other_engines_join_the_report(finished, tmp_path, capsys, monkeypatch):
     assert "PyTorch dense" not in (copy / "report.md").read_text()
 
 
+@pytest.mark.multiprocess
 def test_the_dense_model_with_every_second_layer_stands_on_the_page(finished, tmp_path, capsys, monkeypatch):
     """Trained once, timed beside the run's files, judged on the same rows; OpenVINO, which is not there, is one line."""
     copy = tmp_path / "copy"

@@ -7,6 +7,7 @@ from tiny_berts import saved_bert
 
 from platon_compress.cli import main
 from platon_compress.errors import InputError
+from platon_compress.measure import calibrate
 from platon_compress.recipe import parse_recipe
 from platon_compress.testing import tiny_recipe
 
@@ -61,7 +62,8 @@ def test_impossible_flags_write_nothing(flags, message, tmp_path, refusal):
     assert not (tmp_path / "run").exists()
 
 
-def test_estimate_names_the_value_type(tmp_path, capsys):
+def test_estimate_names_the_value_type(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(calibrate, "_LONGEST_SECONDS_A_SIDE", 0.0)  # no waiting until a busy machine settles
     model = saved_bert(tmp_path / "bert", "BertForSequenceClassification")
     small = ["--tokens", "8", "--threads", "1", "--runs", "5", "--sparsity", "0.9"]
     assert main(["estimate", model, *small, "--values", "int8", "--json"]) == 0

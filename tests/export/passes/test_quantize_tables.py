@@ -13,7 +13,7 @@ from platon_compress.export.config import ExportConfig
 from platon_compress.export.passes._rule import apply_rule
 from platon_compress.export.passes.clean import tidy
 from platon_compress.export.passes.quantize_tables import LEAST_ROWS, QuantizeTables, quantize_table
-from platon_compress.export.passes.split_tables import PIECE_BYTES
+from platon_compress.export.passes.split_tables import SplitTables
 from platon_compress.export.rounding import is_rounding_of
 from platon_compress.measure.size import measure_size
 from platon_compress.testing import tiny_transformer
@@ -127,8 +127,9 @@ def test_an_exported_model(graph_passes, tmp_path):
 
 
 @pytest.mark.parametrize(("skipped", "columns"), [((), [16, 16]), (("split_tables",), [32])])
-def test_a_table_that_is_large_even_so_is_split(skipped, columns, tmp_path):
-    rows = PIECE_BYTES // 32 + 1000
+def test_a_table_that_is_large_even_so_is_split(skipped, columns, tmp_path, monkeypatch):
+    monkeypatch.setattr(SplitTables.__init__, "__defaults__", (2**20,))
+    rows = 2**20 // 32 + 1000
     _, int8 = _exported(tmp_path, rows, skip_passes=skipped)
     tensors = onnx.load(int8.path).graph.initializer
     pieces = [list(tensor.dims) for tensor in tensors if tensor.data_type == onnx.TensorProto.INT8]
