@@ -22,7 +22,7 @@ from tables.int8 import layer_tables, model_tables, summary_tables
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
 from tables.mca import mca_tables
-from tables.models import model_table, summary_table
+from tables.models import model_table
 from tables.oneshot import oneshot_table, oneshot_times
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
@@ -33,6 +33,7 @@ from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 from tables.threads import threads_tables
 from tables.torture import torture_tables
+from tables.trained import trained_table
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import write_text
@@ -85,8 +86,8 @@ def _body(name: str, results: Results, source: str) -> str:
     return "\n" + "\n".join(PARTS[name](results)) + "\n"
 
 
-def _summary(results: Results) -> Iterator[str]:
-    yield str(summary_table(speed_rows(results)))
+def _trained(results: Results) -> Iterator[str]:
+    yield str(trained_table(results))
 
 
 def _models(results: Results) -> Iterator[str]:
@@ -200,7 +201,7 @@ def _where(entries: Iterable[Mapping[str, Any]]) -> str:
 
 
 PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
-    "summary": _summary,
+    "trained": _trained,
     "models": _models,
     "speed": _speed,
     "machines": partial(_measured, machine_tables),

@@ -18,11 +18,11 @@ from platon_compress.measure.peers.compare import BASELINE, INT8, OURS, OURS_INT
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_milliseconds, format_ratio
 
-__all__ = ["BACK_TO_BACK", "CONDITIONS", "SpeedRow", "missing_peers", "speed_rows", "speed_table"]
+__all__ = ["CONDITIONS", "SpeedRow", "missing_peers", "speed_rows", "speed_table"]
 
-BACK_TO_BACK = "back to back"
+_BACK_TO_BACK = "back to back"
 CONDITIONS = {
-    BACK_TO_BACK: "dense, dense int8 and compressed take turns in one process, 5 ms apart, spinning off",
+    _BACK_TO_BACK: "dense, dense int8 and compressed take turns in one process, 5 ms apart, spinning off",
     "after idling beside other models": "every engine in a process of its own, one inference each in turn, "
     "30 ms apart; in the rows of AVX-512 ONNX Runtime's threads are pinned, as OpenVINO's are",
     "alone in a process": "a fresh process with nothing else running",
@@ -116,7 +116,7 @@ def _benchmark_rows(stem: str, entry: Mapping[str, Any]) -> Iterator[SpeedRow]:
             entry=entry,
             batch=setting.batch,
             tokens=setting.tokens,
-            condition=BACK_TO_BACK,
+            condition=_BACK_TO_BACK,
             dense_seconds=dense,
             compressed_seconds=compressed,
             ratios={name: format_ratio(ratio) for name, ratio in ratios.items() if ratio is not None},

@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from grid_tables import table
 from readme_tables import DOCUMENTS, PARTS, main, refreshed
 from study import RESULTS
-from tables import models
+from tables import trained
 from tables.speed import speed_rows
 
 from platon_compress.errors import InputError
@@ -16,6 +17,7 @@ from platon_compress.measure.peers.compare import BASELINE, OURS, OURS_INT8
 from platon_compress.measure.peers.result import PeerConfig, PeerReport, PeerSetting, compare_ways
 from platon_compress.measure.result_files import read_results, save_result
 from platon_compress.measure.timing import compare
+from platon_compress.report.words import NONE
 from platon_compress.schemas import stamped
 
 ENVIRONMENT = {
@@ -122,23 +124,23 @@ def test_8_bit_values_and_other_kernels_are_named(monkeypatch):
     titles = [row.split(" | ")[0] for row in rows]
     assert titles == 3 * ["| MiniLM, 8-bit values, AVX-512 with VNNI"] + 3 * ["| MiniLM, AVX-512 with VNNI"]
     assert all(OURS not in row for row in rows), "our float form is no other engine"
-    key = ("b", 1, 128, "alone in a process")
-    monkeypatch.setattr(models, "_SUMMARY", (key,))
-    assert "| MiniLM, AVX-512 with VNNI | 90% |" in refreshed(page("summary"), {"b": report}, "x.md")
 
 
-def test_the_summary_shows_what_is_listed(results, monkeypatch):
-    monkeypatch.setattr(
-        models, "_SUMMARY", (("b", 1, 128, "alone in a process"), ("a", 1, 128, "back to back"))
-    )
-    text = refreshed(page("summary"), read_results(results), "x.md")
-    assert "| MiniLM | 90% | batch 1, 128 tokens | alone in a process | 20.0 | 10.0 | 2.00x |" in text
-    assert "90.0% ± 1.0% and not measured" in text
-    monkeypatch.setattr(models, "_SUMMARY", (("gone", 1, None, "back to back"),))
-    with pytest.raises(
-        InputError, match=r"the README shows \('gone', 1, None, 'back to back'\), which no result"
-    ):
-        refreshed(page("summary"), read_results(results), "x.md")
+def test_trained_models_on_the_first_page_are_those_listed(monkeypatch):
+    results = {"quality-a": table(loss=0.02, row="one"), "quality-b": table(row="other", sparsity=0.9)}
+    monkeypatch.setattr(trained, "SHOWN", (("quality-b", "other", 0.9), ("quality-a", "one", 0.8)))
+    lines = refreshed(page("trained"), results, "x.md").splitlines()
+    found = [line.strip("| ").split(" | ") for line in lines if line.startswith("| MiniLM")]
+    assert [row[:5] for row in found] == [
+        ["MiniLM, 8,000 films", "90%", "batch 1, 32 tokens", "accuracy 90.0%", "89.0%"],
+        ["MiniLM, 8,000 films", "80%", "batch 1, 32 tokens", "accuracy 90.0%", "88.0%"],
+    ]
+    assert [row[5] for row in found] == ["-1.0 (-2.0 to +0.0)", "-2.0 (-3.0 to -1.0)"]
+    assert [figure.partition(" ")[0] for figure in found[0][6:]] == [NONE, "3.00x", "1.50x", "0.50x"]
+    for gone in (("quality-a", "one", 0.9), ("quality-c", "one", 0.8)):
+        monkeypatch.setattr(trained, "SHOWN", (gone,))
+        with pytest.raises(InputError, match=f"the README shows one of {gone[0]}, which no result holds"):
+            refreshed(page("trained"), results, "x.md")
 
 
 def test_a_verdict_is_quoted(results):
@@ -178,5 +180,5 @@ def test_a_page_that_cannot_be_filled_is_one_line(tmp_path, results, capsys, tex
 def test_the_committed_pages_show_the_committed_results():
     shown = "".join(Path(path).read_text(encoding="utf-8") for path in DOCUMENTS)
     assert {part for part in PARTS if f"<!-- results:{part} -->" in shown} == set(PARTS)
-    assert len(models._SUMMARY) <= 6
+    assert len(trained.SHOWN) <= 6
     assert main(["--check", "--results", str(RESULTS)]) == 0
