@@ -26,8 +26,14 @@ def rounding_failures(rounded: Mapping[str, Any]) -> Iterator[str]:
     for check in rounded["operators"]:
         if not check["passed"]:
             yield f"an operator computes something else: {spoken_operators(check)}"
-    if not rounded["elsewhere"]["passed"]:
-        yield f"other answers in {spoken_way(rounded['elsewhere'])}"
+    other = rounded["elsewhere"]
+    if not other["passed"]:
+        least = (
+            f"{rounded['least_agreement']:.1%} alike"
+            if other["decisions"]
+            else f"cosine {rounded['least_cosine']}"
+        )
+        yield f"other answers in {spoken_way(other)}; asked for: {least}"
 
 
 def spoken_operators(check: Mapping[str, Any]) -> str:

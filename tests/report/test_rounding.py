@@ -48,6 +48,8 @@ def _run(ours, float32, dense, *, elsewhere=True, operators=True, exact=True, co
         "operators": [{**check, "passed": operators}],
         "elsewhere": _near("compressed_stock", passed=elsewhere, changed=2 if elsewhere else 40),
         "rounding": _near("float32", passed=None, changed=9),
+        "least_agreement": 0.995,
+        "least_cosine": 0.999,
     }
     made = run(
         data,
@@ -108,6 +110,7 @@ def test_an_8_bit_file_that_is_not_right_is_a_no(broken, said):
     verdict = judge(made)
     assert verdict.answer == "no"
     assert verdict.sentence.startswith(said)
+    assert ("; asked for: 99.5% alike" in verdict.sentence) is (broken == "elsewhere")
     sentence = build_view(made, verdict).parity
     assert sentence.startswith("No: on 872 examples")
     assert f"But {said}" in sentence
