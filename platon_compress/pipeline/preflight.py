@@ -93,7 +93,8 @@ def spoken_padding(recipe: Recipe, training: Examples) -> Iterator[str]:
     share = 0.0 if lengths is None else padded_share(lengths, recipe.train.batch_size)
     if share > _MUCH_PADDING:
         yield (
-            f"{share:.0%} of what a step computes is padding: --set train.group_by_length=true leaves most of it out"
+            f"{share:.0%} of what a step computes is padding: --set train.group_by_length=true leaves most of it out; "
+            "it cost up to half a point of accuracy where it was measured"
         )
 
 
