@@ -13,10 +13,11 @@ from platon_compress.report.words import NONE, metric_figure, metric_name
 __all__ = ["SHOWN", "trained_table"]
 
 SHOWN: Sequence[tuple[str, str, float]] = (
+    ("quality-criteria", "platon-on-longer", 0.5),
     ("quality-criteria", "platon-on-longer", 0.8),
+    ("quality-criteria", "fisher-on-longer", 0.9),
     ("quality-topics", "balanced-longer", 0.8),
     ("quality-tasks", "image-classification-on-longer", 0.8),
-    ("quality-criteria", "fisher", 0.9),
 )
 """(result, row, zeros): at most six."""
 
