@@ -18,6 +18,7 @@ SHOWN: Sequence[tuple[str, str, float]] = (
     ("quality-criteria", "fisher-on-longer", 0.9),
     ("quality-topics", "balanced-longer", 0.8),
     ("quality-tasks", "image-classification-on-longer", 0.8),
+    ("quality-tasks", "question-answering-longer", 0.8),
 )
 """(result, row, zeros): at most six."""
 
