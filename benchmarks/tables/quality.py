@@ -15,9 +15,8 @@ __all__ = [
     "TASK_NOTE",
     "cells_of",
     "control_speed",
-    "file_share",
-    "in_points",
     "quality_tables",
+    "row_cells",
     "shown_setting",
     "task_table",
     "tried_table",
@@ -83,7 +82,7 @@ def tried_table(entry: Mapping[str, Any]) -> Table | None:
 def _apart_table(apart: Sequence[Mapping[str, Any]]) -> Table:
     """Rows of the grid that differ in how they train and prune alone, on examples that chose nothing."""
     head = ("row", "against", "zeros", "seeds of both", "points")
-    rows = [(e["row"], e["against"], f"{e['sparsity']:.0%}", str(e["seeds"]), in_points(e)) for e in apart]
+    rows = [(e["row"], e["against"], f"{e['sparsity']:.0%}", str(e["seeds"]), _difference(e)) for e in apart]
     return Table(head, 2, rows)
 
 
@@ -152,6 +151,11 @@ def cells_of(entry: Mapping[str, Any], row: Mapping[str, Any]) -> list[Mapping[s
     return [cell for cell in entry["cells"].values() if (cell["row"], cell["sparsity"]) == key]
 
 
+def row_cells(entry: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, str]:
+    """What the table says of a row of the grid, by column."""
+    return dict(zip(_HEAD, _row(row, cells_of(entry, row)), strict=True))
+
+
 def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     first, changes = cells[0], row["differences"]
     # Where nobody teaches with labels, the baseline itself is the dense model with the same teacher.
@@ -166,9 +170,9 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         _target(row, first),
         f"{metric_name(row['metric'])} ({units}, {seeds})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
-        *map(in_points, (changes["dense"], changes.get("dense_int8"), taught, halved, halved_int8)),
+        *map(_difference, (changes["dense"], changes.get("dense_int8"), taught, halved, halved_int8)),
         *(_speed(first, rival) for rival in ("dense", "dense_int8")),
-        file_share(first),
+        _file_share(first),
         "; ".join(_controls(row, first["controls"])),
     )
 
@@ -196,7 +200,7 @@ def _metric(row: Mapping[str, Any], name: str) -> str:
     return metric_figure(row["metric"], values[row["metric"]]) + (f" ({', '.join(others)})" if others else "")
 
 
-def in_points(change: Mapping[str, Any] | None) -> str:
+def _difference(change: Mapping[str, Any] | None) -> str:
     """`-0.8 (-1.9 to +0.3, undecided)`, in points."""
     if change is None:
         return NONE
@@ -221,8 +225,7 @@ def _first(settings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     return min(settings, key=lambda setting: (setting["batch"], -(setting["tokens"] or 0)), default=None)
 
 
-def file_share(cell: Mapping[str, Any]) -> str:
-    """`0.18x`: the compressed file over the dense one, on disk."""
+def _file_share(cell: Mapping[str, Any]) -> str:
     sizes = cell["sizes"]
     if not {"compressed", "dense"} <= sizes.keys():
         return NONE

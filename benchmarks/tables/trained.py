@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tables.markdown import Table, setting_label
-from tables.quality import cells_of, file_share, in_points, shown_setting
+from tables.markdown import Table
+from tables.quality import row_cells
 
 from platon_compress.errors import InputError
-from platon_compress.report.tables import format_ratio
-from platon_compress.report.words import NONE, metric_figure, metric_name
 
 __all__ = ["SHOWN", "trained_table"]
 
@@ -23,38 +21,20 @@ SHOWN: Sequence[tuple[str, str, float]] = (
 """(result, row, zeros): at most six."""
 
 _HEAD = (
-    "model and data", "zeros", "size", "dense", "compressed", "change, points", "the same steps and teacher",
-    "vs dense", "vs dense int8", "file vs dense",
+    "model", "data", "zeros", "metric", "dense", "compressed", "change from dense", "change from dense, same teacher",
+    "speed vs dense", "speed vs dense int8", "file vs dense",
 )  # fmt: skip
 
 
 def trained_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row for each of SHOWN. Raises InputError for one that no result holds."""
-    return Table(_HEAD, 3, [_cells(results, *shown) for shown in SHOWN])
+    rows = [_cells(results, *shown) for shown in SHOWN]
+    return Table(_HEAD, 4, [[cells[column] for column in _HEAD] for cells in rows])
 
 
-def _cells(results: Mapping[str, Mapping[str, Any]], stem: str, name: str, zeros: float) -> tuple[str, ...]:
+def _cells(results: Mapping[str, Mapping[str, Any]], stem: str, name: str, zeros: float) -> dict[str, str]:
     entry = results.get(stem, {"rows": ()})
-    row = next((row for row in entry["rows"] if (row["row"], row["sparsity"]) == (name, zeros)), None)
-    if row is None:
-        raise InputError(
-            f"the README shows {name} of {stem}, which no result holds; change SHOWN in {__file__}"
-        )
-    first, changes, metric = cells_of(entry, row)[0], row["differences"], row["metric"]
-    setting = shown_setting(first)
-    dense, compressed = (
-        metric_figure(metric, row["values"][side][metric]) for side in ("dense", "compressed")
-    )
-    rivals = ("dense", "dense_int8")
-    ratios = [None if setting is None else setting.ratio("compressed", rival) for rival in rivals]
-    return (
-        f"{row['model']}, {row['data'].partition(', ')[0]}",
-        f"{zeros:.0%}",
-        NONE if setting is None else setting_label(setting.batch, setting.tokens),
-        f"{metric_name(metric)} {dense}",
-        compressed,
-        in_points(changes["dense"]),
-        in_points(changes.get("taught")),
-        *map(format_ratio, ratios),
-        file_share(first),
-    )
+    for row in entry["rows"]:
+        if (row["row"], row["sparsity"]) == (name, zeros):
+            return row_cells(entry, row)
+    raise InputError(f"the README shows {name} of {stem}, which no result holds; change SHOWN in {__file__}")

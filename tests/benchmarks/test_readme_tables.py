@@ -17,7 +17,6 @@ from platon_compress.measure.peers.compare import BASELINE, OURS, OURS_INT8
 from platon_compress.measure.peers.result import PeerConfig, PeerReport, PeerSetting, compare_ways
 from platon_compress.measure.result_files import read_results, save_result
 from platon_compress.measure.timing import compare
-from platon_compress.report.words import NONE
 from platon_compress.schemas import stamped
 
 ENVIRONMENT = {
@@ -131,12 +130,12 @@ def test_trained_models_on_the_first_page_are_those_listed(monkeypatch):
     monkeypatch.setattr(trained, "SHOWN", (("quality-b", "other", 0.9), ("quality-a", "one", 0.8)))
     lines = refreshed(page("trained"), results, "x.md").splitlines()
     found = [line.strip("| ").split(" | ") for line in lines if line.startswith("| MiniLM")]
-    assert [row[:5] for row in found] == [
-        ["MiniLM, 8,000 films", "90%", "batch 1, 32 tokens", "accuracy 90.0%", "89.0%"],
-        ["MiniLM, 8,000 films", "80%", "batch 1, 32 tokens", "accuracy 90.0%", "88.0%"],
+    assert [row[1:6] for row in found] == [
+        ["8,000 films, judged on 500", "90%", "accuracy (500 units, 1 seed)", "90.0%", "89.0%"],
+        ["8,000 films, judged on 500", "80%", "accuracy (500 units, 1 seed)", "90.0%", "88.0%"],
     ]
-    assert [row[5] for row in found] == ["-1.0 (-2.0 to +0.0)", "-2.0 (-3.0 to -1.0)"]
-    assert [figure.partition(" ")[0] for figure in found[0][6:]] == [NONE, "3.00x", "1.50x", "0.50x"]
+    assert [row[6] for row in found] == ["-1.0 (-2.0 to +0.0)", "-2.0 (-3.0 to -1.0)"]
+    assert [figure.partition(" ")[0] for figure in found[0][8:]] == ["3.00x", "1.50x", "0.50x"]
     for gone in (("quality-a", "one", 0.9), ("quality-c", "one", 0.8)):
         monkeypatch.setattr(trained, "SHOWN", (gone,))
         with pytest.raises(InputError, match=f"the README shows one of {gone[0]}, which no result holds"):

@@ -9,7 +9,7 @@ import pytest
 
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.measure.result_files import read_results
-from platon_compress.recipe.loading import PRESETS
+from platon_compress.recipe.loading import PRESETS, load_recipe, shipped_recipe
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "docs" / "site"), str(ROOT / "benchmarks")]
@@ -168,13 +168,14 @@ def test_at_90_percent_fishers_criterion_loses_less_than_platons_so_the_fast_pre
     apart = {(pair["row"], pair["against"]): pair for pair in pairs if pair["sparsity"] == 0.9}
     fisher = apart["platon", "fisher"]
     assert (fisher["statement"], fisher["seeds"]) == ("lower", 2)
-    assert (
-        apart["fisher-on", "fisher-on-longer"]["statement"] == "lower"
-    )  # twice the passes, as the page on presets says
+    # Twice the passes, as the page on presets says.
+    assert apart["fisher-on", "fisher-on-longer"]["statement"] == "lower"
     assert "prune.criterion=fisher" in PRESETS["fast"]
 
 
 def test_batches_of_one_length_cost_accuracy_so_they_are_no_default(results):
     apart = {(e["row"], e["against"]): e for e in results["quality-criteria"]["criteria"]}
     assert apart["fisher", "fisher-grouped"]["statement"] == "higher"
-    assert not any("group_by_length" in preset for presets in PRESETS.values() for preset in presets)
+    assert not any(
+        load_recipe(shipped_recipe("text-classification"), preset=p).train.group_by_length for p in PRESETS
+    )
