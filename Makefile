@@ -71,8 +71,7 @@ readme: $(STAMP)
 # mypy does not follow the hooks of an editable install: the check runs on an installed copy.
 types: $(STAMP)
 	rm -rf $(VENV)/typed build/lib* && $(VENV)/bin/pip install $(PIP_FLAGS) --no-deps --no-build-isolation --target $(VENV)/typed .
-	cd $(VENV)/typed && ../bin/mypy --cache-dir ../mypy-cache --config-file ../../pyproject.toml --python-executable ../bin/python -p platon_compress
-	cd $(VENV)/typed && MYPYPATH=../../benchmarks:. ../bin/mypy --cache-dir ../mypy-cache --config-file ../../pyproject.toml --python-executable ../bin/python --explicit-package-bases ../../benchmarks
+	cd $(VENV)/typed && MYPYPATH=../../benchmarks:. ../bin/mypy --cache-dir ../mypy-cache --config-file ../../pyproject.toml --python-executable ../bin/python --explicit-package-bases platon_compress ../../benchmarks
 
 $(STAMP): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python >= 3.11 is needed, $(PYTHON) is older; call make PYTHON=python3.11"; exit 2; }
