@@ -341,7 +341,7 @@ class PruneConfig:
             )
         if round(back_to * total) >= total - self.freeze_steps:
             raise InputError(
-                f"rewind_to {back_to} of total_steps {total} lies not before the frozen steps, which begin at "
+                f"rewind_to {back_to} of total_steps {total} does not come before the frozen steps, which begin at "
                 f"{total - self.freeze_steps}; lower rewind_to or freeze_steps"
             )
 

@@ -58,7 +58,7 @@ from platon_compress.pruning import PruneConfig
         ),
         (
             {"total_steps": 100, "freeze_steps": 20, "rewind_to": 0.8},
-            "rewind_to 0.8 of total_steps 100 lies not before the frozen steps, which begin at 80",
+            "rewind_to 0.8 of total_steps 100 does not come before the frozen steps, which begin at 80",
         ),
         ({"total_steps": 5, "mask_interval": 10}, "mask_interval 10 exceeds total_steps 5"),
         (
