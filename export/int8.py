@@ -4,9 +4,9 @@ Rules:
 
 1. The usual settings are tried: scales per output channel or per tensor, signed or unsigned weights; 7-bit weights
    where the processor has no VNNI instructions (its predecessors saturate 16-bit sums; ONNX Runtime's own advice).
-2. With labels the score is the task's metric; every setting within one standard error of the best, paired on the same
-   examples, counts as equal to it. Without labels it is the mean difference from the dense outputs; up to 1.5 times
-   the smallest counts as equal.
+2. With labels the score is the task's metric; every setting that is not certainly worse than the best, by the interval of
+   the paired difference, counts as equal to it: a few hundred examples choose. Without labels it is the mean difference
+   from the dense outputs; up to 1.5 times the smallest counts as equal.
 3. Among equals signed weights come first, because ONNX Runtime's kernels for them are faster: a rival that is slower
    for nothing would flatter ours. Then the better score decides.
 
@@ -219,9 +219,8 @@ def _most_accurate(scored: Mapping[Int8Setting, Scores]) -> tuple[Int8Setting, d
 
 
 def _is_equal(scores: Scores, best: Scores) -> bool:
-    """Whether one standard error, a quarter of the interval, does not tell the two apart."""
-    missed = best.minus(scores)
-    return missed.value <= (missed.high - missed.low) / 4
+    """Whether the examples do not tell the two apart, with 95 % confidence."""
+    return best.minus(scores).low <= 0
 
 
 def _store(file: Path, target: Path, choice: Int8Choice) -> None:

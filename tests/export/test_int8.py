@@ -7,8 +7,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, int8, open_session
-from platon_compress.export.int8 import quantize_int8, read_int8_choice
-from platon_compress.scoring import accuracy_evaluation
+from platon_compress.export.int8 import Int8Setting, quantize_int8, read_int8_choice
+from platon_compress.scoring import RESAMPLES, Scores, accuracy_evaluation
 from platon_compress.testing import tiny_transformer
 
 FEATURES, CLASSES = 32, 6
@@ -74,6 +74,28 @@ def test_the_more_accurate_setting_is_taken_and_the_faster_one_of_equals(tmp_pat
     session = open_session(tmp_path / "q.onnx", use_library=False)
     right = [session.run(None, b)[0].argmax(axis=1) == part for b, part in zip(batches, labels, strict=True)]
     assert np.concatenate(right).mean() == choice.scores[choice.setting]
+
+
+@pytest.mark.parametrize(("lost", "taken_signed"), [(9, True), (20, False)])
+def test_a_slower_setting_is_taken_only_where_it_is_certainly_better(lost, taken_signed):
+    def scores(right):
+        drawn = np.random.default_rng(0).integers(0, len(right), (RESAMPLES, len(right)))
+        return Scores(
+            metric="accuracy",
+            values={"accuracy": right.mean()},
+            unit="example",
+            units=len(right),
+            replicates=right[drawn].mean(axis=1),
+            right=right,
+        )
+
+    signed, unsigned = (Int8Setting(per_channel=True, signed=s, reduce_range=False) for s in (True, False))
+    best = np.arange(256) < 220
+    other = best.copy()
+    other[:lost], other[-3:] = False, True  # 9 lost and 3 won are 2.3 points, 1.7 standard errors
+    chosen, values = int8._most_accurate({signed: scores(other), unsigned: scores(best)})
+    assert chosen.signed == taken_signed
+    assert values[unsigned] > values[signed]
 
 
 def test_without_labels_the_nearest_to_dense_is_taken(tmp_path):
