@@ -14,7 +14,7 @@ SHOWN: Sequence[tuple[str, str, float]] = (
     ("quality-criteria", "platon-on-longer", 0.5),
     ("quality-criteria", "platon-on-longer", 0.8),
     ("quality-criteria", "fisher-on-longer", 0.9),
-    ("quality-topics", "balanced-longer", 0.8),
+    ("quality-presets", "regression-balanced", 0.8),
     ("quality-tasks", "image-classification-on-longer", 0.8),
     ("quality-tasks", "question-answering-longer", 0.8),
 )
