@@ -60,7 +60,12 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
         if (tried := tried_table(entry)) is not None:
             yield f"{entry['title']}: the validation rows", tried
         if apart := entry.get("criteria"):
-            yield f"{entry['title']}: rows apart, in points", _apart_table(apart)
+            certain = [pair for pair in apart if pair["statement"] != "undecided"]
+            left = counted(len(apart) - len(certain), "more pair")
+            yield (
+                f"{entry['title']}: rows certainly apart, in points ({left} undecided)",
+                _apart_table(certain),
+            )
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:

@@ -7,7 +7,7 @@ from readme_tables import refreshed
 from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
-from tables.quality import task_table, tried_table
+from tables.quality import quality_tables, task_table, tried_table
 
 from platon_compress.measure.timing import compare
 from platon_compress.report.words import NONE
@@ -236,6 +236,26 @@ def test_a_grid_of_criteria_shows_every_training_on_the_validation_rows():
     assert tried_table({"validation": {**validation, "longer": validation["0"]}}) is None
     validation["2"]["sparsity"] = 0.9
     assert tried_table({"validation": validation}) is None
+
+
+def test_of_many_ways_the_pairs_are_shown_that_are_certainly_apart():
+    entry = table(loss=0.01, row="ours")
+    pair = {
+        "row": "ours",
+        "against": "theirs",
+        "sparsity": 0.8,
+        "seeds": 1,
+        "value": -0.02,
+        "high": 0.01,
+        "low": -0.05,
+    }
+    entry["criteria"] = [
+        {**pair, "statement": "undecided"},
+        {**pair, "against": "others", "high": -0.01, "statement": "lower"},
+    ]
+    *_, (title, shown) = quality_tables({"quality-a": entry})
+    assert title.endswith(": rows certainly apart, in points (1 more pair undecided)")
+    assert shown.rows == [("ours", "others", "80%", "1", "-2.0 (-5.0 to -1.0)")]
 
 
 def test_the_page_of_a_task_shows_the_best_way_to_each_number_of_zeros():
