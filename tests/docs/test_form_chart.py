@@ -173,6 +173,16 @@ def test_at_90_percent_fishers_criterion_loses_less_than_platons_so_the_fast_pre
     assert "prune.criterion=fisher" in PRESETS["fast"]
 
 
+def test_at_80_percent_each_criterion_is_better_on_one_task_so_the_balanced_preset_keeps_platons(results):
+    films, topics = (
+        {(e["row"], e["against"]): e["statement"] for e in results[name]["criteria"] if e["sparsity"] == 0.8}
+        for name in ("quality-criteria", "quality-topics")
+    )
+    assert films["platon-on-longer", "fisher-on-longer"] == "lower"
+    assert topics["balanced-fisher-longer", "balanced-longer"] == "lower"
+    assert not any("criterion" in override for override in PRESETS["balanced"])
+
+
 def test_batches_of_one_length_cost_accuracy_so_they_are_no_default(results):
     apart = {(e["row"], e["against"]): e for e in results["quality-criteria"]["criteria"]}
     assert apart["fisher", "fisher-grouped"]["statement"] == "higher"
