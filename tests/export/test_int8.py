@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, int8, open_session
 from platon_compress.export.int8 import Int8Setting, quantize_int8, read_int8_choice
-from platon_compress.scoring import RESAMPLES, Scores, accuracy_evaluation
+from platon_compress.scoring import accuracy_evaluation
 from platon_compress.testing import tiny_transformer
 
 FEATURES, CLASSES = 32, 6
@@ -78,16 +78,10 @@ def test_the_more_accurate_setting_is_taken_and_the_faster_one_of_equals(tmp_pat
 
 @pytest.mark.parametrize(("lost", "taken_signed"), [(9, True), (20, False)])
 def test_a_slower_setting_is_taken_only_where_it_is_certainly_better(lost, taken_signed):
+    evaluation = accuracy_evaluation([{"x": np.zeros((256, 1))}], [np.zeros(256, int)])
+
     def scores(right):
-        drawn = np.random.default_rng(0).integers(0, len(right), (RESAMPLES, len(right)))
-        return Scores(
-            metric="accuracy",
-            values={"accuracy": right.mean()},
-            unit="example",
-            units=len(right),
-            replicates=right[drawn].mean(axis=1),
-            right=right,
-        )
+        return evaluation.score([{"logits": np.stack([right, ~right], axis=1).astype(np.float32)}])
 
     signed, unsigned = (Int8Setting(per_channel=True, signed=s, reduce_range=False) for s in (True, False))
     best = np.arange(256) < 220
