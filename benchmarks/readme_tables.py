@@ -18,7 +18,7 @@ from typing import Any
 from study import RESULTS, run_study, study_parser
 from tables.attention import attention_tables
 from tables.fuzz import fuzz_table
-from tables.int8 import layer_tables, model_tables, summary_tables
+from tables.int8 import layer_tables, model_tables, summary_table
 from tables.machines import machine_tables, processor
 from tables.markdown import Table, machine
 from tables.mca import mca_tables
@@ -182,6 +182,10 @@ def _task(results: Results, task: str) -> Iterator[str]:
     yield _where(entry for entry in entries if any(row["task"] == task for row in entry["rows"]))
 
 
+def _int8_summary(results: Results) -> Iterator[str]:
+    yield str(summary_table(results))
+
+
 def _oneshot(results: Results) -> Iterator[str]:
     if not (entries := _of_kind(results, "oneshot")):
         yield _NONE_YET
@@ -206,7 +210,7 @@ PARTS: Mapping[str, Callable[[Results], Iterator[str]]] = {
     "speed": _speed,
     "machines": partial(_measured, machine_tables),
     "int8-layers": partial(_measured, layer_tables),
-    "int8-summary": partial(_measured, summary_tables),
+    "int8-summary": _int8_summary,
     "int8-models": partial(_measured, model_tables),
     "attention": partial(_measured, attention_tables),
     "fuzz": _fuzz,

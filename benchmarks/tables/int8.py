@@ -4,13 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tables.markdown import Table, setting_label
+from tables.markdown import KERNELS, Table, setting_label
 
 from platon_compress.measure.timing import compare
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE
 
-__all__ = ["layer_tables", "model_tables", "summary_tables"]
+__all__ = ["layer_tables", "model_tables", "summary_table"]
 
 _LAYERS = {
     "int8 avx2": "8 bits, AVX2",
@@ -43,16 +43,16 @@ def model_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
             yield entry, _model_table(entry["models"])
 
 
-def summary_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
-    """The same with the rows that the README shows: one text of 128 tokens, 80 and 90 % zeros."""
-    for entry in results.values():
-        rows = [
-            row
-            for row in entry.get("models", ())
-            if (row["batch"], row["tokens"]) == (1, 128) and row["sparsity"] in _SHOWN
-        ]
-        if entry["kind"] == "int8" and rows:
-            yield entry, _model_table(rows)
+def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What the README shows of them, one text of 128 tokens and 80 and 90 % zeros, on each processor that was measured."""
+    rows = [
+        (KERNELS[entry["environment"]["isa"]], *_model_row(row))
+        for entry in results.values()
+        if entry["kind"] == "int8"
+        for row in entry["models"]
+        if (row["batch"], row["tokens"], _pause(row)) == (1, 128, _SHORT) and row["sparsity"] in _SHOWN
+    ]
+    return Table(("processor", *_HEAD), 3, rows)
 
 
 def _model_table(rows: Sequence[Mapping[str, Any]]) -> Table:

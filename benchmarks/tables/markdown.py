@@ -6,7 +6,10 @@ from typing import Any
 
 from platon_compress.report.writing import escape_markdown
 
-__all__ = ["Table", "counted", "machine", "percent", "setting_label"]
+__all__ = ["KERNELS", "Table", "counted", "machine", "percent", "setting_label"]
+
+KERNELS = {"avx2": "AVX2", "avx512vnni": "AVX-512 with VNNI"}
+"""The kernel sets that results were measured with, in words."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from tables.markdown import Table, percent, setting_label
+from tables.markdown import KERNELS, Table, percent, setting_label
 
 from platon_compress.measure.bench_report import BenchReport
 from platon_compress.measure.peers.compare import BASELINE, INT8, OURS, OURS_INT8
@@ -30,7 +30,6 @@ CONDITIONS = {
 }
 _WAYS = dict(zip(("interleaved", "isolated", "concurrent"), list(CONDITIONS)[1:], strict=True))
 _OWN = {OURS: "", OURS_INT8: "8-bit values"}
-_KERNELS = {"avx512vnni": "AVX-512 with VNNI"}
 _HEAD = (
     "model", "zeros", "size", "condition", "dense, ms", "compressed, ms", "vs dense", "vs dense int8",
     "vs other engines",
@@ -54,8 +53,9 @@ class SpeedRow:
     @property
     def title(self) -> str:
         """The model, with the values of its weights where they are no floats, and the kernels where they are not AVX2."""
-        isa = _KERNELS.get(self.entry.get("environment", {}).get("isa"), "")
-        return ", ".join(filter(None, (str(self.entry.get("title", "")), self.form, isa)))
+        isa = self.entry.get("environment", {}).get("isa")
+        kernels = "" if isa == "avx2" else KERNELS.get(isa, "")
+        return ", ".join(filter(None, (str(self.entry.get("title", "")), self.form, kernels)))
 
     @property
     def order(self) -> tuple[Any, ...]:

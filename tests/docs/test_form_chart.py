@@ -58,11 +58,11 @@ def _over_int8(seconds, side):
     return median(int8) / median(seconds[side])
 
 
-def _random_masks(results, zeros, side):
-    """On AVX-512 with VNNI, by (model, tokens)."""
+def _random_masks(results, zeros, side, name="int8-models"):
+    """By (model, batch, tokens); of AVX-512 with VNNI, or `name`."""
     return {
         (row["model"], row["batch"], row["tokens"]): _over_int8(row["seconds"], side)
-        for row in results["int8-models"]["models"]
+        for row in results[name]["models"]
         if row["sparsity"] == zeros and row["pause_ms"] == 5
     }
 
@@ -115,6 +115,15 @@ def test_answer_5_without_vnni_80_percent_in_floats_beat_dense_int8(results):
         assert setting.ratio("compressed", "dense_int8").low > 1
         dense, int8 = (setting.samples[name].median_seconds for name in ("dense", "dense_int8"))
         assert dense / int8 < 2.2
+
+
+def test_answer_5_without_vnni_8_bit_values_beat_dense_int8_from_about_half_of_the_zeros(results):
+    half, most = (_random_masks(results, zeros, "int8", "int8-models-avx2") for zeros in (0.5, 0.8))
+    assert [key for key, ratio in half.items() if ratio < 1] == [("bert-base", 1, 16)]
+    ratios = [ratio for (model, *_), ratio in most.items() if model == "bert-base"]
+    assert 1.6 < min(ratios) < max(ratios) < 2.5
+    floats = [row for row in results["int8-models-avx2"]["models"] if row["sparsity"] == 0.5]
+    assert all(median(row["seconds"]["dense"]) > 1.35 * median(row["seconds"]["float32"]) for row in floats)
 
 
 def test_answer_6_8_bit_values_beat_dense_int8_from_about_half_of_the_zeros(results):
