@@ -5,10 +5,10 @@ Rules:
 1. The usual settings are tried: scales per output channel or per tensor, signed or unsigned weights; 7-bit weights
    where the processor has no VNNI instructions (its predecessors saturate 16-bit sums; ONNX Runtime's own advice).
 2. With labels the score is the task's metric; every setting that is not certainly worse than the best, by the interval of
-   the paired difference, counts as equal to it: a few hundred examples choose. Without labels it is the mean difference
-   from the dense outputs; up to 1.5 times the smallest counts as equal.
-3. Among equals signed weights come first, because ONNX Runtime's kernels for them are faster: a rival that is slower
-   for nothing would flatter ours. Then the better score decides.
+   the paired difference, counts as equal to it: a few hundred examples choose. Without labels nothing tells them apart,
+   and all count as equal; the score is the mean difference from the dense outputs.
+3. Among equals signed weights come first, because ONNX Runtime's kernels for them are faster (up to twice with VNNI): a
+   rival that is slower for nothing would flatter ours. Then the better score decides.
 
 The file's metadata keeps what was tried and chosen.
 """
@@ -33,7 +33,6 @@ __all__ = ["Int8Choice", "Int8Setting", "quantize_int8", "read_int8_choice"]
 
 _METADATA = "platon_compress.int8"
 _EXAMPLES = 16
-_EQUAL_DIFFERENCE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +204,7 @@ def _closest(
     scores = {
         setting: differences(dense, outputs, batches)["mean_abs"] for setting, outputs in answers.items()
     }
-    limit = _EQUAL_DIFFERENCE * min(scores.values())
-    equal = [setting for setting, score in scores.items() if score <= limit]
-    return min(equal, key=lambda setting: (not setting.signed, scores[setting])), scores
+    return min(scores, key=lambda setting: (not setting.signed, scores[setting])), scores
 
 
 def _most_accurate(scored: Mapping[Int8Setting, Scores]) -> tuple[Int8Setting, dict[Int8Setting, float]]:

@@ -120,8 +120,7 @@ def test_answer_5_without_vnni_80_percent_in_floats_beat_dense_int8(results):
 def test_answer_5_without_vnni_8_bit_values_beat_dense_int8_from_about_half_of_the_zeros(results):
     half, most = (_random_masks(results, zeros, "int8", "int8-models-avx2") for zeros in (0.5, 0.8))
     assert [key for key, ratio in half.items() if ratio < 1] == [("bert-base", 1, 16)]
-    ratios = [ratio for (model, *_), ratio in most.items() if model == "bert-base"]
-    assert 1.6 < min(ratios) < max(ratios) < 2.5
+    assert 1.6 < min(most.values()) < max(most.values()) < 2.5
     floats = [row for row in results["int8-models-avx2"]["models"] if row["sparsity"] == 0.5]
     assert all(median(row["seconds"]["dense"]) > 1.35 * median(row["seconds"]["float32"]) for row in floats)
 
@@ -136,7 +135,7 @@ def test_answer_6_8_bit_values_beat_dense_int8_from_about_half_of_the_zeros(resu
 
 def test_answer_7_float_zeros_need_about_80_percent_with_vnni(results):
     half = _random_masks(results, 0.5, "float32")
-    assert {model for (model, *_), ratio in half.items() if ratio > 1} == {"minilm-l6"}
+    assert max(half.values()) < 1
     assert 0.9 < median(_random_masks(results, 0.8, "float32").values()) < 1.3
     assert min(_random_masks(results, 0.9, "float32").values()) > 1.2
 
