@@ -23,6 +23,7 @@ import numpy as np
 from study import add_output, counts, keep, names, run_study, study_parser, watched
 from targets import add_random, export_int8, export_random, random_stem, rounds, target_named
 
+from platon_compress.export.int8 import read_int8_choice
 from platon_compress.export.kernels.native import NativeLinear, NativePool
 from platon_compress.export.quantize import quantize_rows
 from platon_compress.formats.csr import CsrWeight
@@ -157,11 +158,12 @@ def _model_cells(options: argparse.Namespace) -> Iterator[Cell]:
         target = target_named(name)
         for sparsity in options.sparsity:
             folder = export_random(target, sparsity, options.onnx / random_stem(name, sparsity))
+            choice = read_int8_choice(folder / "dense-int8.onnx")
             for (batch, tokens), threads, pause in product(target.cells, options.threads, options.pauses):
                 size = export_int8(folder, tokens).stat().st_size
                 setting = {
                     "model": name, "sparsity": sparsity, "batch": batch, "tokens": tokens or 0,
-                    "threads": threads, "pause_ms": pause, "bytes": size,
+                    "threads": threads, "pause_ms": pause, "bytes": size, "rival": choice and choice.setting,
                 }  # fmt: skip
                 sides = partial(_model_sides, folder, batch, tokens, threads)
                 yield setting, sides, "dense", pause / 1000

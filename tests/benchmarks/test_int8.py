@@ -31,6 +31,7 @@ def test_layers_and_a_model(tiny_target, tmp_path, monkeypatch, capsys):
     assert {ratio["candidate"] for ratio in layer["ratios"]} == sides - {layer["baseline"]}
     assert all(len(samples) >= 3 for samples in layer["seconds"].values())
     assert set(model["seconds"]) == {"dense", "dense int8", "float32", "int8"}
+    assert ", signed " in model["rival"]  # no labels here
     assert (
         model["bytes"]
         == (tmp_path / "models" / "tiny-random-50" / "compressed-int8-short.onnx").stat().st_size
