@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from platon_compress.errors import InputError
 from platon_compress.export import export_onnx, int8, open_session
 from platon_compress.export.int8 import Int8Setting, quantize_int8, read_int8_choice
+from platon_compress.export.reading import load_proto
 from platon_compress.scoring import accuracy_evaluation
 from platon_compress.testing import tiny_transformer
 
@@ -87,9 +88,8 @@ def test_a_slower_setting_is_taken_only_where_it_is_certainly_better(lost, taken
     best = np.arange(256) < 220
     other = best.copy()
     other[:lost], other[-3:] = False, True  # 9 lost and 3 won are 2.3 points, 1.7 standard errors
-    chosen, values = int8._most_accurate({signed: scores(other), unsigned: scores(best)})
-    assert chosen.signed == taken_signed
-    assert values[unsigned] > values[signed]
+    equal = int8._not_worse({signed: scores(other), unsigned: scores(best)})
+    assert int8._preferred(equal, {signed: 0.2, unsigned: 0.1}).signed == taken_signed
 
 
 def test_without_labels_the_signed_setting_nearest_to_dense_is_taken(tmp_path):
@@ -101,19 +101,28 @@ def test_without_labels_the_signed_setting_nearest_to_dense_is_taken(tmp_path):
     assert choice.scores[choice.setting] == min(signed)
 
 
-def test_without_labels_unsigned_weights_are_not_taken_for_nearer_outputs():
-    """They are slower, nearer is not more accurate, and a slow rival flatters."""
-    settings = [
+def test_of_equals_the_signed_ones_are_taken_and_of_those_the_nearest_to_dense():
+    """Unsigned weights are slower, and nearer outputs alone do not make up for that: a slow rival flatters."""
+    near, far, unsigned, last = (
         Int8Setting(per_channel=c, signed=s, reduce_range=False) for s in (True, False) for c in (True, False)
-    ]
-    dense, batch = [{"logits": np.zeros((4, 2), np.float32)}], [{"x": np.zeros((4, 1), np.float32)}]
-    answers = {
-        setting: [{"logits": np.full((4, 2), error, np.float32)}]
-        for setting, error in zip(settings, (0.4, 0.3, 0.1, 0.2), strict=True)
-    }
-    chosen, scores = int8._closest(dense, answers, batch)
-    assert (chosen.per_channel, chosen.signed) == (False, True)
-    assert min(scores, key=scores.get) == settings[2]
+    )
+    away = {near: 0.3, far: 0.4, unsigned: 0.1, last: 0.2}
+    assert int8._preferred(list(away), away) == near
+    assert int8._preferred([last, unsigned], away) == unsigned
+
+
+def test_scales_that_a_few_labels_prefer_are_not_taken_where_outputs_are_further_from_dense(tmp_path):
+    """Half of the labels are the answers per channel, half and three more those per tensor."""
+    dense = tmp_path / "dense.onnx"
+    batches, right = examples(lopsided(dense), sizes=(120,))
+    setting = Int8Setting(per_channel=False, signed=True, reduce_range=not int8._has_vnni())
+    int8._quantize(load_proto(dense), tmp_path / "tensor.onnx", setting)
+    (other,) = open_session(tmp_path / "tensor.onnx", use_library=False).run(None, batches[0])
+    labels = np.concatenate([right[0][:57], other.argmax(axis=1)[57:]])
+    choice = quantize_int8(dense, tmp_path / "q.onnx", accuracy_evaluation(batches, [labels]))
+    assert choice.scores[setting.label] == max(choice.scores.values())
+    assert choice.setting.startswith("per channel, signed ")
+    assert choice.scores[setting.label] > choice.scores[choice.setting]
 
 
 def test_examples_come_from_all_over():
