@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import RESULTS, run_study, study_parser
-from tables.quality import cells_of, control_speed, shown_setting, tried_table
+from tables.quality import cells_of, comparable, control_speed, shown_setting, tried_table
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
@@ -82,8 +82,8 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
 
 
 def points_of(result: Mapping[str, Any]) -> Iterator[Point]:
-    """Those of a grid or of runs with 8-bit values; none of other results, nor of a grid that compares criteria."""
-    if result.get("kind") == "quality" and tried_table(result) is None:
+    """Those of a grid with VNNI or of runs with 8-bit values; none of other results, nor of grids that compare criteria."""
+    if result.get("kind") == "quality" and comparable(result) and tried_table(result) is None:
         for row in result["rows"]:
             yield from _of_row(row, cells_of(result, row)[0])
     elif result.get("kind") == "rounded":

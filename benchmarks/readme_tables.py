@@ -26,7 +26,7 @@ from tables.models import model_table
 from tables.oneshot import oneshot_table, oneshot_times
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
-from tables.quality import QUALITY_NOTE, TASK_NOTE, quality_tables, task_table
+from tables.quality import QUALITY_NOTE, TASK_NOTE, comparable, quality_tables, task_table
 from tables.rounded import rounded_tables
 from tables.serving import SERVING_NOTE, serving_table
 from tables.sizes import size_tables
@@ -176,7 +176,7 @@ def _task(results: Results, task: str) -> Iterator[str]:
     if table is None:
         yield _NONE_YET
         return
-    entries = _of_kind(results, "quality")
+    entries = filter(comparable, _of_kind(results, "quality"))
     yield str(table)
     yield f"{TASK_NOTE}\n"
     yield _where(entry for entry in entries if any(row["task"] == task for row in entry["rows"]))

@@ -14,6 +14,7 @@ __all__ = [
     "QUALITY_NOTE",
     "TASK_NOTE",
     "cells_of",
+    "comparable",
     "control_speed",
     "quality_tables",
     "row_cells",
@@ -59,13 +60,18 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
         yield entry["title"], Table(columns[0], 4, columns[1:])
         if (tried := tried_table(entry)) is not None:
             yield f"{entry['title']}: the validation rows", tried
-        if apart := entry.get("criteria"):
-            certain = [pair for pair in apart if pair["statement"] != "undecided"]
+        apart = entry.get("criteria", ())
+        if certain := [pair for pair in apart if pair["statement"] != "undecided"]:
             left = counted(len(apart) - len(certain), "more pair")
             yield (
                 f"{entry['title']}: rows certainly apart, in points ({left} undecided)",
                 _apart_table(certain),
             )
+
+
+def comparable(entry: Mapping[str, Any]) -> bool:
+    """Whether a grid was measured with VNNI, as most were: speeds without do not belong beside theirs."""
+    return entry.get("environment", {}).get("isa") != "avx2"
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:
@@ -100,7 +106,7 @@ def _reached(tried: Sequence[Mapping[str, Any]], criterion: str, rate: float) ->
 
 
 def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | None:
-    """What was measured of one task: a column for each model, as few as say it, for a telephone; or None.
+    """What was measured of one task with VNNI: a column for each model, as few as say it, for a telephone; or None.
 
     Of several ways to the same zeros on the same data one: the one of most seeds, and of these the one that lost least. No
     grid that compares criteria.
@@ -109,7 +115,7 @@ def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | N
         (entry, row)
         for entry in _entries(results)
         for row in entry["rows"]
-        if row["task"] == task and tried_table(entry) is None
+        if row["task"] == task and comparable(entry) and tried_table(entry) is None
     ]
     found = _least_lost(found)
     if not found:

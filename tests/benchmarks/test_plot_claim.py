@@ -28,6 +28,12 @@ def test_a_grid_gives_dense_int8_and_ours():
     assert ours.title == "MiniLM: 8,000 films"
 
 
+def test_speeds_without_vnni_are_not_in_the_picture():
+    grid = table()
+    grid["environment"] = {"isa": "avx2"}
+    assert not list(points_of(grid))
+
+
 def test_the_model_of_every_second_layer_is_a_rival_where_it_was_timed():
     grid = table()
     (cell,) = grid["cells"].values()

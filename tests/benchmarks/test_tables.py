@@ -248,6 +248,8 @@ def test_of_many_ways_the_pairs_are_shown_that_are_certainly_apart():
     *_, (title, shown) = quality_tables({"quality-a": entry})
     assert title.endswith(": rows certainly apart, in points (1 more pair undecided)")
     assert shown.rows == [("ours", "others", "80%", "1", "-2.0 (-5.0 to -1.0)")]
+    entry["criteria"].pop()
+    assert not any("apart" in title for title, _ in quality_tables({"quality-a": entry}))
 
 
 def test_the_page_of_a_task_shows_the_best_way_to_each_number_of_zeros():

@@ -188,7 +188,26 @@ def test_at_80_percent_each_criterion_is_better_on_one_task_so_the_balanced_pres
     )
     assert films["platon-on-longer", "fisher-on-longer"] == "lower"
     assert topics["balanced-fisher-longer", "balanced-longer"] == "lower"
+    (again,) = results["quality-repeated"]["criteria"]
+    assert (again["row"], again["against"], again["statement"]) == ("sst2-platon", "sst2-fisher", "undecided")
+    assert abs(again["value"]) < 0.001
     assert not any("criterion" in override for override in PRESETS["balanced"])
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "again"),
+    [("criteria", "platon-on-longer", "sst2-platon"), ("topics", "balanced-longer", "topics-platon")],
+)
+def test_another_seed_comes_out_within_the_interval_of_the_first(results, name, first, again):
+    (one,) = (
+        row for row in results[f"quality-{name}"]["rows"] if (row["row"], row["sparsity"]) == (first, 0.8)
+    )
+    (other,) = (row for row in results["quality-repeated"]["rows"] if row["row"] == again)
+    assert one["seeds"] != other["seeds"]
+    interval = one["differences"]["dense"]
+    assert interval["low"] < other["differences"]["dense"]["value"] < interval["high"]
+    cell = cells_of(results["quality-repeated"], other)[0]
+    assert shown_setting(cell).ratio("compressed", "dense_int8").median > 1.95
 
 
 def test_batches_of_one_length_cost_accuracy_so_they_are_no_default(results):
