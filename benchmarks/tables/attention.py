@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tables.markdown import Table
+from tables.markdown import KERNELS, Table
 
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_ratio
 
 __all__ = ["attention_tables"]
 
-_SETS = {"int8 avx512vnni": "AVX-512 with VNNI", "int8 avx2": "AVX2"}
+_SETS = {f"int8 {kernels}": words for kernels, words in KERNELS.items()}
 
 
 def attention_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Table]]:

@@ -46,7 +46,7 @@ def model_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """What the README shows of them, one text of 128 tokens and 80 and 90 % zeros, on each processor that was measured."""
     rows = [
-        (KERNELS[entry["environment"]["isa"]], *_model_row(row))
+        (KERNELS.get(isa := entry["environment"]["isa"], isa), *_model_row(row))
         for entry in results.values()
         if entry["kind"] == "int8"
         for row in entry["models"]

@@ -8,7 +8,7 @@ from platon_compress.report.writing import escape_markdown
 
 __all__ = ["KERNELS", "Table", "counted", "machine", "percent", "setting_label"]
 
-KERNELS = {"avx2": "AVX2", "avx512vnni": "AVX-512 with VNNI"}
+KERNELS = {"avx512vnni": "AVX-512 with VNNI", "avx2": "AVX2"}
 """The kernel sets that results were measured with, in words."""
 
 
