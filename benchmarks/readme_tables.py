@@ -27,6 +27,7 @@ from tables.oneshot import oneshot_table, oneshot_times
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
 from tables.quality import QUALITY_NOTE, TASK_NOTE, comparable, quality_tables, task_table
+from tables.repeated import repeated_tables
 from tables.rounded import rounded_tables
 from tables.serving import SERVING_NOTE, serving_table
 from tables.sizes import size_tables
@@ -155,7 +156,7 @@ def _quality(results: Results) -> Iterator[str]:
     if not (entries := _of_kind(results, "quality")):
         yield _NONE_YET
         return
-    for title, table in quality_tables(results):
+    for title, table in (*quality_tables(results), *repeated_tables(results)):
         yield f"### {title}\n\n{table}"
     yield f"{QUALITY_NOTE}\n"
     yield _where(entries)

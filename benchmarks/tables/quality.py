@@ -16,6 +16,7 @@ __all__ = [
     "cells_of",
     "comparable",
     "control_speed",
+    "difference_words",
     "quality_tables",
     "row_cells",
     "shown_setting",
@@ -93,7 +94,9 @@ def tried_table(entry: Mapping[str, Any]) -> Table | None:
 def _apart_table(apart: Sequence[Mapping[str, Any]]) -> Table:
     """Rows of the grid that differ in how they train and prune alone, on examples that chose nothing."""
     head = ("row", "against", "zeros", "seeds of both", "points")
-    rows = [(e["row"], e["against"], f"{e['sparsity']:.0%}", str(e["seeds"]), _difference(e)) for e in apart]
+    rows = [
+        (e["row"], e["against"], f"{e['sparsity']:.0%}", str(e["seeds"]), difference_words(e)) for e in apart
+    ]
     return Table(head, 2, rows)
 
 
@@ -181,7 +184,7 @@ def _row(row: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> tuple[st
         _target(row, first),
         f"{metric_name(row['metric'])} ({units}, {seeds})",
         *(_metric(row, name) for name in ("dense", "dense_int8", "compressed")),
-        *map(_difference, (changes["dense"], changes.get("dense_int8"), taught, halved, halved_int8)),
+        *map(difference_words, (changes["dense"], changes.get("dense_int8"), taught, halved, halved_int8)),
         *(_speed(first, rival) for rival in ("dense", "dense_int8")),
         _file_share(first),
         "; ".join(_controls(row, first["controls"])),
@@ -211,7 +214,7 @@ def _metric(row: Mapping[str, Any], name: str) -> str:
     return metric_figure(row["metric"], values[row["metric"]]) + (f" ({', '.join(others)})" if others else "")
 
 
-def _difference(change: Mapping[str, Any] | None) -> str:
+def difference_words(change: Mapping[str, Any] | None) -> str:
     """`-0.8 (-1.9 to +0.3, undecided)`, in points."""
     if change is None:
         return NONE

@@ -85,7 +85,8 @@ def _key(content: Mapping[str, Any]) -> tuple[str, float]:
 
 def _shown(grid: Grid, name: str) -> dict[str, Any]:
     row = grid.rows[name]
-    return {"model": row.model, "data": row.data, "also": list(row.also), "controls": list(row.controls)}
+    shown = {"model": row.model, "data": row.data, "also": list(row.also), "controls": list(row.controls)}
+    return shown if row.repeats is None else {**shown, "repeats": row.repeats}
 
 
 def _in_order(grid: Grid, contents: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Row(Section):
     layers, "every_second_layer_int8" that one in int8, "bm25" the ranking without a model. With granularity structured a
     sparsity is the share of the time that goes: 0.5 for a model twice as fast. baseline: the row whose dense model this one
     takes: for rows that differ in how they prune or are taught alone. Its controls are its own, but for those of the same
-    training.
+    training. repeats: the row, as GRID/ROW, that this one is with other seeds.
     """
 
     recipe: str | dict[str, Any]
@@ -58,6 +58,7 @@ class Row(Section):
     also: Annotated[tuple[str, ...], LISTED] = ()
     controls: Annotated[tuple[Control, ...], LISTED] = ("untrained",)
     baseline: str | None = None
+    repeats: Annotated[str, Field(pattern=r"^[a-z0-9-]+/[a-z0-9-]+$")] | None = None
 
     @model_validator(mode="after")
     def _no_cell_twice(self) -> "Row":
