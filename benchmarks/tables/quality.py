@@ -31,7 +31,7 @@ _HEAD = (
     "controls",
 )  # fmt: skip
 _CONTROLS = {
-    "trivial": "no look at the input",
+    "trivial": "trivial answer",
     "untrained": "before training",
     "bm25": "BM25",
     "taught": "dense, same teacher",
@@ -39,16 +39,16 @@ _CONTROLS = {
     "every_second_layer_int8": "the same in int8",
 }
 QUALITY_NOTE = (
-    "Metrics are in hundredths, means over the seeds, on rows that chose nothing. Differences are points, with an interval "
-    'of 95 % over examples (in the unit named) and, where there are several, seeds; "undecided": it holds 0. '
-    '"Same teacher" is the dense model trained as long and by the same teacher as the pruned one. Speed is that of one '
-    "text or picture, of the first seed. How the intervals are made is said in "
-    "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py)."
+    "Metrics are in hundredths, averaged over the seeds, on rows that were not used to choose anything. Differences are in "
+    "points, with a 95 % interval over examples (in the unit named) and over seeds where there are several; "
+    '"undecided" means that it contains 0. "Same teacher" is the dense model trained just as long and by the same teacher '
+    'as the pruned one; the control "trivial answer" ignores its input. Speed is for one text or picture, first seed. '
+    "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py) explains the intervals."
 )
 TASK_NOTE = (
-    "A column is a model: of several ways to the same zeros the one of most seeds, and of these the one that lost least. "
-    "Metrics are in hundredths, differences in points with their 95 % interval; all of them, and "
-    "[how they were measured](../results.md#every-task-on-real-data)."
+    "Each column is a model. Of several with the same share of zeros, the one with the most seeds is shown, and of these "
+    "the one that lost least. Metrics are in hundredths, differences in points with their 95 % interval. "
+    "[All models, and how they were measured](../results.md#every-task-on-real-data)."
 )
 
 
@@ -111,8 +111,8 @@ def _reached(tried: Sequence[Mapping[str, Any]], criterion: str, rate: float) ->
 def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | None:
     """What was measured of one task with VNNI: a column for each model, as few as say it, for a telephone; or None.
 
-    Of several ways to the same zeros on the same data one: the one of most seeds, and of these the one that lost least. No
-    grid that compares criteria.
+    Of several with the same share of zeros on the same data, the one with the most seeds, and of these the one that lost
+    least. No grid that compares criteria.
     """
     found = [
         (entry, row)

@@ -33,10 +33,10 @@ def exported(request, tmp_path_factory):
 
 
 def test_mutated_operators_never_crash(exported):
-    command = [sys.executable, "-P", str(DRIVER), str(exported), "300"]
+    command = [sys.executable, "-P", str(DRIVER), str(exported), "150"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     refused, ran = (int(part.split()[1]) for part in done.stdout.strip().split(", "))
-    assert refused + ran == 300
-    assert refused > 100
-    assert ran > 5
+    assert refused + ran == 150
+    assert refused > 50
+    assert ran > 3
