@@ -137,8 +137,8 @@ class Budget:
     def _misses(self, figures: Figures, slack: float) -> Iterator[str]:
         seconds, speedup, size = self.max_latency_seconds, self.min_speedup, self.max_size_bytes
         if seconds is not None and figures.latency_seconds > seconds * slack:
-            yield f"{spoken_seconds(figures.latency_seconds)} where {spoken_seconds(seconds)} are asked for"
+            yield f"{spoken_seconds(figures.latency_seconds)} (limit {spoken_seconds(seconds)})"
         if speedup is not None and figures.speedup * slack < speedup:
-            yield f"{figures.speedup:.2f}x the speed of dense where {speedup:g}x is asked for"
+            yield f"{figures.speedup:.2f}x the speed of dense (target {speedup:g}x)"
         if size is not None and figures.size_bytes > size:
-            yield f"{spoken_bytes(figures.size_bytes)} where {spoken_bytes(size)} are asked for"
+            yield f"{spoken_bytes(figures.size_bytes)} (limit {spoken_bytes(size)})"

@@ -57,11 +57,11 @@ def test_what_is_no_size(text):
     ("budget", "tolerance", "missed"),
     [
         ({"max_latency_seconds": 0.0104, "min_speedup": 2.9, "max_size_bytes": 48_000_000}, 0, []),
-        ({"max_latency_seconds": 0.01}, 0, ["10.4 ms where 10 ms are asked for"]),
+        ({"max_latency_seconds": 0.01}, 0, ["10.4 ms (limit 10 ms)"]),
         ({"max_latency_seconds": 0.01}, 0.1, []),
-        ({"min_speedup": 3}, 0, ["2.90x the speed of dense where 3x is asked for"]),
+        ({"min_speedup": 3}, 0, ["2.90x the speed of dense (target 3x)"]),
         ({"min_speedup": 3}, 0.1, []),
-        ({"max_size_bytes": 47_000_000}, 0.1, ["48 MB where 47 MB are asked for"]),
+        ({"max_size_bytes": 47_000_000}, 0.1, ["48 MB (limit 47 MB)"]),
         ({"max_drop": 1.0}, 0, []),
     ],
 )

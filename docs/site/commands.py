@@ -53,7 +53,7 @@ def _row(parameter: Any) -> str:
     )
     default = parameter.default
     shown = "" if default is None or default is False or callable(default) else f"`{default}`"
-    needed = "needed" if parameter.required else shown
+    needed = "required" if parameter.required else shown
     return f"| {', '.join(f'`{word}`' for word in written)} | {_plain(getattr(parameter, 'help', None) or '')} | {needed} |"
 
 

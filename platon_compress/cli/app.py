@@ -61,7 +61,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="platon-compress",
-    help="Prune a Hugging Face encoder with PLATON, export it to ONNX, and measure what it gained.",
+    help="Prune a Hugging Face encoder with PLATON, export it to ONNX, and measure the gain.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -95,13 +95,13 @@ def run(
     recipe: RecipePath,
     output: Output,
     train: Annotated[
-        str | None, typer.Option("--train", help="Training rows, instead of the recipe's data.")
+        str | None, typer.Option("--train", help="Training rows, replacing the recipe's data.")
     ] = None,
     validation: Annotated[
-        str | None, typer.Option("--validation", help="Validation rows, as --train.")
+        str | None, typer.Option("--validation", help="Validation rows, like --train.")
     ] = None,
     test: Annotated[
-        str | None, typer.Option("--test", help="Test rows, as --train; nothing is chosen by them.")
+        str | None, typer.Option("--test", help="Test rows, like --train; never used to choose anything.")
     ] = None,
     text: TextColumn = None,
     text_pair: PairColumn = None,
@@ -152,13 +152,13 @@ def run(
 
 @app.command(cls=StrictCommand)
 def demo(output: Output = _DEMO_FOLDER, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Run the main job on scikit-learn's handwritten digits and a small ViT; a few minutes on two cores."""
+    """Run the full pipeline on scikit-learn's handwritten digits with a small ViT; a few minutes on two cores."""
     finish(run_stages(open_recipe(shipped_recipe("digits"), set_), output, as_json), output, as_json)
 
 
 @app.command(cls=StrictCommand)
 def compress(
-    model: Annotated[str, typer.Argument(help="Model folder or hub id: with zeros, or with --sparsity.")],
+    model: Annotated[str, typer.Argument(help="Model folder or hub id; sparse, unless --sparsity is given.")],
     output: Output,
     task: Task = None,
     dense: Annotated[str | None, typer.Option("--dense", help="The unpruned model to compare with.")] = None,
@@ -194,7 +194,7 @@ def compress(
     cache_dir: CacheFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a sparse checkpoint, made by any tool or by --sparsity, into a measured ONNX model. No training."""
+    """Turn a sparse checkpoint (from any tool, or made by --sparsity) into a measured ONNX model. No training."""
     wanted = parse_requirements(require)
     columns = _given(text=text, text_pair=text_pair, label=label, negative=negative, group=group)
     machine = {"threads": threads, "device": device}

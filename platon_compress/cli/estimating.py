@@ -16,7 +16,7 @@ from platon_compress.cli.flags import (
     Task,
     Threads,
     Trust,
-    Values,
+    choice,
     ranged,
 )
 from platon_compress.cli.options import check_rows, reporter, shares
@@ -51,14 +51,21 @@ def estimate(
         ranged("plan.batch", "Examples per batch.", "--batch_size", "--batch"),
     ] = 1,
     threads: Threads = None,
-    values: Values | None = None,
+    values: Annotated[
+        str | None,
+        choice(
+            "plan.values",
+            "Sparse weights as float32, int8 or auto; default: float32, with a budget every form.",
+            "--values",
+        ),
+    ] = None,
     runs: Runs = 20,
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """What pruning could gain at best: random masks, real export, paired timing. No training; about a minute.
+    """Estimate the most pruning could gain: random masks, real export, paired timing. No training; about a minute.
 
-    With a budget: the smallest sparsity of every form that meets it, and exit 1 where none does.
+    With a budget: the smallest sparsity of each form that meets it; exit 1 if none does.
     """
     budget = _budget(max_latency, min_speedup, max_size)
     if budget is not None and sparsity is not None:
@@ -125,7 +132,7 @@ def _show(content: dict[str, Any], as_json: bool, table: Callable[[], None]) -> 
 
 
 def _estimate_table(model: str, result: "Estimate", talk: "Reporter") -> None:
-    columns = ("variant", "size", "p50", "over dense", "forms")
+    columns = ("variant", "size", "p50", "vs dense", "forms")
     talk.table(_title(model, result), columns, [_estimate_line(row) for row in result.rows])
     for line in (*result.notes, result.label):
         talk.say(line)
@@ -134,7 +141,7 @@ def _estimate_table(model: str, result: "Estimate", talk: "Reporter") -> None:
 def _search_table(model: str, result: "Search", talk: "Reporter") -> None:
     from platon_compress.measure.estimate import UPPER_BOUND
 
-    columns = ("form", "sparsity", "latency", "over dense", "size", "meets the budget")
+    columns = ("form", "sparsity", "latency", "vs dense", "size", "meets the budget")
     talk.table(_title(model, result), columns, _search_lines(result))
     for line in (*result.notes, UPPER_BOUND):
         talk.say(line)

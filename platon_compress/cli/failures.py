@@ -88,10 +88,10 @@ def _usage(error: BaseException) -> tuple[int, str] | None:
 def _interrupted(words: Sequence[str]) -> str:
     command = next((word for word in words if not word.startswith("-")), "")
     if "--dry-run" in words or command not in (*_GOES_ON, *_STAGES):
-        return "interrupted; nothing was written, the same command starts again"
+        return "interrupted; nothing was written, repeat the command to start again"
     if command in _STAGES:
-        return f"interrupted; the same command starts the stage {command} again"
-    return "interrupted; the same command goes on with the first stage that is not finished"
+        return f"interrupted; repeat the command to start the stage {command} again"
+    return "interrupted; repeat the command to resume at the first unfinished stage"
 
 
 def _missing(error: BaseException) -> str | None:

@@ -47,6 +47,7 @@ __all__ = [
     "Tokens",
     "Trust",
     "Values",
+    "choice",
     "ranged",
 ]
 
@@ -62,7 +63,7 @@ def ranged(key: str, text: str, *flags: str) -> Any:
     return typer.Option(*flags, help=text, callback=check)
 
 
-def _choice(key: str, text: str, flag: str) -> Any:
+def choice(key: str, text: str, flag: str) -> Any:
     """An option that takes the words of the recipe's `key`."""
     words = choices(key)
 
@@ -75,26 +76,28 @@ def _choice(key: str, text: str, flag: str) -> Any:
 
 
 Output = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder of the run; created if missing.", callback=check_folder)
+    Path, typer.Option("-o", "--output", help="Run folder; created if missing.", callback=check_folder)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value of the recipe; may be repeated.")
+    list[str] | None, typer.Option("--set", help="Set section.key=value in the recipe; repeatable.")
 ]
 Preset = Annotated[
     str | None,
-    typer.Option("--preset", help=f"Settings for any task: {', '.join(PRESETS)}; --set refines them."),
+    typer.Option("--preset", help=f"Settings for any task: {', '.join(PRESETS)}; --set overrides them."),
 ]
 Trust = Annotated[
     bool,
-    typer.Option("--trust-remote-code", help="Let the model's own Python code run; no file can ask for it."),
+    typer.Option(
+        "--trust-remote-code", help="Allow the model's own Python code to run; no file can enable this."
+    ),
 ]
 Require = Annotated[
     str | None,
-    typer.Option("--require", help='Exit 1 unless the figures hold: "metric_drop<=1, speedup>=2".'),
+    typer.Option("--require", help='Exit 1 unless these hold: "metric_drop<=1, speedup>=2".'),
 ]
-Task = Annotated[str | None, typer.Option("--task", help="Default: what the checkpoint names.")]
-CacheFolder = Annotated[str | None, typer.Option("--cache_dir", help="Where downloads are kept.")]
+Task = Annotated[str | None, typer.Option("--task", help="Task of the model; default: the checkpoint's own.")]
+CacheFolder = Annotated[str | None, typer.Option("--cache_dir", help="Where to keep downloads.")]
 
 TextColumn = Annotated[
     str | None, typer.Option("--text", help="Column of the texts, questions, queries or words.")
@@ -110,74 +113,78 @@ NegativeColumn = Annotated[
     str | None, typer.Option("--negative", help="Column of the negatives (sentence-similarity).")
 ]
 GroupColumn = Annotated[
-    str | None, typer.Option("--group", help="Column of what belongs together: a query, a document.")
+    str | None, typer.Option("--group", help="Column that groups rows: by query, by document.")
 ]
 
 Sparsity = Annotated[
     float | None,
     ranged(
         "oneshot.sparsity",
-        "Prune a dense model so far, without training: 0.5. Takes --calibration.",
+        "Prune a dense model to this sparsity without training, such as 0.5; needs --calibration.",
         "--sparsity",
     ),
 ]
 Calibration = Annotated[
     str | None,
-    typer.Option("--calibration", help="A few hundred inputs without labels to prune by: texts.txt."),
+    typer.Option("--calibration", help="A few hundred unlabelled inputs to guide the pruning: texts.txt."),
 ]
 Method = Annotated[
-    str | None, _choice("oneshot.method", "sparsegpt (default), wanda or magnitude.", "--method")
+    str | None, choice("oneshot.method", "sparsegpt (default), wanda or magnitude.", "--method")
 ]
 Tokens = Annotated[
     int | None,
-    ranged("plan.tokens", "Tokens per example to plan and time for.", "--sequence_length", "--tokens"),
+    ranged("plan.tokens", "Tokens per example, for planning and timing.", "--sequence_length", "--tokens"),
 ]
-Batches = Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes to time: 1,8")]
+Batches = Annotated[str, typer.Option("--batch_size", "--batch", help="Batch sizes to time, such as 1,8.")]
 Threads = Annotated[
     int | None,
     ranged("plan.threads", "Threads; default: all cores.", "--threads"),
 ]
-Device = Annotated[str, _choice("plan.device", "cpu or cuda.", "--device")]
+Device = Annotated[str, choice("plan.device", "cpu or cuda.", "--device")]
 Runs = Annotated[int, ranged("bench.runs", "Timed rounds per setting.", "--runs")]
 Atol = Annotated[
     float,
-    ranged("verify.atol", "Largest allowed difference of outputs.", "--atol"),
+    ranged("verify.atol", "Largest allowed output difference.", "--atol"),
 ]
 Opset = Annotated[
     int,
-    ranged("export.opset", "Version of the standard operators.", "--opset"),
+    ranged("export.opset", "ONNX opset version.", "--opset"),
 ]
-Exporter = Annotated[str, _choice("export.exporter", "torchscript, or the slower dynamo.", "--exporter")]
+Exporter = Annotated[str, choice("export.exporter", "torchscript, or the slower dynamo.", "--exporter")]
 RemovePadding = Annotated[
-    bool, typer.Option("--remove-padding", help="Compute on the valid tokens of a padded batch only.")
+    bool, typer.Option("--remove-padding", help="Compute only on the valid tokens of a padded batch.")
 ]
-Force = Annotated[str | None, _choice("plan.force", "dense, structured or csr for every layer.", "--force")]
+Force = Annotated[
+    str | None,
+    choice("plan.force", "One form for every layer that allows it: dense, structured or csr.", "--force"),
+]
 MaxLatency = Annotated[
     str | None, typer.Option("--max-latency", help="Budget: median time of one run, such as 10ms.")
 ]
 MaxDrop = Annotated[
     float | None,
-    ranged("budget.max_drop", "Budget: points of the metric below dense.", "--max-drop"),
+    ranged("budget.max_drop", "Budget: points the metric may fall below dense.", "--max-drop"),
 ]
 MinSpeedup = Annotated[
     float | None,
-    ranged("budget.min_speedup", "Budget: times the speed of dense, such as 3.", "--min-speedup"),
+    ranged("budget.min_speedup", "Budget: speed as a multiple of dense, such as 3.", "--min-speedup"),
 ]
-MaxSize = Annotated[str | None, typer.Option("--max-size", help="Budget: the file on disk, such as 50MB.")]
+MaxSize = Annotated[str | None, typer.Option("--max-size", help="Budget: file size on disk, such as 50MB.")]
 Int8Budget = Annotated[
     float | None,
     ranged(
         "plan.int8_budget",
-        "With 8-bit values: how much they may change the outputs, 0.01 is 1 %; the rest keeps floats.",
+        "With 8-bit values: how much they may change the outputs (0.01 is 1 %); beyond that, floats stay.",
         "--int8-budget",
     ),
 ]
 Sensitivity = Annotated[
-    bool, typer.Option("--sensitivity", help="With 8-bit values: what each operator's cost by themselves.")
+    bool,
+    typer.Option("--sensitivity", help="With 8-bit values: report what rounding each operator alone costs."),
 ]
 Values = Annotated[
     str,
-    _choice(
+    choice(
         "plan.values",
         "Sparse weights as float32, int8 (8-bit numbers), or auto (int8 where it is faster).",
         "--values",
@@ -185,20 +192,20 @@ Values = Annotated[
 ]
 Attention = Annotated[
     str,
-    _choice(
+    choice(
         "plan.attention",
-        "Attention between 8-bit weights in float32, in int8, or auto (int8 from 64 tokens on).",
+        "Attention between 8-bit weights in float32, int8, or auto (int8 from 64 tokens).",
         "--attention",
     ),
 ]
 Embeddings = Annotated[
     str,
-    _choice(
+    choice(
         "plan.embeddings",
-        "Word embeddings as float32, int8 (8-bit rows with a scale each), or auto (int8 beside 8-bit weights).",
+        "Word embeddings as float32, int8 (8-bit rows with a scale each), or auto (int8 with 8-bit weights).",
         "--embeddings",
     ),
 ]
 Calibrate = Annotated[
-    bool, typer.Option("--calibrate/--no-calibrate", help="Measure this model's layer shapes first.")
+    bool, typer.Option("--calibrate/--no-calibrate", help="Time this model's layer shapes first.")
 ]

@@ -53,13 +53,13 @@ def bench_model(
         str,
         typer.Option(
             "--peers",
-            help="Beside it, of torch, openvino, openvino-int8, deepsparse, and every-second-layer (trained first); "
-            "with commas.",
+            help="Rivals to measure too, comma-separated: torch, openvino, openvino-int8, deepsparse, "
+            "every-second-layer (trained first).",
         ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the ONNX files of a run folder again, with other settings, into benchmark.json and the report."""
+    """Measure a run's ONNX files again with other settings; updates benchmark.json and the report."""
     settings: dict[str, Any] = {
         "batch": numbers(batch, "--batch", LIMITS["bench.batch"]),
         "tokens": numbers(tokens, "--tokens", LIMITS["bench.tokens"]),
@@ -88,16 +88,16 @@ def bench_kernel(
         ),
     ],
     models: Annotated[
-        str, typer.Option("--models", help="bert-base, or shape files, with commas.")
+        str, typer.Option("--models", help="bert-base or shape files, comma-separated.")
     ] = "bert-base",
-    densities: Annotated[str, typer.Option("--densities", help="Shares of non-zeros.")] = "0.2,0.1,0.05",
-    tokens: Annotated[str, typer.Option("--tokens", help="Rows of the activations.")] = "16,128",
+    densities: Annotated[str, typer.Option("--densities", help="Fractions of non-zeros.")] = "0.2,0.1,0.05",
+    tokens: Annotated[str, typer.Option("--tokens", help="Numbers of activation rows.")] = "16,128",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     blocks: Annotated[str, typer.Option("--blocks", help="Rows that share a mask: 1, or 4 (4x1).")] = "1",
     runs: Runs = 20,
     pause: Annotated[
         float,
-        ranged("kernel.pause", "Seconds before each call; 0: caches warm.", "--pause"),
+        ranged("kernel.pause", "Pause in seconds before each call; 0 keeps caches warm.", "--pause"),
     ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
@@ -125,7 +125,7 @@ def bench_kernel(
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine has, which kernels it takes and whether they work; exit 1 when a check fails."""
+    """Show what this machine has, which kernels it uses and whether they work; exit 1 if a check fails."""
     from platon_compress.measure.doctor import examine
 
     findings = []
@@ -148,18 +148,18 @@ def calibrate(
         typer.Option("-o", "--output", help="The cost table to write, a .json file.", callback=check_place),
     ],
     shapes: Annotated[
-        str | None, typer.Option("--shapes", help="OUTxIN,...; default: common encoders'.")
+        str | None, typer.Option("--shapes", help="OUTxIN,...; default: those of common encoders.")
     ] = None,
     tokens: Annotated[
         str, typer.Option("--tokens", help="Rows of a linear's input (tokens x batch).")
     ] = "128",
     densities: Annotated[
-        str, typer.Option("--densities", help="Shares of non-zeros.")
+        str, typer.Option("--densities", help="Fractions of non-zeros.")
     ] = "0.05,0.1,0.2,0.3,0.5,0.7,1",
     threads: Annotated[str, typer.Option("--threads", help="Thread counts.")] = "1,2",
     as_json: AsJson = False,
 ) -> None:
-    """Measure dense against CSR on this machine into a cost table for `plan.cost_table`."""
+    """Measure dense against CSR on this machine and write a cost table for `plan.cost_table`."""
     if output.suffix != ".json" or output.is_dir():
         raise InputError(f"--output is {str(output)!r}; name a .json file for the cost table")
     if output.exists():
@@ -181,7 +181,7 @@ def calibrate(
         return
     talk.table(
         f"Cost table in {output}",
-        ("[out x in]", "rows", "threads", "density", "CSR over dense", "with 8-bit values"),
+        ("[out x in]", "rows", "threads", "density", "CSR vs dense", "with 8-bit values"),
         [_cost_line(row) for row in table["rows"]],
     )
 

@@ -19,11 +19,11 @@ __all__ = ["add_stage_commands"]
 
 _STAGES = {
     "bake": "Bake the masks of a pruned run into the weights, under model/.",
-    "plan": "Choose a form per layer, into plan.json.",
-    "convert": "Convert the layers as planned and say what was removed.",
-    "export": "Write onnx/dense.onnx, onnx/pruned.onnx and onnx/compressed.onnx, "
-    "with 8-bit values a float32 form of it too.",
-    "verify": "Check parity and take the metric, into parity.json; exit 1 beyond the tolerance.",
+    "plan": "Choose a form for each layer; writes plan.json.",
+    "convert": "Convert the layers as planned and report what was removed.",
+    "export": "Write onnx/dense.onnx, onnx/pruned.onnx and onnx/compressed.onnx; "
+    "with 8-bit values, also its float32 form.",
+    "verify": "Check parity and measure the metric; writes parity.json, exit 1 beyond the tolerance.",
 }
 
 
@@ -42,7 +42,7 @@ def prune(
     trust_remote_code: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the dense baseline and the pruned model of RECIPE; the later stages wait for their commands."""
+    """Train the dense baseline and the pruned model of RECIPE; later stages have their own commands."""
     loaded = open_recipe(recipe, set_, trust_remote_code=trust_remote_code)
     _print_stage("prune", run_stages(loaded, output, as_json, until="prune"), as_json)
 
@@ -61,7 +61,7 @@ def report(
     ] = None,
     pareto: Annotated[
         bool,
-        typer.Option("--pareto", help="Compare the files of several runs: which does no other one beat?"),
+        typer.Option("--pareto", help="Compare the files of several runs and find the Pareto-optimal ones."),
     ] = False,
     batch: Annotated[
         int | None, typer.Option("--batch", help="With --pareto: batch size to compare at.")
@@ -72,7 +72,7 @@ def report(
     require: Require = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write report.md and report.html from a run's JSON files; --pareto: a page of several runs."""
+    """Write report.md and report.html from a run's JSON files, or with --pareto a page comparing several runs."""
     wanted = parse_requirements(require)
     if pareto:
         _compare_runs(runs or [], output, batch, tokens, as_json)

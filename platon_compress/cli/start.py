@@ -29,18 +29,20 @@ def init(
         Path, typer.Option("-o", "--output", help="The file to write.", callback=check_place)
     ] = Path("recipe.yaml"),
 ) -> None:
-    """Write a recipe for TASK with every key, its default and what it means."""
+    """Write a recipe for TASK with every key, its default and its meaning."""
     text = starter(task)
     if output.exists():
         raise InputError(f"{output} exists already; give another file with -o")
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output is {str(output)!r}; name a .yaml file")
     write_text(output, text)
-    say(f"{output}: fill in the data, then: platon-compress run {output} -o runs/mine --dry-run")
+    say(f"{output}: fill in the data, then run: platon-compress run {output} -o runs/mine --dry-run")
 
 
 def schema(
-    markdown_: Annotated[bool, typer.Option("--markdown", help="The reference for people instead.")] = False,
+    markdown_: Annotated[
+        bool, typer.Option("--markdown", help="Print the Markdown reference instead.")
+    ] = False,
 ) -> None:
-    """Print the JSON schema of recipes, for editors and checks, or their reference as Markdown."""
+    """Print the JSON schema of recipes, for editors and validation, or their reference as Markdown."""
     say(markdown() if markdown_ else json_schema())

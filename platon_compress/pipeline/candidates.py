@@ -31,19 +31,19 @@ def time_candidates(work: Workspace, sparsities: Sequence[float]) -> dict[float,
     inputs = planned_inputs(work, work.dense)
     with (
         tempfile.TemporaryDirectory(prefix="platon-family-") as place,
-        work.reporter.progress("  files of the candidates") as progress,
+        work.reporter.progress("  candidate files") as progress,
     ):
         steps = Steps(len(sparsities) + 3, progress)
         files = {DENSE: Path(place) / "dense.onnx"}
         export_onnx(work.dense.model, files[DENSE], inputs, rival_config(work.recipe))
-        steps.advance("dense is written")
+        steps.advance("dense written")
         config = _config(work, max(sparsities), Path(place))
-        steps.advance("layers are measured")
+        steps.advance("layers measured")
         for sparsity in sparsities:
             files[f"{sparsity:g}"] = _file(work, sparsity, config, inputs, Path(place) / f"{sparsity:g}.onnx")
-            steps.advance(f"{sparsity:.0%} is written")
+            steps.advance(f"{sparsity:.0%} written")
         samples = time_files(files, inputs, config.used_threads, _RUNS)
-        steps.advance("all are timed in turn")
+        steps.advance("all timed")
         figures = figures_of(files, samples)
     return {0.0: figures.pop(DENSE), **{float(name): value for name, value in figures.items()}}
 

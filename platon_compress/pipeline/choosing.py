@@ -59,11 +59,11 @@ def search_stage(work: Workspace) -> dict[str, Any]:
     if work.recipe.searches_sparsity:
         _check_prunes(work, row.sparsity)
     work.reporter.say(
-        f"  {found.budget.spoken()}: {form} meets it from {row.sparsity:.0%} on ({row.figures.spoken()})"
+        f"  {found.budget.spoken()}: {form} meets it from {row.sparsity:.0%} upwards ({row.figures.spoken()})"
     )
     if work.recipe.searches_sparsity and work.recipe.prune is not None:
         work.reporter.say(
-            f"  sparsity {row.sparsity:g} is trained (the recipe says {work.recipe.prune.sparsity:g})"
+            f"  training with sparsity {row.sparsity:g} (the recipe says {work.recipe.prune.sparsity:g})"
         )
     return {"sparsity": row.sparsity, "figures": row.figures.to_dict()}
 
@@ -102,7 +102,7 @@ def choose_stage(work: Workspace) -> dict[str, Any]:
     if chosen is None:  # there is no other: it is finished all the same, and the verdict says what it misses
         chosen = candidates[0]
         work.reporter.warn(_refusal(candidates, budget))
-    work.reporter.say(f"  sparsity {chosen.sparsity:g} is finished")
+    work.reporter.say(f"  chosen: sparsity {chosen.sparsity:g}")
     return {**chosen.to_dict(), "metric": dense.metric, "examples": len(work.validation)}
 
 
@@ -122,8 +122,8 @@ def choose_again(work: Workspace) -> bool:
     content = {f"{sparsity:g}": value.to_dict() for sparsity, value in known.items()}
     work.folder.write_json(_MEASURED, {"settings": _timing_settings(work), "figures": content})
     work.reporter.warn(
-        f"sparsity {work.sparsity:g} was measured with {figures.spoken()}, which misses the budget "
-        f"({budget.spoken()}): a sparser candidate is tried"
+        f"sparsity {work.sparsity:g} measured {figures.spoken()}, which misses the budget ({budget.spoken()}); "
+        "trying a sparser candidate"
     )
     return True
 
@@ -203,7 +203,7 @@ def _show(work: Workspace, dense: Scores, candidates: Sequence[Candidate], budge
     title = (
         f"Candidates; dense has {name} {metric_figure(dense.metric, dense.value, 2)} on the validation rows"
     )
-    share = "time gone" if work.prune.counts_time else "sparsity"
+    share = "time removed" if work.prune.counts_time else "sparsity"
     work.reporter.table(title, (share, name, "points below dense", "file", "meets the budget"), rows)
 
 

@@ -154,7 +154,7 @@ def calibrate_scope(work: Workspace, scope: "CalibrationScope", *, int8: bool) -
         )
     if table["unsettled_cells"]:
         work.reporter.warn(
-            f"{table['unsettled_cells']} of {len(table['rows'])} layer timings did not settle: the machine is busy; "
-            "run this stage again when it is quiet"
+            f"{table['unsettled_cells']} of {len(table['rows'])} layer timings did not settle because the machine is busy; "
+            "repeat this stage when it is idle"
         )
     return table

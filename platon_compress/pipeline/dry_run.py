@@ -95,12 +95,12 @@ def _spoken_examples(examples: Sequence[Examples], names: Sequence[str], task: T
 
 
 def _spoken_steps(dense: int, pruned: int, seconds: float) -> str:
-    first = f"{dense} steps dense, then " if dense else ""
+    first = f"{dense} dense steps, then " if dense else ""
     load = spoken_load()
-    busy = f" while it is busy, {load}" if load else ""
+    busy = f" while busy, {load}" if load else ""
     return (
-        f"{first}{pruned} steps with pruning: about {spoken_time(seconds)} on this machine "
-        f"(estimated from one batch{busy}; evaluations, export and measurement come on top)"
+        f"{first}{pruned} pruning steps: about {spoken_time(seconds)} on this machine "
+        f"(estimated from one batch{busy}; plus evaluation, export and measurement)"
     )
 
 
@@ -108,40 +108,40 @@ def _spoken_settings(recipe: Recipe, task: Task, teacher_bytes: int) -> Iterator
     """What the recipe asks for beyond plain pruning."""
     if recipe.distill is not None:
         yield spoken_distillation(recipe, task)
-        yield f"the teacher's weights take {teacher_bytes / 2**20:,.1f} MiB more"
+        yield f"the teacher's weights take another {teacher_bytes / 2**20:,.1f} MiB"
     if recipe.train.average:
-        yield f"weights are averaged over the last {recipe.train.average:.0%} of the steps, where the mask stays as it is"
+        yield f"weights are averaged over the last {recipe.train.average:.0%} of the steps, while the mask is fixed"
     if recipe.prune is not None:
         yield from _spoken_pruning(recipe.prune)
     if recipe.budget is not None:
-        yield f"the model is chosen by a budget: {recipe.budget.limits.spoken()}"
+        yield f"the model is chosen to meet a budget: {recipe.budget.limits.spoken()}"
     yield from _spoken_values(recipe.plan)
 
 
 def _spoken_pruning(prune: PruneSection) -> Iterator[str]:
     if prune.family:
         members = ", ".join(f"{sparsity:.0%}" for sparsity in prune.family)
-        share = "share of the time that goes" if prune.counts_time else "sparsity"
+        share = "share of time removed" if prune.counts_time else "sparsity"
         yield f"the {share} holds at {members}, with a finished candidate at each"
     if prune.start_sparsity:
-        yield f"the sparsity begins at {prune.start_sparsity:.0%} right after the warm-up"
+        yield f"the sparsity starts at {prune.start_sparsity:.0%} right after the warm-up"
     for entry, (least, greatest) in (prune.bounds or {}).items():
         yield f"weights of {entry!r} end with {least:.0%} to {greatest:.0%} zeros"
     if prune.per_millisecond:
         yield "weights are ranked by score per measured millisecond of their layer"
     if prune.counts_time:
         yield (
-            f"heads, neurons and layers go until the model is {1 / (1 - prune.target_sparsity):.3g} times as fast as "
-            "dense, by half blocks that are measured before the training; the schedule above is one of the time"
+            f"heads, neurons and layers are removed until the model is {1 / (1 - prune.target_sparsity):.3g} times as fast "
+            "as dense, based on half blocks timed before training; the schedule above counts time"
         )
 
 
 def _spoken_values(plan: PlanSection) -> Iterator[str]:
     if plan.values != "float32":
-        where = "where that is measured to be faster" if plan.values == "auto" else "in the exported file"
+        where = "where that measures faster" if plan.values == "auto" else "in the exported file"
         yield f"sparse weights become 8-bit numbers {where}; what that changes is verified against float32"
         if plan.attention == "int8":
-            yield "attention between them multiplies 8-bit numbers too"
+            yield "attention between them also multiplies 8-bit numbers"
     if plan.embeddings == "int8" or (plan.embeddings == "auto" and plan.values == "int8"):
         yield "word embeddings become 8-bit rows in the exported file"
 

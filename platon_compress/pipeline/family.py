@@ -66,7 +66,7 @@ class Candidate:
             found = budget.misses(self.expected, tolerance=tolerance)
         if budget.allows(self.drop.value):
             return found
-        return (*found, f"{self.drop.value:.2f} points lost where {budget.max_drop:g} are allowed")
+        return (*found, f"{self.drop.value:.2f} points lost (limit {budget.max_drop:g})")
 
     def to_dict(self) -> dict[str, Any]:
         """Its entry in family.json."""

@@ -41,5 +41,5 @@ def _why_not(stage: Stage, folder: RunFolder, recipe: Recipe, reasons: Mapping[s
         if need in reasons or source is None:
             return f"{need} is not up to date"
         if record.inputs.get(need) != source.stamp:
-            return f"{need} has been done again since"
+            return f"{need} has been run again since"
     return None

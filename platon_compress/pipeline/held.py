@@ -51,11 +51,11 @@ class Held:
 
     def spoken(self) -> str:
         """One line for a person."""
-        start = "the dense baseline" if self.weights is None else "the weights beside them"
+        start = "the dense baseline" if self.weights is None else "the weights stored with them"
         steps = f" ({self.steps} steps)" if self.weights is not None and self.steps else ""
         return (
-            f"the masks of {self.source} are held from the first step, {self.sparsity:.1%} zeros in "
-            f"{len(self.masks)} weights; training goes on from {start}{steps}"
+            f"the masks of {self.source} are fixed from the first step, {self.sparsity:.1%} zeros in "
+            f"{len(self.masks)} weights; training continues from {start}{steps}"
         )
 
 

@@ -34,7 +34,7 @@ def prune_once_stage(work: Workspace) -> dict[str, Any]:
         checkpoint.save(folder)
     worst = max(result.layers, key=lambda layer: layer.error)
     work.reporter.say(
-        f"  {len(result.layers)} layers from {result.examples} examples ({result.tokens:,} rows of activations); most was "
-        f"lost by {worst.name}: {worst.error:.1%} of its output"
+        f"  {len(result.layers)} layers from {result.examples} examples ({result.tokens:,} activation rows); largest "
+        f"error: {worst.name}, {worst.error:.1%} of its output"
     )
     return {"oneshot": {**section.model_dump(), **result.to_dict()}}

@@ -69,9 +69,9 @@ def spoken_model(checkpoint: Checkpoint) -> Iterator[str]:
     """Lines for a person: what the checkpoint did not hold, and what stands in its place."""
     if checkpoint.drawn:
         parts = sorted({name.rpartition(".")[0] for name in checkpoint.drawn})
-        yield f"the checkpoint has no {', '.join(parts)}: drawn at random, and trained"
+        yield f"the checkpoint has no {', '.join(parts)}: initialised at random and trained"
     if checkpoint.sentence is not None and checkpoint.sentence.assumed:
-        yield "the model has no modules.json: a text is the mean of its tokens, and a modules.json will say so"
+        yield "the model has no modules.json: mean pooling is assumed, and a modules.json will say so"
 
 
 def spoken_precision(recipe: Recipe) -> Iterator[str]:
@@ -82,7 +82,7 @@ def spoken_precision(recipe: Recipe) -> Iterator[str]:
 
     flag = None if recipe.train.bf16 or torch.cuda.is_available() else bfloat16_flag()
     if flag is not None:
-        yield f"this processor multiplies bfloat16 itself ({flag}): --set train.bf16=true trains faster"
+        yield f"this processor multiplies bfloat16 natively ({flag}): --set train.bf16=true trains faster"
 
 
 def spoken_padding(recipe: Recipe, training: Examples) -> Iterator[str]:
@@ -93,8 +93,8 @@ def spoken_padding(recipe: Recipe, training: Examples) -> Iterator[str]:
     share = 0.0 if lengths is None else padded_share(lengths, recipe.train.batch_size)
     if share > _MUCH_PADDING:
         yield (
-            f"{share:.0%} of what a step computes is padding: --set train.group_by_length=true leaves most of it out; "
-            "it cost up to half a point of accuracy where it was measured"
+            f"{share:.0%} of what a step computes is padding: --set train.group_by_length=true avoids most of it, "
+            "but cost up to half a point of accuracy where we measured it"
         )
 
 

@@ -135,7 +135,7 @@ class _Run:
             return
         self.folder.check_files(stage.name, thorough=False)
         self.folder.drop_checkpoints(stage.name)
-        self._heading(stage, f"{stage.title}: done before")
+        self._heading(stage, f"{stage.title}: already done")
 
     def again(self, name: str) -> None:
         """Run a stage whether it is done or not. Raises InputError when it cannot be, naming the way."""

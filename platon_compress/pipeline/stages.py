@@ -56,7 +56,7 @@ def _bake(work: Workspace) -> dict[str, Any]:
     )
     if baked.skipped:
         name, reason = baked.skipped[0]
-        more = f" (and {len(baked.skipped) - 1} more such)" if len(baked.skipped) > 1 else ""
+        more = f" (and {len(baked.skipped) - 1} more)" if len(baked.skipped) > 1 else ""
         work.reporter.warn(f"{name}: {reason}{more}")
     return baked.to_dict()
 
@@ -81,7 +81,7 @@ def _convert(work: Workspace) -> dict[str, Any]:
         write_compressed(compressed, folder)
         work.checkpoint.save_companions(folder)
     for units in compressed.removed:
-        work.reporter.say(f"  {units.group}: {units.before} {units.kind} shrink to {units.after}")
+        work.reporter.say(f"  {units.group}: {units.before} {units.kind} reduced to {units.after}")
     rounded = f" ({len(compressed.int8)} of them with 8-bit values)" if compressed.int8 else ""
     work.reporter.say(
         f"  {len(compressed.csr)} weights as CSR{rounded}, {len(compressed.removed)} groups shrunk"
@@ -112,13 +112,13 @@ def _export(work: Workspace) -> dict[str, Any]:
             seen = examples.batches if name == "compressed" else ()
             done = export_onnx(model, path, inputs, chosen, unrounded=unrounded, calibration=seen)
             results[name] = done.to_dict()
-            steps.advance(f"{name}.onnx is written")
+            steps.advance(f"{name}.onnx written")
         try:
             int8 = quantize_int8(folder / "dense.onnx", folder / "dense-int8.onnx", examples).to_dict()
         except InputError as error:
             int8 = {"unavailable": str(error)}
             work.reporter.warn(str(error))
-        steps.advance("int8 is chosen")
+        steps.advance("int8 settings chosen")
         _save_config(work.checkpoint, folder)
     for name, result in results.items():
         result["path"] = f"onnx/{name}.onnx"
@@ -132,10 +132,10 @@ def _export(work: Workspace) -> dict[str, Any]:
             work.reporter.say(f"  {spoken_factors(result['equalised'])}")
         if result["int8_attention"]:
             work.reporter.say(
-                f"  attention of {len(result['int8_attention'])} blocks multiplies 8-bit numbers"
+                f"  attention in {len(result['int8_attention'])} blocks multiplies 8-bit numbers"
             )
         for table in result["int8_tables"]:
-            work.reporter.say(f"  {table} is stored in 8-bit rows")
+            work.reporter.say(f"  {table} is stored as 8-bit rows")
         for skipped, reason in result["skipped"]:
             work.reporter.warn(f"{name}.onnx: {skipped}: {reason}")
     return {**results, "dense_int8": int8}
@@ -246,7 +246,7 @@ def _always(*names: str) -> Callable[[Recipe], tuple[str, ...]]:
 
 def _prune_title(recipe: Recipe) -> str:
     if recipe.prune is not None and recipe.prune.masks_from is not None:
-        return "train again, the masks held"
+        return "train again with fixed masks"
     criterion = "platon" if recipe.prune is None else recipe.prune.criterion
     return f"train again, pruning {criterion_words(criterion)}"
 
@@ -257,7 +257,7 @@ def _trained(recipe: Recipe) -> tuple[Stage, ...]:
     stages = [
         Stage(name="data", title="read the data", run=training.data, uses=_of_prune),
         Stage(
-            name="search", title="search what meets the budget", run=search_stage,
+            name="search", title="search for what meets the budget", run=search_stage,
             uses=_always("model", "budget", "prune.granularity", "prune.family", *_PLAN, "plan.attention", *_LENGTH),
             needs=("data",), outputs=("search.json",),
         ),
@@ -316,7 +316,7 @@ def _after(trains: bool) -> tuple[Stage, ...]:
     baseline = "dense" if trains else "data"
     return (
         Stage(
-            name="plan", title="choose a form per layer", run=_plan, uses=_always(*_PLAN, "data.max_length"),
+            name="plan", title="choose a form for each layer", run=_plan, uses=_always(*_PLAN, "data.max_length"),
             needs=("bake",), outputs=("plan.json", "cost_table.json"),
         ),
         Stage(

@@ -87,15 +87,13 @@ def spoken_distillation(recipe: Recipe, task: Task) -> str:
     if section is None:
         raise InputError("the recipe has no distill section; add one")
     teacher = recipe.teacher or "the dense baseline of this run"
-    alike = ", every layer alike" if section.relative else ""
-    hidden = f", hidden states with factor {section.hidden:g}{alike}" if section.hidden else ""
+    alike = ", all layers weighted equally" if section.relative else ""
+    hidden = f", hidden states with weight {section.hidden:g}{alike}" if section.hidden else ""
     softened = f", temperature {section.temperature:g}" if task.softened else ""
     if section.labels:
         source = f"{section.share:.0%} of the loss"
     elif learns_from_itself(recipe):
-        source = (
-            "no labels: all of the loss; the baseline has nothing to learn from itself, and is taken as it is"
-        )
+        source = "no labels: all of the loss; the baseline cannot learn from itself and is used as it is"
     else:
-        source = "no labels: all of the loss, the baseline's too"
+        source = "no labels: all of the loss, also for the baseline"
     return f"distillation from {teacher}: {source}{softened}{hidden}"

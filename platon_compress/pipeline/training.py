@@ -48,7 +48,9 @@ def data(work: Workspace) -> dict[str, Any]:
     check_teacher(work.recipe, work.task, names, student)
     judged, encoded = zip(*work.judged, strict=True)
     check_run(work.recipe, work.task, student, judged, (work.training, *encoded))
-    counted = f"{steps} steps" if steps == dense_steps else f"{dense_steps} steps dense, {steps} with pruning"
+    counted = (
+        f"{steps} steps" if steps == dense_steps else f"{dense_steps} dense steps, {steps} pruning steps"
+    )
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{spoken_classes(names)}{counted}; {shown.weights:,} of {shown.total_weights:,} weights are prunable"
@@ -71,7 +73,7 @@ def dense(work: Workspace) -> dict[str, Any]:
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         shutil.copytree(source / "stages" / "dense", folder, dirs_exist_ok=True)
     work.reporter.say(
-        f"  taken from {source}: {spoken_result(result, work.task.name)} after {result['steps']} steps"
+        f"  reused from {source}: {spoken_result(result, work.task.name)} after {result['steps']} steps"
     )
     return result
 
@@ -87,7 +89,7 @@ def _as_it_is(work: Workspace) -> dict[str, Any]:
     with work.folder.new_folder(work.folder.work("dense")) as folder:
         checkpoint.save(folder)
     entry = TrainResult(0, scores, evaluation.examples, ()).to_dict()
-    work.reporter.say(f"  nothing to learn from itself: {spoken_result(entry, work.task.name)} as it is")
+    work.reporter.say(f"  its own teacher, used without training: {spoken_result(entry, work.task.name)}")
     return entry
 
 
@@ -151,7 +153,7 @@ def _train(work: Workspace, stage: str) -> dict[str, Any]:
     work.reporter.say(f"  {spoken_result(entry, work.task.name)} after {result.steps} steps")
     if result.expected_speedup is not None:
         work.reporter.say(
-            f"  {result.expected_speedup:.2f} times as fast as dense by the measured half blocks"
+            f"  {result.expected_speedup:.2f} times as fast as dense, judging by the timed half blocks"
         )
     return {
         **entry,
@@ -166,4 +168,4 @@ def _say_resumption(work: Workspace, checkpoints: Path, steps: int, with_pruner:
 
     last = latest_complete_checkpoint(checkpoints, with_pruner=with_pruner)
     if last is not None:
-        work.reporter.say(f"  goes on from step {last.name.rpartition('-')[2]} of {steps}")
+        work.reporter.say(f"  resuming from step {last.name.rpartition('-')[2]} of {steps}")

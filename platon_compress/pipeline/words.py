@@ -24,8 +24,8 @@ def spoken_factors(equalised: Sequence[Mapping[str, Any]]) -> str:
     """What factors of features, of an export's result, gain."""
     before, after = (sum(each[key] for each in equalised) / len(equalised) for key in ("before", "after"))
     beside = sum(not each["folded"] for each in equalised)
-    more = f", {beside} by one more product" if beside else ""
+    more = f", {beside} with an extra multiplication" if beside else ""
     return (
-        f"features behind {len(equalised)} norms are scaled for 8 bits{more}: relative error of the layers behind "
+        f"features after {len(equalised)} norms are scaled for 8 bits{more}: relative error of the following layers "
         f"{before:.4f} -> {after:.4f}"
     )

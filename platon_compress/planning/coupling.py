@@ -97,7 +97,7 @@ def _plan_one(model: nn.Module, coupling: Coupling, shared: set[int]) -> UnitPla
     return UnitPlan(
         coupling=coupling,
         kept=kept,
-        reason=f"{gone} of {coupling.units} {coupling.kind} of {coupling.block} are all zero and go exactly",
+        reason=f"{gone} of {coupling.units} {coupling.kind} of {coupling.block} are all zero and are removed exactly",
     )
 
 

@@ -58,8 +58,8 @@ class Idle:
         kinds = [f"{count:,} of {total:,} {kind}" for kind, (count, total) in self.found.items()]
         share = self.cleared / self.nonzeros if self.nonzeros else 0.0
         return (
-            f"{' and '.join((', '.join(kinds[:-1]), kinds[-1]) if kinds[1:] else kinds)} have no effect of their own: "
-            f"{self.cleared:,} more weights ({share:.1%} of those left) go exactly"
+            f"{' and '.join((', '.join(kinds[:-1]), kinds[-1]) if kinds[1:] else kinds)} have no effect of their own; "
+            f"{self.cleared:,} more weights ({share:.1%} of those left) are removed without changing the outputs"
         )
 
     def to_dict(self) -> dict[str, object]:

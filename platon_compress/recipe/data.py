@@ -64,39 +64,39 @@ def _default(key: str) -> str:
 
 
 class DataSection(Section):
-    """Where the examples come from: `train` with `validation`, or `dataset`. A task refuses the keys it does not use."""
+    """Where the examples come from: `train` and `validation`, or `dataset`. A task refuses keys it does not use."""
 
     train: Text | None = about(
         "Training rows: a file (.csv .tsv .json .jsonl .parquet; .conll for token-classification, SQuAD's .json for "
-        "question-answering), an .npz file, or a folder of images with one sub-folder per class. Relative paths count "
-        "from the current folder.",
+        "question-answering), an .npz file, or a folder of images with one subfolder per class. Relative paths start "
+        "at the current folder.",
         None,
     )
-    validation: Text | None = about("Validation rows, as `train`.", None)
+    validation: Text | None = about("Validation rows, like `train`.", None)
     test: Text | None = about(
-        "Test rows, as `train`: measured when all is done, so that nothing is chosen by them.", None
+        "Test rows, like `train`: used only for the final measurements, never to choose anything.", None
     )
     calibration: Text | None = about(
-        "For `compress` with a `oneshot` section: a few hundred rows, as `train`, whose labels are not read; texts alone "
-        "may be a .txt file with one a line.",
+        "For `compress` with a `oneshot` section: a few hundred rows, like `train`; labels are ignored. Plain texts may be "
+        "a .txt file with one per line.",
         None,
     )
     dataset: Text | None = about(
-        "A Hugging Face `datasets` name instead of files; `builtin:digits` is scikit-learn's handwritten digits.",
+        "A Hugging Face `datasets` name instead of files; `builtin:digits` stands for scikit-learn's handwritten digits.",
         None,
     )
-    dataset_config: Text | None = about("The configuration of `dataset`, such as `sst2` of GLUE.", None)
+    dataset_config: Text | None = about("The configuration of `dataset`, such as `sst2` for GLUE.", None)
     train_split: Text = about("The split of `dataset` to train on.", "train")
     validation_split: Text = about("The split of `dataset` to measure the metric on.", "validation")
     test_split: Text | None = about(
-        "The split of `dataset` to measure when all is done, as `test`; default: none.", None
+        "The split of `dataset` for the final measurements, like `test`; default: none.", None
     )
     text: Text | None = about(
-        f"Column of the texts, the questions, the queries, or the lists of words; default: {_default('text')}.",
+        f"Column of the texts, questions, queries, or lists of words; default: {_default('text')}.",
         None,
     )
     text_pair: Text | None = about(
-        "Column of the second texts: for pairs of sentences, passages, contexts, or the positives of triples; default: "
+        "Column of the second texts: second sentences, passages, contexts, or the positives of triples; default: "
         f"{_default('text_pair')}; none for text-classification.",
         None,
     )
@@ -108,28 +108,29 @@ class DataSection(Section):
         "With `problem: multi-label`: columns of 0 and 1, one per class, instead of `label`.", ()
     )
     negative: Text | None = about(
-        "Column of texts that are not like `text`, beside the positives under `text_pair` (sentence-similarity).",
+        "Column of texts unlike `text`, alongside the positives in `text_pair` (sentence-similarity).",
         None,
     )
     group: Text | None = about(
-        "Column of what belongs together: the query of a passage (text-ranking; default: the query's own text), the "
-        "document of a question (question-answering; default: the `title`, or the context).",
+        "Column that groups rows: by the query of a passage (text-ranking; default: the query text) or by the document of a "
+        "question (question-answering; default: the `title`, or the context).",
         None,
     )
     problem: Problem = about(
-        "What text-classification learns: one class a row, any number of classes, or a number.",
+        "What text-classification learns: one class per row, any number of classes, or a number.",
         "single-label",
     )
     max_length: Annotated[int, limited("data.max_length"), NUMBER] | None = about(
-        "Texts are cut to this many tokens; question-answering and token-classification read longer ones in windows. "
-        "Default: 128, for question-answering 384, and no more than the model has positions.",
+        "Texts are truncated to this many tokens; question-answering and token-classification read longer ones in windows. "
+        "Default: 128 (384 for question-answering), capped at the model's number of positions.",
         None,
     )
     document_stride: Annotated[int, limited("data.document_stride"), NUMBER] | None = about(
-        "Tokens that two windows of a long text share; default: 128, at most a third of `max_length`.", None
+        "Tokens shared by consecutive windows of a long text; default: 128, at most a third of `max_length`.",
+        None,
     )
     train_rows: Annotated[int, limited("data.train_rows"), NUMBER] | None = about(
-        "Keep a random slice (by `train.seed`) of that many training rows; default: all. Text-ranking keeps whole "
+        "Keep a random subset of this many training rows (drawn with `train.seed`); default: all. Text-ranking keeps whole "
         "queries.",
         None,
     )

@@ -22,47 +22,48 @@ class BakeSection(Section):
     """How masks become zeros."""
 
     values: Literal["float32", "float16"] = about(
-        "`float16` rounds the weights that stay, so that the file stores two bytes each.", "float32"
+        "`float16` rounds the remaining weights, so that the file stores two bytes each.", "float32"
     )
 
 
 class PlanSection(Section):
-    """The deployment that the forms of the layers are chosen for."""
+    """The deployment that the layers' forms are chosen for."""
 
     tokens: Annotated[int, limited("plan.tokens"), NUMBER] | None = about(
-        "Tokens per example; default: `data.max_length`, at most 128, or the model's patches.", None
+        "Tokens per example; default: `data.max_length`, at most 128, or the model's number of patches.", None
     )
     batch: Annotated[int, limited("plan.batch"), NUMBER] = about("Examples per batch.", 1)
     threads: Annotated[int, limited("plan.threads"), NUMBER] | None = about(
         "Threads; default: all cores.", None
     )
     device: Literal["cpu", "cuda"] = about("Where the model will run.", "cpu")
-    calibrate: bool = about("Measure this model's layer shapes on this machine first.", True)
+    calibrate: bool = about("Time this model's layer shapes on this machine first.", True)
     cost_table: Text | None = about(
-        "A cost table that `platon-compress calibrate` wrote, instead of measuring now.", None
+        "A cost table from `platon-compress calibrate`, instead of measuring now.", None
     )
     force: Literal["dense", "structured", "csr"] | None = about(
-        "One form for every layer that can take it.", None
+        "One form for every layer that allows it.", None
     )
     values: Literal["float32", "int8", "auto"] = about(
-        "What sparse weights are stored and multiplied as: `int8`, 8-bit numbers with a scale per row, which are near the "
-        "model's and not equal to them; `auto`, 8-bit numbers where they are measured to be faster.",
+        "How sparse weights are stored and multiplied: `int8`, as 8-bit numbers with a scale per row, which approximate the "
+        "model's values; `auto`, as 8-bit numbers where that measures faster.",
         "float32",
     )
     int8_budget: Annotated[float, limited("plan.int8_budget"), NUMBER] | None = about(
-        "How much 8-bit values may change the outputs together, as a share of their length: `0.01` is 1 %. The operators "
-        "whose rounding costs most keep floats until the rest is within it, measured on up to 64 examples.",
+        "How much 8-bit values may change the outputs in total, relative to their norm: `0.01` is 1 %. The operators whose "
+        "rounding costs most keep floats until the rest is within the budget, measured on up to 64 examples.",
         None,
     )
     attention: Literal["float32", "int8", "auto"] = about(
-        "What attention between 8-bit weights multiplies: `int8`, queries, keys, values and probabilities rounded to 8-bit "
-        "numbers, token by token of every head; `auto`, that where `plan.tokens` is at least 64: fewer gain nothing. "
+        "How attention between 8-bit weights is computed: `int8`, with queries, keys, values and probabilities rounded to "
+        "8-bit numbers, per token and head; `auto`, `int8` if `plan.tokens` is at least 64 (fewer gain nothing). "
         "Attention between other weights stays in floats.",
         "auto",
     )
     embeddings: Literal["float32", "int8", "auto"] = about(
-        "What word embeddings are stored as: `int8`, 8-bit numbers with a scale per row, a quarter of the bytes, which are "
-        "near the model's; `auto`, that in a file with 8-bit weights. Lookup tables of up to 1,000 rows stay as they are.",
+        "How word embeddings are stored: `int8`, as 8-bit numbers with a scale per row, which approximate the model's "
+        "values in a quarter of the bytes; `auto`, `int8` in files with 8-bit weights. Lookup tables of up to 1,000 rows "
+        "stay as they are.",
         "auto",
     )
 
@@ -93,18 +94,19 @@ class PlanSection(Section):
 
 
 class BudgetSection(Section):
-    """What the exported model may cost at `plan.batch` and `plan.tokens`. Leave the section out where nothing is asked."""
+    """What the exported model may cost at `plan.batch` and `plan.tokens`. Omit the section if there are no limits."""
 
     max_latency: Text | None = about(
-        "Median time of one run, such as `10ms`; without a family the sparsity is then searched, not `prune.sparsity`.",
+        "Median time of one run, such as `10ms`; without a family, the sparsity is then searched for and replaces "
+        "`prune.sparsity`.",
         None,
     )
     min_speedup: Annotated[float, limited("budget.min_speedup"), NUMBER] | None = about(
-        "Times the speed of dense, as `max_latency`.", None
+        "Minimum speed as a multiple of dense; works like `max_latency`.", None
     )
-    max_size: Text | None = about("Bytes of the file, such as `50MB`, as `max_latency`.", None)
+    max_size: Text | None = about("Size of the file, such as `50MB`; works like `max_latency`.", None)
     max_drop: Annotated[float, limited("budget.max_drop"), NUMBER] | None = about(
-        "Points of the task's metric below dense, paired on the validation rows.", None
+        "Points that the task's metric may fall below dense, paired on the validation rows.", None
     )
 
     @model_validator(mode="after")
@@ -123,30 +125,28 @@ class BudgetSection(Section):
 class ExportSection(Section):
     """How the ONNX files are written."""
 
-    opset: Annotated[int, limited("export.opset"), NUMBER] = about("Version of the standard operators.", 18)
+    opset: Annotated[int, limited("export.opset"), NUMBER] = about("ONNX opset version.", 18)
     exporter: Literal["torchscript", "dynamo"] = about(
         "PyTorch's tracing exporter, or its slower successor.", "torchscript"
     )
-    remove_padding: bool = about("Compute on the valid tokens of a padded batch only.", False)
+    remove_padding: bool = about("Compute only on the valid tokens of a padded batch.", False)
 
 
 class VerifySection(Section):
     """The parity check."""
 
-    atol: Annotated[float, limited("verify.atol"), NUMBER] = about(
-        "Largest allowed difference of the outputs.", 1e-4
-    )
+    atol: Annotated[float, limited("verify.atol"), NUMBER] = about("Largest allowed output difference.", 1e-4)
     examples: Annotated[int, limited("verify.examples"), NUMBER] = about(
-        "Least number of examples to compare on.", 64
+        "Minimum number of examples to compare.", 64
     )
     sensitivity: bool = about(
-        "Say of every operator with 8-bit weights what rounding it alone costs, on at least 64 examples.",
+        "Report for every operator with 8-bit weights what rounding it alone costs, on at least 64 examples.",
         False,
     )
 
 
 class BenchSection(Section):
-    """What is timed: every batch with every token count."""
+    """What is timed: every batch size with every token count."""
 
     batch: Several[Annotated[int, limited("bench.batch"), NUMBER]] = about("Batch sizes.", (1, 8))
     tokens: Several[Annotated[int, limited("bench.tokens"), NUMBER]] | None = about(

@@ -15,9 +15,9 @@ __all__ = ["choices", "json_schema", "markdown", "spoken"]
 
 _HEAD = """# The recipe
 
-A recipe is a YAML file of sections; a key that is not named below is refused. Only `model`, `data` and `prune` must be
-there. `platon-compress init TASK` writes one to start from, `--set section.key=value` changes a key for one command, and
-`platon-compress schema` prints the JSON schema, which editors check against:
+A recipe is a YAML file of sections; keys not listed below are refused. Only `model`, `data` and `prune` are required.
+`platon-compress init TASK` writes one to start from, `--set section.key=value` changes a key for one command, and
+`platon-compress schema` prints the JSON schema for validation in editors:
 
     # yaml-language-server: $schema=recipe.schema.json
 
@@ -59,7 +59,7 @@ def _lines() -> Iterator[str]:
     yield from _table("", plain)
     for name, field in Recipe.model_fields.items():
         for section in sections_in(field.annotation):
-            needed = ", must be there" if name in ("model", "data", "prune") else ""
+            needed = " (required)" if name in ("model", "data", "prune") else ""
             yield f"\n## `{name}`{needed}\n"
             yield f"{' '.join((section.__doc__ or '').split())}\n"
             yield from _table(f"{name}.", section.model_fields)
@@ -71,7 +71,7 @@ def _table(place: str, fields: dict[str, FieldInfo]) -> Iterator[str]:
     for name, field in fields.items():
         if field.exclude:
             continue
-        default = "**needed**" if field.is_required() else f"`{spoken(field.default)}`"
+        default = "**required**" if field.is_required() else f"`{spoken(field.default)}`"
         yield f"| `{name}` | {default} | {_values(place + name, field)} | {field.description} |"
 
 
@@ -82,9 +82,9 @@ def _values(key: str, field: FieldInfo) -> str:
     if words := choices(key):
         return ", ".join(f"`{word}`" for word in words)
     names = {
-        "string": "a text",
+        "string": "a string",
         "boolean": "`true`, `false`",
-        "array": "a list of texts",
+        "array": "a list of strings",
         "object": "a mapping",
     }
     return names[_schema_of(key)["type"]]

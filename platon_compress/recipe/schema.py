@@ -35,16 +35,18 @@ class ModelSection(Section):
     """Which model to prune: `name`, or `config` for one that starts untrained."""
 
     name: Text | None = about(
-        "A folder, a hub id, or `package:NAME` for a pip package that carries a model folder.", None
+        "A folder, a hub id, or `package:NAME` for a pip package that contains a model folder.", None
     )
     config: dict[str, Any] | None = about(
-        "Builds an untrained model instead: a mapping with `model_type` and that type's own fields.", None
+        "Build an untrained model instead: a mapping with `model_type` and that type's own fields.", None
     )
-    task: Text = about(f"What the model is for. Training takes {', '.join(TRAINABLE_TASKS)}.")
-    freeze: Texts = about("Parts of parameter names that are not trained, such as `word_embeddings`.", ())
+    task: Text = about(f"The model's task. Trainable: {', '.join(TRAINABLE_TASKS)}.")
+    freeze: Texts = about(
+        "Parameters whose names contain one of these are not trained, such as `word_embeddings`.", ()
+    )
     # Only a call may trust: the flag sets it on a parsed recipe, and it is never written down.
     trust_remote_code: SkipJsonSchema[bool] = Field(default=False, exclude=True)
-    cache_dir: Text | None = about("Where downloads are kept; default: the hub's cache.", None)
+    cache_dir: Text | None = about("Where to keep downloads; default: the hub's cache.", None)
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod
@@ -75,16 +77,19 @@ class Recipe(Section):
     """One whole run."""
 
     kind: Literal["run", "demo", "compress"] = about(
-        "`compress` takes a model that holds zeros already: no data, train or prune needed.", "run"
+        "`compress` takes a model that already contains zeros; it needs no data, train or prune section.",
+        "run",
     )
     model: ModelSection = about("Which model to prune.")
     dense: Text | None = about(
-        "The folder of an earlier run with the same model, data and train sections, whose baseline is taken over; "
-        "for `compress`, the unpruned model to compare with.",
+        "The folder of an earlier run with the same model, data and train sections, whose baseline is reused; for "
+        "`compress`, the unpruned model to compare with.",
         None,
     )
     data: DataSection | None = about("Where the examples come from.", None)
-    metric: Text | None = about("What the models are judged by; default: the first metric of the task.", None)
+    metric: Text | None = about(
+        "Metric that the models are judged by; default: the task's first metric.", None
+    )
     train: TrainSection = about("The training.", TrainSection())
     prune: PruneSection | None = about("The pruning.", None)
     distill: DistillSection | None = about("Learning from a teacher.", None)

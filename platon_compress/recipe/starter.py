@@ -70,9 +70,9 @@ def starter(task: str) -> str:
 
 
 def _head(task: str) -> Iterator[str]:
-    yield f"# A recipe of platon-compress for {task}. Lines that begin with `#` may stay as they are."
-    yield "#   platon-compress run THIS_FILE -o runs/mine --dry-run    what would be done"
-    yield "#   platon-compress run THIS_FILE -o runs/mine              do it; the same command goes on after a stop"
+    yield f"# A platon-compress recipe for {task}. Lines that begin with `#` can stay as they are."
+    yield "#   platon-compress run THIS_FILE -o runs/mine --dry-run    show what would be done"
+    yield "#   platon-compress run THIS_FILE -o runs/mine              run it; repeat the command to resume"
 
 
 def _sections(task: str, given: dict[str, Any]) -> Iterator[str]:

@@ -21,16 +21,18 @@ _Share = Annotated[float, Field(ge=0, le=1), NUMBER]
 
 
 class TrainSection(Section):
-    """The training, done once dense and once more with pruning."""
+    """The training, done once dense and once with pruning."""
 
     epochs: Annotated[float, limited("train.epochs"), NUMBER] = about("Passes over the training rows.", 4)
     batch_size: Annotated[int, limited("train.batch_size"), NUMBER] = about("Rows per step.", 32)
     learning_rate: Annotated[float, limited("train.learning_rate"), NUMBER] = about(
-        "AdamW's, at the end of the warm-up; it falls linearly to zero.", 5e-5
+        "Peak learning rate of AdamW, reached after the warm-up; it then falls linearly to zero.", 5e-5
     )
-    weight_decay: Annotated[float, limited("train.weight_decay"), NUMBER] = about("AdamW's.", 0.01)
+    weight_decay: Annotated[float, limited("train.weight_decay"), NUMBER] = about(
+        "Weight decay of AdamW.", 0.01
+    )
     warmup_ratio: Annotated[float, limited("train.warmup_ratio"), NUMBER] = about(
-        "Share of the steps in which the learning rate rises.", 0.1
+        "Fraction of the steps during which the learning rate rises.", 0.1
     )
     max_grad_norm: Annotated[float, limited("train.max_grad_norm"), NUMBER] = about(
         "Gradients are clipped to this norm.", 1.0
@@ -39,67 +41,67 @@ class TrainSection(Section):
         "Batches per optimiser step.", 1
     )
     evaluations: Annotated[int, limited("train.evaluations"), NUMBER] = about(
-        "How often the metric is taken and a checkpoint written during a training.", 6
+        "How often the metric is measured and a checkpoint written during a training.", 6
     )
     average: Annotated[float, limited("train.average"), NUMBER] = about(
-        "Fraction of the steps at the end whose weights are averaged into the model that is kept, dense and pruned alike. "
-        "The mask must stay as it is in them: `prune.freeze` at least as much, a `family`'s holds, or `masks_from`.",
+        "Fraction of the steps, at the end, whose weights are averaged into the final model, both dense and pruned. The "
+        "mask must be fixed during them: `prune.freeze` of at least this value, the holds of a `family`, or `masks_from`.",
         0.0,
     )
     bf16: bool = about(
         "Compute in bfloat16; weights and their updates stay in float32. Faster on GPUs, and on processors that multiply "
-        "it (`platon-compress doctor` says so).",
+        "bfloat16 natively (see `platon-compress doctor`).",
         False,
     )
     augment: Annotated[tuple[Augmentation, ...], LISTED] = about(
-        "Show pictures differently at every step (image-classification): `flip` mirrors every second one left to right, "
-        "which digits, letters and traffic signs do not bear; `crop` moves each by up to an eighth of its size, padded by "
-        "reflection. By `seed`; never where anything is judged.",
+        "Vary images at every step (image-classification): `flip` mirrors every second one left to right, which is wrong "
+        "for digits, letters and traffic signs; `crop` shifts each by up to an eighth of its size, padded by reflection. "
+        "Drawn with `seed`; never applied in evaluation.",
         (),
     )
     group_by_length: bool = about(
-        "Batches hold texts of nearly one length, in random order: less is padded, so that steps are shorter where lengths "
-        "differ.",
+        "Batches hold texts of similar length, in random order: less padding, so steps are faster where lengths differ.",
         False,
     )
     dropout: Annotated[float, limited("train.dropout"), NUMBER] | None = about(
-        "Share of the features and attention weights that are left out at random; default: the model's own, mostly 0.1 for "
-        "texts. At 0 steps on processors are shorter, the more so the longer the texts.",
+        "Dropout probability of features and attention weights; default: the model's own, mostly 0.1 for texts. With 0, "
+        "steps on CPUs are faster, the more so the longer the texts.",
         None,
     )
     seed: Annotated[int, limited("train.seed"), NUMBER] = about(
-        "Of the order of the rows, of dropout, of `augment` and of new weights.", 1
+        "Seed for the row order, dropout, `augment` and newly initialised weights.", 1
     )
 
 
 class DistillSection(Section):
-    """Learning from a teacher while pruning. Leave the section out to learn from the labels alone."""
+    """Learning from a teacher while pruning. Omit the section to learn from the labels only."""
 
     teacher: Text | None = about(
-        "A fine-tuned model (folder, hub id or `package:NAME`); default: the run's own dense baseline, and for "
+        "A fine-tuned model (folder, hub id or `package:NAME`); default: the run's own dense baseline, or for "
         "sentence-similarity without labels the model itself.",
         None,
     )
     weight: Annotated[float, limited("distill.weight"), NUMBER] | None = about(
-        "Share of the teacher's answers in the loss, the labels have the rest; default: 0.5, or 1 without labels.",
+        "Share of the teacher's answers in the loss; the labels get the rest. Default: 0.5, or 1 without labels.",
         None,
     )
     temperature: Annotated[float, limited("distill.temperature"), NUMBER] = about(
-        "Softens both sides' answers; embeddings and scores of rankings are compared as they are.", 2.0
+        "Softens the answers of both teacher and student; embeddings and ranking scores are compared as they are.",
+        2.0,
     )
     hidden: Annotated[float, limited("distill.hidden"), NUMBER] = about(
-        "Factor of the layer-wise error of the hidden states, of a deeper teacher those at the same share of its depth; 0 "
-        "leaves them out.",
+        "Weight of the layer-wise error of the hidden states (for a deeper teacher, those at the same relative depth); 0 "
+        "disables it.",
         0.0,
     )
     relative: bool = about(
         "Divide each layer's part of `hidden` by the teacher's mean square there (SquareHead), so that all layers count "
-        "alike; without it those of large states count most.",
+        "equally; otherwise layers with large states dominate.",
         False,
     )
     labels: bool = about(
-        "False reads the training texts without a label column; then `teacher` must be given (sentence-similarity has "
-        "one), and the baseline learns from it too. A baseline that would learn from itself is taken as it is.",
+        "False reads the training texts without a label column; `teacher` is then required (sentence-similarity has a "
+        "default), and the baseline learns from it too. A baseline that would learn from itself is used as it is.",
         True,
     )
 
@@ -134,56 +136,54 @@ class PruneSection(Section):
     model_config = ConfigDict(json_schema_extra=_one_says_how_far)
 
     sparsity: Annotated[float, limited("prune.sparsity"), NUMBER] | None = about(
-        "Share of the prunable weights that ends as zeros; 0.9 keeps one in ten. Needed where `speedup`, `family` or "
-        "`masks_from` does not say it.",
+        "Fraction of the prunable weights that become zero; 0.9 keeps one in ten. Required unless `speedup`, `family` or "
+        "`masks_from` determines it.",
         None,
     )
     speedup: Annotated[float, limited("prune.speedup"), NUMBER] | None = about(
-        "Instead of `sparsity`, with granularity `structured`: how many times as fast as dense the model becomes, by half "
-        "blocks that are measured before the training; the schedule then is one of the time.",
+        "Instead of `sparsity`, with granularity `structured`: the target speed as a multiple of dense, estimated from half "
+        "blocks that are timed before training; the schedule then counts time.",
         None,
     )
     family: Several[Annotated[float, limited("prune.family"), NUMBER]] | None = about(
-        "Rising sparsities that one run holds at, each but the last for a fifth of the steps more (at most 0.6 in all), "
-        "with a finished candidate at each; `sparsity`, by default the last, is the one that is exported where no budget "
-        "chooses. With granularity `structured` they are shares of the time that goes, as measured before the training: 0.5 "
-        "is twice as fast.",
+        "Increasing sparsities at which one run holds, each but the last for an extra fifth of the steps (at most 0.6 in "
+        "all), with a finished candidate at each; `sparsity` (default: the last) is exported unless a budget chooses. With "
+        "granularity `structured` they are fractions of the time removed, as measured before training: 0.5 is twice as "
+        "fast.",
         None,
     )
     masks_from: Text | None = about(
-        "Instead of `sparsity`: the folder of a finished run (of a family the chosen member), or a safetensors file of "
-        "masks. They are held from the first step, so that nothing is scored, and the training goes on from the weights "
-        "beside them, or from the dense baseline where none are there. Of the other keys of this section only "
-        "`quantize`, `epochs`, `learning_rate` and `dropout` go with it.",
+        "Instead of `sparsity`: the folder of a finished run (for a family, its chosen member), or a safetensors file of "
+        "masks. The masks stay fixed from the first step, so nothing is scored; training continues from the weights stored "
+        "with them, or else from the dense baseline. Of the other keys in this section, only `quantize`, `epochs`, "
+        "`learning_rate` and `dropout` may be combined with it.",
         None,
     )
     granularity: Granularity = about(
-        "What lives or dies as one: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention "
-        "head, a neuron of the feed-forward; or heads, neurons and whole layers together, by score per measured millisecond "
-        "(`structured`, with `speedup` or a `family`).",
+        "What is pruned as a unit: a weight, four rows of a column (`4x1`), two of four (`2:4`), an attention head, a "
+        "feed-forward neuron; or heads, neurons and whole layers together, by score per measured millisecond (`structured`, "
+        "with `speedup` or a `family`).",
         "element",
     )
     criterion: Criterion = about("How weights are scored.", "platon")
     epochs: Annotated[float, limited("prune.epochs"), NUMBER] | None = about(
-        "Passes over the training rows in the training that prunes; default: `train.epochs`, which stays that of the dense "
-        "baseline.",
+        "Passes over the training rows while pruning; default: `train.epochs`, which always applies to the dense baseline.",
         None,
     )
     learning_rate: Annotated[float, limited("prune.learning_rate"), NUMBER] | None = about(
-        "Peak learning rate of the training that prunes; default: `train.learning_rate`, which stays that of the dense "
-        "baseline.",
+        "Peak learning rate while pruning; default: `train.learning_rate`, which always applies to the dense baseline.",
         None,
     )
     dropout: Annotated[float, limited("prune.dropout"), NUMBER] | None = about(
-        "Dropout of the training that prunes; default: `train.dropout`.", None
+        "Dropout while pruning; default: `train.dropout`.", None
     )
     from_dense: bool = about(
-        "The training that prunes starts from the weights of the dense baseline, not from the model as it was given, which "
-        "is the authors' way: its steps come on top of the baseline's.",
+        "Start pruning from the weights of the dense baseline, so that its steps come on top of the baseline's. By default "
+        "it starts from the model as given, as the authors do.",
         False,
     )
     mask_interval: Annotated[int, limited("prune.mask_interval"), NUMBER] | None = about(
-        "Steps between two masks; default: 10, or less in a short run.", None
+        "Steps between mask updates; default: 10, or less in a short run.", None
     )
     beta1: Annotated[float, limited("prune.beta1"), NUMBER] = about("Smoothing of the sensitivity.", 0.85)
     beta2: Annotated[float, limited("prune.beta2"), NUMBER] = about("Smoothing of its uncertainty.", 0.95)
@@ -191,57 +191,57 @@ class PruneSection(Section):
         "Fraction of the steps before the first mask.", 0.1
     )
     final_warmup: Annotated[float, limited("prune.final_warmup"), NUMBER] = about(
-        "Fraction of the steps at the end, at the full sparsity.", 0.3
+        "Fraction of the steps at the end, at full sparsity.", 0.3
     )
     freeze: Annotated[float, limited("prune.freeze"), NUMBER] = about(
-        "Fraction of the steps at the end in which the mask stays as it is; at most `final_warmup`.", 0.0
+        "Fraction of the steps, at the end, during which the mask is fixed; at most `final_warmup`.", 0.0
     )
     quantize: Literal["int8"] | None = about(
-        "`int8`: in the last phase (`final_warmup`; with `masks_from` in all steps) what is pruned is multiplied as "
-        "`plan.values: int8` will do it, so that the model learns to bear the rounding.",
+        "`int8`: during the last phase (`final_warmup`; with `masks_from`, in all steps) pruned layers compute as with "
+        "`plan.values: int8`, so that the model learns to tolerate the rounding.",
         None,
     )
     rewind_to: Annotated[float, limited("prune.rewind_to"), NUMBER] | None = about(
-        "When the mask freezes, the learning rate goes back to where it was at this fraction of the run; in a `family` at "
-        "each hold, by default to 0.5.",
+        "When the mask freezes, rewind the learning rate to its value at this fraction of the run; in a `family`, at each "
+        "hold (default: 0.5).",
         None,
     )
     per_millisecond: bool = about(
-        "Divide the scores by the measured cost of a weight of the layer, from `plan.cost_table` or measured "
-        "before the training (`plan.calibrate: false`: from the table that ships).",
+        "Divide the scores by the measured cost of a weight in its layer, from `plan.cost_table` or measured before "
+        "training (`plan.calibrate: false`: from the shipped table).",
         False,
     )
     schedule: Rise = about(
-        "How the sparsity rises: `cubic`, or at once after the warm-up with a ranking that goes on (`constant`) or is "
-        "made once (`one_shot`).",
+        "How the sparsity rises: `cubic`, or all at once after the warm-up, with the ranking updated (`constant`) or made "
+        "only once (`one_shot`).",
         "cubic",
     )
     start_sparsity: Annotated[float, limited("prune.start_sparsity"), NUMBER] = about(
-        "Sparsity at which the cubic schedule begins right after the warm-up; 0.5 to 0.7 leaves the steps of the rise to "
-        "the weights that are hard to choose.",
+        "Sparsity at which the cubic schedule starts right after the warm-up; 0.5 to 0.7 leaves the steps of the rise to "
+        "the weights that are hard to rank.",
         0.0,
     )
     scope: Scope = about(
         "One ranking for all weights, one per weight matrix, or one per role in the block.", "global"
     )
     max_layer_sparsity: Annotated[float, limited("prune.max_layer_sparsity"), NUMBER] | None = about(
-        "No single weight matrix loses more than this share (scope `global`).", None
+        "No single weight matrix loses more than this fraction (scope `global`).", None
     )
     bounds: dict[Text, tuple[_Share, _Share]] | None = about(
-        "Least and greatest sparsity of single weight matrices, by entries as in `targets`: "
-        '`{"re:.*attention.*": [0, 0.95]}`; later entries win, also over `max_layer_sparsity`. The ranking stays global '
-        "within them, the sparsity in all is met exactly (scope `global`).",
+        "Minimum and maximum sparsity of individual weight matrices, with entries as in `targets`: "
+        '`{"re:.*attention.*": [0, 0.95]}`; later entries win, also over `max_layer_sparsity`. Within these bounds the '
+        "ranking stays global, and the overall sparsity is met exactly (scope `global`).",
         None,
     )
     group_multiple: Annotated[int, limited("prune.group_multiple"), NUMBER] | None = about(
-        "Heads or neurons kept per layer are a multiple of this; default: 1 head, 8 neurons.", None
+        "The heads or neurons kept per layer are a multiple of this; default: 1 head, 8 neurons.", None
     )
     targets: Texts | None = about(
-        "Names of modules or parameters to prune, or patterns that begin with `re:`; default: the linear layers of "
+        "Modules or parameters to prune, by name or by patterns that begin with `re:`; default: the linear layers of "
         "the transformer blocks.",
         None,
     )
-    ignore: Texts = about("The same, to leave alone.", ())
+    ignore: Texts = about("Modules or parameters to leave alone, given like `targets`.", ())
 
     @model_validator(mode="before")
     @classmethod
@@ -360,15 +360,15 @@ class PruneSection(Section):
 
 
 class OneShotSection(Section):
-    """Pruning without training, for `compress`: the model looks at `data.calibration` once."""
+    """Pruning without training, for `compress`: the model sees `data.calibration` once."""
 
     sparsity: Annotated[float, limited("oneshot.sparsity"), NUMBER] = about(
-        "Share of the weights of every linear layer in the blocks that becomes zeros; beyond 0.6 train instead."
+        "Fraction of the weights in every linear layer of the blocks that become zero; beyond 0.6, train instead."
     )
     method: Method = about(
-        "`sparsegpt` lets the weights that stay make good what the others did; `wanda` and `magnitude` only choose.",
+        "`sparsegpt` adjusts the remaining weights to compensate for the removed ones; `wanda` and `magnitude` only select.",
         "sparsegpt",
     )
     rows: Annotated[int, limited("oneshot.rows"), NUMBER] = about(
-        "Take at most so many rows of `data.calibration`, at random.", 512
+        "Use at most this many rows of `data.calibration`, drawn at random.", 512
     )

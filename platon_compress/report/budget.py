@@ -54,7 +54,7 @@ def budget_misses(run: RunData) -> tuple[str, ...]:
             missed = budget.misses(figures, tolerance=TOLERANCE)
     if budget.max_drop is not None and (drop is None or not budget.allows(drop)):
         said = "an unknown drop" if drop is None else f"{drop:.2f} points lost"
-        missed = (*missed, f"{said} where {budget.max_drop:g} are allowed")
+        missed = (*missed, f"{said} (limit {budget.max_drop:g})")
     return missed
 
 

@@ -57,7 +57,7 @@ def _spread(paired: list[tuple[SettingReport, PairedRatio]]) -> str:
         return f"{where}: {STATEMENTS['undecided']}, too few pairs"
     low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
     said = {r.statement for _, r in paired}
-    word = said.pop() if len(said) == 1 else "not the same everywhere"
+    word = said.pop() if len(said) == 1 else "varies by setting"
     return f"95 %: {low:.2f} to {high:.2f}, {where}: {STATEMENTS.get(word, word)}"
 
 
@@ -73,7 +73,7 @@ def _metric_card(run: RunData) -> Iterator[Card]:
     if ours is None:
         yield Card(label=CARDS["metric"], value="not measured", detail="the run had no labelled examples")
         return
-    detail = f"of {ours.examples} examples" if ours.examples else ""
+    detail = f"on {ours.examples} examples" if ours.examples else ""
     if dense is not None:
         detail = f"{points_apart(ours.minus(dense))} against dense"
     yield Card(
@@ -85,6 +85,6 @@ def _parity_card(run: RunData) -> Iterator[Card]:
     worst = run.worst_difference
     if worst is not None:
         answer = "yes" if run.parity.get("passed") else "NO"
-        what = "its float32 form as" if run.rounded else "as"
+        what = "its float32 form against" if run.rounded else "against"
         detail = f"{what} the pruned model on {run.parity.get('examples')} examples, largest difference {worst:.1e}"
         yield Card(label=CARDS["parity"], value=answer, detail=detail)

@@ -39,7 +39,7 @@ def _what_was_done(run: RunData) -> str:
     if run.state.get("kind") == "compress":
         return "compressed from a sparse checkpoint"
     criterion = (run.recipe.get("prune") or {}).get("criterion", "platon")
-    return f"pruned {criterion_words(criterion)} and {'distillation and ' if pruned.get('distillation') else ''}compressed"
+    return f"pruned {criterion_words(criterion)}{' using distillation' if pruned.get('distillation') else ''} and compressed"
 
 
 def run_origin(run: RunData) -> dict[str, str]:

@@ -21,9 +21,9 @@ def _variant_notes(run: RunData) -> Iterator[str]:
             yield f"{variant.file}: {sum(on_cpu.values())} nodes ran on the CPU ({spoken_counts(on_cpu)})."
     native = run.bench.variants["compressed"].native_kernel
     if native is False:
-        yield "The sparse linears did not run in the native kernel: the times are those of dense operators."
+        yield "The sparse layers did not run in the native kernel; the times are those of dense operators."
     if native is None and not run.bench.unavailable:
-        yield "compressed.onnx holds no sparse linear: it runs in stock ONNX Runtime without our library."
+        yield "compressed.onnx contains no sparse layer; stock ONNX Runtime runs it without our library."
 
 
 def _weight_notes(run: RunData) -> Iterator[str]:
@@ -38,25 +38,25 @@ def _weight_notes(run: RunData) -> Iterator[str]:
 
 def _comparison_notes(run: RunData) -> Iterator[str]:
     if not run.has_dense_model:
-        yield "No dense model was given: dense stands for the same sparse weights in dense kernels."
+        yield "No dense model was given; 'dense' here means the same sparse weights in dense kernels."
     if run.split == "test":
-        yield "Parity and the metric were taken on the test rows; curves and int8's settings saw the validation rows alone."
+        yield "Parity and the metric were measured on the test rows; curves and int8 settings used only the validation rows."
     if run.parity.get("inputs") == "random inputs":
-        yield "Parity was checked on random inputs: the run had no data."
+        yield "Parity was checked on random inputs because the run had no data."
     load, cores = run.bench.environment.get("load_average"), run.bench.environment.get("cores_logical")
     if load and cores and load[0] > cores:
-        yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios, not single times."
+        yield f"The machine was busy (load {load[0]} on {cores} cores): trust the ratios rather than individual times."
     dense, pruned = (run.stage(stage).get("steps") for stage in ("dense", "prune"))
     if dense and pruned and dense != pruned:
-        longer = ": a dense model that is trained as long may be better" if dense < pruned else ""
-        yield f"Dense and pruned were trained with different numbers of steps, {dense:,} and {pruned:,}{longer}."
+        longer = "; a dense model trained for as long might be better" if dense < pruned else ""
+        yield f"The dense and pruned models were trained for {dense:,} and {pruned:,} steps respectively{longer}."
     if held := run.stage("prune").get("held"):
-        start = "the dense baseline" if held["from_dense"] else "the weights beside them"
-        yield f"The masks are those of {held['masks_from']}, held as they are; the pruned model went on from {start}."
+        start = "the dense baseline" if held["from_dense"] else "the weights stored with them"
+        yield f"The masks come from {held['masks_from']} and stayed fixed; the pruned model continued from {start}."
     elif (run.recipe.get("prune") or {}).get("from_dense"):
-        yield "The pruned model went on from the weights of the dense baseline: its steps are those of both trainings."
+        yield "The pruned model continued from the weights of the dense baseline; its step count covers both trainings."
     if averaged := run.stage("prune").get("averaged_steps"):
-        yield f"The weights are means over the last {averaged} steps of the training, which all had one mask."
+        yield f"The weights are averaged over the last {averaged} training steps, during which the mask stayed fixed."
     yield from _distillation_note(run)
     yield from _speedup_note(run)
     if run.stage("prune").get("per_millisecond"):
@@ -69,8 +69,8 @@ def _speedup_note(run: RunData) -> Iterator[str]:
         return
     gone = run.stage("choose").get("sparsity", pruned["sparsity_target"])
     yield (
-        f"Heads, neurons and layers were chosen for {1 / (1 - gone):.3g} times the speed of dense, by half blocks that were "
-        "measured before the training."
+        f"Heads, neurons and layers were chosen for {1 / (1 - gone):.3g} times the speed of dense, based on half blocks "
+        "timed before training."
     )
 
 
@@ -79,8 +79,8 @@ def _distillation_note(run: RunData) -> Iterator[str]:
     pruned = run.stage("prune").get("distillation")
     if pruned is None:
         return
-    alike = ", every layer alike" if pruned.get("relative") else ""
-    hidden = f", hidden states with factor {pruned['hidden']:g}{alike}" if pruned["hidden"] else ""
+    alike = ", all layers weighted equally" if pruned.get("relative") else ""
+    hidden = f", hidden states with weight {pruned['hidden']:g}{alike}" if pruned["hidden"] else ""
     softened = f", temperature {pruned['temperature']:g}" if pruned["temperature"] is not None else ""
     yield (
         f"The pruned model was trained with distillation from {pruned['teacher']} ({pruned['weight']:.0%} of the "
@@ -91,10 +91,10 @@ def _distillation_note(run: RunData) -> Iterator[str]:
 def _baseline_training(run: RunData) -> str:
     dense = run.stage("dense")
     if dense.get("steps") == 0:
-        return "that teacher itself is the dense model, as it was given"
+        return "the dense model is that same teacher, as given"
     if dense.get("distillation") is None:
-        return "the dense model was trained on the labels alone, without distillation"
-    return "there were no labels, so the dense model learnt from the same teacher for the same steps"
+        return "the dense model was trained on the labels only, without distillation"
+    return "there were no labels, so the dense model learnt from the same teacher for as many steps"
 
 
 def spoken_counts(counts: Mapping[str, int]) -> str:

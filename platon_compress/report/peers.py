@@ -43,8 +43,8 @@ def peer_table(peers: Mapping[str, Any]) -> Table | None:
     if not rows:
         return None
     return Table(
-        caption="Each engine in a process of its own, one inference each in turn, 30 ms apart, threads pinned",
-        headers=("setting", "engine", "version", "median, ms", "compressed is faster by"),
+        caption="Each engine in its own process, taking turns of one inference, 30 ms apart, with pinned threads",
+        headers=("setting", "engine", "version", "median, ms", "speed-up of compressed"),
         rows=tuple(rows),
         text_columns=(0, 1, 2),
         strong_rows=tuple(i for i, row in enumerate(rows) if row[1] == OURS),

@@ -52,7 +52,7 @@ def layer_plot(layers: Sequence[Mapping[str, Any]]) -> Plot | None:
         height=1.25 + 0.42 * len(rows),
         narrow_height=2.3 + 0.42 * len(rows),
         alt=f"Share of weights kept and form chosen for each of {len(layers)} layers: {said}.",
-        caption="Bar length: share of the weights that are not zero. Colour: form chosen by the plan.",
+        caption="Bar length: share of non-zero weights. Colour: form chosen by the plan.",
     )
 
 
@@ -127,7 +127,7 @@ def training_plot(
     runs = {"dense": dense.get("history") or [], "compressed": pruned.get("history") or []}
     metric = str(pruned.get("metric") or dense.get("metric") or "accuracy")
     timed = pruned.get("granularity") == "structured"
-    zeros, schedule = ("share of zeros", "share of the time that goes") if timed else ("sparsity", "sparsity")
+    zeros, schedule = ("share of zeros", "share of time removed") if timed else ("sparsity", "sparsity")
     rows = [("loss", "training loss"), (metric, metric_name(metric, task)), ("achieved_sparsity", zeros)]
     rows = [row for row in rows if any(_series(history, row[0])[0] for history in runs.values())]
     if not rows:
@@ -150,7 +150,7 @@ def training_plot(
         paint,
         height=0.5 + 1.55 * len(rows),
         alt=f"{', '.join(title for _, title in rows)} over the training steps, dense and pruned.{said}",
-        caption=f"Both trainings take the same data in the same order. Wide grey line: the schedule's {schedule}.",
+        caption=f"Both trainings see the same data in the same order. Wide grey line: scheduled {schedule}.",
     )
 
 

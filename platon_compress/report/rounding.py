@@ -22,10 +22,10 @@ def rounding_failures(rounded: Mapping[str, Any]) -> Iterator[str]:
     if not rounded:
         return
     if not rounded["exact"]:
-        yield "the file is not what rounding its float32 form gives"
+        yield "the file is not the exact rounding of its float32 form"
     for check in rounded["operators"]:
         if not check["passed"]:
-            yield f"an operator computes something else: {spoken_operators(check)}"
+            yield f"an operator gives different results: {spoken_operators(check)}"
     other = rounded["elsewhere"]
     if not other["passed"]:
         least = (
@@ -33,13 +33,13 @@ def rounding_failures(rounded: Mapping[str, Any]) -> Iterator[str]:
             if other["decisions"]
             else f"cosine {rounded['least_cosine']}"
         )
-        yield f"other answers in {spoken_way(other)}; asked for: {least}"
+        yield f"the answers differ in {spoken_way(other)}; required: {least}"
 
 
 def spoken_operators(check: Mapping[str, Any]) -> str:
-    """`12 operators alone in stock ONNX Runtime: relative error at most 1.7e-05`."""
+    """`12 8-bit operators in isolation, stock ONNX Runtime: relative error at most 1.7e-05 (the worst)`."""
     return (
-        f"{check['nodes']} 8-bit operators alone, {WAYS.get(check['way'], check['way'])}: relative error at most "
+        f"{check['nodes']} 8-bit operators in isolation, {WAYS.get(check['way'], check['way'])}: relative error at most "
         f"{check['relative_error']:.1e} ({check['worst']})"
     )
 
@@ -51,12 +51,12 @@ def spoken_way(near: Mapping[str, Any]) -> str:
 
 def spoken_rounding(near: Mapping[str, Any]) -> str:
     """What they change against the float32 form of the file."""
-    return f"against float32 {_answers(near)}{_metric(near)}"
+    return f"against float32, {_answers(near)}{_metric(near)}"
 
 
 def spoken_cost(cost: Mapping[str, Any]) -> str:
     """What one operator's 8-bit weights cost by themselves."""
-    return f"8-bit values of {cost['operator']} alone: relative error {cost['relative_error']:.1e}"
+    return f"8-bit values in {cost['operator']} alone: relative error {cost['relative_error']:.1e}"
 
 
 def metric_change(near: Mapping[str, Any]) -> Difference | None:
@@ -68,9 +68,7 @@ def metric_change(near: Mapping[str, Any]) -> Difference | None:
 def _answers(near: Mapping[str, Any]) -> str:
     apart = f"relative error {near['relative_error']:.1e}, largest difference {near['max_abs']:.1e}"
     if not near["decisions"]:
-        return (
-            f"{apart}, cosine {near['cosine']:.5f}, largest scores agree for {near['argmax_agreement']:.1%}"
-        )
+        return f"{apart}, cosine {near['cosine']:.5f}, top scores agree for {near['argmax_agreement']:.1%}"
     unit = UNITS.get(near["unit"], "units")
     same = near["decisions"] - near["changed"]
     return f"{same} of {near['decisions']} {unit} have the same answer, {apart}"

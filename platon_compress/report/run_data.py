@@ -252,15 +252,15 @@ def _stored_bytes(path: Path) -> int | None:
 def _trivial_answer(metric: str, task: str | None) -> str:
     """What reaches the figure without a look at the input."""
     if metric in ("spearman", "pearson", "similarity_spearman", "matthews"):
-        return "any answer that does not look at its input"
+        return "any answer that ignores the input"
     if task == "token-classification":
         return "a model that finds no entity"
     if task == "question-answering":
         return 'always answering "no answer"'
     return (
-        "the most frequent class alone"
+        "always predicting the most frequent class"
         if metric == "accuracy"
-        else "the best answer without a look at the input"
+        else "the best answer that ignores the input"
     )
 
 

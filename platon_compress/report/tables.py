@@ -91,7 +91,7 @@ def size_table(bench: BenchReport) -> Table:
         strong += [len(rows)] if name == "compressed" else []
         rows.append((VARIANTS[name], *(format_bytes(value) for value in sizes), *counts))
     return Table(
-        caption="Bytes and weights of each file",
+        caption="Size and weight counts of each file",
         headers=("variant", "disk", "encoder", "embeddings", "parameters", "non-zero", "density"),
         rows=tuple(rows),
         strong_rows=tuple(strong),
@@ -161,7 +161,7 @@ def parity_table(run: RunData) -> Table | None:
         agreed = NONE if agreement is None else f"{agreement:.2%}"
         rows.append((route_name(str(row["pair"])), f"{row['max_abs']:.2e}", f"{row['mean_abs']:.2e}", agreed))
     return _table(
-        "Differences of the outputs from the pruned model in PyTorch",
+        "Output differences from the pruned model in PyTorch",
         ("route", "max abs difference", "mean abs difference", "argmax agreement"),
         rows,
     )
@@ -182,20 +182,20 @@ def rounding_table(run: RunData) -> Table | None:
                 f"{near['max_abs']:.1e}",
                 f"{near['differing']:,} of {near['outputs']:,}",
                 NONE if change is None else points_apart(change).removesuffix(" points"),
-                {True: "yes", False: "NO", None: "not judged here"}[near["passed"]],
+                {True: "yes", False: "NO", None: "not assessed"}[near["passed"]],
             )
         )
     return _table(
-        "The file with 8-bit values against other ways to run it, and against its float32 form",
+        "The file with 8-bit values compared with other ways of running it and with its float32 form",
         (
             "against",
-            "answers that differ",
+            "differing answers",
             "relative error",
             "cosine",
             "largest difference",
-            "outputs not equal",
+            "unequal outputs",
             "metric, points",
-            "near enough",
+            "close enough",
         ),
         rows,
         text_columns=(0, 7),
@@ -209,7 +209,7 @@ def sensitivity_table(run: RunData) -> Table | None:
         for cost in run.rounded.get("sensitivity", ())
     ]
     return _table(
-        "What 8-bit weights of one operator alone change in the outputs",
+        "How much the 8-bit weights of each operator alone change the outputs",
         ("operator", "relative error"),
         rows,
         long_columns=(0,),
@@ -225,11 +225,11 @@ def int8_table(bench: BenchReport) -> Table | None:
     by_difference = str(tried["chosen_by"]).startswith("difference")
     rows = []
     for setting, score in tried["scores"].items():
-        taken = "taken" if setting == tried["setting"] else ""
+        taken = "chosen" if setting == tried["setting"] else ""
         rows.append((str(setting), f"{score:.2e}" if by_difference else f"{score:.2%}", taken))
     rows += [(str(setting), NONE, str(reason)) for setting, reason in tried["failed"].items()]
     return _table(
-        "Dense int8: the settings tried",
+        "Dense int8: settings tried",
         ("setting", str(tried["chosen_by"]), ""),
         rows,
         text_columns=(0, 2),
@@ -272,8 +272,8 @@ def layer_table(layers: Sequence[Mapping[str, Any]]) -> Table | None:
             )
         )
     return _table(
-        "Every pruned weight, its form and the reason",
-        ("weight", "shape [out x in]", "sparsity", "form", "expected speed", "reason"),
+        "Every pruned weight with its form and the reason for it",
+        ("weight", "shape [out x in]", "sparsity", "form", "expected speed-up", "reason"),
         rows,
         text_columns=(0, 1, 3, 5),
         long_columns=(0, 5),

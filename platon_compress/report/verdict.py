@@ -98,11 +98,9 @@ def _findings(run: RunData) -> Iterator[_Finding]:
     if run.parity.get("passed") is False:
         yield _Finding(answer="no", text=_difference(run))
     if run.parity.get("passed") is None:
-        yield _Finding(
-            answer="undecided", text="nobody checked that it computes the same as the pruned model"
-        )
+        yield _Finding(answer="undecided", text="it was not checked against the pruned model")
     if run.bench.variants["compressed"].native_kernel is False:
-        yield _Finding(answer="no", text="its sparse linears did not run in the native kernel")
+        yield _Finding(answer="no", text="its sparse layers did not run in the native kernel")
     if missed := budget_misses(run):
         yield _Finding(answer="no", text=f"it misses the budget: {', '.join(missed)}")
     yield from _speed_findings(run)
@@ -192,7 +190,7 @@ def _rounding_findings(run: RunData) -> Iterator[_Finding]:
 def _praise(run: RunData) -> str:
     ahead = [name for name in (run.bench.baseline, "dense_int8") if _paired(run.bench, name)]
     names = " and ".join(dict.fromkeys(VARIANTS["dense"] if n == "pruned" else VARIANTS[n] for n in ahead))
-    return f"faster than {names}, smaller on disk, and not measurably worse in the task"
+    return f"faster than {names}, smaller on disk, and not measurably worse on the task"
 
 
 def _labels(bench: BenchReport, baseline: str, statement: Statement) -> list[str]:
@@ -220,4 +218,4 @@ def _difference(run: RunData) -> str:
     worst, atol = run.worst_difference, run.parity.get("atol")
     beyond = f"max difference {worst:.2g}, allowed {atol:.2g}" if worst and atol else "parity failed"
     failure = None if worst and worst > (atol or 0) else next(rounding_failures(run.rounded), None)
-    return failure or f"it does not compute the same as the pruned model ({beyond})"
+    return failure or f"its outputs differ from those of the pruned model ({beyond})"

@@ -111,10 +111,10 @@ def _parity_sentence(run: RunData) -> str:
     if worst <= atol:
         same = (
             f"on {examples} every form of the pruned model gives the same outputs; the largest difference is "
-            f"{worst:.1e}, {atol:g} is allowed."
+            f"{worst:.1e} (allowed: {atol:g})."
         )
         return f"{'Yes' if run.parity.get('passed') else 'No'}: {same}{_rounded_sentence(run)}"
-    return f"No: on {examples} the outputs differ by up to {worst:.1e}; {atol:g} is allowed."
+    return f"No: on {examples} the outputs differ by up to {worst:.1e} (allowed: {atol:g})."
 
 
 def _rounded_sentence(run: RunData) -> str:
@@ -129,7 +129,7 @@ def _rounded_sentence(run: RunData) -> str:
         else f"The 8-bit file is {'; '.join(('its exact rounding', *operators))}."
     )
     return (
-        f" That is the compressed file before its weights were rounded to 8 bits. {proved} What rounding changes: "
+        f" This covers the compressed file before its weights were rounded to 8 bits. {proved} Effect of rounding: "
         f"{spoken_rounding(run.rounded['rounding'])}."
     )
 

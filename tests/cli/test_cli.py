@@ -125,6 +125,7 @@ def test_single_stages_work_on_the_folder(finished, tmp_path, capsys):
 STAGE_COMMANDS = ("verify", "bake", "plan", "convert", "export", "verify", "bench model")
 
 
+@pytest.mark.train
 def test_after_every_single_stage_the_folder_can_be_reported(finished, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
@@ -176,7 +177,7 @@ def test_the_dense_model_with_every_second_layer_stands_on_the_page(finished, tm
     small = copy / "stages" / "every-second-layer"
     assert json.loads((small / "config.json").read_text())["num_hidden_layers"] == 1
     assert main([*bench, *peers]) == 0
-    assert "train the dense model with every second layer: done before" in capsys.readouterr().out
+    assert "train the dense model with every second layer: already done" in capsys.readouterr().out
     assert main(["report", str(copy), "--pareto", "-o", str(tmp_path / "page"), "--json"]) == 0
     found = {entry["variant"]: entry for entry in json.loads(capsys.readouterr().out)["candidates"]}
     rival = found["every_second_layer"]
@@ -195,7 +196,7 @@ def test_the_dense_model_with_every_second_layer_stands_on_the_page(finished, tm
     assert "every_second_layer" not in capsys.readouterr().out
     text = (tmp_path / "page" / "pareto.md").read_text()
     assert (
-        "dense, every second layer was not measured; bench model -o RUN --peers every-second-layer does it"
+        "dense, every second layer was not measured; use bench model -o RUN --peers every-second-layer"
         in text
     )
 

@@ -44,7 +44,7 @@ def test_the_dry_run_names_the_teacher(unlabelled, tmp_path, capsys):
     path = _write(tmp_path, unlabelled)
     assert main(["run", path, "-o", str(tmp_path / "run"), "--dry-run"]) == 0
     line, memory = capsys.readouterr().out.strip().splitlines()[-2:]
-    assert memory == "the teacher's weights take 0.1 MiB more"
+    assert memory == "the teacher's weights take another 0.1 MiB"
     assert line.startswith(f"distillation from {tmp_path / 'teacher'}: no labels: all of the loss")
     assert not (tmp_path / "run").exists()
 
@@ -89,7 +89,7 @@ def test_unlabelled_texts_through_to_the_report(unlabelled, tmp_path):
             "relative": False, "labels": False,
         }  # fmt: skip
     page = " ".join((out / "report.md").read_text().split())
-    assert "there were no labels, so the dense model learnt from the same teacher for the same steps" in page
+    assert "there were no labels, so the dense model learnt from the same teacher for as many steps" in page
     assert "trained with distillation" in stages["report"]["result"]["verdict"]
     assert json.loads((out / "parity.json").read_text())["passed"]
 
@@ -113,4 +113,4 @@ def test_the_own_baseline_teaches(tmp_path, capsys):
     ]
     assert losses[0] != losses[1]
     page = " ".join((tmp_path / "taught" / "report.md").read_text().split())
-    assert "the dense model was trained on the labels alone, without distillation" in page
+    assert "the dense model was trained on the labels only, without distillation" in page

@@ -76,9 +76,9 @@ def test_debug_shows_where(capsys):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["run", "r.yaml"], "the same command goes on with the first stage that is not finished"),
-        (["compress", "m"], "the same command goes on"),
-        (["verify", "-o", "x"], "the same command starts the stage verify again"),
+        (["run", "r.yaml"], "repeat the command to resume at the first unfinished stage"),
+        (["compress", "m"], "repeat the command to resume"),
+        (["verify", "-o", "x"], "repeat the command to start the stage verify again"),
         (["run", "r.yaml", "--dry-run"], "nothing was written"),
         (["estimate", "m"], "nothing was written"),
         ([], "interrupted"),
@@ -114,9 +114,7 @@ def test_a_real_ctrl_c_in_a_real_process(tmp_path):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert errors == (
-        "error: interrupted; the same command goes on with the first stage that is not finished\n"
-    )
+    assert errors == ("error: interrupted; repeat the command to resume at the first unfinished stage\n")
 
 
 def test_nobody_listening_is_no_second_error():

@@ -66,7 +66,7 @@ def test_dense_is_the_model_that_was_given(place, finished):
     assert "pruned without training (SparseGPT) and compressed for ONNX Runtime" in report
     assert "--sparsity 0.5 --calibration FILE" in report
     assert "No dense model was given" not in report
-    assert f"against {scores['dense']['values']['accuracy']:.1%} dense" in report
+    assert f"against {scores['dense']['values']['accuracy']:.1%} for dense" in report
 
 
 def test_what_is_done_is_not_done_again(place, finished, capsys):

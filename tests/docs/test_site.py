@@ -90,7 +90,13 @@ def test_the_page_of_commands_names_every_option():
     page = commands_page()
     assert "## `platon-compress bench model`" in page
     assert "| `--runs` | Timed rounds per setting. | `50` |" in page
-    assert "| `-o`, `--output` | Folder of the run; created if missing. | needed |" in page
+    assert "| `-o`, `--output` | Run folder; created if missing. | required |" in page
+
+
+def test_every_option_says_what_it_is_for():
+    rows = [line for line in commands_page().splitlines() if line.startswith("| `--")]
+    assert rows
+    assert not [row for row in rows if row.split(" | ")[1].strip() == ""]
 
 
 def test_the_page_of_names_has_every_public_one():

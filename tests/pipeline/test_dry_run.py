@@ -84,7 +84,7 @@ def test_a_busy_machine_is_named_beside_the_time(house, monkeypatch, capsys, loa
     monkeypatch.setattr(environment, "usable_cores", lambda: 2)
     describe_run(_recipe(house), Reporter())
     printed = " ".join(capsys.readouterr().out.split())
-    assert printed.count("(estimated from one batch while it is busy, load 3.3 on 2 cores; ") == said
+    assert printed.count("(estimated from one batch while busy, load 3.3 on 2 cores; ") == said
 
 
 def test_the_dry_run_says_how_the_sparsity_rises_and_is_bounded(house, capsys):
@@ -93,7 +93,7 @@ def test_the_dry_run_says_how_the_sparsity_rises_and_is_bounded(house, capsys):
         _recipe(house, prune={"start_sparsity": 0.3, "bounds": bounds}, train={"epochs": 20}), Reporter()
     )
     printed = " ".join(capsys.readouterr().out.split())
-    assert "the sparsity begins at 30% right after the warm-up" in printed
+    assert "the sparsity starts at 30% right after the warm-up" in printed
     assert "weights of 're:.*attention.*' end with 10% to 40% zeros" in printed
     risen = [point["sparsity"] for point in described["pruning"]["schedule"]]
     assert sorted({0.0, *(s for s in risen if s < 0.3)}) == [0.0]

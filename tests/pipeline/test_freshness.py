@@ -104,5 +104,5 @@ def test_another_result_makes_what_is_made_of_it_old(tmp_path):
         folder.finish(plan, 1.0, {}, plan.settings(parse_recipe(RUN)))
     reasons = why_not_current(stages_of(parse_recipe(RUN)), folder, parse_recipe(RUN))
     assert list(reasons) == ["convert", "export", "verify", "bench", "report"]
-    assert reasons["convert"] == "plan has been done again since"
+    assert reasons["convert"] == "plan has been run again since"
     assert reasons["export"] == "convert is not up to date"

@@ -78,5 +78,7 @@ def test_the_report_says_so(tmp_path):
     path.write_text(yaml.safe_dump({**RAW, "train": {**RAW["train"], "epochs": 2}}))
     assert main(["run", str(path), "-o", str(tmp_path / "run")]) == 0
     report = " ".join((tmp_path / "run" / "report.md").read_text().split())
-    assert "The pruned model went on from the weights of the dense baseline" in report
-    assert "numbers of steps, 6 and 12: a dense model that is trained as long may be better" in report
+    assert "The pruned model continued from the weights of the dense baseline" in report
+    assert (
+        "trained for 6 and 12 steps respectively; a dense model trained for as long might be better" in report
+    )

@@ -73,8 +73,8 @@ def test_the_masks_of_a_run_are_held_and_its_weights_trained_on(earlier, held):
     assert results["prune"]["held"] == {"masks_from": str(earlier), "from_dense": False}
     assert "threshold" not in {key for row in results["prune"]["history"] for key in row}
     report = (held[1] / "report.md").read_text()
-    assert "held as they are; the pruned model went on from the weights beside them" in report
-    assert "different numbers of steps" in report
+    assert "stayed fixed; the pruned model continued from the weights stored with them" in report
+    assert "steps respectively" in report
 
 
 _KILLED = """
@@ -155,7 +155,7 @@ def test_the_dry_run_says_what_is_held(earlier, capsys):
     described = describe_run(parse_recipe({**recipe, "prune": {"masks_from": str(earlier)}}), Reporter())
     printed = " ".join(capsys.readouterr().out.split())
     assert (
-        "are held from the first step, 60.0% zeros in 12 weights; training goes on from the weights beside"
+        "are fixed from the first step, 60.0% zeros in 12 weights; training continues from the weights stored"
         in printed
     )
     (sparsity,) = {point["sparsity"] for point in described["pruning"]["schedule"]}

@@ -120,15 +120,16 @@ def test_what_is_measured_and_said(done):
     for page in ("report.md", "report.html"):
         text = (output / page).read_text()
         assert (
-            f"{count} of {count} sparse layers have 8-bit values; attention between them is in 8 bits" in text
+            f"{count} of {count} sparse layers have 8-bit values; attention between them runs in 8 bits"
+            in text
         )
         assert "that of its float32 form" in text
-        assert "by 8-bit values" in text
+        assert "(8-bit values: " in text
         assert "csr int8" in text
         assert "compressed, float32" in text
-        assert "The file with 8-bit values against other ways to run it" in text
+        assert "The file with 8-bit values compared with other ways of running it" in text
         assert "before its weights were rounded to 8 bits" in text
-        assert "What 8-bit weights of one operator alone change in the outputs" in text
+        assert "How much the 8-bit weights of each operator alone change the outputs" in text
 
 
 def test_a_drop_by_rounding_can_be_required(done):
@@ -151,7 +152,7 @@ def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypa
     _, output, _ = done
     _find_operators(monkeypatch, relative_error=0.5)
     with pytest.raises(
-        CheckFailedError, match="8-bit values: an operator computes something else: 4 8-bit oper"
+        CheckFailedError, match="8-bit values: an operator gives different results: 4 8-bit oper"
     ):
         continue_run(output, "verify", Reporter(quiet=True))
     assert json.loads((output / "parity.json").read_text())["passed"] is False
@@ -237,7 +238,7 @@ def test_word_embeddings_alone(done, monkeypatch, tmp_path):
     assert proved["rounded"]["operators"] == []
     assert proved["rounded"]["rounding"]["max_abs"] > 0
     report = (tmp_path / "run" / "report.md").read_text()
-    assert "embeddings are 8-bit rows" in report
+    assert "embeddings are stored in 8 bits" in report
     assert "sparse layers have 8-bit values" not in report
 
 

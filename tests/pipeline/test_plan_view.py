@@ -13,8 +13,8 @@ from platon_compress.pipeline.plan_view import layer_lines, layer_rows
 from platon_compress.planning import Form, LayerPlan, Plan, PlanConfig
 
 _CSR = (
-    "2 of 12 heads of deberta.encoder.layer.3 are all zero and go exactly; CSR is expected to be 3.41x (table: 768x768, "
-    "128 tokens, 2 threads) as fast as dense; 9.8% of 640x768 is not zero"
+    "2 of 12 heads of deberta.encoder.layer.3 are all zero and are removed exactly; CSR is expected to be 3.41x (table: "
+    "768x768, 128 tokens, 2 threads) as fast as dense; 9.8% of 640x768 is not zero"
 )
 _DENSE = "no CSR: cuda was forced; 100.0% of 3072x768 is not zero"
 
@@ -41,7 +41,9 @@ def test_lines_fit_and_nothing_is_lost(width):
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
     assert (
-        text.count("deberta.encoder.layer.3 are all zero and go exactly; CSR is expected to be 3.41x (table:")
+        text.count(
+            "deberta.encoder.layer.3 are all zero and are removed exactly; CSR is expected to be 3.41x (table:"
+        )
         == 12
     )
     assert lines[2].split() == ["0.attention.self.pos_query_proj", "768x768", "9.8%", "csr", "3.4x"]

@@ -57,7 +57,7 @@ def test_what_each_split_is_for(digits, monkeypatch):
     results = json.loads((run / "state.json").read_text())["stages"]
     assert [results[name]["result"]["examples"] for name in ("dense", "prune")] == [ROWS["validation"]] * 2
     report = (run / "report.md").read_text()
-    assert "taken on the test rows" in report
+    assert "measured on the test rows" in report
     assert f"paired on {ROWS['test']} test examples" in report
     assert "On the same test examples" in (run / "report.html").read_text()
 

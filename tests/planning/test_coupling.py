@@ -86,7 +86,7 @@ def test_heads_that_go():
     _zero_columns(model, coupling, [1, 3])
     planned = _planned(model, coupling)
     assert planned.kept == (0, 2)
-    assert planned.reason == f"2 of 4 heads of {coupling.block} are all zero and go exactly"
+    assert planned.reason == f"2 of 4 heads of {coupling.block} are all zero and are removed exactly"
 
 
 @pytest.mark.parametrize("kind", ["heads", "neurons"])

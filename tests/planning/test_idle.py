@@ -223,7 +223,7 @@ def test_the_plan_remembers_what_was_cleared():
     made = plan(bake(model), PlanConfig(tokens=16, threads=1))
     assert type(made).from_dict(made.to_dict()) == made
     assert made.to_dict()["idle"]["reason"].startswith(
-        "16 of 128 neurons have no effect of their own: 512 more weights ("
+        "16 of 128 neurons have no effect of their own; 512 more weights ("
     )
     assert type(made).from_dict(replace(made, idle=None).to_dict()).idle is None
     with pytest.raises(InputError, match=r"the plan's idle does not fit .*; plan the model again"):
@@ -233,7 +233,7 @@ def test_the_plan_remembers_what_was_cleared():
 def test_a_list_of_what_was_found_reads_well():
     found = {"neurons": (1, 4), "value features": (2, 4), "query and key features": (3, 4)}
     assert Idle(found=found, cleared=5, nonzeros=50).reason == (
-        "1 of 4 neurons, 2 of 4 value features and 3 of 4 query and key features have no effect of their own: "
-        "5 more weights (10.0% of those left) go exactly"
+        "1 of 4 neurons, 2 of 4 value features and 3 of 4 query and key features have no effect of their own; "
+        "5 more weights (10.0% of those left) are removed without changing the outputs"
     )
     assert Idle(found={}, cleared=0, nonzeros=50).reason == ""

@@ -180,7 +180,7 @@ def test_zero_units_shrink_every_member_of_their_group(kind, table):
     assert len({layer.kept for layer in members}) == 1
     assert members[0].kept is not None
     assert {layer.form for layer in members[:-1]} == {Form.STRUCTURED}
-    assert "are all zero and go exactly; no CSR" in members[0].reason
+    assert "are all zero and are removed exactly; no CSR" in members[0].reason
     assert [u for u in made.layers if u.kept is None]
 
 
@@ -206,7 +206,7 @@ def test_a_shrunk_layer_may_still_be_csr_and_counts_both_gains(table):
     assert layer.form is Form.CSR
     assert len(layer.kept) == 32
     assert layer.expected_speedup == pytest.approx(2 / max(2 * layer.density, 0.2), rel=1e-6)
-    assert "go exactly; CSR is expected" in layer.reason
+    assert "are removed exactly; CSR is expected" in layer.reason
 
 
 def test_what_a_plan_will_ask_of_weights_that_shrink():

@@ -45,9 +45,9 @@ def test_a_met_budget_is_said_with_its_figures():
     ("budget", "missed"),
     [
         ({"min_speedup": 2.2}, None),  # 2.0 is within a tenth
-        ({"min_speedup": 2.3}, "2.00x the speed of dense where 2.3x is asked for"),
-        ({"max_drop": 0.3}, "0.40 points lost where 0.3 are allowed"),
-        ({"max_size": "1kB"}, "where 0.001 MB are asked for"),
+        ({"min_speedup": 2.3}, "2.00x the speed of dense (target 2.3x)"),
+        ({"max_drop": 0.3}, "0.40 points lost (limit 0.3)"),
+        ({"max_size": "1kB"}, "(limit 0.001 MB)"),
     ],
 )
 def test_a_missed_budget_makes_it_a_no(budget, missed):

@@ -156,7 +156,7 @@ def test_a_rival_is_a_point_where_its_metric_was_measured(tmp_path, monkeypatch)
     assert "| **a: OpenVINO int8** | **84.5%** |" in text
     assert "a: PyTorch dense takes 20.0 ms; its metric was not measured" in text
     assert (
-        "dense, every second layer was not measured; bench model -o RUN --peers every-second-layer does it"
+        "dense, every second layer was not measured; use bench model -o RUN --peers every-second-layer"
         in text
     )
     assert "OpenVINO int8 was not measured" not in text
@@ -170,7 +170,7 @@ def test_a_rival_that_could_not_be_measured_says_why_in_one_line(tmp_path):
     said = rival_notes(runs, (1, 128), rivals_of(runs, (1, 128)))
     assert said == [
         reason,
-        "dense, every second layer was not measured; bench model -o RUN --peers every-second-layer does it",
+        "dense, every second layer was not measured; use bench model -o RUN --peers every-second-layer",
     ]
 
 
@@ -277,7 +277,7 @@ def test_members_are_hollow_in_the_table_and_never_on_the_line(tmp_path, monkeyp
     text, html = ((tmp_path / f"pareto.{kind}").read_text() for kind in ("md", "html"))
     assert "| a: 60% zeros | 85.0% | -0.4 ± 0.2 | 0.50 | 20.00x | 1 MB | for the choice |" in text
     assert f"| a: 95% zeros | 70.0% | -15.0 ± 0.2 | {NONE} | {NONE} | {NONE} | never |" in text
-    assert "judged on the validation rows, which chose among them" in text
+    assert "evaluated on the validation rows that were used to choose among them" in text
     assert "member, selection split" in html
     assert html.count("hollow") >= 2  # caption and text for those who do not see it
     members = json.loads((tmp_path / "pareto.json").read_text())["members"]

@@ -64,10 +64,10 @@ def _run(ours, float32, dense, *, elsewhere=True, operators=True, exact=True, co
 
 def test_the_points_name_the_value_type_its_cost_and_its_gain():
     speed, size, quality = judge(_run(750, 751, 751)).points
-    assert speed.endswith("; 1.30x (1.28-1.32) at batch 1, 128 tokens that of its float32 form")
+    assert speed.endswith("; 1.30x (1.28-1.32) that of its float32 form at batch 1, 128 tokens")
     assert size.endswith("; 1 of 2 sparse layers have 8-bit values")
-    assert "accuracy 86.0% against 86.1% dense" in quality
-    assert "; its float32 form 86.1% (-0.1 ± 0.3 points by 8-bit values)" in quality
+    assert "accuracy 86.0% against 86.1% for dense" in quality
+    assert "; its float32 form 86.1% (8-bit values: -0.1 ± 0.3 points)" in quality
 
 
 def test_a_file_without_8_bit_values_says_nothing_of_them():
@@ -95,13 +95,13 @@ def test_what_rounding_costs_is_judged(ours, float32, answer, reason):
     [
         (
             "elsewhere",
-            "other answers in compressed file, stock ONNX Runtime: 832 of 872 examples have the same answer",
+            "the answers differ in compressed file, stock ONNX Runtime: 832 of 872 examples have the same answer",
         ),
         (
             "operators",
-            "an operator computes something else: 12 8-bit operators alone, stock ONNX Runtime: relative err",
+            "an operator gives different results: 12 8-bit operators in isolation, stock ONNX Runtime: relative err",
         ),
-        ("exact", "the file is not what rounding its float32 form gives"),
+        ("exact", "the file is not the exact rounding of its float32 form"),
     ],
 )
 def test_an_8_bit_file_that_is_not_right_is_a_no(broken, said):
@@ -110,7 +110,7 @@ def test_an_8_bit_file_that_is_not_right_is_a_no(broken, said):
     verdict = judge(made)
     assert verdict.answer == "no"
     assert verdict.sentence.startswith(said)
-    assert ("; asked for: 99.5% alike" in verdict.sentence) is (broken == "elsewhere")
+    assert ("; required: 99.5% alike" in verdict.sentence) is (broken == "elsewhere")
     sentence = build_view(made, verdict).parity
     assert sentence.startswith("No: on 872 examples")
     assert f"But {said}" in sentence
@@ -118,7 +118,7 @@ def test_an_8_bit_file_that_is_not_right_is_a_no(broken, said):
 
 def test_a_graph_that_differs_is_named_first():
     made = _run(750, 751, 751, elsewhere=False, rows=[{"pair": "a vs b", "max_abs": 0.5}])
-    assert "it does not compute the same as the pruned model (max difference 0.5" in judge(made).sentence
+    assert "its outputs differ from those of the pruned model (max difference 0.5" in judge(made).sentence
 
 
 def test_tables():
@@ -131,7 +131,7 @@ def test_tables():
     assert table.rows[0][1:] == (
         "2 of 872", "1.2e-02", "0.99980", "3.1e-02", "1,740 of 1,744", "-0.1 ± 0.3", "yes",
     )  # fmt: skip
-    assert table.rows[1][-1] == "not judged here"
+    assert table.rows[1][-1] == "not assessed"
     assert [row[0] for row in accuracy_table(made).rows] == ["dense", "compressed, float32", "compressed"]
     assert [row[:2] for row in form_table(made.layers).rows] == [
         ("csr int8", "1"),
@@ -147,10 +147,13 @@ def test_the_page_says_which_form_is_proved():
     made = _run(750, 751, 751, rows=rows)
     sentence = build_view(made, judge(made)).parity
     assert sentence.startswith("Yes: on 872 examples")
-    assert "The 8-bit file is its exact rounding; 12 8-bit operators alone, stock ONNX Runtime" in sentence
-    assert "What rounding changes: against float32 863 of 872 examples have the same answer" in sentence
+    assert (
+        "The 8-bit file is its exact rounding; 12 8-bit operators in isolation, stock ONNX Runtime"
+        in sentence
+    )
+    assert "Effect of rounding: against float32, 863 of 872 examples have the same answer" in sentence
     details = {card.label: card.detail for card in key_cards(made)}
-    assert details["Same answers"].startswith("its float32 form as the pruned model on 872 examples")
+    assert details["Same answers"].startswith("its float32 form against the pruned model on 872 examples")
     assert details["Sparsity"] == "layers: 1 csr int8, 1 csr, 1 dense"
 
 
@@ -165,10 +168,10 @@ def test_figures_against_the_float32_form():
 def test_without_decisions_numbers_are_told():
     near = _near("compressed_stock", passed=True, decisions=0, changed=0, metric_difference=None)
     assert spoken_way(near) == (
-        "compressed file, stock ONNX Runtime: relative error 1.2e-02, largest difference 3.1e-02, cosine 0.99980, largest "
+        "compressed file, stock ONNX Runtime: relative error 1.2e-02, largest difference 3.1e-02, cosine 0.99980, top "
         "scores agree for 99.0%"
     )
     assert spoken_rounding(_near("float32", passed=None, changed=9)) == (
-        "against float32 863 of 872 examples have the same answer, relative error 1.2e-02, largest difference 3.1e-02, "
+        "against float32, 863 of 872 examples have the same answer, relative error 1.2e-02, largest difference 3.1e-02, "
         "metric -0.1 ± 0.3 points"
     )

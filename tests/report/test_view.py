@@ -77,7 +77,7 @@ def test_cards_hold_ranges_and_intervals():
 
 def test_cards_say_what_is_not_decided():
     data = bench([2.4, 1.0])
-    assert cards(data)[CARDS["speed"]][1].endswith("2 settings: not the same everywhere")
+    assert cards(data)[CARDS["speed"]][1].endswith("2 settings: varies by setting")
     data["settings"][0]["ratios"][0].update(low=None, high=None, statement="undecided")
     assert cards(data)[CARDS["speed"]][1] == "2 settings: undecided, too few pairs"
     assert cards(data, ours=None)[CARDS["metric"]][0] == "not measured"
@@ -86,7 +86,7 @@ def test_cards_say_what_is_not_decided():
 @pytest.mark.parametrize(("passed", "value"), [(True, "yes"), (False, "NO")])
 def test_parity_is_said_in_plain_words(passed, value):
     parity = {"rows": [{"pair": "a", "max_abs": 1e-6}], "passed": passed, "examples": 64}
-    expected = (value, "as the pruned model on 64 examples, largest difference 1.0e-06")
+    expected = (value, "against the pruned model on 64 examples, largest difference 1.0e-06")
     assert cards(bench([2.0]), parity=parity)[CARDS["parity"]] == expected
 
 
@@ -97,10 +97,10 @@ def test_every_form_and_variant_has_its_words():
 
 @pytest.mark.parametrize(
     ("granularity", "schedule", "title"),
-    [("element", "sparsity", "sparsity"), ("structured", "share of the time that goes", "share of zeros")],
+    [("element", "sparsity", "sparsity"), ("structured", "share of time removed", "share of zeros")],
 )
 def test_the_training_plot_says_what_its_schedule_counts(granularity, schedule, title):
     rows = [{"step": step, "sparsity": 0.1 * step, "achieved_sparsity": 0.2 * step} for step in range(1, 4)]
     plot = training_plot({}, {"history": rows, "metric": "accuracy", "granularity": granularity})
-    assert plot.caption.endswith(f"Wide grey line: the schedule's {schedule}.")
+    assert plot.caption.endswith(f"Wide grey line: scheduled {schedule}.")
     assert plot.alt.startswith(f"{title} over the training steps")

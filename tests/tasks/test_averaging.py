@@ -168,7 +168,7 @@ def test_a_run_killed_within_the_average_ends_in_the_same_bits(tmp_path):
     assert _run(recipe, tmp_path / "whole") == 0
     results = json.loads((tmp_path / "whole" / "state.json").read_text())["stages"]
     assert results["dense"]["result"]["averaged_steps"] == results["prune"]["result"]["averaged_steps"] == 6
-    assert "means over the last 6 steps" in (tmp_path / "whole" / "report.md").read_text()
+    assert "averaged over the last 6 training steps" in (tmp_path / "whole" / "report.md").read_text()
     masks = load_file(tmp_path / "whole" / "stages" / "prune" / "masks.safetensors")
     whole = _weights(tmp_path / "whole")["prune"]
     assert all(torch.equal(whole[name] != 0, mask) for name, mask in masks.items())

@@ -132,7 +132,7 @@ def test_both_trainings_meet_the_same_batches(widths):
 def test_a_run_says_where_much_is_padded(tmp_path, capsys):
     from platon_compress.cli import main
 
-    said = "of what a step computes is padding: --set train.group_by_length=true leaves most of it out"
+    said = "of what a step computes is padding: --set train.group_by_length=true avoids most of it"
     for grouped in (False, True):
         recipe = _recipe(tmp_path, group_by_length=grouped)
         assert main(["run", str(recipe), "-o", str(tmp_path / "run"), "--dry-run"]) == 0

@@ -47,7 +47,7 @@ class Member:
     @property
     def label(self) -> str:
         """`runs/a: 70% zeros`."""
-        what = "of the time gone" if self.granularity == "structured" else "zeros"
+        what = "of the time removed" if self.granularity == "structured" else "zeros"
         return f"{self.run}: {self.sparsity:.0%} {what}"
 
     def to_dict(self) -> dict[str, Any]:

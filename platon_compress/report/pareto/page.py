@@ -84,7 +84,7 @@ def _table(candidates: Sequence[Candidate], metric: str, task: str | None) -> Ta
         for candidate in ordered
     ]
     return Table(
-        caption="Every file and rival, the fastest first",
+        caption="All files and rivals, fastest first",
         headers=(
             "file",
             metric_name(metric, task),
@@ -92,7 +92,7 @@ def _table(candidates: Sequence[Candidate], metric: str, task: str | None) -> Ta
             "ms",
             "speed",
             "disk",
-            "beaten by none in",
+            "Pareto-optimal in",
         ),
         rows=tuple(rows),
         text_columns=(0, 6),
@@ -115,11 +115,11 @@ def _member_table(members: Sequence[Member], metric: str, task: str | None) -> T
     ]
     splits = " and ".join(sorted({member.split for member in members}))
     return Table(
-        caption=f"Members that were not finished: judged on the {splits} rows, which chose among them",
+        caption=f"Unfinished members, evaluated on the {splits} rows that were used to choose among them",
         headers=(
             "member",
             f"{metric_name(metric, task)}, selection split",
-            "against dense there, points",
+            "against dense on that split, points",
             "ms",
             "speed",
             "disk",

@@ -59,7 +59,7 @@ def pareto_plot(
 
     best = undominated(candidates, lambda c: c.seconds)
     hollow = (
-        f" {len(members)} members of families that were not finished are hollow, by their metric on the selection split"
+        f" {len(members)} unfinished family members are hollow, placed by their metric on the selection split"
         f"{', dotted where their latency is predicted' if any(m.predicted for m in members) else ''}."
         if members
         else ""
@@ -70,7 +70,7 @@ def pareto_plot(
         paint,
         height=3.6,
         narrow_height=6.6,
-        alt=f"Task metric against latency and size of {len(candidates)} files. Nothing beats: {said}.{hollow}",
+        alt=f"Task metric against latency and size of {len(candidates)} files. Pareto front: {said}.{hollow}",
         caption="Up and to the left is better. Line: files that no other file beats. Bar: 95 % interval of the difference "
         f"from dense.{hollow}",
     )

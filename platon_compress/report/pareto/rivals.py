@@ -69,7 +69,7 @@ def rival_notes(runs: Sequence[RunData], setting: Setting, rivals: Sequence[Cand
         if _VARIANTS[engine] in shown:
             continue
         reasons = (read_peers(run.folder).get("unavailable", {}).get(engine) for run in runs)
-        asked = f"{RIVALS[_VARIANTS[engine]]} was not measured; bench model -o RUN --peers {peer} does it"
+        asked = f"{RIVALS[_VARIANTS[engine]]} was not measured; use bench model -o RUN --peers {peer}"
         said.append(next(filter(None, reasons), asked))
     return said
 
