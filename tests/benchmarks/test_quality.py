@@ -145,6 +145,18 @@ def test_rows_that_stand_for_a_preset_have_its_settings(tmp_path, name, cells):
         assert row.plan.values == shipped.plan.values
 
 
+def test_a_preset_in_fewer_passes_keeps_its_other_settings(tmp_path):
+    grid = read_grid(ROOT / "benchmarks" / "grids" / "presets-avx2.yaml")
+    for cell in grid.cells():
+        _touch(cell.described(), tmp_path)
+        row = setup_of(tmp_path, data=(tmp_path,)).recipe(grid, cell)
+        shipped = load_recipe(shipped_recipe(cell.row.recipe), preset="balanced")
+        for recipe in (row, shipped):
+            assert recipe.prune.epochs == 2 * recipe.train.epochs
+        assert row.prune == shipped.prune.model_copy(update={"epochs": row.prune.epochs})
+        assert (row.distill, row.plan.values) == (shipped.distill, shipped.plan.values)
+
+
 def test_repeated_rows_are_the_rows_they_name_but_for_the_seed():
     repeated = list(read_grid(ROOT / "benchmarks" / "grids" / "repeated.yaml").cells())
     assert repeated
