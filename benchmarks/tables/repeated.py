@@ -1,7 +1,6 @@
 """Rows that were trained again with another seed: what each training lost, and what both say together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ _HEAD = ("row", "again", "zeros", "metric", "first training", "second training",
 def repeated_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Table]]:
     """Title and table of each grid that repeats rows of others: changes from dense, in points.
 
-    The interval of both together is over examples and seeds; it needs the answers example by example, which results
-    hold of accuracies alone.
+    The interval of both together is over examples and seeds. It needs the answers example by example, which results hold
+    only where each is right or wrong.
     """
     for entry in results.values():
         if entry["kind"] == "quality" and (rows := list(_rows(entry, results))):
@@ -34,34 +33,25 @@ def _rows(entry: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) ->
         earlier = results.get(f"quality-{grid}", {"rows": ()})
         for first in earlier["rows"]:
             if (first["row"], first["sparsity"]) == (name, row["sparsity"]):
-                cells = [*cells_of(earlier, first), *cells_of(entry, row)]
-                changes = [each["differences"]["dense"] for each in (first, row)]
                 yield (
                     name,
                     str(row["row"]),
                     f"{row['sparsity']:.0%}",
                     metric_name(row["metric"]),
-                    *map(difference_words, changes),
-                    _together(cells),
+                    *(difference_words(each["differences"]["dense"]) for each in (first, row)),
+                    _together([*cells_of(earlier, first), *cells_of(entry, row)]),
                 )
 
 
 def _together(cells: Sequence[Mapping[str, Any]]) -> str:
-    scores = [[_restored(cell["scores"][name]) for cell in cells] for name in ("compressed", "dense")]
-    ours, dense = ([each for each in some if each is not None] for some in scores)
-    if len(ours) + len(dense) < 2 * len(cells):
+    ours, dense = ([cell["scores"][name] for cell in cells] for name in ("compressed", "dense"))
+    if any(content["right"] is None for content in (*ours, *dense)):
         return NONE
-    return difference_words(difference_over_seeds(ours, dense))
+    return difference_words(difference_over_seeds(list(map(_restored, ours)), list(map(_restored, dense))))
 
 
-def _restored(content: Mapping[str, Any]) -> Scores | None:
-    """Scores with the resamples that a result leaves out; None where only the evaluation could make them."""
-    if content["right"] is None or content["metric"] != "accuracy":
-        return None
-    return Scores.from_dict({**content, "replicates": _replicates(content["right"])})
-
-
-@cache
-def _replicates(right: str) -> list[float]:
-    hits = np.array([hit == "1" for hit in right])
-    return list(resampled(hits.size, lambda chosen: float(hits[chosen].mean())))
+def _restored(content: Mapping[str, Any]) -> Scores:
+    """Scores with the resamples that a result leaves out."""
+    right = np.array([hit == "1" for hit in content["right"]])
+    replicates = resampled(right.size, lambda chosen: float(right[chosen].mean()))
+    return Scores.from_dict({**content, "replicates": replicates})

@@ -59,10 +59,10 @@ def _int8_speeds(run: RunData) -> str:
 def _speeds(bench: BenchReport, baseline: str, of_what: str) -> str:
     """`2.41x (2.35-2.47) the speed of dense at batch 1`: every setting; beyond a few the first and the range of all."""
     paired = [(s, r) for s in bench.settings if (r := s.ratio("compressed", baseline)) is not None]
-    spoken: list[str] = []
-    for setting, ratio in paired:
-        compared = "" if spoken else f" {of_what}"
-        spoken.append(f"{spoken_ratio(ratio)}{compared} at {setting.label}")
+    spoken = [
+        f"{spoken_ratio(ratio)}{'' if place else f' {of_what}'} at {setting.label}"
+        for place, (setting, ratio) in enumerate(paired)
+    ]
     if len(spoken) <= _SHOWN_SETTINGS:
         return " and ".join(spoken)
     return f"{spoken[0]} ({speed_range([ratio for _, ratio in paired])} over {len(paired)} settings)"

@@ -210,6 +210,19 @@ def test_another_seed_comes_out_within_the_interval_of_the_first(results, name, 
     assert shown_setting(cell).ratio("compressed", "dense_int8").median > 1.95
 
 
+def test_entities_lose_nothing_to_dense_and_undecidedly_more_than_a_point_to_the_same_teacher(results):
+    (row,) = results["quality-presets-avx2"]["rows"]
+    dense, taught = (row["differences"][name] for name in ("dense", "taught"))
+    assert dense["value"] > 0
+    assert taught["statement"] == "undecided"
+    assert (
+        taught["value"] < -0.01
+    )  # as the page of results says: the target of a point is not reached for certain
+    assert taught["low"] < -0.02
+    ratio = shown_setting(cells_of(results["quality-presets-avx2"], row)[0]).ratio("compressed", "dense_int8")
+    assert ratio.low > 2
+
+
 def test_batches_of_one_length_cost_accuracy_so_they_are_no_default(results):
     apart = {(e["row"], e["against"]): e for e in results["quality-criteria"]["criteria"]}
     assert apart["fisher", "fisher-grouped"]["statement"] == "higher"
