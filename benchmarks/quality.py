@@ -116,7 +116,10 @@ def _dry_run(grid: Grid, cells: Sequence[Cell], setup: Setup) -> Iterator[str]:
     for cell in cells:
         said = describe_run(setup.recipe(grid, cell), Reporter(quiet=True))
         minutes = said["training_seconds_estimate"] / 60
-        yield f"{cell.name}: {said['steps']} steps, {minutes:.0f} minutes of dense and pruned training, no teacher counted"
+        yield (
+            f"{cell.name}: {said['steps']} dense and {said['pruning_steps']} pruning steps, {minutes:.0f} minutes "
+            "without the teacher's"
+        )
 
 
 def _run(grid: Grid, cells: Sequence[Cell], setup: Setup, options: argparse.Namespace) -> Iterator[str]:

@@ -9,7 +9,7 @@ from platon_compress.pipeline.heartbeat import spoken_time
 from platon_compress.pipeline.held import check_held, held_of
 from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_padding, spoken_precision
 from platon_compress.pipeline.reporter import Reporter
-from platon_compress.pipeline.teaching import check_teacher, learns_from_itself, spoken_distillation
+from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, trains_baseline
 from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
 from platon_compress.recipe import PlanSection, PruneSection, Recipe
@@ -43,7 +43,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     names = names_of(recipe, task, training, judged[0])
     student = fresh_checkpoint(recipe, task, names)
     examples = [task.encode(rows, student, names) for rows in (training, *judged)]
-    steps = total_steps(len(examples[0]), recipe.train)
+    dense_steps = total_steps(len(examples[0]), recipe.train) if trains_baseline(recipe) else 0
     pruned_steps = total_steps(len(examples[0]), recipe.pruning_training)
     freeze_parameters(student, recipe.model.freeze)
     held = held_of(recipe)
@@ -55,7 +55,6 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     check_run(recipe, task, student, judged, examples)
     set_dropout(student.model, recipe.train.dropout)
     one = seconds_per_step(task, student, examples[0], recipe.train.batch_size)
-    dense_steps = 0 if learns_from_itself(recipe) else steps
     seconds = (pruned_steps + dense_steps) * recipe.train.gradient_accumulation_steps * one
     counts = [task.counted(rows, names) for rows in (training, judged[0])]
     lines = (
@@ -77,7 +76,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
         "metric": task.metric,
         "classes": names,
         "rows_per_class": dict(zip(("train", "validation"), counts, strict=True)),
-        "steps": steps,
+        "steps": dense_steps,
         "pruning_steps": pruned_steps,
         "training_seconds_estimate": round(seconds, 3),
         "distill": None if recipe.distill is None else recipe.distill.model_dump(),

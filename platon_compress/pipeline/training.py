@@ -16,6 +16,7 @@ from platon_compress.pipeline.teaching import (
     learns_from_itself,
     spoken_distillation,
     teacher_of,
+    trains_baseline,
 )
 from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
@@ -36,8 +37,8 @@ def data(work: Workspace) -> dict[str, Any]:
     from platon_compress.pruning.preview import preview
 
     names = work.names
-    sections = work.recipe.train, work.recipe.pruning_training
-    dense_steps, steps = (total_steps(len(work.training), section) for section in sections)
+    steps = total_steps(len(work.training), work.recipe.pruning_training)
+    dense_steps = total_steps(len(work.training), work.recipe.train) if trains_baseline(work.recipe) else 0
     # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
     # dense training.
     student = work.fresh_checkpoint()
@@ -48,9 +49,7 @@ def data(work: Workspace) -> dict[str, Any]:
     check_teacher(work.recipe, work.task, names, student)
     judged, encoded = zip(*work.judged, strict=True)
     check_run(work.recipe, work.task, student, judged, (work.training, *encoded))
-    counted = (
-        f"{steps} steps" if steps == dense_steps else f"{dense_steps} dense steps, {steps} pruning steps"
-    )
+    counted = f"{dense_steps} dense steps, {steps} pruning steps" if dense_steps else f"{steps} pruning steps"
     work.reporter.say(
         f"  {len(work.training)} training and {len(work.validation)} validation examples, "
         f"{spoken_classes(names)}{counted}; {shown.weights:,} of {shown.total_weights:,} weights are prunable"

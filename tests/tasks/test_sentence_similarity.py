@@ -11,6 +11,8 @@ from tiny_berts import letter_texts, saved_bert, tiny_text_recipe
 
 from platon_compress.errors import InputError
 from platon_compress.export.parity import torch_outputs
+from platon_compress.pipeline.dry_run import describe_run
+from platon_compress.pipeline.reporter import Reporter
 from platon_compress.recipe import DataSection, parse_recipe
 from platon_compress.tasks.data.rows import SimilarityRows
 from platon_compress.tasks.embedding_losses import imitation_loss, pair_loss
@@ -252,8 +254,14 @@ def recipe(tmp_path):
     return tiny_text_recipe(_saved(tmp_path / "model"), NAME, data, distill={"labels": False})
 
 
+def test_steps_that_nobody_takes_are_not_announced(recipe, capsys):
+    said = describe_run(parse_recipe(recipe), Reporter())
+    shown = capsys.readouterr()
+    assert said["steps"] == 0 < said["pruning_steps"]
+    assert "dense steps" not in shown.out + shown.err
+
+
 def _run(recipe, folder):
-    from platon_compress.pipeline.reporter import Reporter
     from platon_compress.pipeline.runner import run_recipe
 
     return run_recipe(parse_recipe(recipe), folder, Reporter())
