@@ -26,7 +26,7 @@ from tables.models import model_table
 from tables.oneshot import oneshot_table, oneshot_times
 from tables.others import PADDING_NOTE, block_sentence, padding_table, pruning_sentences, result_sentences
 from tables.pauses import pause_tables
-from tables.quality import QUALITY_NOTE, TASK_NOTE, comparable, quality_tables, task_table
+from tables.quality import QUALITY_NOTE, TASK_NOTE, quality_tables, task_table
 from tables.repeated import repeated_tables
 from tables.rounded import rounded_tables
 from tables.serving import SERVING_NOTE, serving_table
@@ -34,7 +34,7 @@ from tables.sizes import size_tables
 from tables.speed import CONDITIONS, missing_peers, speed_rows, speed_table
 from tables.threads import threads_tables
 from tables.torture import torture_tables
-from tables.trained import trained_table
+from tables.trained import rows_of_task, trained_table
 
 from platon_compress.errors import CheckFailedError, InputError
 from platon_compress.files import write_text
@@ -173,14 +173,10 @@ def _serving(results: Results) -> Iterator[str]:
 
 
 def _task(results: Results, task: str) -> Iterator[str]:
-    table = task_table(results, task)
-    if table is None:
-        yield _NONE_YET
-        return
-    entries = filter(comparable, _of_kind(results, "quality"))
-    yield str(table)
+    found = rows_of_task(results, task)
+    yield str(task_table(found))
     yield f"{TASK_NOTE}\n"
-    yield _where(entry for entry in entries if any(row["task"] == task for row in entry["rows"]))
+    yield _where(entry for entry, _ in found)
 
 
 def _int8_summary(results: Results) -> Iterator[str]:

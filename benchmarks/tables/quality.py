@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tables.markdown import Table, counted, setting_label
+from tables.markdown import KERNELS, Table, counted, setting_label
 
 from platon_compress.measure.bench_report import SettingReport
 from platon_compress.measure.timing import PairedRatio
@@ -24,6 +24,7 @@ __all__ = [
     "tried_table",
 ]
 
+_Found = tuple[Mapping[str, Any], Mapping[str, Any]]
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
     "change from dense int8", "change from dense, same teacher", "change from every second layer",
@@ -46,8 +47,8 @@ QUALITY_NOTE = (
     "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py) explains the intervals."
 )
 TASK_NOTE = (
-    "Each column is a model. Of several with the same share of zeros, the one with the most seeds is shown, and of these "
-    "the one that lost least. Metrics are in hundredths, differences in points with their 95 % interval. "
+    "Each column is a model; where one was trained with the settings of a preset (50 % zeros: `accurate`, 80 %: `balanced`, "
+    "90 %: `fast`), it comes first. Metrics are in hundredths, differences in points with their 95 % interval. "
     "[All models, and how they were measured](../results.md#every-task-on-real-data)."
 )
 
@@ -108,44 +109,26 @@ def _reached(tried: Sequence[Mapping[str, Any]], criterion: str, rate: float) ->
     return metric_figure(found[0]["metric"], sum(cell["value"] for cell in found) / len(found))
 
 
-def task_table(results: Mapping[str, Mapping[str, Any]], task: str) -> Table | None:
-    """What was measured of one task with VNNI: a column for each model, as few as say it, for a telephone; or None.
-
-    Of several with the same share of zeros on the same data, the one with the most seeds, and of these the one that lost
-    least. No grid that compares criteria.
-    """
-    found = [
-        (entry, row)
-        for entry in _entries(results)
-        for row in entry["rows"]
-        if row["task"] == task and comparable(entry) and tried_table(entry) is None
-    ]
-    found = _least_lost(found)
-    if not found:
-        return None
+def task_table(found: Sequence[_Found]) -> Table:
+    """A column for each (grid, row), for a telephone."""
     rows = [_row(row, cells_of(entry, row)) for entry, row in found]
     lines = [(_HEAD[i], *(row[i] for row in rows)) for i in _told(rows) if i]
-    steps = ("steps, dense and pruned", *(_steps(row) for _, row in found))
-    lines.insert(_HEAD.index("metric"), steps)
+    place = _HEAD.index("metric")
+    lines[place:place] = [
+        ("values", *("8 bits" if _in_8_bits(*each) else "float32" for each in found)),
+        ("steps, dense and pruned", *(_steps(row) for _, row in found)),
+        ("processor", *(_processor(entry) for entry, _ in found)),
+    ]
     return Table(("", *(row[0] for row in rows)), 1 + len(rows), lines)
 
 
-def _least_lost(
-    found: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]],
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Of (grid, row) with the same model, data, metric and target one, in their order."""
-    best: dict[tuple[Any, ...], tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
-    for entry, row in found:
-        target = _target(row, cells_of(entry, row)[0])
-        key = (row["model"], row["data"].partition(", ")[0], row["metric"], row["units"], target)
-        kept = best.setdefault(key, (entry, row))
-        if _proved(row) > _proved(kept[1]):
-            best[key] = (entry, row)
-    return list(best.values())
+def _in_8_bits(entry: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    return (cells_of(entry, row)[0]["recipe"].get("plan") or {}).get("values") == "int8"
 
 
-def _proved(row: Mapping[str, Any]) -> tuple[int, float]:
-    return len(row["seeds"]), row["differences"]["dense"]["value"]
+def _processor(entry: Mapping[str, Any]) -> str:
+    isa = entry["environment"]["isa"]
+    return KERNELS.get(isa, isa)
 
 
 def _entries(results: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:

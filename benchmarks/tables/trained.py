@@ -1,4 +1,4 @@
-"""The README's rows of trained models: what a preset gives for a task, a few of those in `tables.quality`."""
+"""The models of `tables.quality` that README and the pages of tasks show: what a preset gives, where one was trained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,12 @@ from tables.quality import row_cells
 
 from platon_compress.errors import InputError
 
-__all__ = ["SHOWN", "trained_table"]
+__all__ = ["PAGES", "SHOWN", "rows_of_task", "trained_table"]
 
-SHOWN: Sequence[tuple[str, str, float]] = (
+_Named = tuple[str, str, float]
+"""Result, row, zeros."""
+
+SHOWN: Sequence[_Named] = (
     ("quality-criteria", "platon-on-longer", 0.5),
     ("quality-criteria", "platon-on-longer", 0.8),
     ("quality-criteria", "fisher-on-longer", 0.9),
@@ -18,7 +21,34 @@ SHOWN: Sequence[tuple[str, str, float]] = (
     ("quality-tasks", "image-classification-on-longer", 0.8),
     ("quality-tasks", "question-answering-longer", 0.8),
 )
-"""(result, row, zeros): at most six."""
+"""README's: at most six."""
+
+PAGES: Mapping[str, Sequence[_Named]] = {
+    "text-classification": (
+        ("quality-criteria", "platon-on-longer", 0.5),
+        ("quality-criteria", "platon-on-longer", 0.8),
+        ("quality-criteria", "fisher-on-longer", 0.9),
+        ("quality-criteria", "fisher", 0.95),
+        ("quality-presets", "regression-balanced", 0.8),
+        ("quality-topics", "balanced-longer", 0.8),
+        ("quality-structured", "structured", 0.5),
+    ),
+    "token-classification": (
+        ("quality-presets-avx2", "token-classification-balanced", 0.8),
+        ("quality-criteria", "entities-platon", 0.8),
+    ),
+    "question-answering": (
+        ("quality-tasks", "question-answering-longer", 0.8),
+        ("quality-tasks", "question-answering", 0.8),
+    ),
+    "image-classification": (
+        ("quality-tasks", "image-classification-on-longer", 0.8),
+        ("quality-structured", "structured-vit", 0.48),
+    ),
+    "sentence-similarity": (("quality-tasks", "sentence-similarity", 0.8),),
+    "text-ranking": (("quality-tasks", "text-ranking", 0.8),),
+}
+"""By task, the shipped settings first."""
 
 _HEAD = (
     "model", "data", "zeros", "metric", "dense", "compressed", "change from dense", "change from dense, same teacher",
@@ -28,13 +58,20 @@ _HEAD = (
 
 def trained_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """A row for each of SHOWN. Raises InputError for one that no result holds."""
-    rows = [_cells(results, *shown) for shown in SHOWN]
+    rows = [row_cells(*_found(results, *shown)) for shown in SHOWN]
     return Table(_HEAD, 4, [[cells[column] for column in _HEAD] for cells in rows])
 
 
-def _cells(results: Mapping[str, Mapping[str, Any]], stem: str, name: str, zeros: float) -> dict[str, str]:
+def rows_of_task(results: Mapping[str, Mapping[str, Any]], task: str) -> list[tuple[Any, Any]]:
+    """The task's PAGES as (grid, row). Raises InputError for one that no result holds."""
+    return [_found(results, *shown) for shown in PAGES[task]]
+
+
+def _found(results: Mapping[str, Mapping[str, Any]], stem: str, name: str, zeros: float) -> tuple[Any, Any]:
     entry = results.get(stem, {"rows": ()})
     for row in entry["rows"]:
         if (row["row"], row["sparsity"]) == (name, zeros):
-            return row_cells(entry, row)
-    raise InputError(f"the README shows {name} of {stem}, which no result holds; change SHOWN in {__file__}")
+            return entry, row
+    raise InputError(
+        f"the pages show {name} of {stem}, which no result holds; change the lists in {__file__}"
+    )

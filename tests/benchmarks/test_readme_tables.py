@@ -138,7 +138,7 @@ def test_trained_models_on_the_first_page_are_those_listed(monkeypatch):
     assert [figure.partition(" ")[0] for figure in found[0][8:]] == ["3.00x", "1.50x", "0.50x"]
     for gone in (("quality-a", "one", 0.9), ("quality-c", "one", 0.8)):
         monkeypatch.setattr(trained, "SHOWN", (gone,))
-        with pytest.raises(InputError, match=f"the README shows one of {gone[0]}, which no result holds"):
+        with pytest.raises(InputError, match=f"the pages show one of {gone[0]}, which no result holds"):
             refreshed(page("trained"), results, "x.md")
 
 

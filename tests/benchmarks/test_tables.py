@@ -4,6 +4,7 @@ import pytest
 from grid_tables import table
 from memory import MemoryConfig, ProcessMemory, memory_report
 from readme_tables import refreshed
+from tables import trained
 from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
@@ -252,23 +253,15 @@ def test_of_many_ways_the_pairs_are_shown_that_are_certainly_apart():
     assert not any("apart" in title for title, _ in quality_tables({"quality-a": entry}))
 
 
-def test_the_page_of_a_task_shows_the_best_way_to_each_number_of_zeros():
-    same = {
-        "metric": "accuracy",
-        "sparsity": 0.8,
-        "seed": 1,
-        "value": 0.9,
-        "examples": 100,
-        "learning_rate": 1e-4,
-    }
-    tried = {str(i): {**same, "criterion": name} for i, name in enumerate(("platon", "fisher"))}
-    results = {
-        "quality-a": table(loss=0.02, row="worse"),
-        "quality-b": table(loss=0.01, row="better"),
-        "quality-c": table(loss=0.03, row="sparser", sparsity=0.9),
-        "quality-d": {**table(loss=0.0, row="a-study-of-criteria"), "validation": tried},
-    }
-    assert task_table(results, "text-classification").head == ("", "better", "sparser")
-    results["quality-a"]["rows"][0]["seeds"] = [1, 2]
-    assert task_table(results, "text-classification").head == ("", "worse", "sparser")
-    assert task_table(results, "text-ranking") is None
+def test_the_page_of_a_task_has_a_column_for_each_model_that_is_listed(monkeypatch):
+    results = {"quality-a": table(loss=0.02, row="one"), "quality-b": table(row="other", sparsity=0.9)}
+    results["quality-a"]["environment"]["isa"] = "avx2"
+    results["quality-a"]["cells"]["films-80-s1"]["recipe"]["plan"] = {"values": "int8"}
+    listed = (("quality-b", "other", 0.9), ("quality-a", "one", 0.8))
+    monkeypatch.setattr(trained, "PAGES", {"text-classification": listed})
+    shown = task_table(trained.rows_of_task(results, "text-classification"))
+    assert shown.head == ("", "other", "one")
+    lines = {line[0]: line[1:] for line in shown.rows}
+    assert lines["change from dense"] == ("-1.0 (-2.0 to +0.0)", "-2.0 (-3.0 to -1.0)")
+    assert lines["values"] == ("float32", "8 bits")
+    assert lines["processor"] == ("AVX-512 with VNNI", "AVX2")

@@ -45,6 +45,6 @@ def table(*, loss=0.01, speed=3.0, share=0.5, row="films", sparsity=0.8, cpu="on
         "values": {name: {"accuracy": value} for name, value in metrics.items()},
         "differences": {"dense": {**_CHANGE, "value": -loss, "low": -loss - 0.01, "high": 0.01 - loss}},
     }
-    environment = {"cpu_model": cpu, "threads": 1}
+    environment = {"cpu_model": cpu, "threads": 1, "isa": "avx512vnni"}
     content = {"title": "Films", "environment": environment, "rows": [entry], "cells": {"films-80-s1": cell}}
     return copy.deepcopy(stamped("quality", content))
