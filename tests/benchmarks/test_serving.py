@@ -93,8 +93,8 @@ def test_the_table_shows_medians_and_leaves_out_what_was_not_there():
         "throughput_ratios": [ratio],
     }
     run = {"run": "mine", "title": "MiniLM", "sparsity": 0.8, "rows": [row]}
-    (shown,) = serving_table([{"runs": [run]}]).rows
-    assert shown[:6] == ("MiniLM", "80%", "8", "125", NONE, "400")
-    assert shown[6].startswith("3.00x")
-    assert shown[7:] == (NONE, "8.0", NONE, "2.5")
+    (shown,) = serving_table([{"environment": {"isa": "avx2"}, "runs": [run]}]).rows
+    assert shown[:7] == ("AVX2", "MiniLM", "80%", "8", "125", NONE, "400")
+    assert shown[7].startswith("3.00x")
+    assert shown[8:] == (NONE, "8.0", NONE, "2.5")
     assert serving_table([]) is None
