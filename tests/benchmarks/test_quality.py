@@ -25,6 +25,7 @@ from platon_compress.errors import InputError
 from platon_compress.measure.result_files import read_results
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
+from platon_compress.pipeline.teaching import trains_baseline
 from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
 from platon_compress.recipe.loading import load_recipe, shipped_recipe
@@ -147,12 +148,12 @@ def test_rows_that_stand_for_a_preset_have_its_settings(tmp_path, name, cells):
 
 def test_a_preset_in_fewer_passes_keeps_its_other_settings(tmp_path):
     grid = read_grid(ROOT / "benchmarks" / "grids" / "presets-avx2.yaml")
-    for cell in grid.cells():
+    for cell in chosen(grid, "*-balanced-*"):
         _touch(cell.described(), tmp_path)
         row = setup_of(tmp_path, data=(tmp_path,)).recipe(grid, cell)
         shipped = load_recipe(shipped_recipe(cell.row.recipe), preset="balanced")
         for recipe in (row, shipped):
-            assert recipe.prune.epochs == 2 * recipe.train.epochs
+            assert recipe.prune.epochs == 2 * recipe.train.epochs or not trains_baseline(row)
         assert row.prune == shipped.prune.model_copy(update={"epochs": row.prune.epochs})
         assert (row.distill, row.plan.values) == (shipped.distill, shipped.plan.values)
 
