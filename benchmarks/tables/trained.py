@@ -45,8 +45,14 @@ PAGES: Mapping[str, Sequence[_Named]] = {
         ("quality-tasks", "image-classification-on-longer", 0.8),
         ("quality-structured", "structured-vit", 0.48),
     ),
-    "sentence-similarity": (("quality-tasks", "sentence-similarity", 0.8),),
-    "text-ranking": (("quality-tasks", "text-ranking", 0.8),),
+    "sentence-similarity": (
+        ("quality-presets-avx2", "sentence-similarity-balanced", 0.8),
+        ("quality-tasks", "sentence-similarity", 0.8),
+    ),
+    "text-ranking": (
+        ("quality-presets-avx2", "text-ranking-balanced", 0.8),
+        ("quality-tasks", "text-ranking", 0.8),
+    ),
 }
 """By task, the shipped settings first."""
 

@@ -210,17 +210,38 @@ def test_another_seed_comes_out_within_the_interval_of_the_first(results, name, 
     assert shown_setting(cell).ratio("compressed", "dense_int8").median > 1.95
 
 
+def _with_the_settings_of_balanced(results, name):
+    """(row, ratio to dense int8) of a task that was trained so without VNNI."""
+    entry = results["quality-presets-avx2"]
+    (row,) = (row for row in entry["rows"] if row["row"] == name)
+    return row, shown_setting(cells_of(entry, row)[0]).ratio("compressed", "dense_int8")
+
+
 def test_entities_lose_nothing_to_dense_and_undecidedly_more_than_a_point_to_the_same_teacher(results):
-    (row,) = results["quality-presets-avx2"]["rows"]
+    row, ratio = _with_the_settings_of_balanced(results, "token-classification-balanced")
     dense, taught = (row["differences"][name] for name in ("dense", "taught"))
     assert dense["value"] > 0
     assert taught["statement"] == "undecided"
-    assert (
-        taught["value"] < -0.01
-    )  # as the page of results says: the target of a point is not reached for certain
+    # As the page of results says: the target of a point is not reached for certain.
+    assert taught["value"] < -0.01
     assert taught["low"] < -0.02
-    ratio = shown_setting(cells_of(results["quality-presets-avx2"], row)[0]).ratio("compressed", "dense_int8")
     assert ratio.low > 2
+
+
+def test_embeddings_lose_less_than_a_point_and_learn_nothing_from_hidden_states(results):
+    row, ratio = _with_the_settings_of_balanced(results, "sentence-similarity-balanced")
+    assert -0.01 < row["differences"]["dense"]["value"] < -0.005
+    assert ratio.median > 2
+    (apart,) = results["quality-presets-avx2"]["criteria"]
+    assert (apart["row"], apart["against"]) == ("sentence-similarity-balanced", "sentence-similarity-outputs")
+    assert abs(apart["value"]) < 0.001
+    assert apart["statement"] == "undecided"
+
+
+def test_ranking_gains_on_dense_and_on_the_same_teacher(results):
+    row, ratio = _with_the_settings_of_balanced(results, "text-ranking-balanced")
+    assert all(row["differences"][name]["low"] > 0 for name in ("dense", "taught", "bm25"))
+    assert ratio.low > 2.4
 
 
 def test_batches_of_one_length_cost_accuracy_so_they_are_no_default(results):
