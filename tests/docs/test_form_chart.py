@@ -244,6 +244,14 @@ def test_ranking_gains_on_dense_and_on_the_same_teacher(results):
     assert ratio.low > 2.4
 
 
+def test_without_vnni_80_percent_are_as_fast_as_the_first_page_says(results):
+    entries = [results[f"quality-{name}"] for name in ("repeated", "presets-avx2")]
+    assert {entry["environment"]["isa"] for entry in entries} == {"avx2"}
+    shown = [shown_setting(cell) for entry in entries for cell in entry["cells"].values()]
+    for rival, (least, most) in {"dense": (3.25, 4.25), "dense_int8": (1.95, 2.45)}.items():
+        assert all(least < setting.ratio("compressed", rival).median < most for setting in shown)
+
+
 def test_batches_of_one_length_cost_accuracy_so_they_are_no_default(results):
     apart = {(e["row"], e["against"]): e for e in results["quality-criteria"]["criteria"]}
     assert apart["fisher", "fisher-grouped"]["statement"] == "higher"
