@@ -39,6 +39,7 @@ _CONTROLS = {
     "every_second_layer": "dense with every second layer, same teacher",
     "every_second_layer_int8": "the same in int8",
 }
+_PRESETS = {(0.5, "platon"): "accurate", (0.8, "platon"): "balanced", (0.9, "fisher"): "fast"}
 QUALITY_NOTE = (
     "Metrics are in hundredths, averaged over the seeds, on rows that were not used to choose anything. Differences are in "
     "points, with a 95 % interval over examples (in the unit named) and over seeds where there are several; "
@@ -47,8 +48,8 @@ QUALITY_NOTE = (
     "[benchmarks/trials/seeds.py](../benchmarks/trials/seeds.py) explains the intervals."
 )
 TASK_NOTE = (
-    "Each column is a model; where one was trained with the settings of a preset (50 % zeros: `accurate`, 80 %: `balanced`, "
-    "90 %: `fast`), it comes first. Metrics are in hundredths, differences in points with their 95 % interval. "
+    "Each column is a model; one with the settings of a preset, sometimes in fewer passes, names it. Metrics are in "
+    "hundredths, differences in points with their 95 % interval. "
     "[All models, and how they were measured](../results.md#every-task-on-real-data)."
 )
 
@@ -115,15 +116,24 @@ def task_table(found: Sequence[_Found]) -> Table:
     lines = [(_HEAD[i], *(row[i] for row in rows)) for i in _told(rows) if i]
     place = _HEAD.index("metric")
     lines[place:place] = [
-        ("values", *("8 bits" if _in_8_bits(*each) else "float32" for each in found)),
+        ("preset", *(_preset(cells_of(*each)[0]["recipe"]) for each in found)),
+        ("values", *("8 bits" if _in_8_bits(cells_of(*each)[0]["recipe"]) else "float32" for each in found)),
         ("steps, dense and pruned", *(_steps(row) for _, row in found)),
         ("processor", *(_processor(entry) for entry, _ in found)),
     ]
     return Table(("", *(row[0] for row in rows)), 1 + len(rows), lines)
 
 
-def _in_8_bits(entry: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    return (cells_of(entry, row)[0]["recipe"].get("plan") or {}).get("values") == "int8"
+def _preset(recipe: Mapping[str, Any]) -> str:
+    """The preset that prunes so; any number of passes."""
+    prune = recipe["prune"]
+    if not (_in_8_bits(recipe) and prune.get("from_dense")):
+        return NONE
+    return _PRESETS.get((prune["sparsity"], prune.get("criterion", "platon")), NONE)
+
+
+def _in_8_bits(recipe: Mapping[str, Any]) -> bool:
+    return (recipe.get("plan") or {}).get("values") == "int8"
 
 
 def _processor(entry: Mapping[str, Any]) -> str:

@@ -4,13 +4,14 @@ import pytest
 from grid_tables import table
 from memory import MemoryConfig, ProcessMemory, memory_report
 from readme_tables import refreshed
-from tables import trained
+from tables import quality, trained
 from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
 from tables.quality import quality_tables, task_table, tried_table
 
 from platon_compress.measure.timing import compare
+from platon_compress.recipe.loading import PRESETS, load_recipe, shipped_recipe
 from platon_compress.report.words import NONE
 
 _SIDES = [
@@ -256,12 +257,21 @@ def test_of_many_ways_the_pairs_are_shown_that_are_certainly_apart():
 def test_the_page_of_a_task_has_a_column_for_each_model_that_is_listed(monkeypatch):
     results = {"quality-a": table(loss=0.02, row="one"), "quality-b": table(row="other", sparsity=0.9)}
     results["quality-a"]["environment"]["isa"] = "avx2"
-    results["quality-a"]["cells"]["films-80-s1"]["recipe"]["plan"] = {"values": "int8"}
+    recipe = results["quality-a"]["cells"]["films-80-s1"]["recipe"]
+    recipe["plan"], recipe["prune"]["from_dense"] = {"values": "int8"}, True
     listed = (("quality-b", "other", 0.9), ("quality-a", "one", 0.8))
     monkeypatch.setattr(trained, "PAGES", {"text-classification": listed})
     shown = task_table(trained.rows_of_task(results, "text-classification"))
     assert shown.head == ("", "other", "one")
     lines = {line[0]: line[1:] for line in shown.rows}
     assert lines["change from dense"] == ("-1.0 (-2.0 to +0.0)", "-2.0 (-3.0 to -1.0)")
+    assert lines["preset"] == (NONE, "balanced")
     assert lines["values"] == ("float32", "8 bits")
     assert lines["processor"] == ("AVX-512 with VNNI", "AVX2")
+
+
+def test_presets_are_told_apart_by_what_they_set():
+    shipped = {
+        name: load_recipe(shipped_recipe("text-classification"), preset=name).prune for name in PRESETS
+    }
+    assert {(prune.sparsity, prune.criterion): name for name, prune in shipped.items()} == quality._PRESETS
