@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study import RESULTS, run_study, study_parser
-from tables.quality import cells_of, comparable, control_speed, shown_setting, tried_table
+from tables.quality import cells_of, control_speed, in_8_bits, shown_setting, tried_table
 
 from platon_compress.errors import InputError
 from platon_compress.files import read_json
@@ -83,12 +83,17 @@ def _lines(options: argparse.Namespace) -> Iterator[str]:
 
 def points_of(result: Mapping[str, Any]) -> Iterator[Point]:
     """Those of a grid with VNNI or of runs with 8-bit values; none of other results, nor of grids that compare criteria."""
-    if result.get("kind") == "quality" and comparable(result) and tried_table(result) is None:
+    if result.get("kind") == "quality" and _with_vnni(result) and tried_table(result) is None:
         for row in result["rows"]:
             yield from _of_row(row, cells_of(result, row)[0])
     elif result.get("kind") == "rounded":
         for row in result["rows"]:
             yield from _of_rounded(row)
+
+
+def _with_vnni(result: Mapping[str, Any]) -> bool:
+    """As most were measured; speeds of two processors do not belong in one picture."""
+    return result.get("environment", {}).get("isa") != "avx2"
 
 
 def _of_row(row: Mapping[str, Any], cell: Mapping[str, Any]) -> Iterator[Point]:
@@ -114,11 +119,10 @@ def _of_row(row: Mapping[str, Any], cell: Mapping[str, Any]) -> Iterator[Point]:
             yield Point(**place, kind=kind, label="", speed=rivals[name], change=change)
     if ours is not None:
         structured = recipe["prune"].get("granularity") == "structured"
-        eight = (recipe.get("plan") or {}).get("values") == "int8"
         change = row["differences"]["dense"]
         yield Point(
             **place,
-            kind=_STRUCTURED if structured else _EIGHT if eight else _FLOAT,
+            kind=_STRUCTURED if structured else _EIGHT if in_8_bits(recipe) else _FLOAT,
             label=f"{row['sparsity']:.0%}" if not structured else "",
             speed=ours.median,
             change=100 * change["value"],

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tables.markdown import KERNELS, Table, setting_label
+from tables.markdown import Table, kernels, setting_label
 
 from platon_compress.measure.timing import compare
 from platon_compress.report.tables import format_ratio
@@ -46,7 +46,7 @@ def model_tables(results: Mapping[str, Mapping[str, Any]]) -> Found:
 def summary_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     """What the README shows of them, one text of 128 tokens and 80 and 90 % zeros, on each processor that was measured."""
     rows = [
-        (KERNELS.get(isa := entry["environment"]["isa"], isa), *_model_row(row))
+        (kernels(entry), *_model_row(row))
         for entry in results.values()
         if entry["kind"] == "int8"
         for row in entry["models"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from platon_compress.report.writing import escape_markdown
 
-__all__ = ["KERNELS", "Table", "counted", "machine", "percent", "setting_label"]
+__all__ = ["KERNELS", "Table", "counted", "kernels", "machine", "percent", "setting_label"]
 
 KERNELS = {"avx512vnni": "AVX-512 with VNNI", "avx2": "AVX2"}
 """The kernel sets that results were measured with, in words."""
@@ -48,3 +48,9 @@ def machine(entry: Mapping[str, Any]) -> str:
     packages = env.get("packages", {})
     runtime = packages.get("onnxruntime") or packages.get("onnxruntime-gpu")
     return f"{env['cpu_model']}, {counted(env['threads'], 'thread')}, {env['isa']}, ONNX Runtime {runtime}"
+
+
+def kernels(entry: Mapping[str, Any]) -> str:
+    """The kernel set that a result was measured with, in words."""
+    isa = entry["environment"]["isa"]
+    return KERNELS.get(isa, isa)

@@ -1,22 +1,26 @@
 """Tasks on real data: what compressed models reach beside dense, dense int8 and the controls."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tables.markdown import KERNELS, Table, counted, setting_label
+from tables.markdown import Table, counted, kernels, setting_label
 
 from platon_compress.measure.bench_report import SettingReport
 from platon_compress.measure.timing import PairedRatio
+from platon_compress.recipe import PruneSection
+from platon_compress.recipe.loading import PRESETS, load_recipe, shipped_recipe
 from platon_compress.report.tables import format_ratio
 from platon_compress.report.words import NONE, UNITS, metric_figure, metric_name
 
 __all__ = [
     "QUALITY_NOTE",
     "TASK_NOTE",
+    "Found",
     "cells_of",
-    "comparable",
     "control_speed",
     "difference_words",
+    "in_8_bits",
     "quality_tables",
     "row_cells",
     "shown_setting",
@@ -24,7 +28,7 @@ __all__ = [
     "tried_table",
 ]
 
-_Found = tuple[Mapping[str, Any], Mapping[str, Any]]
+Found = tuple[Mapping[str, Any], Mapping[str, Any]]
 _HEAD = (
     "task", "model", "data", "zeros", "metric", "dense", "dense int8", "compressed", "change from dense",
     "change from dense int8", "change from dense, same teacher", "change from every second layer",
@@ -39,7 +43,6 @@ _CONTROLS = {
     "every_second_layer": "dense with every second layer, same teacher",
     "every_second_layer_int8": "the same in int8",
 }
-_PRESETS = {(0.5, "platon"): "accurate", (0.8, "platon"): "balanced", (0.9, "fisher"): "fast"}
 QUALITY_NOTE = (
     "Metrics are in hundredths, averaged over the seeds, on rows that were not used to choose anything. Differences are in "
     "points, with a 95 % interval over examples (in the unit named) and over seeds where there are several; "
@@ -70,11 +73,6 @@ def quality_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[s
                 f"{entry['title']}: rows certainly apart, in points ({left} undecided)",
                 _apart_table(certain),
             )
-
-
-def comparable(entry: Mapping[str, Any]) -> bool:
-    """Whether a grid was measured with VNNI, as most were: speeds without do not belong beside theirs."""
-    return entry.get("environment", {}).get("isa") != "avx2"
 
 
 def tried_table(entry: Mapping[str, Any]) -> Table | None:
@@ -110,16 +108,16 @@ def _reached(tried: Sequence[Mapping[str, Any]], criterion: str, rate: float) ->
     return metric_figure(found[0]["metric"], sum(cell["value"] for cell in found) / len(found))
 
 
-def task_table(found: Sequence[_Found]) -> Table:
+def task_table(found: Sequence[Found]) -> Table:
     """A column for each (grid, row), for a telephone."""
     rows = [_row(row, cells_of(entry, row)) for entry, row in found]
     lines = [(_HEAD[i], *(row[i] for row in rows)) for i in _told(rows) if i]
     place = _HEAD.index("metric")
     lines[place:place] = [
         ("preset", *(_preset(cells_of(*each)[0]["recipe"]) for each in found)),
-        ("values", *("8 bits" if _in_8_bits(cells_of(*each)[0]["recipe"]) else "float32" for each in found)),
+        ("values", *("8 bits" if in_8_bits(cells_of(*each)[0]["recipe"]) else "float32" for each in found)),
         ("steps, dense and pruned", *(_steps(row) for _, row in found)),
-        ("processor", *(_processor(entry) for entry, _ in found)),
+        ("processor", *(kernels(entry) for entry, _ in found)),
     ]
     return Table(("", *(row[0] for row in rows)), 1 + len(rows), lines)
 
@@ -127,18 +125,23 @@ def task_table(found: Sequence[_Found]) -> Table:
 def _preset(recipe: Mapping[str, Any]) -> str:
     """The preset that prunes so; any number of passes."""
     prune = recipe["prune"]
-    if not (_in_8_bits(recipe) and prune.get("from_dense")):
+    if not (in_8_bits(recipe) and prune.get("from_dense")):
         return NONE
-    return _PRESETS.get((prune["sparsity"], prune.get("criterion", "platon")), NONE)
+    criterion = prune.get("criterion", PruneSection.model_fields["criterion"].default)
+    return _presets().get((prune["sparsity"], criterion), NONE)
 
 
-def _in_8_bits(recipe: Mapping[str, Any]) -> bool:
+@functools.cache
+def _presets() -> Mapping[tuple[float | None, str], str]:
+    """By sparsity and criterion, in which they differ."""
+    file = shipped_recipe("text-classification")
+    sections = {name: load_recipe(file, preset=name).prune for name in PRESETS}
+    return {(prune.sparsity, prune.criterion): name for name, prune in sections.items() if prune is not None}
+
+
+def in_8_bits(recipe: Mapping[str, Any]) -> bool:
+    """Whether a cell's file stores its sparse weights so."""
     return (recipe.get("plan") or {}).get("values") == "int8"
-
-
-def _processor(entry: Mapping[str, Any]) -> str:
-    isa = entry["environment"]["isa"]
-    return KERNELS.get(isa, isa)
 
 
 def _entries(results: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from tables.markdown import KERNELS, Table
+from tables.markdown import Table, kernels
 
 from platon_compress.measure.timing import PairedRatio
 from platon_compress.report.tables import format_ratio
@@ -26,17 +26,14 @@ SERVING_NOTE = (
 
 def serving_table(entries: Sequence[Mapping[str, Any]]) -> Table | None:
     """A row for each run and number of clients; None without a result."""
-    rows = [
-        row for entry in entries for run in entry["runs"] for row in _rows(run, entry["environment"]["isa"])
-    ]
+    rows = [(kernels(entry), *row) for entry in entries for run in entry["runs"] for row in _rows(run)]
     return Table(_HEAD, 3, rows) if rows else None
 
 
-def _rows(run: Mapping[str, Any], isa: str) -> Iterator[tuple[str, ...]]:
+def _rows(run: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for row in run["rows"]:
         ratios = {ratio["baseline"]: PairedRatio.from_dict(ratio) for ratio in row["throughput_ratios"]}
         yield (
-            KERNELS.get(isa, isa),
             str(run["title"]),
             f"{run['sparsity']:.0%}",
             f"{row['clients']}",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tables.markdown import Table
-from tables.quality import row_cells
+from tables.quality import Found, row_cells
 
 from platon_compress.errors import InputError
 
@@ -68,12 +68,12 @@ def trained_table(results: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table(_HEAD, 4, [[cells[column] for column in _HEAD] for cells in rows])
 
 
-def rows_of_task(results: Mapping[str, Mapping[str, Any]], task: str) -> list[tuple[Any, Any]]:
+def rows_of_task(results: Mapping[str, Mapping[str, Any]], task: str) -> list[Found]:
     """The task's PAGES as (grid, row). Raises InputError for one that no result holds."""
     return [_found(results, *shown) for shown in PAGES[task]]
 
 
-def _found(results: Mapping[str, Mapping[str, Any]], stem: str, name: str, zeros: float) -> tuple[Any, Any]:
+def _found(results: Mapping[str, Mapping[str, Any]], stem: str, name: str, zeros: float) -> Found:
     entry = results.get(stem, {"rows": ()})
     for row in entry["rows"]:
         if (row["row"], row["sparsity"]) == (name, zeros):

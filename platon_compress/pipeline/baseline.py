@@ -1,18 +1,27 @@
-"""Takes over the dense baseline of an earlier run, so that a sweep over sparsities trains it once."""
+"""The dense baseline: how many steps train it, or an earlier run's, so that a sweep over sparsities trains it once."""
 
 from pathlib import Path
 from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.pipeline.folder import RunFolder
+from platon_compress.pipeline.teaching import learns_from_itself
 from platon_compress.recipe import DataSection, Recipe, load_recipe
+from platon_compress.tasks.training import total_steps
 
-__all__ = ["DATA_OF_TRAINING", "baseline_of"]
+__all__ = ["DATA_OF_TRAINING", "baseline_of", "baseline_steps"]
 
 _SECTIONS = ("model", "train")
 _CHOOSES_NOTHING = {"test", "test_split"}
 # A training does not see the test rows: naming some does not make another one of it.
 DATA_OF_TRAINING = tuple(f"data.{key}" for key in DataSection.model_fields if key not in _CHOOSES_NOTHING)
+
+
+def baseline_steps(recipe: Recipe, examples: int) -> int:
+    """Steps that train the baseline on so many examples: 0 where another run's is taken over, or the model as it is."""
+    if recipe.dense is not None or learns_from_itself(recipe):
+        return 0
+    return total_steps(examples, recipe.train)
 
 
 def baseline_of(source: Path, recipe: Recipe) -> dict[str, Any]:

@@ -5,11 +5,12 @@ from typing import Any
 
 from platon_compress.errors import InputError
 from platon_compress.measure.environment import spoken_load
+from platon_compress.pipeline.baseline import baseline_steps
 from platon_compress.pipeline.heartbeat import spoken_time
 from platon_compress.pipeline.held import check_held, held_of
 from platon_compress.pipeline.preflight import check_run, spoken_model, spoken_padding, spoken_precision
 from platon_compress.pipeline.reporter import Reporter
-from platon_compress.pipeline.teaching import check_teacher, spoken_distillation, trains_baseline
+from platon_compress.pipeline.teaching import check_teacher, spoken_distillation
 from platon_compress.pipeline.words import spoken_classes
 from platon_compress.pipeline.workspace import fresh_checkpoint, names_of, recipe_task
 from platon_compress.recipe import PlanSection, PruneSection, Recipe
@@ -43,7 +44,7 @@ def describe_run(recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     names = names_of(recipe, task, training, judged[0])
     student = fresh_checkpoint(recipe, task, names)
     examples = [task.encode(rows, student, names) for rows in (training, *judged)]
-    dense_steps = total_steps(len(examples[0]), recipe.train) if trains_baseline(recipe) else 0
+    dense_steps = baseline_steps(recipe, len(examples[0]))
     pruned_steps = total_steps(len(examples[0]), recipe.pruning_training)
     freeze_parameters(student, recipe.model.freeze)
     held = held_of(recipe)

@@ -13,14 +13,7 @@ from platon_compress.tasks.task import Task
 if TYPE_CHECKING:
     from platon_compress.tasks.distillation import Teacher
 
-__all__ = [
-    "check_teacher",
-    "given_teacher",
-    "learns_from_itself",
-    "spoken_distillation",
-    "teacher_of",
-    "trains_baseline",
-]
+__all__ = ["check_teacher", "given_teacher", "learns_from_itself", "spoken_distillation", "teacher_of"]
 
 
 def given_teacher(recipe: Recipe) -> Checkpoint | None:
@@ -86,11 +79,6 @@ def learns_from_itself(recipe: Recipe) -> bool:
     if recipe.has_labels or recipe.model.name is None:
         return False
     return resolve_name(str(recipe.teacher)) == resolve_name(recipe.model.name)
-
-
-def trains_baseline(recipe: Recipe) -> bool:
-    """Whether the run trains its dense baseline, rather than reusing another run's or the model as it is."""
-    return recipe.dense is None and not learns_from_itself(recipe)
 
 
 def spoken_distillation(recipe: Recipe, task: Task) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from platon_compress.pipeline.baseline import baseline_of
+from platon_compress.pipeline.baseline import baseline_of, baseline_steps
 from platon_compress.pipeline.costing import COSTS, UNIT_COSTS, ranking_costs, unit_costs
 from platon_compress.pipeline.family import Keeper, keep, link_candidates
 from platon_compress.pipeline.held import check_held
@@ -16,7 +16,6 @@ from platon_compress.pipeline.teaching import (
     learns_from_itself,
     spoken_distillation,
     teacher_of,
-    trains_baseline,
 )
 from platon_compress.pipeline.words import spoken_classes, spoken_result
 from platon_compress.pipeline.workspace import Workspace
@@ -38,7 +37,7 @@ def data(work: Workspace) -> dict[str, Any]:
 
     names = work.names
     steps = total_steps(len(work.training), work.recipe.pruning_training)
-    dense_steps = total_steps(len(work.training), work.recipe.train) if trains_baseline(work.recipe) else 0
+    dense_steps = baseline_steps(work.recipe, len(work.training))
     # Wrong targets, an impossible schedule or a teacher that does not fit must end the run here, not after the
     # dense training.
     student = work.fresh_checkpoint()

@@ -25,7 +25,7 @@ from platon_compress.errors import InputError
 from platon_compress.measure.result_files import read_results
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.reporter import Reporter
-from platon_compress.pipeline.teaching import trains_baseline
+from platon_compress.pipeline.teaching import learns_from_itself
 from platon_compress.pruning import latest_complete_checkpoint
 from platon_compress.recipe import TRAINABLE_TASKS
 from platon_compress.recipe.loading import load_recipe, shipped_recipe
@@ -153,7 +153,7 @@ def test_a_preset_in_fewer_passes_keeps_its_other_settings(tmp_path):
         row = setup_of(tmp_path, data=(tmp_path,)).recipe(grid, cell)
         shipped = load_recipe(shipped_recipe(cell.row.recipe), preset="balanced")
         for recipe in (row, shipped):
-            assert recipe.prune.epochs == 2 * recipe.train.epochs or not trains_baseline(row)
+            assert recipe.prune.epochs == 2 * recipe.train.epochs or learns_from_itself(row)
         assert row.prune == shipped.prune.model_copy(update={"epochs": row.prune.epochs})
         assert (row.distill, row.plan.values) == (shipped.distill, shipped.plan.values)
 

@@ -4,14 +4,13 @@ import pytest
 from grid_tables import table
 from memory import MemoryConfig, ProcessMemory, memory_report
 from readme_tables import refreshed
-from tables import quality, trained
+from tables import trained
 from tables.int8 import layer_tables, model_tables
 from tables.machines import machine_tables, processor
 from tables.others import PADDING_HEAD, block_sentence, padding_rows, pruning_sentences, result_sentences
 from tables.quality import quality_tables, task_table, tried_table
 
 from platon_compress.measure.timing import compare
-from platon_compress.recipe.loading import PRESETS, load_recipe, shipped_recipe
 from platon_compress.report.words import NONE
 
 _SIDES = [
@@ -268,10 +267,3 @@ def test_the_page_of_a_task_has_a_column_for_each_model_that_is_listed(monkeypat
     assert lines["preset"] == (NONE, "balanced")
     assert lines["values"] == ("float32", "8 bits")
     assert lines["processor"] == ("AVX-512 with VNNI", "AVX2")
-
-
-def test_presets_are_told_apart_by_what_they_set():
-    shipped = {
-        name: load_recipe(shipped_recipe("text-classification"), preset=name).prune for name in PRESETS
-    }
-    assert {(prune.sparsity, prune.criterion): name for name, prune in shipped.items()} == quality._PRESETS

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from platon_compress.errors import InputError
-from platon_compress.pipeline.baseline import baseline_of
+from platon_compress.pipeline.baseline import baseline_of, baseline_steps
 from platon_compress.pipeline.folder import RunFolder
 from platon_compress.pipeline.stages import stages_of
 from platon_compress.recipe import parse_recipe
@@ -63,3 +63,18 @@ def test_another_training_is_refused(tmp_path, before, now, section):
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InputError, match=r"holds no run \(no recipe\.yaml\); name the folder of an earlier"):
         baseline_of(tmp_path, parse_recipe(RECIPE))
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        ({}, 12),
+        ({"dense": "runs/other"}, 0),
+        (UNLABELLED, 12),
+        ({"distill": {"teacher": "some/model", "labels": False}}, 0),
+    ],
+)
+def test_steps_are_those_that_this_run_takes(change, steps):
+    """100 examples in batches of 32, three times; none where the baseline is another run's or its own teacher."""
+    recipe = parse_recipe({**RECIPE, "train": {"epochs": 3, "batch_size": 32}, **change})
+    assert baseline_steps(recipe, 100) == steps
