@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from statistics import median
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from platon_compress.cli import main
+from platon_compress.measure.peers.compare import BASELINE, SMALLER
 from platon_compress.testing import tiny_recipe
 
 RECIPE = tiny_recipe(
@@ -33,6 +35,10 @@ def finished(recipe_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out") / "run"
     assert main(["run", str(recipe_path), "-o", str(folder)]) == 0
     return folder
+
+
+def _median_seconds(times, engine):
+    return median(times[engine]["seconds"])
 
 
 def _error(capsys, arguments):
@@ -182,7 +188,9 @@ def test_the_dense_model_with_every_second_layer_stands_on_the_page(finished, tm
     found = {entry["variant"]: entry for entry in json.loads(capsys.readouterr().out)["candidates"]}
     rival = found["every_second_layer"]
     assert rival["disk_bytes"] == (small / "model.onnx").stat().st_size < found["dense"]["disk_bytes"]
-    assert rival["speed"] > 1
+    times = [entry["interleaved"] for entry in json.loads((copy / "peers.json").read_text())["settings"]]
+    speeds = [_median_seconds(each, BASELINE) / _median_seconds(each, SMALLER) for each in times]
+    assert rival["speed"] in speeds  # a model this tiny need not be faster with a layer less
     small_int8 = found["every_second_layer_int8"]
     assert small_int8["disk_bytes"] == (small / "model-int8.onnx").stat().st_size < rival["disk_bytes"]
     assert rival["change"][1] <= rival["metric"] - found["dense"]["metric"] <= rival["change"][2]
