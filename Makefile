@@ -37,7 +37,7 @@ test: lint types
 	$(VENV)/bin/pytest -q $(PARALLEL)
 
 marked: $(STAMP)
-	$(VENV)/bin/pytest -q $(PARALLEL) -m "train or sanitizer or browser or multiprocess or install or dynamo"
+	$(VENV)/bin/pytest -q $(PARALLEL) -m "train or sanitizer or browser or multiprocess or install or dynamo or slow"
 
 # Kernels and operators on a 64-bit ARM that qemu emulates.
 test-aarch64: $(STAMP)

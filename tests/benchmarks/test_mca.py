@@ -53,6 +53,7 @@ def test_loops_of_arm_end_with_other_jumps():
 
 
 @pytest.mark.skipif(not (shutil.which("g++") and shutil.which("llvm-mca")), reason="needs g++ and llvm-mca")
+@pytest.mark.multiprocess
 def test_every_loop_for_x86_is_found_and_estimated(tmp_path, capsys):
     assert mca.main(["-o", str(tmp_path), "--processors", "icelake-server"]) == 0
     result = json.loads((tmp_path / "mca.json").read_text())
@@ -69,6 +70,7 @@ def test_every_loop_for_x86_is_found_and_estimated(tmp_path, capsys):
     not (shutil.which("aarch64-linux-gnu-g++") and shutil.which("llvm-mca")),
     reason="needs aarch64-linux-gnu-g++ and llvm-mca",
 )
+@pytest.mark.multiprocess
 def test_every_loop_for_arm_is_found_and_estimated(tmp_path):
     assert mca.main(["-o", str(tmp_path), "--processors", "neoverse-n1"]) == 0
     result = json.loads((tmp_path / "mca.json").read_text())

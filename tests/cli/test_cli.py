@@ -92,6 +92,7 @@ def test_running_again_does_nothing_new(finished, recipe_path, capsys):
     assert (finished / "onnx" / "compressed.onnx").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_lost_stage_is_done_again_and_the_same(finished, recipe_path, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)

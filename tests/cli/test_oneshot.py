@@ -78,6 +78,7 @@ def test_what_is_done_is_not_done_again(place, finished, capsys):
     assert "oneshot.method was not set, now 'wanda'" in said
 
 
+@pytest.mark.slow
 def test_random_inputs_where_there_is_nothing_to_judge_by(place, tmp_path, capsys):
     assert main(compress(place, tmp_path / "run", "--method", "magnitude")) == 0
     assert "parity on random inputs, no task metric" in capsys.readouterr().out

@@ -124,6 +124,7 @@ def test_forked_children_go_on_with_a_session(whole):
 
 
 @pytest.mark.parametrize("whole", ["float32"], indirect=True)
+@pytest.mark.slow
 def test_two_hundred_sessions_of_a_whole_model(whole):
     path, (batch, *_) = whole
     first = open_session(path, threads=2).run(None, batch)[0]

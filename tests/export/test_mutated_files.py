@@ -32,6 +32,7 @@ def exported(request, tmp_path_factory):
     return path
 
 
+@pytest.mark.multiprocess
 def test_mutated_operators_never_crash(exported):
     command = [sys.executable, "-P", str(DRIVER), str(exported), "150"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from compressed_models import baked_and_converted, padded_batches
 from onnx import numpy_helper
+from thinned import thinned
 from tiny_berts import tiny_bert
 
 from platon_compress import PlanConfig, bake, convert, plan
@@ -216,7 +217,7 @@ def test_tables_alone(tmp_path):
     assert not is_rounding_of(tmp_path / "changed.onnx", tmp_path / "f.onnx")
 
 
-@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("split", thinned([True, False], every=2))
 @pytest.mark.parametrize(
     ("values", "budget", "words", "tables"),
     [("int8", None, 1200, 1), ("float32", None, 1200, 0), ("int8", 1e-9, 1200, 0), ("int8", None, 999, 0)],
@@ -241,7 +242,7 @@ def test_tables_go_with_the_weights(values, budget, words, tables, split, tmp_pa
     assert (tmp_path / "c.onnx").read_bytes() == (tmp_path / "plain.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("attention", ["float32", "int8"])
+@pytest.mark.parametrize("attention", thinned(["int8", "float32"], every=2))
 @pytest.mark.parametrize("family", ["vit", "distilbert", "deberta-v3"])
 def test_operators_of_other_families(family, attention, tmp_path):
     """With a norm in front, with masks, and layers that are not joined."""

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from compressed_models import baked_and_converted, first_output
 from onnx import numpy_helper
+from thinned import thinned
 
 from platon_compress.compressed import load_compressed, save_compressed
 from platon_compress.errors import InputError
@@ -43,7 +44,10 @@ def _weighted(path):
 
 @pytest.mark.parametrize(
     ("case", "family"),
-    [*((case, "bert") for case in _CASES), ("attention alone", "vit"), ("up alone", "distilbert")],
+    thinned(
+        [*((case, "bert") for case in _CASES), ("attention alone", "vit"), ("up alone", "distilbert")],
+        every=3,
+    ),
 )
 def test_the_planned_weights_and_no_others(case, family, tmp_path):
     compressed, inputs = _converted(family, _CASES[case])

@@ -52,6 +52,7 @@ def test_a_run_bakes_and_converts_once(run):
 
 
 @pytest.mark.parametrize("lost", [("report",), ("export", "verify", "bench", "report")])
+@pytest.mark.slow
 def test_a_resumed_run_does_neither_again(copy, calls, lost):
     folder, before = copy, dict(calls)
     state = json.loads((folder / "state.json").read_text())
@@ -96,6 +97,7 @@ def test_a_refused_call_changes_nothing(run, section, key, value, message):
     assert {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_mended_recipe_runs_only_what_uses_it(copy, calls):
     folder, before = copy, dict(calls)
     stamps = json.loads((folder / "state.json").read_text())["stages"]

@@ -148,6 +148,7 @@ def _find_operators(monkeypatch, **found):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypatch):
     _, output, _ = done
     _find_operators(monkeypatch, relative_error=0.5)
@@ -166,6 +167,7 @@ def test_an_operator_that_computes_something_else_fails_the_stage(done, monkeypa
     continue_run(output, "report", Reporter(quiet=True))
 
 
+@pytest.mark.slow
 def test_a_budget_keeps_floats_and_says_so(done):
     folder, output, results = done
     costs = json.loads((output / "parity.json").read_text())["rounded"]["sensitivity"]
@@ -186,6 +188,7 @@ def test_a_budget_keeps_floats_and_says_so(done):
     assert "it keeps float32 values, 8-bit values of it alone change the outputs by" in report
 
 
+@pytest.mark.slow
 def test_float32_again_leaves_no_trace(done):
     folder, output, _ = done
     results = run_recipe(_recipe(folder, "float32"), output, Reporter(quiet=True))
@@ -197,6 +200,7 @@ def test_float32_again_leaves_no_trace(done):
     assert "8-bit values" not in (output / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_of_the_release_before_goes_on(done):
     """Its plan and parity lack the new keys, its recipe the new setting."""
     _, output, _ = done
@@ -219,6 +223,7 @@ def test_a_run_of_the_release_before_goes_on(done):
     assert results["report"]["verdict"].startswith("Verdict: ")
 
 
+@pytest.mark.slow
 def test_word_embeddings_alone(done, monkeypatch, tmp_path):
     """They fall under the same checks; a run that changes nothing else plans nothing anew."""
     folder, _, _ = done

@@ -99,6 +99,7 @@ def test_costs_lie_beside_the_masks(done):
     assert costs.rest_seconds == 0.01
 
 
+@pytest.mark.slow
 def test_a_family_has_members_of_different_speed(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     monkeypatch.setattr(half_blocks, "measure_half_blocks", _measure)

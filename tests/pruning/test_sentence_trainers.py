@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from thinned import thinned
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import TrainerCallback
 
@@ -172,7 +173,7 @@ def test_what_their_trainings_use(kind, loss, settings, tmp_path):
     np.testing.assert_allclose(open_session(result.path).run(None, feed)[0], wanted.numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("stop", [9, _STEPS], ids=["in the middle", "when all is done"])
+@pytest.mark.parametrize("stop", thinned([9, _STEPS], every=2), ids=["in the middle", "when all is done"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_resume_is_bit_identical(kind, stop, tmp_path):
     whole = _trainer(kind, tmp_path / "whole")
@@ -194,6 +195,7 @@ def test_resume_is_bit_identical(kind, stop, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_the_best_model_is_one_at_full_sparsity(kind, tmp_path):
     trainer = _trainer(
         kind, tmp_path, save_strategy="steps", save_steps=2, eval_strategy="steps", eval_steps=2,

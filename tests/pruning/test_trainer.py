@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from thinned import thinned
 from tiny_trainers import TokenRows, tiny_trainer
 from transformers import Trainer, TrainerCallback
 
@@ -85,7 +86,15 @@ def test_overflow_reported_by_the_optimizer_is_skipped(tmp_path):
 
 @pytest.mark.parametrize(
     ("stop", "settings"),
-    [(5, {}), (8, {}), (13, {}), *((stop, {"freeze_steps": 4, "rewind_to": 0.25}) for stop in (9, 12, 14))],
+    thinned(
+        [
+            (5, {}),
+            (8, {}),
+            (13, {}),
+            *((stop, {"freeze_steps": 4, "rewind_to": 0.25}) for stop in (9, 12, 14)),
+        ],
+        every=3,
+    ),
 )
 def test_resume_is_bit_identical(tmp_path, stop, settings):
     """Also from the middle of a window (5, 9, 13), inside the final phase (13), at and after a rewind (12, 14)."""
@@ -134,7 +143,7 @@ def test_a_schedule_that_cannot_be_rewound(tmp_path):
         trainer.train()
 
 
-@pytest.mark.parametrize("steps", [14, 16])
+@pytest.mark.parametrize("steps", thinned([14, 16], every=2))
 @pytest.mark.parametrize("strategy", ["steps", "epoch"])
 def test_resume_of_a_finished_run_changes_nothing(tmp_path, strategy, steps, caplog):
     """Where the last step ends no epoch (14), the Trainer itself would take one more, and save it."""

@@ -10,6 +10,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from thinned import thinned
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -111,7 +112,7 @@ def _run(model, settings, *, tied=False, count=None):
     return masks, most
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", thinned([False, True], every=2))
 @pytest.mark.parametrize("case", _CASES)
 def test_reads_do_not_grow_with_the_parameters(case, tied, as_on_a_device, monkeypatch, caplog):
     caplog.set_level(logging.CRITICAL)
@@ -122,7 +123,7 @@ def test_reads_do_not_grow_with_the_parameters(case, tied, as_on_a_device, monke
     assert large.total() <= 8, large
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", thinned([False, True], every=2))
 @pytest.mark.parametrize("case", _CASES)
 def test_a_device_gives_the_masks_of_the_host(case, tied, monkeypatch):
     on_host, _ = _run(_deep(2), _CASES[case], tied=tied)

@@ -45,6 +45,7 @@ def _hung_children(work, forks):
     return hung
 
 
+@pytest.mark.multiprocess
 def test_attention_in_forked_children():
     """One-token sequences: the free list of working memory is in use most of the time."""
     x = np.ones((5000, 4), np.float32)
