@@ -1,4 +1,4 @@
-"""Rows that were trained again with another seed: what each training lost, and what both say together."""
+"""Rows that were trained again with other seeds: what the first training lost, the later ones, and what all say together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,18 +13,20 @@ from platon_compress.scoring import Scores, resampled
 
 __all__ = ["repeated_tables"]
 
-_HEAD = ("row", "again", "zeros", "metric", "first training", "second training", "both together")
+_HEAD = ("row", "again", "zeros", "metric", "change from", "first training", "later seeds", "later", "all")
+_RIVALS = {"dense": "dense", "taught": "same teacher"}
 
 
 def repeated_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Table]]:
-    """Title and table of each grid that repeats rows of others: changes from dense, in points.
+    """Title and table of each grid that repeats rows of others: changes from dense, in points, and from the dense model
+    trained as long by the same teacher where both rows have it.
 
-    The interval of both together is over examples and seeds. It needs the answers example by example, which results hold
+    The interval of all together is over examples and seeds. It needs the answers example by example, which results hold
     only where each is right or wrong.
     """
     for entry in results.values():
         if entry["kind"] == "quality" and (rows := list(_rows(entry, results))):
-            yield f"{entry['title']}: change from dense in both trainings", Table(_HEAD, 4, rows)
+            yield f"{entry['title']}: changes in all trainings", Table(_HEAD, 5, rows)
 
 
 def _rows(entry: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
@@ -32,22 +34,32 @@ def _rows(entry: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) ->
         grid, _, name = row.get("repeats", "").partition("/")
         earlier = results.get(f"quality-{grid}", {"rows": ()})
         for first in earlier["rows"]:
-            if (first["row"], first["sparsity"]) == (name, row["sparsity"]):
-                yield (
-                    name,
-                    str(row["row"]),
-                    f"{row['sparsity']:.0%}",
-                    metric_name(row["metric"]),
-                    *(difference_words(each["differences"]["dense"]) for each in (first, row)),
-                    _together([*cells_of(earlier, first), *cells_of(entry, row)]),
-                )
+            if (first["row"], first["sparsity"]) != (name, row["sparsity"]):
+                continue
+            cells = [*cells_of(earlier, first), *cells_of(entry, row)]
+            for rival, words in _RIVALS.items():
+                changes = [each["differences"].get(rival) for each in (first, row)]
+                if None in changes:
+                    continue
+                before, after = map(difference_words, changes)
+                zeros, metric = f"{row['sparsity']:.0%}", metric_name(row["metric"])
+                seeds = ", ".join(map(str, row["seeds"]))
+                together = _together(cells, rival)
+                yield (name, str(row["row"]), zeros, metric, words, before, seeds, after, together)
 
 
-def _together(cells: Sequence[Mapping[str, Any]]) -> str:
-    ours, dense = ([cell["scores"][name] for cell in cells] for name in ("compressed", "dense"))
-    if any(content["right"] is None for content in (*ours, *dense)):
+def _together(cells: Sequence[Mapping[str, Any]], rival: str) -> str:
+    pairs = [(cell["scores"]["compressed"], _scores(cell, rival)) for cell in cells]
+    if any(content["right"] is None for pair in pairs for content in pair):
         return NONE
-    return difference_words(difference_over_seeds(list(map(_restored, ours)), list(map(_restored, dense))))
+    ours, theirs = ([_restored(content) for content in side] for side in zip(*pairs, strict=True))
+    return difference_words(difference_over_seeds(ours, theirs))
+
+
+def _scores(cell: Mapping[str, Any], rival: str) -> Mapping[str, Any]:
+    """Those of a file of the run, or of a control."""
+    found: Mapping[str, Any] = cell["scores"].get(rival) or cell["controls"][rival]["scores"]
+    return found
 
 
 def _restored(content: Mapping[str, Any]) -> Scores:

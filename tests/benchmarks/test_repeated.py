@@ -1,4 +1,4 @@
-"""Two trainings of a row, of two grids: each change, and both with an interval over examples and seeds."""
+"""Trainings of a row, of two grids: each change, and all with an interval over examples and seeds."""
 
 import copy
 
@@ -12,40 +12,72 @@ from trials.seeds import difference_over_seeds
 from platon_compress.report.words import NONE
 
 
-def _grid(title, row, right, **more):
-    """A result with one row: 200 examples of which the dense model answers 180 right, and the compressed `right`."""
-    judged = {"dense": scores(np.arange(200) < 180), "compressed": scores(np.arange(200) >= 200 - right)}
-    cell = {"row": row, "sparsity": 0.8, "scores": {name: each.to_dict() for name, each in judged.items()}}
-    for content in cell["scores"].values():
+def _grid(title, row, rights, **more):
+    """A row of 200 examples, a seed for each of `rights`: the pruned model answers so many; dense 180, the taught 190."""
+    judged = [
+        {
+            "dense": scores(np.arange(200) < 180),
+            "compressed": scores(np.arange(200) >= 200 - right),
+            "taught": scores(np.arange(200) < 190),
+        }
+        for right in rights
+    ]
+    cells = {f"{row}-{seed}": _cell(row, each) for seed, each in enumerate(judged)}
+    kept = {
+        "row": row, "sparsity": 0.8, "metric": "accuracy", "seeds": [10 + i for i in range(len(rights))],
+        "differences": {rival: _change(judged, rival) for rival in ("dense", "taught")}, **more,
+    }  # fmt: skip
+    return judged, {"kind": "quality", "title": title, "rows": [kept], "cells": cells}
+
+
+def _cell(row, judged):
+    contents = {name: each.to_dict() for name, each in judged.items()}
+    for content in contents.values():
         del content["replicates"]  # as a result is kept
-    change = difference_over_seeds([judged["compressed"]], [judged["dense"]])
-    kept = {"row": row, "sparsity": 0.8, "metric": "accuracy", "differences": {"dense": change}, **more}
-    return judged, {"kind": "quality", "title": title, "rows": [kept], "cells": {row: cell}}
+    taught = {"scores": contents.pop("taught")}
+    return {"row": row, "sparsity": 0.8, "scores": contents, "controls": {"taught": taught}}
+
+
+def _change(judged, rival):
+    return difference_over_seeds(*([each[name] for each in judged] for name in ("compressed", rival)))
 
 
 @pytest.fixture
 def grids():
-    first, criteria = _grid("Criteria", "films", 170)
-    second, again = _grid("Again", "films-again", 150, repeats="criteria/films")
-    return (first, second), {"quality-criteria": criteria, "quality-again": again}
+    first, criteria = _grid("Criteria", "films", [170])
+    later, again = _grid("Again", "films-again", [150, 154], repeats="criteria/films")
+    return [*first, *later], {"quality-criteria": criteria, "quality-again": again}
 
 
-def test_both_trainings_have_the_interval_of_a_row_with_two_seeds(grids):
+def test_all_trainings_have_the_interval_of_a_row_with_their_seeds(grids):
     judged, results = grids
     ((title, table),) = repeated_tables(results)
-    both = difference_over_seeds(*([each[name] for each in judged] for name in ("compressed", "dense")))
-    ((*_, first, second, together),) = table.rows
-    assert title == "Again: change from dense in both trainings"
-    assert (first[:4], second[:5]) == ("-5.0", "-15.0")
-    assert together == difference_words(both)
-    assert both["seeds_error"] == pytest.approx(0.05)
+    assert title == "Again: changes in all trainings"
+    row = ("films", "films-again", "80%", "accuracy")
+    assert table.rows == [
+        (*row, words, before, "10, 11", after, together)
+        for words, rival in (("dense", "dense"), ("same teacher", "taught"))
+        for before, after, together in [
+            [difference_words(_change(part, rival)) for part in (judged[:1], judged[1:], judged)]
+        ]
+    ]
+    assert [line[5][:4] for line in table.rows] == ["-5.0", "-10."]
+    assert _change(judged, "dense")["value"] == pytest.approx(-0.11)
 
 
-def test_without_answers_example_by_example_both_stay_apart(grids):
+def test_without_answers_example_by_example_they_stay_apart(grids):
     _, results = grids
-    results["quality-again"]["cells"]["films-again"]["scores"]["dense"]["right"] = None
+    results["quality-again"]["cells"]["films-again-1"]["scores"]["dense"]["right"] = None
     ((_, table),) = repeated_tables(results)
     assert table.rows[0][-1] == NONE
+    assert table.rows[1][-1] != NONE
+
+
+def test_a_control_that_one_of_them_lacks_is_left_out(grids):
+    _, results = grids
+    del results["quality-again"]["rows"][0]["differences"]["taught"]
+    ((_, table),) = repeated_tables(results)
+    assert [row[4] for row in table.rows] == ["dense"]
 
 
 def test_rows_that_repeat_nothing_known_are_not_shown(grids):
