@@ -14,12 +14,12 @@ from platon_compress.scoring import Scores, resampled
 __all__ = ["repeated_tables"]
 
 _HEAD = ("row", "again", "zeros", "metric", "change from", "first training", "later seeds", "later", "all")
-_RIVALS = {"dense": "dense", "taught": "same teacher"}
+_RIVALS = {"dense": "dense", "dense_int8": "dense int8", "taught": "same teacher"}
 
 
 def repeated_tables(results: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Table]]:
-    """Title and table of each grid that repeats rows of others: changes from dense, in points, and from the dense model
-    trained as long by the same teacher where both rows have it.
+    """Title and table of each grid that repeats rows of others: changes, in points, from dense, from dense int8, and from
+    the dense model trained as long by the same teacher, where both rows have it.
 
     The interval of all together is over examples and seeds. It needs the answers example by example, which results hold
     only where each is right or wrong.

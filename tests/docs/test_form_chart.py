@@ -198,16 +198,17 @@ def test_at_80_percent_each_criterion_is_better_on_one_task_so_the_balanced_pres
     ("name", "first", "again"),
     [("criteria", "platon-on-longer", "sst2-platon"), ("topics", "balanced-longer", "topics-platon")],
 )
-def test_another_seed_comes_out_within_the_interval_of_the_first(results, name, first, again):
+def test_later_seeds_come_out_within_the_interval_of_the_first(results, name, first, again):
     (one,) = (
         row for row in results[f"quality-{name}"]["rows"] if (row["row"], row["sparsity"]) == (first, 0.8)
     )
     (other,) = (row for row in results["quality-repeated"]["rows"] if row["row"] == again)
     assert one["seeds"] != other["seeds"]
     interval = one["differences"]["dense"]
-    assert interval["low"] < other["differences"]["dense"]["value"] < interval["high"]
-    cell = cells_of(results["quality-repeated"], other)[0]
-    assert shown_setting(cell).ratio("compressed", "dense_int8").median > 1.95
+    for cell in cells_of(results["quality-repeated"], other):
+        assert interval["low"] < cell["differences"]["dense"]["value"] < interval["high"]
+        assert shown_setting(cell).ratio("compressed", "dense_int8").median > 1.95
+        assert shown_setting(cell).ratio("compressed", "dense").median > 3.25
 
 
 def _with_the_settings_of_balanced(results, name):
