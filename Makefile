@@ -93,6 +93,7 @@ $(SITE)/.installed: pyproject.toml .ci/constraints.txt
 
 test-tf5: $(STAMP_TF5)
 	$(VENV_TF5)/bin/pytest -q $(PARALLEL)
+	$(VENV_TF5)/bin/pytest -q $(PARALLEL) -m slow
 	$(VENV_TF5)/bin/pytest -q $(PARALLEL) -m train tests/tasks tests/pipeline/test_family.py tests/pipeline/test_from_dense.py tests/pipeline/test_held.py
 
 $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
@@ -102,9 +103,10 @@ $(STAMP_TF5): pyproject.toml setup.py .ci/constraints.txt $(NATIVE)
 	$(VENV_TF5)/bin/pip install $(PIP_FLAGS) --no-build-isolation -e ".[demo,sentence,minilm,test]" "transformers>=5,<6"
 	touch $@
 
-# The fast tests with the lowest version of every package that pyproject.toml allows.
+# The fast tests and the slow ones with the lowest version of every package that pyproject.toml allows.
 test-lowest: $(STAMP_LOWEST)
 	$(VENV_LOWEST)/bin/pytest -q $(PARALLEL)
+	$(VENV_LOWEST)/bin/pytest -q $(PARALLEL) -m slow
 
 $(STAMP_LOWEST): pyproject.toml setup.py .ci/constraints.txt .ci/lowest.txt $(NATIVE)
 	test -x $(VENV_LOWEST)/bin/python || $(PYTHON) -m venv $(VENV_LOWEST)

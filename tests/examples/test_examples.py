@@ -98,7 +98,7 @@ def test_the_trainer_of_sentence_transformers(tmp_path):
     assert (tmp_path / "out" / "model" / "modules.json").is_file()
 
 
-@pytest.mark.multiprocess
+@pytest.mark.slow
 def test_a_sparse_checkpoint_is_compressed_and_deployed_without_torch(tmp_path):
     lines = _run(
         [sys.executable, str(EXAMPLES / "sparse_checkpoint.py"), "--output", "out"], tmp_path
